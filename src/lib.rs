@@ -1,0 +1,17 @@
+//! Anteroom: an OpenID Connect identity provider whose login step is a place in line.
+//!
+//! The map, from the ground up; a module may use what stands above it in this list, never below:
+//!
+//! - [`ambient`] time, randomness and secrets, injected; [`policy`] every duration and limit, by name;
+//!   [`durable`] files that are made once
+//! - [`room`]    the rules of waiting, pure; [`oauth`] the rules of the protocol, pure
+//! - [`keys`]    signing keys and JOSE; [`store`] where state lives: the port and its engines
+//! - [`config`]  what the operator wrote; [`telemetry`] metrics and logs
+//! - [`lobby`]   the use cases
+//! - [`web`]     HTTP; [`demo`] the demonstration shop, a relying party
+//! - [`server`]  wiring: the only place that picks an engine
+
+pub mod ambient;
+pub mod durable;
+pub mod policy;
+pub mod room;

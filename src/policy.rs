@@ -1,0 +1,166 @@
+//! Every duration and limit that is a decision of ours, in one place, each with its reason or source.
+//! What an operator may change is in `config`; its defaults are here.
+
+use std::time::Duration;
+
+/// How long an authorization code may be redeemed (RFC 6749 §4.1.2 recommends at most ten minutes;
+/// relying parties redeem at once).
+pub const CODE_LIFETIME: Duration = Duration::from_secs(60);
+
+/// How long a redeemed code is remembered at least, so that its reuse is recognised and revokes.
+pub const CODE_MEMORY: Duration = Duration::from_secs(600);
+
+/// Shortest client secret or admin key, in bytes: 256 bits as RFC 7518 §3.2 asks of an HMAC key.
+pub const MIN_SECRET_BYTES: usize = 32;
+
+/// How far a ticket's entry time may lie from the arrival log: clocks of nodes differ by a little.
+pub const ARRIVAL_TOLERANCE: Duration = Duration::from_secs(5);
+
+/// How long after admission a relying party still accepts the answer to its login request
+/// (`login_timeout`; an AWS load balancer gives up after 15 minutes).
+pub const DEFAULT_LOGIN_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Longest time that a sealed flow stays good: a visitor may wait for a day.
+pub const FLOW_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
+/// Default life of a session and of its tokens (`validity_period`, the old stack's default).
+pub const DEFAULT_VALIDITY: Duration = Duration::from_secs(3600);
+
+/// Default time in which a served position must be used (`queue_position_expiry_period`).
+pub const DEFAULT_POSITION_EXPIRY: Duration = Duration::from_secs(900);
+
+/// How many serving records the pace of a line is read from: five minutes of steps a second.
+pub const PACE_RECORDS: u32 = 300;
+
+/// How often at most a board is brought up to date from the store: well under the quarter of a second in which
+/// every node must know of a move.
+pub const FEED_THROTTLE: Duration = Duration::from_millis(100);
+
+/// From how far back a clock counts as set back, rather than as one of several that differ a little: then the inlet
+/// goes by the new time instead of standing still until the old one comes again.
+pub const CLOCK_SET_BACK: Duration = Duration::from_secs(120);
+
+/// How often grants are swept and keys looked after.
+pub const HOUSEKEEPING: Duration = Duration::from_secs(60);
+/// How long a signing key signs before the next takes over: long enough that a relying party that pins
+/// a key by mistake is rare work, short enough that rotation is routine and known to work.
+pub const KEY_ROTATION_PERIOD: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// How long a key stands in the JWK Set before it signs: relying parties and gateways keep a fetched set
+/// for up to a day, and not all fetch anew when they meet an unknown `kid` (OIDC Core §10.1.1).
+pub const KEY_PUBLICATION_LEAD: Duration = Duration::from_secs(24 * 3600);
+
+/// How much longer than its last token a retired key is published: other nodes learn of a rotation a little
+/// late, and relying parties allow for clock skew.
+pub const KEY_RETIREMENT_MARGIN: Duration = Duration::from_secs(600);
+
+/// Longest token that is looked at, in bytes: what proxies let through in one header line. Ours have
+/// about one thousand.
+pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
+
+/// Longest sealed flow, in bytes: it travels in a request line, for which proxies allow 8 KiB.
+pub const MAX_FLOW_BYTES: usize = 8 * 1024;
+
+/// Largest file that is read as a master secret, in bytes: a file that was named by mistake is not slurped.
+pub const MAX_MASTER_SECRET_FILE: u64 = 4 * 1024;
+
+/// How much of a gap in its ticking a smooth inlet makes up for: a restart costs the line nothing, a long
+/// stop does not end in a rush.
+pub const INLET_CATCH_UP: Duration = Duration::from_secs(5);
+
+/// How far back the pace of a line is measured: long enough for five steps of a minute.
+pub const PACE_WINDOW: Duration = Duration::from_secs(300);
+
+/// The newest part of that window, heard as a witness of its own: a change of pace shows within a minute.
+pub const PACE_RECENT: Duration = Duration::from_secs(60);
+
+/// How many moves the window is stretched to hold when they are rarer (a step every ten minutes has a pace too).
+pub const PACE_MIN_MOVES: usize = 4;
+
+/// How far it is stretched at most: what happened longer ago says nothing about now.
+pub const PACE_HORIZON: Duration = Duration::from_secs(3600);
+
+/// Longest authorization request that is carried through a line, in bytes: sealed, it must still fit into a URL
+/// that every proxy lets through (8 KiB).
+pub const MAX_AUTHORIZATION_REQUEST: usize = 5 * 1024;
+
+/// Longest request body, in bytes: the longest good one is a form that holds an authorization request.
+pub const MAX_BODY: usize = 32 * 1024;
+
+/// How long a client may take to send the body of its request: our longest takes a phone on a train a second.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Files that are kept free for the store, for operators and for answers to those who come while every connection
+/// for visitors is taken.
+pub const RESERVED_FILES: usize = 128;
+
+/// Connections that may wait to be accepted: a rush comes faster than a worker wakes. The kernel allows 4096.
+pub const BACKLOG: i32 = 4096;
+
+/// How long a browser keeps a visitor's place and its own name.
+pub const COOKIE_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How often at most those who wait hear how their line stands.
+pub const STREAM_THROTTLE: Duration = Duration::from_secs(1);
+
+/// After how much silence a stream repeats itself: proxies close what is silent for 30 or 60 seconds.
+pub const STREAM_HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// How long a browser waits before it opens a broken stream again.
+pub const STREAM_RETRY: Duration = Duration::from_secs(3);
+
+/// How often a waiting page without script comes back, at the front of the line and far from it.
+pub const REFRESH_SOONEST: Duration = Duration::from_secs(5);
+/// See [`REFRESH_SOONEST`].
+pub const REFRESH_LATEST: Duration = Duration::from_secs(60);
+
+// The embedded store.
+
+/// Most commands that share one commit: a bound on the time that the first of them waits for the last,
+/// far above what can be in flight while one fsync runs.
+pub const STORE_BATCH: usize = 1024;
+
+/// Connections for reading by key, used in turn: such a read holds one for some microseconds, so two
+/// serve the worker threads of a small machine and four those of any.
+pub const STORE_READERS: usize = 4;
+
+/// Rows deleted in one step of a sweep: about a millisecond of the writer's time, so that nobody who
+/// joins meanwhile notices.
+pub const SWEEP_STEP: u32 = 50;
+
+/// Pages (4 KiB) in the write-ahead log before it is copied back into the database: SQLite's own
+/// default, a pause of some milliseconds about once a second under full load.
+pub const WAL_CHECKPOINT_PAGES: u32 = 1000;
+
+/// To how many bytes the write-ahead log shrinks after a long read has made it grow.
+pub const WAL_SIZE_LIMIT: u32 = 16 << 20;
+
+/// Longest session that an event may give (`validity_period`): signing keys are kept for as long, and who is
+/// inside for more than a week is not waiting for a sale.
+pub const MAX_VALIDITY: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Longest time in which a served position may be used (`queue_position_expiry_period`): as long as a session.
+pub const MAX_POSITION_EXPIRY: Duration = MAX_VALIDITY;
+
+/// Default step of a periodic inlet (`every`): the old system's was fixed to a minute.
+pub const DEFAULT_INLET_PERIOD: Duration = Duration::from_secs(60);
+
+/// Longest step of a periodic inlet (`every`): a line that moves less than once a day is moved by hand.
+pub const MAX_INLET_PERIOD: Duration = Duration::from_secs(24 * 3600);
+
+/// Longest `client_id`, in characters: it stands in every code, cookie and log line of its logins.
+pub const MAX_CLIENT_ID_LENGTH: usize = 128;
+
+/// How long `healthcheck` waits for an answer: container runtimes give a probe 30 seconds by default.
+pub const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long `keys` waits for a running service to do what it was asked: six new keys, two of them RSA, on a machine
+/// that is busy with visitors.
+pub const KEYS_CALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Turnstiles of a line, so that worker threads need not share one: as many as threads are worth having for a line
+/// that a single thread writes down.
+pub const TURNSTILES: usize = 16;
+
+/// Signatures of one key that are remembered as good: those of the last second or two of a rush, 128 KiB.
+pub const FRESH_SIGNATURES: usize = 4096;

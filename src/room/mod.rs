@@ -1,0 +1,29 @@
+//! The rules of waiting: who stands where, who is served, who came too late, how fast the line moves.
+//!
+//! Pure: no I/O, no async, no clock of its own, no web types, no store. Everything it needs to know
+//! is an argument, so that every rule can be tested with numbers alone.
+
+mod admission;
+mod arrivals;
+mod cipher;
+mod cookie;
+mod eta;
+mod event;
+mod expiry;
+mod inlet;
+mod request_id;
+mod session;
+mod settings;
+mod ticket;
+
+pub use admission::{Admission, Served};
+pub use arrivals::Arrivals;
+pub use cookie::CookieKey;
+pub use eta::{Estimate, Pace};
+pub use event::{Arrival, Counters, EventId, EventIdError, Generation, Position, ServingRecord};
+pub use expiry::{ExpiryRule, Lapsed};
+pub use inlet::{Inlet, Periodic, Rhythm};
+pub use request_id::{MalformedRequestId, RequestId};
+pub use session::{Session, SessionStatus};
+pub use settings::{Entry, EventSettings, MetricsEvents, OnExpiry};
+pub use ticket::{Door, Refusal, Ticket, TicketKey};

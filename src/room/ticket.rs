@@ -1,0 +1,139 @@
+//! A ticket: what a visitor's request ID says to whoever holds the event's key.
+//!
+//! Owns the bit layout, its sealing and its checking; must not know where counters and arrivals come
+//! from, nor what HTTP makes of a refusal. A ticket is its own record, so a visitor who waits costs no
+//! row: 128 bits with redundancy under a pseudorandom permutation authenticate themselves (Bellare &
+//! Rogaway, *Encode-Then-Encipher Encryption*, ASIACRYPT 2000).
+
+use super::cipher::EventCipher;
+use super::{Arrivals, Counters, EventId, Generation, Position, RequestId};
+use crate::ambient::{Secret, Timestamp};
+
+/// Where the visitor came in.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Door {
+    /// `POST /assign_queue_num`: the request ID is a bearer secret of its holder.
+    Rest,
+    /// An OpenID Connect login: the request ID is the `sub` that relying parties see, so it proves nothing;
+    /// the browser proves itself with the sealed cookie (`CookieKey`).
+    Login,
+}
+
+/// A place in line.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Ticket {
+    /// The visitor's number.
+    pub position: Position,
+    /// When they joined. A request ID holds 32 bits of seconds: what is later than 7 February 2106 is
+    /// sealed as that day, and then refused.
+    pub entry: Timestamp,
+    /// The life of the event that they joined.
+    pub generation: Generation,
+    /// Where they came in.
+    pub door: Door,
+}
+
+/// Why a request ID (or a cookie) is no ticket of this event. The text is for the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Not sealed with this event's key.
+    #[error("not sealed with this event's key")]
+    Forged,
+    /// From before a reset.
+    #[error("of another generation of the event")]
+    OldGeneration,
+    /// Its position has not been handed out.
+    #[error("its position has not been handed out")]
+    BeyondQueue,
+    /// Nobody who joined at its entry time got its position.
+    #[error("its entry time does not fit the arrival log")]
+    ImpossibleEntryTime,
+}
+
+impl Refusal {
+    /// Whether a good ticket looks like this to a node whose counters or arrival log lag behind: worth one
+    /// look at the store. Nobody can force that look without a block that was sealed under the event's key.
+    pub const fn may_be_lag(self) -> bool {
+        match self {
+            Self::Forged => false,
+            Self::OldGeneration | Self::BeyondQueue | Self::ImpossibleEntryTime => true,
+        }
+    }
+}
+
+const POSITION_SHIFT: u32 = 80;
+const ENTRY_SHIFT: u32 = 48;
+const GENERATION_SHIFT: u32 = 32;
+const DOOR_SHIFT: u32 = 31;
+const REDUNDANCY: u128 = (1 << DOOR_SHIFT) - 1;
+
+impl Ticket {
+    /// From the most significant bit: position 48, entry time 32, generation 16, door 1, zeros 31.
+    fn encode(&self) -> [u8; 16] {
+        let entry = u32::try_from(self.entry.as_secs()).unwrap_or(u32::MAX);
+        let door = match self.door {
+            Door::Rest => 0,
+            Door::Login => 1 << DOOR_SHIFT,
+        };
+        let bits = u128::from(self.position.get()) << POSITION_SHIFT
+            | u128::from(entry) << ENTRY_SHIFT
+            | u128::from(self.generation.0) << GENERATION_SHIFT
+            | door;
+        bits.to_be_bytes()
+    }
+
+    /// The ticket in a deciphered block; `None` unless all its redundancy is there. A position of zero,
+    /// which nobody gets, is redundancy too. The casts cut each field to its own width.
+    fn decode(block: [u8; 16]) -> Option<Self> {
+        let bits = u128::from_be_bytes(block);
+        if bits & REDUNDANCY != 0 {
+            return None;
+        }
+        Some(Self {
+            position: Position::new((bits >> POSITION_SHIFT) as u64)?,
+            entry: Timestamp::from_secs(u64::from((bits >> ENTRY_SHIFT) as u32)),
+            generation: Generation((bits >> GENERATION_SHIFT) as u16),
+            door: if bits >> DOOR_SHIFT & 1 == 0 { Door::Rest } else { Door::Login },
+        })
+    }
+}
+
+/// Seals and opens the tickets of one event. Never shown, wiped when dropped. Opening allocates nothing.
+#[derive(Debug)]
+pub struct TicketKey(EventCipher);
+
+impl TicketKey {
+    /// The key of `event` under the deployment's master secret.
+    pub fn derive(master: &Secret, event: &EventId) -> Self {
+        Self(EventCipher::derive(master, b"anteroom/ticket/1", event))
+    }
+
+    /// The request ID that stands for `ticket`.
+    pub fn seal(&self, ticket: &Ticket) -> RequestId {
+        RequestId::from_bytes(self.0.encipher(ticket.encode()))
+    }
+
+    /// The ticket that `request_id` stands for.
+    ///
+    /// A guess opens with a probability of 2 × queue counter × 11 ÷ 2¹²⁸ (two doors; the seconds within
+    /// [`ARRIVAL_TOLERANCE`](crate::policy::ARRIVAL_TOLERANCE)): with ten million in line, less than 2⁻¹⁰⁰.
+    ///
+    /// # Errors
+    /// [`Refusal`], the first that applies in the order of its variants.
+    pub fn open(&self, request_id: &RequestId, counters: &Counters, arrivals: &Arrivals) -> Result<Ticket, Refusal> {
+        let ticket = Ticket::decode(self.0.decipher(*request_id.as_bytes())).ok_or(Refusal::Forged)?;
+        if ticket.generation != counters.generation {
+            return Err(Refusal::OldGeneration);
+        }
+        if ticket.position.get() > counters.queue {
+            return Err(Refusal::BeyondQueue);
+        }
+        if !arrivals.fits(ticket.position, ticket.entry) {
+            return Err(Refusal::ImpossibleEntryTime);
+        }
+        Ok(ticket)
+    }
+}
+
+#[cfg(test)]
+mod tests;
