@@ -13,5 +13,6 @@
 
 pub mod ambient;
 pub mod durable;
+pub mod oauth;
 pub mod policy;
 pub mod room;

@@ -1,0 +1,109 @@
+//! A registered relying party: what it may do and how it proves who it is (RFC 7591 §2 names).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ClaimTemplates, RedirectUri, RedirectUriError, SigningAlg, ValidatedRedirect};
+use crate::ambient::Secret;
+use crate::policy;
+
+/// How a client authenticates at the token endpoint (`token_endpoint_auth_method`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum AuthMethod {
+    /// With its secret, in the header or in the body.
+    #[default]
+    #[serde(rename = "any")]
+    Any,
+    /// With its secret in the `Authorization` header.
+    #[serde(rename = "client_secret_basic")]
+    Basic,
+    /// With its secret in the body.
+    #[serde(rename = "client_secret_post")]
+    Post,
+    /// Not at all: a public client, which must use PKCE.
+    #[serde(rename = "none")]
+    None,
+}
+
+/// What the client is (`application_type`, OIDC Registration §2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientKind {
+    /// A site: redirect URIs are https, or http on loopback.
+    #[default]
+    Web,
+    /// An app: loopback redirect URIs match with any port, private-use schemes are allowed (RFC 8252 §7).
+    Native,
+}
+
+/// A relying party.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// `client_id`.
+    pub id: String,
+    /// What visitors call the site, if the operator says.
+    pub name: Option<String>,
+    /// Its secret; `None` for a public client.
+    pub secret: Option<Secret>,
+    /// How it authenticates.
+    pub auth_method: AuthMethod,
+    /// What it is.
+    pub kind: ClientKind,
+    /// Where answers may go.
+    pub redirect_uris: Vec<RedirectUri>,
+    /// Where a browser may go after logout.
+    pub post_logout_redirect_uris: Vec<RedirectUri>,
+    /// Where the site starts a login (OIDC Core §4).
+    pub initiate_login_uri: Option<url::Url>,
+    /// The site's home page.
+    pub client_uri: Option<url::Url>,
+    /// How old a login request may be when it is answered; afterwards the site is asked to start a fresh one.
+    pub login_timeout: Duration,
+    /// `id_token_signed_response_alg`.
+    pub id_token_alg: SigningAlg,
+    /// `access_token_signing_alg`.
+    pub access_token_alg: SigningAlg,
+    /// `acr` values that may be echoed.
+    pub acr_values: Vec<String>,
+    /// Claims for software that wants a name or an address.
+    pub claims: ClaimTemplates,
+}
+
+impl Client {
+    /// A confidential web client with the defaults of the configuration reference.
+    pub fn confidential(id: impl Into<String>, secret: Secret) -> Self {
+        Self {
+            id: id.into(),
+            name: None,
+            secret: Some(secret),
+            auth_method: AuthMethod::Any,
+            kind: ClientKind::Web,
+            redirect_uris: Vec::new(),
+            post_logout_redirect_uris: Vec::new(),
+            initiate_login_uri: None,
+            client_uri: None,
+            login_timeout: policy::DEFAULT_LOGIN_TIMEOUT,
+            id_token_alg: SigningAlg::Rs256,
+            access_token_alg: SigningAlg::Es256,
+            acr_values: Vec::new(),
+            claims: ClaimTemplates::default(),
+        }
+    }
+
+    /// Whether the client has no secret, so that PKCE is all that binds a code to it (RFC 9700 §2.1.1).
+    pub const fn is_public(&self) -> bool {
+        matches!(self.auth_method, AuthMethod::None)
+    }
+
+    /// The asked redirect URI, if it is registered: the only way to a [`ValidatedRedirect`].
+    pub fn redirect(&self, asked: &str) -> Result<ValidatedRedirect, RedirectUriError> {
+        let registered = self.redirect_uris.iter().any(|uri| uri.allows(asked, self.kind));
+        if registered { Ok(ValidatedRedirect::proven(asked)) } else { Err(RedirectUriError::NotRegistered) }
+    }
+
+    /// Where the site begins a login of its own: `initiate_login_uri`, else its home page.
+    pub fn login_start(&self) -> Option<&url::Url> {
+        self.initiate_login_uri.as_ref().or(self.client_uri.as_ref())
+    }
+}

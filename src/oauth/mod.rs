@@ -1,0 +1,37 @@
+//! The rules of OAuth 2.0 and OpenID Connect, one rule a file, each with the section it comes from.
+//!
+//! Pure: no I/O, no web types, no store, no knowledge of lines and tickets. Text and times come in, typed
+//! requests and named errors go out. What a type proves here need not be checked again: a
+//! [`ValidatedRedirect`] is registered, an [`AuthenticatedClient`] is who it says.
+
+mod bearer;
+mod claims;
+mod client;
+mod client_auth;
+mod discovery;
+mod error;
+mod grant;
+mod params;
+mod pkce;
+mod prompt;
+mod redirect_uri;
+mod request;
+mod scope;
+mod signing_alg;
+mod tokens;
+
+pub use bearer::{BearerProblem, bearer_token};
+pub use claims::{ClaimTemplates, ClaimsRequest, Subject, TemplateError};
+pub use client::{AuthMethod, Client, ClientKind};
+pub use client_auth::{AuthenticatedClient, Presented, authenticate, presented};
+pub use discovery::{Discovery, paths};
+pub use error::{ErrorCode, OAuthError};
+pub use grant::{CodeRequest, Grant};
+pub use params::Params;
+pub use pkce::Challenge;
+pub use prompt::{Login, LoginDecision, Prompt, decide};
+pub use redirect_uri::{RedirectUri, RedirectUriError, ValidatedRedirect, is_loopback, with_chosen_port};
+pub use request::{AuthorizationRequest, KNOWN, Reply, ResponseMode, client_id, read_request};
+pub use scope::Scope;
+pub use signing_alg::SigningAlg;
+pub use tokens::{AccessTokenClaims, IdTokenClaims, Session, user_info};

@@ -1,0 +1,237 @@
+//! Redirect URIs: what may be registered, what matches, and how an answer is attached
+//! (RFC 6749 §3.1.2, RFC 8252 §7, RFC 9700 §2.1: exact string match).
+
+use url::{Host, Url, form_urlencoded};
+
+use super::ClientKind;
+
+/// A registered redirect URI.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RedirectUri(String);
+
+/// Why a redirect URI was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RedirectUriError {
+    /// It is no absolute URI.
+    #[error("it is not an absolute URI")]
+    NotAbsolute,
+    /// `http` to another machine, or a scheme that browsers run.
+    #[error("it must be https, or http on a loopback address")]
+    Insecure,
+    /// RFC 6749 §3.1.2 forbids fragments.
+    #[error("it must not have a fragment")]
+    Fragment,
+    /// `*` would match what nobody reviewed.
+    #[error("it must not have a wildcard: redirect URIs match as exact strings")]
+    Wildcard,
+    /// User names and passwords do not belong into it.
+    #[error("it must not contain credentials")]
+    Credentials,
+    /// The client did not register it.
+    #[error("it is not registered for this client")]
+    NotRegistered,
+}
+
+impl RedirectUri {
+    /// Checks a URI that an operator or a client registers.
+    pub fn register(text: &str, kind: ClientKind) -> Result<Self, RedirectUriError> {
+        let url = Url::parse(text).map_err(|_| RedirectUriError::NotAbsolute)?;
+        if url.fragment().is_some() {
+            return Err(RedirectUriError::Fragment);
+        }
+        if text.contains('*') {
+            return Err(RedirectUriError::Wildcard);
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(RedirectUriError::Credentials);
+        }
+        match url.scheme() {
+            "https" => Ok(Self(text.to_owned())),
+            "http" if is_loopback(&url) => Ok(Self(text.to_owned())),
+            // RFC 8252 §7.1: a private-use scheme is a reversed domain name, so it has a dot.
+            scheme if kind == ClientKind::Native && scheme.contains('.') => Ok(Self(text.to_owned())),
+            _ => Err(RedirectUriError::Insecure),
+        }
+    }
+
+    /// The URI as it was registered.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The same with `port`, if this one names port 0: the one that the system is to choose.
+    #[must_use]
+    pub fn with_chosen_port(self, port: u16) -> Self {
+        match Url::parse(&self.0) {
+            Ok(url) if url.port() == Some(0) => Self(with_chosen_port(url, port).into()),
+            _ => self,
+        }
+    }
+
+    /// Whether `asked` is this URI: the same string, or, for a native client on a loopback address, the
+    /// same but for the port (RFC 8252 §7.3).
+    pub(super) fn allows(&self, asked: &str, kind: ClientKind) -> bool {
+        asked == self.0 || (kind == ClientKind::Native && same_but_for_loopback_port(&self.0, asked))
+    }
+}
+
+/// `url` with `port`, if it names port 0: the one that the system is to choose.
+pub fn with_chosen_port(mut url: Url, port: u16) -> Url {
+    // Refused only by URLs that have no host, and those have no port 0 either.
+    let _placed = url.port() != Some(0) || url.set_port(Some(port)).is_ok();
+    url
+}
+
+/// Whether a URL names this very machine, so that plain HTTP to it crosses no wire.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+fn same_but_for_loopback_port(registered: &str, asked: &str) -> bool {
+    let (Ok(mut registered), Ok(mut asked_url)) = (Url::parse(registered), Url::parse(asked)) else { return false };
+    let literal = matches!(registered.host(), Some(Host::Ipv4(_) | Host::Ipv6(_)));
+    // The asked text must be in normal form, or something that only parses alike would slip through.
+    if !literal || registered.scheme() != "http" || !is_loopback(&registered) || asked_url.as_str() != asked {
+        return false;
+    }
+    registered.set_port(None).is_ok() && asked_url.set_port(None).is_ok() && registered == asked_url
+}
+
+/// A redirect URI that is registered for the client of the request at hand. Only
+/// [`Client::redirect`](super::Client::redirect) makes one, so an open redirect does not compile.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ValidatedRedirect(String);
+
+impl ValidatedRedirect {
+    pub(super) fn proven(uri: &str) -> Self {
+        Self(uri.to_owned())
+    }
+
+    /// The URI, byte for byte as the client sent it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The URI with `parameters` added to its query; what was in the query stays (RFC 6749 §4.1.2).
+    pub fn with_query(&self, parameters: &[(&str, &str)]) -> String {
+        let mut target = String::with_capacity(self.0.len() + 256);
+        target.push_str(&self.0);
+        if !self.0.ends_with(['?', '&']) {
+            target.push(if self.0.contains('?') { '&' } else { '?' });
+        }
+        let added = form_urlencoded::Serializer::new(String::with_capacity(256)).extend_pairs(parameters).finish();
+        target + &added
+    }
+
+    /// What a Content-Security-Policy must name so that a form may be posted there: the origin for web
+    /// URIs, the scheme for private-use ones and for IPv6 addresses, which its grammar does not know
+    /// (Content Security Policy Level 3 §2.3.1: a `host-char` is a letter, a digit or `-`).
+    pub fn form_action_source(&self) -> String {
+        match Url::parse(&self.0) {
+            Ok(url) if matches!(url.host(), Some(Host::Ipv6(_))) => format!("{}:", url.scheme()),
+            Ok(url) if url.origin().is_tuple() => url.origin().ascii_serialization(),
+            Ok(url) => format!("{}:", url.scheme()),
+            Err(_) => "'none'".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn register(text: &str) -> Result<RedirectUri, RedirectUriError> {
+        RedirectUri::register(text, ClientKind::Web)
+    }
+
+    #[test]
+    fn only_https_and_loopback_can_be_registered() {
+        for good in
+            ["https://shop.example/cb?x=1", "http://127.0.0.1:8090/cb", "http://localhost/cb", "http://[::1]:1/cb"]
+        {
+            assert!(register(good).is_ok(), "{good}");
+        }
+        let bad = [
+            ("http://shop.example/cb", RedirectUriError::Insecure),
+            ("javascript:alert(1)", RedirectUriError::Insecure),
+            ("data:text/html,x", RedirectUriError::Insecure),
+            ("com.example.app:/cb", RedirectUriError::Insecure),
+            ("http://127.0.0.1.example/cb", RedirectUriError::Insecure),
+            ("https://shop.example/cb#f", RedirectUriError::Fragment),
+            ("https://*.example/cb", RedirectUriError::Wildcard),
+            ("https://u:p@shop.example/cb", RedirectUriError::Credentials),
+            ("/cb", RedirectUriError::NotAbsolute),
+        ];
+        for (uri, error) in bad {
+            assert_eq!(register(uri), Err(error), "{uri}");
+        }
+        assert!(RedirectUri::register("com.example.app:/cb", ClientKind::Native).is_ok());
+    }
+
+    #[test]
+    fn the_match_is_exact() {
+        let uri = register("https://shop.example/cb").unwrap();
+        assert!(uri.allows("https://shop.example/cb", ClientKind::Web));
+        for other in [
+            "https://shop.example/cb/",
+            "https://shop.example/cb?x",
+            "https://SHOP.example/cb",
+            "https://shop.example:443/cb",
+            "https://shop.example/cb#x",
+            "https://shop.example/%63b",
+        ] {
+            assert!(!uri.allows(other, ClientKind::Web), "{other}");
+        }
+    }
+
+    #[test]
+    fn loopback_ports_are_free_for_native_clients_alone() {
+        let uri = RedirectUri::register("http://127.0.0.1/cb", ClientKind::Native).unwrap();
+        assert!(uri.allows("http://127.0.0.1:49152/cb", ClientKind::Native));
+        assert!(!uri.allows("http://127.0.0.1:49152/cb", ClientKind::Web));
+        for other in [
+            "http://127.0.0.1:1/other",
+            "https://127.0.0.1:1/cb",
+            "http://localhost:1/cb",
+            "http://u@127.0.0.1:1/cb",
+            "http://127.0.0.1:1/x/../cb",
+        ] {
+            assert!(!uri.allows(other, ClientKind::Native), "{other}");
+        }
+        let named = RedirectUri::register("http://localhost/cb", ClientKind::Native).unwrap();
+        assert!(!named.allows("http://localhost:1/cb", ClientKind::Native), "RFC 8252 §8.3: names can be fooled");
+    }
+
+    #[test]
+    fn port_0_gives_way_to_the_one_that_the_system_chose() {
+        for (registered, placed) in [
+            ("http://127.0.0.1:0/callback", "http://127.0.0.1:8090/callback"),
+            ("http://127.0.0.1:1/callback", "http://127.0.0.1:1/callback"),
+            ("https://SHOP.example/callback", "https://SHOP.example/callback"),
+        ] {
+            assert_eq!(register(registered).unwrap().with_chosen_port(8090).as_str(), placed);
+        }
+    }
+
+    #[test]
+    fn an_existing_query_is_kept_and_values_are_encoded() {
+        let to = |uri: &str| ValidatedRedirect::proven(uri).with_query(&[("state", "a b&c=d"), ("iss", "http://i")]);
+        assert_eq!(to("https://s/cb"), "https://s/cb?state=a+b%26c%3Dd&iss=http%3A%2F%2Fi");
+        assert_eq!(to("https://s/cb?x=1"), "https://s/cb?x=1&state=a+b%26c%3Dd&iss=http%3A%2F%2Fi");
+        assert_eq!(to("https://s/cb?"), "https://s/cb?state=a+b%26c%3Dd&iss=http%3A%2F%2Fi");
+    }
+
+    #[test]
+    fn a_form_action_source_is_what_its_grammar_can_name() {
+        let source = |uri| ValidatedRedirect::proven(uri).form_action_source();
+        assert_eq!(source("https://shop.example/cb?x=1"), "https://shop.example");
+        assert_eq!(source("http://127.0.0.1:8090/cb"), "http://127.0.0.1:8090");
+        assert_eq!(source("http://[::1]:8090/cb"), "http:");
+        assert_eq!(source("com.example.app:/cb"), "com.example.app:");
+    }
+}

@@ -1,0 +1,54 @@
+//! Scope (RFC 6749 §3.3, OIDC Core §5.4): `openid` must be asked for; what is unknown is ignored.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ErrorCode, OAuthError, Params};
+
+/// The scopes that a request was granted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Scope {
+    /// Releases the claims of OIDC Core §5.4 `profile`.
+    pub profile: bool,
+    /// Releases `email` and `email_verified`.
+    pub email: bool,
+}
+
+impl Scope {
+    /// What discovery lists.
+    pub const SUPPORTED: [&'static str; 3] = ["openid", "profile", "email"];
+
+    /// The scope of an authorization request.
+    pub fn requested(params: &Params) -> Result<Self, OAuthError> {
+        let asked = params.require("scope")?;
+        let has = |name: &str| asked.split(' ').any(|token| token == name);
+        if !has("openid") {
+            return Err(OAuthError::new(ErrorCode::InvalidScope, "the scope must contain openid"));
+        }
+        Ok(Self { profile: has("profile"), email: has("email") })
+    }
+
+    /// The `scope` member of a token answer and claim of an access token.
+    pub const fn as_str(self) -> &'static str {
+        match (self.profile, self.email) {
+            (false, false) => "openid",
+            (true, false) => "openid profile",
+            (false, true) => "openid email",
+            (true, true) => "openid profile email",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn openid_is_demanded_and_unknown_scopes_are_ignored() {
+        let read = |scope: &str| Scope::requested(&Params::from([("scope", scope)]));
+        assert_eq!(read("openid").map(Scope::as_str), Ok("openid"));
+        assert_eq!(read("email phone openid custom").map(Scope::as_str), Ok("openid email"));
+        assert_eq!(read("profile").unwrap_err().code, ErrorCode::InvalidScope);
+        assert_eq!(read("openidx").unwrap_err().code, ErrorCode::InvalidScope);
+        assert_eq!(read("").unwrap_err().code, ErrorCode::InvalidRequest);
+    }
+}

@@ -1,0 +1,120 @@
+//! What the tokens say: the ID token (OIDC Core §2), the access token (RFC 9068), the user info (§5.3.2).
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::claims::released_by;
+use super::{Client, Grant, Subject};
+use crate::ambient::Timestamp;
+
+/// How a visitor logged in: the one authentication method there is.
+const AMR: [&str; 1] = ["queue"];
+
+/// The payload of an ID token.
+#[derive(Serialize, Debug)]
+pub struct IdTokenClaims<'a> {
+    iss: &'a str,
+    sub: &'a str,
+    aud: &'a str,
+    exp: Timestamp,
+    iat: Timestamp,
+    auth_time: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nonce: Option<&'a str>,
+    at_hash: &'a str,
+    sid: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acr: Option<&'a str>,
+    amr: [&'a str; 1],
+    queue_position: u64,
+    token_use: &'a str,
+    event_id: &'a str,
+    #[serde(flatten)]
+    more: Map<String, Value>,
+}
+
+/// The payload of an access token.
+#[derive(Serialize, Debug)]
+pub struct AccessTokenClaims<'a> {
+    iss: &'a str,
+    sub: &'a str,
+    aud: &'a str,
+    exp: Timestamp,
+    iat: Timestamp,
+    auth_time: Timestamp,
+    jti: &'a str,
+    client_id: &'a str,
+    scope: &'a str,
+    queue_position: u64,
+    token_use: &'a str,
+    event_id: &'a str,
+}
+
+/// The login that tokens are minted for.
+#[derive(Clone, Debug)]
+pub struct Session<'a> {
+    /// The provider.
+    pub issuer: &'a str,
+    /// Who.
+    pub subject: &'a Subject,
+    /// Since when.
+    pub auth_time: Timestamp,
+    /// Until when: no token lives longer.
+    pub expires_at: Timestamp,
+    /// When the tokens are minted.
+    pub now: Timestamp,
+}
+
+impl<'a> IdTokenClaims<'a> {
+    /// The claims for the client of `grant`.
+    pub fn new(session: &Session<'a>, client: &Client, grant: &'a Grant, at_hash: &'a str) -> Self {
+        Self {
+            iss: session.issuer,
+            sub: &session.subject.sub,
+            aud: &grant.client_id,
+            exp: session.expires_at,
+            iat: session.now,
+            auth_time: session.auth_time,
+            nonce: grant.nonce.as_deref(),
+            at_hash,
+            // One ticket, one session: the ticket names both.
+            sid: &session.subject.sub,
+            acr: grant.acr.as_deref(),
+            amr: AMR,
+            queue_position: session.subject.position,
+            token_use: "id",
+            event_id: &session.subject.event_id,
+            more: client.claims.render(session.subject, |name| grant.claims.wants_in_id_token(name)),
+        }
+    }
+}
+
+impl<'a> AccessTokenClaims<'a> {
+    /// The claims of the token named `jti`. Its audience is the event, as gateways of the old system check it.
+    pub fn new(session: &Session<'a>, grant: &'a Grant, jti: &'a str) -> Self {
+        Self {
+            iss: session.issuer,
+            sub: &session.subject.sub,
+            aud: &session.subject.event_id,
+            exp: session.expires_at,
+            iat: session.now,
+            auth_time: session.auth_time,
+            jti,
+            client_id: &grant.client_id,
+            scope: grant.scope.as_str(),
+            queue_position: session.subject.position,
+            token_use: "access",
+            event_id: &session.subject.event_id,
+        }
+    }
+}
+
+/// The answer of `/userInfo`: who it is, and what the scope or the `claims` parameter releases.
+pub fn user_info(subject: &Subject, client: &Client, grant: &Grant) -> Map<String, Value> {
+    let wanted = |name: &str| released_by(grant.scope, name) || grant.claims.wants_in_userinfo(name);
+    let mut claims = client.claims.render(subject, wanted);
+    claims.insert("sub".into(), subject.sub.clone().into());
+    claims.insert("queue_position".into(), subject.position.into());
+    claims.insert("event_id".into(), subject.event_id.clone().into());
+    claims
+}
