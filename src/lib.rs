@@ -13,6 +13,7 @@
 
 pub mod ambient;
 pub mod durable;
+pub mod keys;
 pub mod oauth;
 pub mod policy;
 pub mod room;

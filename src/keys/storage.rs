@@ -1,0 +1,198 @@
+//! The form in which a ring leaves the process: JSON, sealed under the master secret, so that a store holds
+//! bytes that mean nothing to it or to whoever copies it.
+//!
+//! Private keys pass through buffers that are wiped; what josekit and OpenSSL copy on their own way is theirs.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::key::{SigningKey, VerifyingKey};
+use super::ring::{Dated, KeyRing, Line, Retired};
+use super::seal::{SealError, Sealer};
+use super::{MasterSecret, PublicJwk, SigningAlg};
+use crate::ambient::{Entropy, Secret, Timestamp};
+
+/// The purpose of the seal on a ring.
+const KIND: &str = "key-ring";
+
+/// The only version of the format so far.
+const VERSION: u32 = 1;
+
+/// Why sealed bytes are not a ring.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UnsealError {
+    /// The bytes are no sealed ring, or a cut one.
+    #[error("the stored key ring is not one, or is damaged")]
+    Damaged,
+    /// It was sealed under another master secret (or changed since: a cipher cannot tell the two apart).
+    #[error("the stored key ring was sealed under another master secret")]
+    WrongMasterSecret,
+    /// A later version of the program sealed it.
+    #[error("the stored key ring is in format {0}; this program knows format {VERSION}")]
+    UnknownFormat(u32),
+    /// It opened, but what is in it is no ring.
+    #[error("the stored key ring is unreadable: {0}")]
+    Unreadable(String),
+}
+
+#[derive(Deserialize)]
+struct Format {
+    version: u32,
+}
+
+/// A ring as JSON. Texts are borrowed from the opened buffer, so that no copy of a private key outlives it.
+#[derive(Serialize, Deserialize)]
+struct StoredRing<'a> {
+    version: u32,
+    #[serde(borrow)]
+    lines: Vec<StoredLine<'a>>,
+    retired: Vec<StoredRetired>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredLine<'a> {
+    #[serde(borrow)]
+    current: StoredKey<'a>,
+    next: Option<StoredKey<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredKey<'a> {
+    since: Timestamp,
+    public: PublicJwk,
+    /// PKCS#8 in base64url.
+    private: &'a str,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredRetired {
+    until: Timestamp,
+    public: PublicJwk,
+}
+
+/// The private halves in base64url, in the order of the lines, current before next.
+type Texts = Vec<Zeroizing<String>>;
+
+impl KeyRing {
+    /// The ring in opaque bytes (ASCII), under a key that `master` gives.
+    pub fn seal(&self, master: &MasterSecret, entropy: &dyn Entropy) -> Result<Vec<u8>, SealError> {
+        let texts: Texts = self.signing_keys().map(|key| encode(&key.key.pkcs8)).collect();
+        let mut texts = texts.iter();
+        let mut stored = |key: &Dated| StoredKey {
+            since: key.since,
+            public: key.key.public.jwk.clone(),
+            private: texts.next().map_or("", |text| text),
+        };
+        let ring = StoredRing {
+            version: VERSION,
+            lines: self
+                .lines
+                .iter()
+                .map(|line| StoredLine { current: stored(&line.current), next: line.next.as_ref().map(&mut stored) })
+                .collect(),
+            retired: self
+                .retired
+                .iter()
+                .map(|key| StoredRetired { until: key.until, public: key.key.jwk.clone() })
+                .collect(),
+        };
+        // Counted first: a buffer that grew would leave copies of private keys behind.
+        let mut length = Count(0);
+        serde_json::to_writer(&mut length, &ring).map_err(|_| SealError::Cipher)?;
+        let mut plaintext = Zeroizing::new(Vec::with_capacity(length.0));
+        serde_json::to_writer(&mut *plaintext, &ring).map_err(|_| SealError::Cipher)?;
+        Sealer::new(master, KIND).seal(&plaintext, entropy).map(String::into_bytes)
+    }
+
+    /// The ring that [`KeyRing::seal`] put into `sealed`.
+    pub fn unseal(sealed: &[u8], master: &MasterSecret) -> Result<Self, UnsealError> {
+        let text = std::str::from_utf8(sealed).map_err(|_| UnsealError::Damaged)?;
+        let plaintext = Sealer::new(master, KIND).open(text).map_err(|error| match error {
+            SealError::Refused | SealError::Cipher => UnsealError::WrongMasterSecret,
+            SealError::TooLong { .. } | SealError::OtherKind | SealError::Malformed => UnsealError::Damaged,
+        })?;
+        let unreadable = |error: serde_json::Error| UnsealError::Unreadable(error.to_string());
+        let Format { version } = serde_json::from_slice(&plaintext).map_err(unreadable)?;
+        if version != VERSION {
+            return Err(UnsealError::UnknownFormat(version));
+        }
+        let stored: StoredRing<'_> = serde_json::from_slice(&plaintext).map_err(unreadable)?;
+        let lines = restore_lines(stored.lines)?;
+        let retired = stored.retired.into_iter().map(|key| {
+            let restored = VerifyingKey::new(key.public).map_err(UnsealError::Unreadable)?;
+            Ok(Retired { key: Arc::new(restored), until: key.until })
+        });
+        let retired = retired.collect::<Result<_, UnsealError>>()?;
+        Ok(Self::assemble(lines, retired))
+    }
+
+    fn signing_keys(&self) -> impl Iterator<Item = &Dated> {
+        self.lines.iter().flat_map(|line| std::iter::once(&line.current).chain(&line.next))
+    }
+}
+
+fn restore_lines(stored: Vec<StoredLine<'_>>) -> Result<[Line; 3], UnsealError> {
+    let in_order = stored.iter().map(|line| line.current.public.alg()).eq(SigningAlg::ALL)
+        && stored
+            .iter()
+            .all(|line| line.next.as_ref().is_none_or(|next| next.public.alg() == line.current.public.alg()));
+    if !in_order {
+        return Err(UnsealError::Unreadable("its algorithms are not those of this program".to_owned()));
+    }
+    let lines = stored
+        .into_iter()
+        .map(|line| Ok(Line { current: restore(line.current)?, next: line.next.map(restore).transpose()? }));
+    let lines: Vec<Line> = lines.collect::<Result<_, UnsealError>>()?;
+    lines.try_into().map_err(|_| UnsealError::Unreadable("it lacks an algorithm".to_owned()))
+}
+
+fn restore(stored: StoredKey<'_>) -> Result<Dated, UnsealError> {
+    let pkcs8 = URL_SAFE_NO_PAD.decode(stored.private).map_err(|error| UnsealError::Unreadable(error.to_string()))?;
+    let key = SigningKey::new(Secret::new(pkcs8), stored.public).map_err(UnsealError::Unreadable)?;
+    Ok(Dated { key: Arc::new(key), since: stored.since })
+}
+
+fn encode(pkcs8: &Secret) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::with_capacity((pkcs8.expose().len() * 4).div_ceil(3)));
+    URL_SAFE_NO_PAD.encode_string(pkcs8.expose(), &mut text);
+    text
+}
+
+/// Counts what is written to it.
+struct Count(usize);
+
+impl std::io::Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ambient::SeededEntropy;
+
+    fn unseal(content: &str) -> UnsealError {
+        let entropy = SeededEntropy::new(1);
+        let master = MasterSecret::generate(&entropy);
+        let sealed = Sealer::new(&master, KIND).seal(content.as_bytes(), &entropy).unwrap();
+        KeyRing::unseal(sealed.as_bytes(), &master).unwrap_err()
+    }
+
+    #[test]
+    fn a_ring_of_a_later_program_is_told_apart_from_a_broken_one() {
+        assert_eq!(unseal(r#"{"version":2,"whatever":[]}"#), UnsealError::UnknownFormat(2));
+        for content in ["", "{}", r#"{"version":1}"#, r#"{"version":1,"lines":[],"retired":[]}"#] {
+            assert!(matches!(unseal(content), UnsealError::Unreadable(_)), "{content}");
+        }
+    }
+}
