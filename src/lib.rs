@@ -17,3 +17,4 @@ pub mod keys;
 pub mod oauth;
 pub mod policy;
 pub mod room;
+pub mod store;

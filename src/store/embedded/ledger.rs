@@ -1,0 +1,244 @@
+//! What the writer thread knows: its connection, and every event's row in memory as the open transaction
+//! will leave it.
+//!
+//! Owns the working copy of the counters: the verbs of `counters.rs` and `records.rs` change it and write
+//! rows, [`Ledger::commit`] writes each changed event once and makes it all durable, and after any failure
+//! [`Ledger::abandon`] reads the disk again, so that memory never says what the disk does not. It must not
+//! know who asked, nor answer anybody.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, Error, Row, params};
+
+use super::rows::{arrival, is_corruption, number, store_error, stored, stored_time, time};
+use crate::ambient::Timestamp;
+use crate::room::{Arrival, Counters, EventId, Generation};
+use crate::store::{Change, StoreError};
+
+/// Why a command was not done.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// By rule, and before anything was written: the rest of the batch goes on.
+    Refused(StoreError),
+    /// The engine failed midway: the whole batch is undone.
+    Engine(Error),
+}
+
+/// Commands read before they write, so that a row that cannot be understood fails only the command that met it.
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let damaged_row = is_corruption(&error) && error.sqlite_error().is_none();
+        if damaged_row { Self::Refused(store_error(&error)) } else { Self::Engine(error) }
+    }
+}
+
+/// What an event's row holds, and the newest row of its arrival log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct EventRow {
+    /// Names the rows of the current generation; never used twice.
+    pub(super) life: i64,
+    pub(super) counters: Counters,
+    pub(super) newest_arrival: Option<Arrival>,
+    pub(super) tick: Option<Timestamp>,
+}
+
+struct Entry {
+    /// As the open transaction will leave it.
+    row: EventRow,
+    /// As the disk has it; `None`: not yet.
+    committed: Option<EventRow>,
+    /// Whether it is listed in `Ledger::touched`.
+    touched: bool,
+}
+
+/// See the module's documentation.
+pub(super) struct Ledger {
+    pub(super) connection: Connection,
+    events: HashMap<EventId, Entry>,
+    /// The events that the open transaction changed.
+    touched: Vec<EventId>,
+    /// The documents that the open transaction replaced.
+    pub(super) documents: Vec<String>,
+    /// Whether memory may differ from the disk, because a commit failed and so did the reading after it.
+    stale: bool,
+}
+
+impl Ledger {
+    /// The ledger of this database.
+    pub(super) fn open(connection: Connection) -> Result<Self, Error> {
+        let events = load(&connection)?;
+        Ok(Self { connection, events, touched: Vec::new(), documents: Vec::new(), stale: false })
+    }
+
+    /// Every event as the disk has it.
+    pub(super) fn committed(&self) -> HashMap<EventId, Counters> {
+        let on_disk = |(event, entry): (&EventId, &Entry)| Some((event.clone(), entry.committed?.counters));
+        self.events.iter().filter_map(on_disk).collect()
+    }
+
+    /// Begins the transaction of a batch.
+    pub(super) fn begin(&mut self) -> Result<(), Error> {
+        if self.stale {
+            self.events = load(&self.connection)?;
+            self.stale = false;
+        }
+        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(drop)
+    }
+
+    /// Writes the changed events and makes the batch durable. Answers what changed.
+    pub(super) fn commit(&mut self) -> Result<Vec<Change>, Error> {
+        for event in &self.touched {
+            if let Some(entry) = self.events.get(event) {
+                save(&self.connection, event, &entry.row)?;
+            }
+        }
+        self.connection.prepare_cached("COMMIT")?.execute([])?;
+        let mut changes: Vec<Change> = self.documents.drain(..).map(Change::Document).collect();
+        for event in self.touched.drain(..) {
+            let Some(entry) = self.events.get_mut(&event) else { continue };
+            let moved = entry.committed.is_none_or(|committed| committed.counters != entry.row.counters);
+            entry.committed = Some(entry.row);
+            entry.touched = false;
+            if moved {
+                changes.push(Change::Counters(event, entry.row.counters));
+            }
+        }
+        Ok(changes)
+    }
+
+    /// Undoes the batch, on disk and in memory. Memory comes from the disk again: whether a commit that
+    /// failed reached it is for the disk to say.
+    pub(super) fn abandon(&mut self) {
+        self.touched.clear();
+        self.documents.clear();
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.connection.execute_batch("ROLLBACK")
+        {
+            tracing::error!(%error, "a failed batch could not be rolled back");
+        }
+        match load(&self.connection) {
+            Ok(events) => {
+                self.events = events;
+                self.stale = false;
+            }
+            Err(error) => {
+                self.stale = true;
+                tracing::error!(%error, "the events cannot be read back after a failed batch");
+            }
+        }
+    }
+
+    /// The event's row as the open transaction will leave it.
+    pub(super) fn row(&self, event: &EventId) -> Result<EventRow, Failure> {
+        let entry = self.events.get(event).ok_or_else(|| unknown(event))?;
+        Ok(entry.row)
+    }
+
+    /// Whether the event exists.
+    pub(super) fn knows(&self, event: &EventId) -> bool {
+        self.events.contains_key(event)
+    }
+
+    /// Adds an event whose row was just inserted.
+    pub(super) fn add(&mut self, event: EventId, life: i64) {
+        let row = EventRow { life, counters: Counters::default(), newest_arrival: None, tick: None };
+        self.touched.push(event.clone());
+        self.events.insert(event, Entry { row, committed: None, touched: true });
+    }
+
+    /// Replaces the event's row; the commit will write it.
+    pub(super) fn set(&mut self, event: &EventId, row: EventRow) {
+        let Some(entry) = self.events.get_mut(event) else { return };
+        entry.row = row;
+        if !entry.touched {
+            entry.touched = true;
+            self.touched.push(event.clone());
+        }
+    }
+
+    /// Changes the event's counters, as their next version.
+    pub(super) fn count(&mut self, event: &EventId, change: impl FnOnce(&mut Counters)) -> Result<Counters, Failure> {
+        let mut row = self.row(event)?;
+        change(&mut row.counters);
+        row.counters.version += 1;
+        self.set(event, row);
+        Ok(row.counters)
+    }
+
+    /// Copies the write-ahead log into the database and closes it.
+    pub(super) fn close(self) {
+        if let Err(error) = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+            tracing::warn!(%error, "the write-ahead log stays until the next start");
+        }
+        if let Err((_, error)) = self.connection.close() {
+            tracing::warn!(%error, "the database did not close cleanly");
+        }
+    }
+}
+
+/// The refusal for an event that does not exist.
+pub(super) fn unknown(event: &EventId) -> Failure {
+    Failure::Refused(StoreError::UnknownEvent(event.clone()))
+}
+
+fn load(connection: &Connection) -> Result<HashMap<EventId, Entry>, Error> {
+    let mut select = connection.prepare_cached(
+        "SELECT name, life, tick, version, generation, queue, serving, sessions_opened, completed, abandoned,
+                max_expired, expired_positions
+         FROM events",
+    )?;
+    let rows = select.query_and_then([], |row| event_row(connection, row))?;
+    rows.map(|row| {
+        let (event, row) = row?;
+        Ok((event, Entry { row, committed: Some(row), touched: false }))
+    })
+    .collect()
+}
+
+fn event_row(connection: &Connection, row: &Row<'_>) -> Result<(EventId, EventRow), Error> {
+    let name: String = row.get(0)?;
+    let event = name
+        .parse()
+        .map_err(|error| Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error) as Box<_>))?;
+    let life = row.get(1)?;
+    let tick = row.get::<_, Option<i64>>(2)?.map(|_| time(row, 2)).transpose()?;
+    let counters = Counters {
+        version: number(row, 3)?,
+        generation: Generation(row.get(4)?),
+        queue: number(row, 5)?,
+        serving: number(row, 6)?,
+        sessions_opened: number(row, 7)?,
+        completed: number(row, 8)?,
+        abandoned: number(row, 9)?,
+        max_expired: number(row, 10)?,
+        expired_positions: number(row, 11)?,
+    };
+    let mut newest =
+        connection.prepare_cached("SELECT first, at FROM arrivals WHERE life = ?1 ORDER BY first DESC LIMIT 1")?;
+    let newest_arrival = newest.query([life])?.next()?.map(arrival).transpose()?;
+    Ok((event, EventRow { life, counters, newest_arrival, tick }))
+}
+
+fn save(connection: &Connection, event: &EventId, row: &EventRow) -> Result<(), Error> {
+    let counters = &row.counters;
+    let mut update = connection.prepare_cached(
+        "UPDATE events SET life = ?2, tick = ?3, version = ?4, generation = ?5, queue = ?6, serving = ?7,
+                sessions_opened = ?8, completed = ?9, abandoned = ?10, max_expired = ?11, expired_positions = ?12
+         WHERE name = ?1",
+    )?;
+    let changed = update.execute(params![
+        event.as_str(),
+        row.life,
+        row.tick.map(stored_time),
+        stored(counters.version),
+        counters.generation.0,
+        stored(counters.queue),
+        stored(counters.serving),
+        stored(counters.sessions_opened),
+        stored(counters.completed),
+        stored(counters.abandoned),
+        stored(counters.max_expired),
+        stored(counters.expired_positions),
+    ])?;
+    if changed == 1 { Ok(()) } else { Err(Error::StatementChangedRows(changed)) }
+}

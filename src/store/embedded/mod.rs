@@ -1,0 +1,272 @@
+//! The embedded engine: SQLite in a directory of its own, for one process.
+//!
+//! Owns the data directory, one thread that writes (`writer.rs`: group commit) and a few connections that
+//! read beside it (`reads.rs`). It must not know what a login or a line is: it implements the port's verbs
+//! (`counters.rs`, `records.rs`) and keeps its promise that whatever was answered is on disk.
+
+mod counters;
+mod directory;
+mod ledger;
+mod reads;
+mod records;
+mod rows;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::path::Path;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use async_trait::async_trait;
+use rusqlite::{Connection, Error};
+use tokio::sync::{broadcast, oneshot};
+
+pub use directory::OpenError;
+
+use directory::DataDirectory;
+use ledger::{Failure, Ledger};
+use reads::Readers;
+use writer::{Board, Command, Writer, closed, work};
+
+use super::{
+    Advance, Change, Closed, Document, Expired, FEED_CAPACITY, GrantId, NewGrant, Opened, Refill, Store, StoreError,
+    Taken, TakenGrant, TokenStanding,
+};
+use crate::ambient::Timestamp;
+use crate::policy::{STORE_READERS, SWEEP_STEP};
+use crate::room::{Arrival, Counters, EventId, Position, RequestId, ServingRecord, Session, SessionStatus};
+
+/// The store in a directory of this machine. Dropping it closes it, and waits for that.
+pub struct EmbeddedStore {
+    /// To the writer. Unbounded, because each command belongs to a request that waits for it, and the
+    /// server bounds those.
+    commands: Sender<Command>,
+    board: Arc<Board>,
+    feed: broadcast::Sender<Change>,
+    readers: Arc<Readers>,
+    /// The writer, joined at the end; the lock guards who joins it.
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl EmbeddedStore {
+    /// Opens the store in `data_dir`, and makes the directory (for its owner alone) and all that is in it
+    /// where they are missing. The directory belongs to this process until the store is closed.
+    ///
+    /// # Errors
+    /// [`OpenError`] says by name what is wrong with the directory or the database in it.
+    pub fn open(data_dir: &Path) -> Result<Self, OpenError> {
+        let directory = DataDirectory::hold(data_dir)?;
+        let path = directory.database()?;
+        let refused = |reason: String| OpenError::Refused { path: path.clone(), reason };
+        let ledger = Ledger::open(schema::open_writer(&path)?).map_err(|error| schema::refusal(&path, &error))?;
+        let lookups = (0..STORE_READERS).map(|_| schema::open_reader(&path)).collect::<Result<_, _>>()?;
+        let readers = Arc::new(Readers::new(schema::open_reader(&path)?, lookups));
+        let board = Arc::new(Board::new(ledger.committed()));
+        let (feed, _) = broadcast::channel(FEED_CAPACITY);
+        let (commands, inbox) = channel();
+        let writer =
+            Writer { ledger, board: Arc::clone(&board), feed: feed.clone(), readers: Arc::clone(&readers), directory };
+        let thread = thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || writer.run(inbox))
+            .map_err(|error| refused(error.to_string()))?;
+        Ok(Self { commands, board, feed, readers, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Has the writer do `verb`, and waits until that is on disk.
+    async fn write<T: Send + 'static>(
+        &self,
+        verb: impl FnOnce(&mut Ledger) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Work(work(verb, reply))).map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    /// Reads what may take long, on a thread that may block.
+    async fn list<T: Send + 'static>(
+        &self,
+        event: &EventId,
+        query: impl FnOnce(&Connection, &EventId) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.board.read(event)?;
+        let (event, readers) = (event.clone(), Arc::clone(&self.readers));
+        let reading = tokio::task::spawn_blocking(move || readers.list(|connection| query(connection, &event)));
+        reading.await.map_err(|error| StoreError::Unavailable(error.to_string()))?
+    }
+
+    fn join(&self) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the store's writer thread had died");
+        }
+    }
+}
+
+impl Drop for EmbeddedStore {
+    fn drop(&mut self) {
+        // An error says that the writer has ended already.
+        drop(self.commands.send(Command::Stop(None)));
+        self.join();
+    }
+}
+
+#[async_trait]
+impl Store for EmbeddedStore {
+    async fn ensure_event(&self, event: &EventId) -> Result<Counters, StoreError> {
+        match self.board.read(event) {
+            Err(StoreError::UnknownEvent(event)) => self.write(move |ledger| ledger.ensure_event(&event)).await,
+            known => known,
+        }
+    }
+
+    async fn counters(&self, event: &EventId) -> Result<Counters, StoreError> {
+        self.board.read(event)
+    }
+
+    async fn take_positions(&self, event: &EventId, count: u32, at: Timestamp) -> Result<Taken, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let take = Command::Take { event: event.clone(), count, at, reply };
+        self.commands.send(take).map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    async fn arrivals(&self, event: &EventId, from: Option<Position>) -> Result<Vec<Arrival>, StoreError> {
+        self.list(event, move |connection, event| reads::arrivals(connection, event, from)).await
+    }
+
+    async fn advance(&self, event: &EventId, by: i64, at: Timestamp) -> Result<Advance, StoreError> {
+        let event = event.clone();
+        self.write(move |ledger| ledger.advance(&event, by, at)).await
+    }
+
+    async fn recent_serving_records(&self, event: &EventId, limit: u32) -> Result<Vec<ServingRecord>, StoreError> {
+        self.list(event, move |connection, event| reads::recent_serving_records(connection, event, limit)).await
+    }
+
+    async fn serving_record_at(
+        &self,
+        event: &EventId,
+        position: Position,
+    ) -> Result<Option<ServingRecord>, StoreError> {
+        self.board.read(event)?;
+        self.readers.look_up(|connection| reads::serving_record_at(connection, event, position))
+    }
+
+    async fn expire_positions(
+        &self,
+        event: &EventId,
+        through: Position,
+        refill: Refill,
+        at: Timestamp,
+    ) -> Result<Expired, StoreError> {
+        let event = event.clone();
+        self.write(move |ledger| ledger.expire_positions(&event, through, refill, at)).await
+    }
+
+    async fn claim_tick(&self, event: &EventId, tick: Timestamp) -> Result<Option<Option<Timestamp>>, StoreError> {
+        let event = event.clone();
+        self.write(move |ledger| ledger.claim_tick(&event, tick)).await
+    }
+
+    async fn open_session(&self, session: &Session) -> Result<Opened, StoreError> {
+        let session = session.clone();
+        self.write(move |ledger| ledger.open_session(&session)).await
+    }
+
+    async fn session(&self, event: &EventId, request_id: &RequestId) -> Result<Option<Session>, StoreError> {
+        let found = self.readers.look_up(|connection| reads::find_session(connection, event, request_id))?;
+        found.ok_or_else(|| StoreError::UnknownEvent(event.clone()))
+    }
+
+    async fn close_session(
+        &self,
+        event: &EventId,
+        request_id: &RequestId,
+        status: SessionStatus,
+    ) -> Result<Closed, StoreError> {
+        let (event, request_id) = (event.clone(), *request_id);
+        self.write(move |ledger| ledger.close_session(&event, &request_id, status)).await
+    }
+
+    async fn active_sessions(&self, event: &EventId, now: Timestamp) -> Result<u64, StoreError> {
+        self.list(event, move |connection, event| reads::active_sessions(connection, event, now)).await
+    }
+
+    async fn expired_sessions(
+        &self,
+        event: &EventId,
+        now: Timestamp,
+        after: Option<(Timestamp, RequestId)>,
+        limit: u32,
+    ) -> Result<Vec<Session>, StoreError> {
+        self.list(event, move |connection, event| reads::expired_sessions(connection, event, now, after, limit)).await
+    }
+
+    async fn put_grant(&self, grant: &NewGrant) -> Result<(), StoreError> {
+        let grant = grant.clone();
+        self.write(move |ledger| ledger.put_grant(&grant)).await
+    }
+
+    async fn take_grant(&self, id: &GrantId, now: Timestamp) -> Result<TakenGrant, StoreError> {
+        let id = *id;
+        self.write(move |ledger| ledger.take_grant(&id, now)).await
+    }
+
+    async fn token_standing(
+        &self,
+        event: &EventId,
+        request_id: &RequestId,
+        grant: &GrantId,
+    ) -> Result<TokenStanding, StoreError> {
+        let found = self.readers.look_up(|connection| reads::token_standing(connection, event, request_id, grant))?;
+        found.ok_or_else(|| StoreError::UnknownEvent(event.clone()))
+    }
+
+    async fn reset(&self, event: &EventId) -> Result<Counters, StoreError> {
+        let event = event.clone();
+        self.write(move |ledger| ledger.reset(&event)).await
+    }
+
+    async fn document(&self, name: &str) -> Result<Option<Document>, StoreError> {
+        self.readers.look_up(|connection| reads::document(connection, name))
+    }
+
+    async fn replace_document(&self, name: &str, expected: u64, body: &[u8]) -> Result<bool, StoreError> {
+        let (name, body) = (name.to_owned(), body.to_owned());
+        self.write(move |ledger| ledger.replace_document(&name, expected, &body)).await
+    }
+
+    async fn sweep(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let mut grants = 0;
+        loop {
+            let forgotten = self.write(move |ledger| ledger.forget_grants(now, SWEEP_STEP)).await?;
+            grants += forgotten;
+            if forgotten < u64::from(SWEEP_STEP) {
+                break;
+            }
+        }
+        while self.write(|ledger| ledger.forget_ended_lives(SWEEP_STEP)).await? > 0 {}
+        Ok(grants)
+    }
+
+    async fn health(&self) -> Result<(), StoreError> {
+        self.write(Ledger::beat).await
+    }
+
+    fn changes(&self) -> broadcast::Receiver<Change> {
+        self.feed.subscribe()
+    }
+
+    async fn close(&self) {
+        let (done, finished) = oneshot::channel();
+        // Neither can fail but for one reason: the writer has ended already.
+        if self.commands.send(Command::Stop(Some(done))).is_ok() {
+            drop(finished.await);
+        }
+        self.join();
+    }
+}

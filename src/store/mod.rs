@@ -1,0 +1,290 @@
+//! Where state lives: the port that the use cases speak to, in atomic business verbs rather than rows.
+//!
+//! Owns durability and atomicity; must not know the rules of waiting (`room`) beyond their nouns, nor
+//! the protocol beyond the grant that it keeps. Every method names what makes it atomic in each engine.
+//! A value that was answered survives the loss of the process.
+
+pub mod embedded;
+#[cfg(test)]
+mod suite;
+pub mod timed;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::broadcast;
+
+use crate::ambient::Timestamp;
+use crate::room::{Arrival, Counters, EventId, Position, RequestId, ServingRecord, Session, SessionStatus};
+
+/// What the store could not do. The text is for the log, never for an answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The store cannot be read or written now: disk full or read-only, connection lost, shutting down.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// The store holds something that this program did not write.
+    #[error("the store holds unreadable data: {0}")]
+    Corrupt(String),
+    /// No such event: it was never created with [`Store::ensure_event`].
+    #[error("the store has no event {0}")]
+    UnknownEvent(EventId),
+    /// The event was reset since the caller read it: what the call carries belongs to an ended generation.
+    #[error("event {0} was reset meanwhile")]
+    Outdated(EventId),
+}
+
+/// Positions handed out together: `first ..= last`, all with the same entry time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Taken {
+    /// The first of them.
+    pub first: Position,
+    /// The last of them.
+    pub last: Position,
+    /// When they were handed out; never earlier than an earlier position's.
+    pub entry: Timestamp,
+    /// The event after it.
+    pub counters: Counters,
+}
+
+/// Whether the serving counter moved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Advance {
+    /// It moved; the event after it.
+    Moved(Counters),
+    /// It would have fallen below zero or risen above [`Counters::MAX`]: nothing changed.
+    OutOfRange,
+}
+
+/// Who follows a visitor whose served position expired.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refill {
+    /// The next in line, at once.
+    Next,
+    /// Nobody, until the inlet moves the serving counter.
+    None,
+}
+
+/// The answer to [`Store::expire_positions`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Expired {
+    /// How many positions this call found expired: those that never had a session.
+    pub positions: u64,
+    /// The event after it.
+    pub counters: Counters,
+}
+
+/// The answer to [`Store::open_session`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Opened {
+    /// The session that the ticket has now: the new one, or the one that it already had.
+    pub session: Session,
+    /// Whether this call opened it.
+    pub inserted: bool,
+    /// The event after it.
+    pub counters: Counters,
+}
+
+/// The answer to [`Store::close_session`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Closed {
+    /// This call closed the session; the event after it.
+    Now(Counters),
+    /// It had been closed before; nothing changed.
+    Before(SessionStatus),
+    /// There is no such session.
+    Unknown,
+}
+
+/// What an authorization code stands for, named by a digest of the code (never the code itself).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct GrantId(pub [u8; 16]);
+
+/// A grant to be kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NewGrant {
+    /// Its name.
+    pub id: GrantId,
+    /// The session it was given for.
+    pub event: EventId,
+    /// The session's ticket.
+    pub request_id: RequestId,
+    /// Until when its code may be redeemed.
+    pub redeem_before: Timestamp,
+    /// Until when the grant must be remembered: its tokens live no longer.
+    pub keep_until: Timestamp,
+    /// What the protocol bound to it (JSON of `oauth`); opaque here.
+    pub body: String,
+}
+
+/// The answer to [`Store::take_grant`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TakenGrant {
+    /// This caller, and no other, may redeem it: its body.
+    Taken(String),
+    /// Somebody redeemed it before; it and its tokens are revoked from now on.
+    Replayed,
+    /// Never given, or its time is over.
+    Unknown,
+}
+
+/// What a token's acceptance depends on besides its signature.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TokenStanding {
+    /// The session of the token's subject, if the store has it.
+    pub session: Option<Session>,
+    /// The grant that the token came from.
+    pub grant: GrantStanding,
+}
+
+/// How a grant stands after its code was redeemed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum GrantStanding {
+    /// Its tokens count: its body.
+    Good(String),
+    /// Its code was used a second time: its tokens count no more.
+    Revoked,
+    /// Never given, not redeemed yet, or forgotten.
+    Unknown,
+}
+
+/// A small versioned text, replaced as a whole: the key ring, registered clients.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Document {
+    /// 1 for the first, then one more with each replacement.
+    pub version: u64,
+    /// Its content; opaque here.
+    pub body: Vec<u8>,
+}
+
+/// Something that changed, on this node or another. Changes may be lost (a slow reader lags): whoever
+/// listens must be able to read anew.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// An event's counters after a commit.
+    Counters(EventId, Counters),
+    /// A document of this name was replaced.
+    Document(String),
+}
+
+/// The port. See the module's documentation; engines: [`embedded`].
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Creates the event unless it exists, and answers how it stands.
+    async fn ensure_event(&self, event: &EventId) -> Result<Counters, StoreError>;
+
+    /// How the event stands.
+    async fn counters(&self, event: &EventId) -> Result<Counters, StoreError>;
+
+    /// Hands out `count` (at least 1) consecutive positions that nobody else gets, and notes their arrival
+    /// in the arrival log. Durable before it answers. *Embedded:* one transaction of the writer thread,
+    /// shared by all joins that wait for it.
+    async fn take_positions(&self, event: &EventId, count: u32, at: Timestamp) -> Result<Taken, StoreError>;
+
+    /// The arrival log of the current generation from the row that covers `from` on (all of it: `None`),
+    /// in order.
+    async fn arrivals(&self, event: &EventId, from: Option<Position>) -> Result<Vec<Arrival>, StoreError>;
+
+    /// Moves the serving counter by `by` (negative: back) and writes a serving record with `at`. Going back
+    /// removes the records above the new value, and keeps the time of one that stands at it. By 0: nothing is
+    /// written. *Embedded:* one transaction.
+    async fn advance(&self, event: &EventId, by: i64, at: Timestamp) -> Result<Advance, StoreError>;
+
+    /// The newest `limit` serving records of the current generation, in order of the serving counter.
+    async fn recent_serving_records(&self, event: &EventId, limit: u32) -> Result<Vec<ServingRecord>, StoreError>;
+
+    /// The first serving record of the current generation that covers `position`: when it was first served.
+    async fn serving_record_at(&self, event: &EventId, position: Position)
+    -> Result<Option<ServingRecord>, StoreError>;
+
+    /// Marks the served positions up to `through` as dealt with by the expiry pass (`max_expired`), and counts
+    /// those among them, above the ones dealt with before, that have no session (`expired_positions`). With
+    /// [`Refill::Next`] as many more are admitted, with a serving record of `at`. Positions that are not served
+    /// or not handed out yet are left alone. *Embedded:* one transaction.
+    async fn expire_positions(
+        &self,
+        event: &EventId,
+        through: Position,
+        refill: Refill,
+        at: Timestamp,
+    ) -> Result<Expired, StoreError>;
+
+    /// Claims the inlet's step at `tick` for the caller: answers the tick claimed before it (`None`: the
+    /// first ever) inside `Some`, or `None` when somebody claimed `tick` or a later one already. A claim that lies
+    /// [`policy::CLOCK_SET_BACK`](crate::policy::CLOCK_SET_BACK) or more ahead of `tick` was made by a clock that was wrong, and binds nobody.
+    /// *Embedded:* one conditional update.
+    async fn claim_tick(&self, event: &EventId, tick: Timestamp) -> Result<Option<Option<Timestamp>>, StoreError>;
+
+    /// Opens the session unless its ticket already has one in this generation, and answers the one it has.
+    /// [`StoreError::Outdated`] when the session's generation is not the event's. *Embedded:* insert-or-get in one transaction.
+    async fn open_session(&self, session: &Session) -> Result<Opened, StoreError>;
+
+    /// The session of a ticket in the current generation, whatever its status and age.
+    async fn session(&self, event: &EventId, request_id: &RequestId) -> Result<Option<Session>, StoreError>;
+
+    /// Closes an active session, be its time over or not, with status completed or abandoned.
+    /// *Embedded:* one conditional update.
+    async fn close_session(
+        &self,
+        event: &EventId,
+        request_id: &RequestId,
+        status: SessionStatus,
+    ) -> Result<Closed, StoreError>;
+
+    /// How many sessions are active and end at `now` or later.
+    async fn active_sessions(&self, event: &EventId, now: Timestamp) -> Result<u64, StoreError>;
+
+    /// A page of the sessions that ended before `now`, in the order of (end, ticket): those after `after`.
+    async fn expired_sessions(
+        &self,
+        event: &EventId,
+        now: Timestamp,
+        after: Option<(Timestamp, RequestId)>,
+        limit: u32,
+    ) -> Result<Vec<Session>, StoreError>;
+
+    /// Keeps a grant. A grant that has this name already stays as it is.
+    async fn put_grant(&self, grant: &NewGrant) -> Result<(), StoreError>;
+
+    /// Takes a grant: exactly one caller gets it, before `redeem_before`. Every later call, before `keep_until`,
+    /// is told apart and revokes it. *Embedded:* one transaction.
+    async fn take_grant(&self, id: &GrantId, now: Timestamp) -> Result<TakenGrant, StoreError>;
+
+    /// What the acceptance of a token of this subject and grant depends on; one read.
+    async fn token_standing(
+        &self,
+        event: &EventId,
+        request_id: &RequestId,
+        grant: &GrantId,
+    ) -> Result<TokenStanding, StoreError>;
+
+    /// Begins the event's next generation: counters at zero; records, arrivals and sessions gone from every
+    /// read at once. The tick claimed last stays, for time does not go back with the line.
+    /// *Embedded:* one transaction.
+    async fn reset(&self, event: &EventId) -> Result<Counters, StoreError>;
+
+    /// The document of this name.
+    async fn document(&self, name: &str) -> Result<Option<Document>, StoreError>;
+
+    /// Replaces (or, at `expected` 0, creates) the document if its version is still `expected`; whether it did.
+    async fn replace_document(&self, name: &str, expected: u64, body: &[u8]) -> Result<bool, StoreError>;
+
+    /// Forgets grants whose time of keeping is over, and frees what ended generations still occupy, in steps
+    /// between which others are served. Answers how many grants.
+    async fn sweep(&self, now: Timestamp) -> Result<u64, StoreError>;
+
+    /// Whether the store can be written now, tried for real. The error says what is wrong.
+    async fn health(&self) -> Result<(), StoreError>;
+
+    /// The feed of changes from now on.
+    fn changes(&self) -> broadcast::Receiver<Change>;
+
+    /// Finishes what is under way and stops; later calls fail with [`StoreError::Unavailable`].
+    async fn close(&self);
+}
+
+/// How many changes a listener may lag behind before it must read anew.
+pub const FEED_CAPACITY: usize = 1024;
+
+/// How long SQLite waits for another reader or writer before it gives up.
+pub const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,0 +1,145 @@
+//! The tests of the port: what any engine must do, run against each of them.
+//!
+//! An engine's test module calls [`store_suite!`] with a function that opens an empty store; it gets one
+//! test for each requirement. Time is always an argument of the port, so it stands still here. Nothing in
+//! these files knows an engine.
+
+mod concurrency;
+mod line;
+mod visitors;
+
+use std::sync::Arc;
+
+use super::{NewGrant, Store};
+use crate::ambient::Timestamp;
+use crate::room::{EventId, Generation, Position, RequestId, Session, SessionStatus};
+use crate::store::GrantId;
+
+pub(super) use {concurrency::*, line::*, visitors::*};
+
+/// The store under test, shared by the tasks of a test.
+pub(super) type Shared = Arc<dyn Store>;
+
+/// A moment in 2026; the tests count seconds from here.
+pub(super) const START: u64 = 1_780_000_000;
+
+/// `seconds` after [`START`].
+pub(super) fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_secs(START + seconds)
+}
+
+/// The position with this number.
+pub(super) fn position(number: u64) -> Position {
+    Position::new(number).unwrap()
+}
+
+/// The ticket with this number.
+pub(super) fn ticket(number: u64) -> RequestId {
+    RequestId::from_bytes(u128::from(number).to_be_bytes())
+}
+
+/// A fresh event.
+pub(super) async fn event(store: &Shared) -> EventId {
+    let event: EventId = "Sample".parse().unwrap();
+    store.ensure_event(&event).await.unwrap();
+    event
+}
+
+/// A session of the visitor at position `number`, open from [`START`] until `end` seconds later.
+pub(super) fn session(event: &EventId, number: u64, end: u64) -> Session {
+    Session {
+        event: event.clone(),
+        generation: Generation(0),
+        request_id: ticket(number),
+        position: position(number),
+        opened_at: at(0),
+        expires_at: at(end),
+        status: SessionStatus::Active,
+        issuer: None,
+    }
+}
+
+/// A grant to be redeemed within 60 s and remembered for 600 s.
+pub(super) fn grant(event: &EventId, name: u8) -> NewGrant {
+    NewGrant {
+        id: GrantId([name; 16]),
+        event: event.clone(),
+        request_id: ticket(1),
+        redeem_before: at(60),
+        keep_until: at(600),
+        body: format!("grant {name}"),
+    }
+}
+
+/// Runs `count` tasks at the same time and answers what they answered.
+pub(super) async fn all_at_once<T, F>(count: u64, task: impl Fn(u64) -> F) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let tasks: Vec<_> = (0..count).map(|number| tokio::spawn(task(number))).collect();
+    let mut answers = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        answers.push(task.await.unwrap());
+    }
+    answers
+}
+
+/// One test for each requirement of the port; `$open` is an async function without arguments that answers
+/// an empty store and whatever must live as long as it.
+macro_rules! store_suite {
+    ($open:path) => {
+        $crate::store::suite::store_suite! { $open;
+            an_event_is_created_once_and_starts_at_zero
+            an_unknown_event_is_named_by_every_verb
+            positions_are_handed_out_in_order
+            a_join_of_nobody_is_refused
+            the_arrival_log_has_one_row_a_second
+            entry_times_never_decrease
+            arrivals_are_read_from_the_row_that_covers_a_position
+            the_serving_counter_moves_and_leaves_records
+            going_back_removes_the_records_above
+            going_back_between_two_records_leaves_one_at_the_new_value
+            going_back_to_a_record_keeps_its_time
+            the_serving_counter_stays_in_range
+            a_move_by_nothing_writes_nothing
+            expiry_counts_positions_that_never_had_a_session
+            expiry_can_admit_as_many_more
+            expiry_never_passes_the_line_or_the_served
+            a_tick_is_claimed_once_and_never_backwards
+            a_reset_begins_the_next_generation_with_nothing_left
+            the_version_grows_with_every_change
+            a_session_is_opened_once_and_then_found
+            a_session_of_an_ended_generation_is_refused
+            a_session_is_closed_once
+            active_sessions_end_now_or_later
+            expired_sessions_come_in_pages_in_order
+            a_grant_is_taken_once_and_its_replay_revokes
+            a_grant_is_not_redeemed_after_its_time
+            a_taken_grant_is_remembered_until_its_keeping_ends
+            a_grant_keeps_what_it_was_first_put_with
+            an_expired_grant_reads_as_absent_before_and_after_the_sweep
+            a_document_is_replaced_only_from_the_version_that_was_read
+            changes_are_told_after_the_commit_in_order
+            health_is_well
+            a_closed_store_answers_unavailable
+            joins_at_once_get_distinct_consecutive_positions
+            joins_of_mixed_counts_at_once_never_overlap
+            one_of_many_takers_gets_the_grant
+            one_of_many_opens_the_session
+            one_of_many_closes_the_session
+            one_of_many_claims_the_tick
+            one_of_many_replaces_the_document
+            moves_at_once_add_up
+            a_reset_among_joins_leaves_no_position_in_two_lives
+        }
+    };
+    ($open:path; $($name:ident)+) => {
+        $(#[tokio::test]
+        async fn $name() {
+            let (store, _guard) = $open().await;
+            $crate::store::suite::$name(store).await;
+        })+
+    };
+}
+pub(super) use store_suite;

@@ -1,0 +1,189 @@
+//! Requirements on what is kept of a visitor (sessions, grants), on documents, the feed and the store's end.
+
+use super::{Shared, at, event, grant, session, ticket};
+use crate::room::SessionStatus::{Abandoned, Active, Completed};
+use crate::room::{Counters, Generation, RequestId, Session};
+use crate::store::{Change, Closed, Document, GrantId, GrantStanding, NewGrant, StoreError, TakenGrant, TokenStanding};
+
+pub(in crate::store) async fn a_session_is_opened_once_and_then_found(store: Shared) {
+    let event = event(&store).await;
+    let first = Session { issuer: Some("https://elsewhere.example".to_owned()), ..session(&event, 1, 60) };
+    assert_eq!(store.session(&event, &ticket(1)).await.unwrap(), None);
+    let opened = store.open_session(&first).await.unwrap();
+    assert!(opened.inserted);
+    assert_eq!((&opened.session, opened.counters.sessions_opened), (&first, 1));
+    let again = store.open_session(&session(&event, 1, 999)).await.unwrap();
+    assert!(!again.inserted);
+    assert_eq!((&again.session, again.counters), (&first, opened.counters), "the first opening counts");
+    assert_eq!(store.session(&event, &ticket(1)).await.unwrap(), Some(first));
+}
+
+pub(in crate::store) async fn a_session_of_an_ended_generation_is_refused(store: Shared) {
+    let event = event(&store).await;
+    let old = session(&event, 1, 60);
+    store.reset(&event).await.unwrap();
+    assert!(matches!(store.open_session(&old).await, Err(StoreError::Outdated(name)) if name == event));
+    assert_eq!(store.session(&event, &ticket(1)).await.unwrap(), None);
+    let new = Session { generation: Generation(1), ..old };
+    assert!(store.open_session(&new).await.unwrap().inserted);
+    assert_eq!(store.session(&event, &ticket(1)).await.unwrap(), Some(new));
+}
+
+pub(in crate::store) async fn a_session_is_closed_once(store: Shared) {
+    let event = event(&store).await;
+    assert_eq!(store.close_session(&event, &ticket(1), Completed).await.unwrap(), Closed::Unknown);
+    for (number, status) in [(1, Completed), (2, Abandoned)] {
+        store.open_session(&session(&event, number, 60)).await.unwrap();
+        assert_eq!(store.close_session(&event, &ticket(number), Active).await.unwrap(), Closed::Before(Active));
+        let Closed::Now(counters) = store.close_session(&event, &ticket(number), status).await.unwrap() else {
+            panic!("it was active")
+        };
+        assert_eq!(store.counters(&event).await.unwrap(), counters);
+        for other in [Completed, Abandoned, Active] {
+            assert_eq!(store.close_session(&event, &ticket(number), other).await.unwrap(), Closed::Before(status));
+        }
+        assert_eq!(store.session(&event, &ticket(number)).await.unwrap().unwrap().status, status);
+    }
+    let Counters { sessions_opened, completed, abandoned, .. } = store.counters(&event).await.unwrap();
+    assert_eq!((sessions_opened, completed, abandoned), (2, 1, 1));
+}
+
+pub(in crate::store) async fn active_sessions_end_now_or_later(store: Shared) {
+    let event = event(&store).await;
+    for (number, end) in [(1, 10), (2, 20), (3, 30), (4, 40)] {
+        store.open_session(&session(&event, number, end)).await.unwrap();
+    }
+    store.close_session(&event, &ticket(4), Abandoned).await.unwrap();
+    for (now, count) in [(0, 3), (10, 3), (11, 2), (30, 1), (31, 0)] {
+        assert_eq!(store.active_sessions(&event, at(now)).await.unwrap(), count, "after {now} s");
+    }
+}
+
+pub(in crate::store) async fn expired_sessions_come_in_pages_in_order(store: Shared) {
+    let event = event(&store).await;
+    for (number, end) in [(7, 10), (5, 10), (6, 10), (1, 30), (2, 20), (3, 40), (4, 50)] {
+        store.open_session(&session(&event, number, end)).await.unwrap();
+    }
+    store.close_session(&event, &ticket(2), Completed).await.unwrap();
+    let mut found: Vec<RequestId> = Vec::new();
+    let mut after = None;
+    loop {
+        let page = store.expired_sessions(&event, at(40), after, 2).await.unwrap();
+        assert!(page.len() <= 2);
+        found.extend(page.iter().map(|session| session.request_id));
+        let Some(last) = page.last() else { break };
+        after = Some((last.expires_at, last.request_id));
+    }
+    assert_eq!(found, [5, 6, 7, 2, 1].map(ticket), "by end, then ticket; whatever their status");
+    let whole = store.session(&event, &ticket(5)).await.unwrap().unwrap();
+    assert_eq!(store.expired_sessions(&event, at(40), None, 1).await.unwrap(), [whole]);
+}
+
+pub(in crate::store) async fn a_grant_is_taken_once_and_its_replay_revokes(store: Shared) {
+    let event = event(&store).await;
+    let grant = grant(&event, 1);
+    let opened = store.open_session(&session(&event, 1, 60)).await.unwrap().session;
+    store.put_grant(&grant).await.unwrap();
+    let standing = async |name| store.token_standing(&event, &ticket(1), &name).await.unwrap();
+    assert_eq!(store.take_grant(&grant.id, at(59)).await.unwrap(), TakenGrant::Taken("grant 1".to_owned()));
+    assert_eq!(
+        standing(grant.id).await,
+        TokenStanding { session: Some(opened.clone()), grant: GrantStanding::Good("grant 1".to_owned()) }
+    );
+    assert_eq!(store.take_grant(&grant.id, at(59)).await.unwrap(), TakenGrant::Replayed);
+    assert_eq!(
+        standing(grant.id).await,
+        TokenStanding { session: Some(opened.clone()), grant: GrantStanding::Revoked }
+    );
+    assert_eq!(store.take_grant(&grant.id, at(59)).await.unwrap(), TakenGrant::Replayed);
+    assert_eq!(
+        standing(GrantId([9; 16])).await,
+        TokenStanding { session: Some(opened), grant: GrantStanding::Unknown }
+    );
+    let nobody = store.token_standing(&event, &ticket(8), &grant.id).await.unwrap();
+    assert_eq!(nobody, TokenStanding { session: None, grant: GrantStanding::Revoked });
+}
+
+pub(in crate::store) async fn a_grant_is_not_redeemed_after_its_time(store: Shared) {
+    let event = event(&store).await;
+    let grant = grant(&event, 1);
+    store.put_grant(&grant).await.unwrap();
+    assert_eq!(store.take_grant(&grant.id, at(60)).await.unwrap(), TakenGrant::Unknown);
+    assert_eq!(store.take_grant(&GrantId([2; 16]), at(0)).await.unwrap(), TakenGrant::Unknown);
+    let standing = store.token_standing(&event, &ticket(1), &grant.id).await.unwrap();
+    assert_eq!(standing.grant, GrantStanding::Unknown, "a late redemption is a mistake, not an attack");
+}
+
+pub(in crate::store) async fn a_taken_grant_is_remembered_until_its_keeping_ends(store: Shared) {
+    let event = event(&store).await;
+    let grant = grant(&event, 1);
+    store.put_grant(&grant).await.unwrap();
+    store.take_grant(&grant.id, at(0)).await.unwrap();
+    assert_eq!(store.take_grant(&grant.id, at(599)).await.unwrap(), TakenGrant::Replayed);
+    assert_eq!(store.take_grant(&grant.id, at(600)).await.unwrap(), TakenGrant::Unknown);
+}
+
+pub(in crate::store) async fn a_grant_keeps_what_it_was_first_put_with(store: Shared) {
+    let event = event(&store).await;
+    let grant = grant(&event, 1);
+    store.put_grant(&grant).await.unwrap();
+    store.take_grant(&grant.id, at(0)).await.unwrap();
+    store.put_grant(&NewGrant { body: "another".to_owned(), ..grant.clone() }).await.unwrap();
+    assert_eq!(store.take_grant(&grant.id, at(0)).await.unwrap(), TakenGrant::Replayed);
+}
+
+pub(in crate::store) async fn an_expired_grant_reads_as_absent_before_and_after_the_sweep(store: Shared) {
+    let event = event(&store).await;
+    let (short, long) = (grant(&event, 1), NewGrant { keep_until: at(900), ..grant(&event, 2) });
+    store.put_grant(&short).await.unwrap();
+    store.put_grant(&long).await.unwrap();
+    assert_eq!(store.sweep(at(599)).await.unwrap(), 0);
+    assert_eq!(store.take_grant(&short.id, at(600)).await.unwrap(), TakenGrant::Unknown);
+    assert_eq!(store.sweep(at(600)).await.unwrap(), 1);
+    assert_eq!(store.sweep(at(600)).await.unwrap(), 0);
+    assert_eq!(store.take_grant(&short.id, at(0)).await.unwrap(), TakenGrant::Unknown);
+    assert_eq!(store.take_grant(&long.id, at(0)).await.unwrap(), TakenGrant::Taken("grant 2".to_owned()));
+}
+
+pub(in crate::store) async fn a_document_is_replaced_only_from_the_version_that_was_read(store: Shared) {
+    let read = async || store.document("keys").await.unwrap();
+    assert_eq!(read().await, None);
+    assert!(!store.replace_document("keys", 1, b"early").await.unwrap());
+    assert!(store.replace_document("keys", 0, b"one").await.unwrap());
+    assert!(!store.replace_document("keys", 0, b"twice").await.unwrap());
+    assert_eq!(read().await, Some(Document { version: 1, body: b"one".to_vec() }));
+    assert!(store.replace_document("keys", 1, b"\0two\xff").await.unwrap());
+    assert_eq!(read().await, Some(Document { version: 2, body: b"\0two\xff".to_vec() }));
+    assert_eq!(store.document("clients").await.unwrap(), None);
+}
+
+pub(in crate::store) async fn changes_are_told_after_the_commit_in_order(store: Shared) {
+    let event = event(&store).await;
+    let mut changes = store.changes();
+    let taken = store.take_positions(&event, 2, at(0)).await.unwrap();
+    assert_eq!(changes.recv().await.unwrap(), Change::Counters(event.clone(), taken.counters));
+    store.replace_document("keys", 0, b"one").await.unwrap();
+    assert_eq!(changes.recv().await.unwrap(), Change::Document("keys".to_owned()));
+    let counters = store.reset(&event).await.unwrap();
+    assert_eq!(changes.recv().await.unwrap(), Change::Counters(event, counters));
+}
+
+pub(in crate::store) async fn health_is_well(store: Shared) {
+    for _ in 0..3 {
+        store.health().await.unwrap();
+    }
+}
+
+pub(in crate::store) async fn a_closed_store_answers_unavailable(store: Shared) {
+    let event = event(&store).await;
+    store.close().await;
+    store.close().await;
+    let away = |error: Option<StoreError>| matches!(error, Some(StoreError::Unavailable(_)));
+    assert!(away(store.ensure_event(&event).await.err()));
+    assert!(away(store.counters(&event).await.err()));
+    assert!(away(store.take_positions(&event, 1, at(0)).await.err()));
+    assert!(away(store.arrivals(&event, None).await.err()));
+    assert!(away(store.session(&event, &ticket(1)).await.err()));
+    assert!(away(store.document("keys").await.err()));
+    assert!(away(store.health().await.err()));
+}

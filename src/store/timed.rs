@@ -1,0 +1,91 @@
+//! A store that notes how long each of its operations takes, and otherwise is the store that it wraps.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use tokio::sync::broadcast;
+
+use super::{
+    Advance, Change, Closed, Document, GrantId, NewGrant, Opened, Store, StoreError, Taken, TakenGrant, TokenStanding,
+};
+use super::{Expired, Refill};
+use crate::ambient::Timestamp;
+use crate::room::{Arrival, Counters, EventId, Position, RequestId, ServingRecord, Session, SessionStatus};
+
+/// Whoever wants to know.
+pub trait Stopwatch: Send + Sync + 'static {
+    /// `operation` took this long and succeeded or not.
+    fn note(&self, operation: &'static str, succeeded: bool, took: Duration);
+}
+
+/// The wrapper.
+pub struct Timed<S> {
+    store: S,
+    stopwatch: Arc<dyn Stopwatch>,
+}
+
+impl<S: Store> Timed<S> {
+    /// Wraps `store`.
+    pub fn new(store: S, stopwatch: Arc<dyn Stopwatch>) -> Self {
+        Self { store, stopwatch }
+    }
+
+    async fn timed<T>(
+        &self,
+        operation: &'static str,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let started = Instant::now();
+        let result = work.await;
+        self.stopwatch.note(operation, result.is_ok(), started.elapsed());
+        result
+    }
+}
+
+/// Forwards each listed operation to the wrapped store, timed under its own name.
+macro_rules! forward {
+    ($($name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {
+        #[async_trait]
+        impl<S: Store> Store for Timed<S> {
+            $(
+                async fn $name(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
+                    self.timed(stringify!($name), self.store.$name($($argument),*)).await
+                }
+            )*
+
+            fn changes(&self) -> broadcast::Receiver<Change> {
+                self.store.changes()
+            }
+
+            async fn close(&self) {
+                self.store.close().await;
+            }
+        }
+    };
+}
+
+forward! {
+    ensure_event(event: &EventId) -> Counters;
+    counters(event: &EventId) -> Counters;
+    take_positions(event: &EventId, count: u32, at: Timestamp) -> Taken;
+    arrivals(event: &EventId, from: Option<Position>) -> Vec<Arrival>;
+    advance(event: &EventId, by: i64, at: Timestamp) -> Advance;
+    recent_serving_records(event: &EventId, limit: u32) -> Vec<ServingRecord>;
+    serving_record_at(event: &EventId, position: Position) -> Option<ServingRecord>;
+    expire_positions(event: &EventId, through: Position, refill: Refill, at: Timestamp) -> Expired;
+    claim_tick(event: &EventId, tick: Timestamp) -> Option<Option<Timestamp>>;
+    open_session(session: &Session) -> Opened;
+    session(event: &EventId, request_id: &RequestId) -> Option<Session>;
+    close_session(event: &EventId, request_id: &RequestId, status: SessionStatus) -> Closed;
+    active_sessions(event: &EventId, now: Timestamp) -> u64;
+    expired_sessions(event: &EventId, now: Timestamp, after: Option<(Timestamp, RequestId)>, limit: u32) -> Vec<Session>;
+    put_grant(grant: &NewGrant) -> ();
+    take_grant(id: &GrantId, now: Timestamp) -> TakenGrant;
+    token_standing(event: &EventId, request_id: &RequestId, grant: &GrantId) -> TokenStanding;
+    reset(event: &EventId) -> Counters;
+    document(name: &str) -> Option<Document>;
+    replace_document(name: &str, expected: u64, body: &[u8]) -> bool;
+    sweep(now: Timestamp) -> u64;
+    health() -> ();
+}
