@@ -12,9 +12,11 @@
 //! - [`server`]  wiring: the only place that picks an engine
 
 pub mod ambient;
+pub mod config;
 pub mod durable;
 pub mod keys;
 pub mod oauth;
 pub mod policy;
 pub mod room;
 pub mod store;
+pub mod telemetry;

@@ -1,0 +1,62 @@
+//! `[admin]`: who may use the private API and the panel.
+
+use super::reader::{Read, Section, Unique};
+use crate::ambient::Secret;
+
+/// The keys that open the private API and the panel; without any, both stay shut.
+#[derive(Clone, Debug, Default)]
+pub struct Admin {
+    /// Bearer keys, each with a name of its own.
+    pub keys: Vec<AdminKey>,
+    /// Key pairs for requests signed as AWS does it, each with an ID of its own.
+    pub sigv4: Vec<SigV4Pair>,
+}
+
+/// A bearer key.
+#[derive(Clone, Debug)]
+pub struct AdminKey {
+    /// Who uses it, for the log.
+    pub name: String,
+    /// The key.
+    pub key: Secret,
+}
+
+/// A key pair of AWS Signature Version 4, which scripts of the old system sign with.
+#[derive(Clone, Debug)]
+pub struct SigV4Pair {
+    /// Names the pair in a request.
+    pub access_key_id: String,
+    /// Signs it.
+    pub secret_access_key: Secret,
+}
+
+/// The longest access key ID (AWS IAM API Reference, `AccessKey`).
+const MAX_ACCESS_KEY_ID: usize = 128;
+
+pub(super) fn read(section: &mut Section<'_>) -> Read<Admin> {
+    let mut names = Unique::default();
+    let keys = section.tables("keys", |entry| {
+        let name = entry.required("name", |found| {
+            let name = found.title()?;
+            names.claim(found, &name).map(|()| name)
+        });
+        let key = entry.required("key", |found| found.secret());
+        Ok(AdminKey { name: name?, key: key? })
+    });
+    let mut ids = Unique::default();
+    let sigv4 = section.tables("sigv4", |entry| {
+        let access_key_id = entry.required("access_key_id", |found| {
+            let id = found.parsed(access_key_id)?;
+            ids.claim(found, &id).map(|()| id)
+        });
+        let secret_access_key = entry.required("secret_access_key", |found| found.secret());
+        Ok(SigV4Pair { access_key_id: access_key_id?, secret_access_key: secret_access_key? })
+    });
+    Ok(Admin { keys: keys?, sigv4: sigv4? })
+}
+
+fn access_key_id(text: &str) -> Result<String, &'static str> {
+    let word = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let good = word && !text.is_empty() && text.len() <= MAX_ACCESS_KEY_ID;
+    if good { Ok(text.to_owned()) } else { Err("it must be 1 to 128 letters, digits and '_'") }
+}

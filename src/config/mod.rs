@@ -1,0 +1,211 @@
+//! What the operator wrote: the TOML file, the `ANTEROOM_*` variables over it, and the secrets they refer to.
+//!
+//! Text in, a checked [`Config`] out, or every problem at once, each under the path of its key. The environment is
+//! handed in; files are read where the configuration refers to them. Must not know what the settings are used for:
+//! meanings live in `room` and `oauth`, defaults and limits in `policy`.
+//!
+//! Reading order: [`Config`] and `root` here, then a file a section; `reader` and `value` are the tools they use.
+
+mod admin;
+mod client;
+mod demonstration;
+mod environment;
+mod event;
+mod logging;
+mod overrides;
+mod problem;
+mod public_url;
+mod reader;
+mod reference;
+mod store;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+use toml::Table;
+
+use crate::room::EventSettings;
+use overrides::Overrides;
+use reader::{Read, Reader, Section, Unique};
+
+pub use admin::{Admin, AdminKey, SigV4Pair};
+pub use client::ClientConfig;
+pub use demonstration::{Demonstration, DemonstrationError, SampleShop, demonstrate};
+pub use environment::Environment;
+pub use logging::{Log, LogFormat, LogLevel};
+pub use overrides::CONFIG_VARIABLE;
+pub use problem::{ConfigError, Problem};
+pub use public_url::{PublicUrl, PublicUrlError, Scheme};
+pub use reference::{Setting, reference, reference_page};
+pub use store::StoreConfig;
+
+/// Where Anteroom listens unless it is told otherwise: this machine alone can reach it.
+pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
+/// Where state and generated keys live unless it is said otherwise.
+pub const DEFAULT_DATA_DIR: &str = "data";
+
+/// A configuration that can be used.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The issuer, and the address of everything.
+    pub public_url: PublicUrl,
+    /// Where to listen for visitors and relying parties.
+    pub listen: SocketAddr,
+    /// Where to listen for operators; unset: at `listen` too.
+    pub private_listen: Option<SocketAddr>,
+    /// Where the embedded engine and generated keys live.
+    pub data_dir: PathBuf,
+    /// Proxies whose word on the visitor's address is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// TLS ended here; unset: plain HTTP, behind a proxy or on loopback.
+    pub tls: Option<TlsFiles>,
+    /// Who may use the private API and the panel.
+    pub admin: Admin,
+    /// Where state lives.
+    pub store: StoreConfig,
+    /// The waiting rooms: at least one, each with a name of its own.
+    pub events: Vec<EventSettings>,
+    /// The relying parties, each with an ID of its own and bound to one of the events.
+    pub clients: Vec<ClientConfig>,
+    /// What is logged, and how.
+    pub log: Log,
+    /// The sample shop to run beside the provider, in a demonstration.
+    pub demo: Option<SampleShop>,
+}
+
+/// The PEM files of `tls`. That they exist and fit together is found out by who opens them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TlsFiles {
+    /// The certificate, and those of its issuers after it.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+impl Config {
+    /// Reads `file` and the variables over it.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with them.
+    pub fn load(file: &Path, environment: &Environment) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(file).map_err(|error| {
+            let message = format!("the configuration cannot be read: {error}");
+            ConfigError::of_file(&file.display().to_string(), String::new(), message)
+        })?;
+        Self::parse(&text, file, environment)
+    }
+
+    /// Reads the text of `file`, whose directory relative paths start from, and the variables over it.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with them; a syntax error alone, when there is one.
+    pub fn parse(text: &str, file: &Path, environment: &Environment) -> Result<Self, ConfigError> {
+        let name = file.display().to_string();
+        let mut table: Table = text.parse().map_err(|error| syntax_error(&name, text, &error))?;
+        let (overrides, mut problems) = Overrides::apply(&mut table, environment);
+        let reader = Reader::new(environment, file.parent().unwrap_or(Path::new("")), overrides);
+        let config = reader.read(&table, root);
+        problems.extend(reader.into_problems());
+        match config {
+            Ok(config) if problems.is_empty() => Ok(config),
+            _ => Err(ConfigError::new(&name, problems)),
+        }
+    }
+}
+
+/// The line and what is wrong with it; never the line itself, which may hold a secret.
+fn syntax_error(name: &str, text: &str, error: &toml::de::Error) -> ConfigError {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|&character| character != '\n').count() + 1;
+    let message = format!("this is not TOML: {}", error.message());
+    ConfigError::of_file(name, format!("line {line}, column {column}"), message)
+}
+
+fn root(section: &mut Section<'_>) -> Read<Config> {
+    let listen = section.or("listen", DEFAULT_LISTEN, |found| found.address());
+    let private_listen = section.optional("private_listen", |found| {
+        let address = found.address()?;
+        let taken = address.port() != 0 && matches!(listen, Ok(public) if public == address);
+        if taken { Err(found.refuse("it must not be the address of listen")) } else { Ok(address) }
+    });
+    let tls = section.optional("tls", |found| found.section(tls_files));
+    let public_url = public_url(section, &listen, &tls);
+    let data_dir = section.optional("data_dir", |found| found.path());
+    let trusted_proxies = section.list("trusted_proxies", |found| found.parsed(network));
+    let admin = section.or("admin", Admin::default(), |found| found.section(admin::read));
+    let store = section.or("store", StoreConfig::Embedded, |found| found.section(store::read));
+    let log = section.or("log", Log::default(), |found| found.section(logging::read));
+    let mut event_ids = Unique::default();
+    let events = section.tables("event", |event| event::read(event, &mut event_ids));
+    if matches!(&events, Ok(events) if events.is_empty()) {
+        section.refuse("event", "at least one [[event]] is needed");
+    }
+    let mut client_ids = Unique::default();
+    let clients = section.tables("client", |client| client::read(client, &event_ids, &mut client_ids));
+    let known_clients = clients.as_deref().ok();
+    let demo = section.optional("demo", |found| found.section(|demo| demonstration::read(demo, known_clients)));
+    Ok(Config {
+        public_url: public_url?,
+        listen: listen?,
+        private_listen: private_listen?,
+        data_dir: data_dir?.unwrap_or_else(|| section.directory().join(DEFAULT_DATA_DIR)),
+        trusted_proxies: trusted_proxies?,
+        tls: tls?,
+        admin: admin?,
+        store: store?,
+        events: events?,
+        clients: clients?,
+        log: log?,
+        demo: demo?,
+    })
+}
+
+/// On a loopback address the public URL is the address itself; anywhere else nobody but the operator knows it.
+fn public_url(section: &mut Section<'_>, listen: &Read<SocketAddr>, tls: &Read<Option<TlsFiles>>) -> Read<PublicUrl> {
+    let serves_tls = matches!(tls, Ok(Some(_)));
+    let given = section.optional("public_url", |found| {
+        let url = found.parsed(PublicUrl::parse)?;
+        let plain = serves_tls && url.scheme() == Scheme::Http;
+        if plain { Err(found.refuse("it must be https, because tls is set")) } else { Ok(url) }
+    })?;
+    let scheme = if serves_tls { "https" } else { "http" };
+    match (given, *listen) {
+        (Some(url), _) => Ok(url),
+        (None, Err(noted)) => Err(noted),
+        (None, Ok(address)) if address.ip().is_loopback() => PublicUrl::parse(&default_public_url(scheme, address))
+            .map_err(|error| section.refuse("public_url", error.to_string())),
+        (None, Ok(_)) => {
+            Err(section.refuse("public_url", "it is missing: only on a loopback address does it follow from listen"))
+        }
+    }
+}
+
+fn default_public_url(scheme: &str, address: SocketAddr) -> String {
+    match (scheme, address.port()) {
+        ("http", 80) | ("https", 443) if address.is_ipv6() => format!("{scheme}://[{}]", address.ip()),
+        ("http", 80) | ("https", 443) => format!("{scheme}://{}", address.ip()),
+        _ => format!("{scheme}://{address}"),
+    }
+}
+
+fn tls_files(section: &mut Section<'_>) -> Read<TlsFiles> {
+    let certificate = section.required("certificate", |found| found.path());
+    let key = section.required("key", |found| found.path());
+    Ok(TlsFiles { certificate: certificate?, key: key? })
+}
+
+/// A network, or one address.
+fn network(text: &str) -> Result<IpNet, &'static str> {
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    let network = text.parse::<IpNet>().or_else(|_| address());
+    network.map(|network| network.trunc()).map_err(|_| "it must be an IP address or network, such as 10.0.0.0/8")
+}

@@ -1,0 +1,310 @@
+//! Every key of the configuration, as data: what the reference page is made from.
+//!
+//! A test holds the list against the keys that are really asked for, and the page against the list.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::policy;
+
+/// One key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Setting {
+    /// Its path; `[]` stands for each entry of a list.
+    pub path: &'static str,
+    /// What it takes.
+    pub kind: String,
+    /// What holds when it is left out; empty: it has to be there.
+    pub default: String,
+    /// What it means.
+    pub meaning: &'static str,
+}
+
+const INTRODUCTION: &str = "\
+<!-- Made by `anteroom config-reference`; a test fails when it is out of date. -->
+
+# Configuration
+
+`anteroom serve --config FILE` reads one TOML file (`ANTEROOM_CONFIG` may name it instead). Without either, `serve` runs a demonstration
+and writes `data/anteroom.toml` for it, with comments: a good file to start from. [anteroom.example.toml](anteroom.example.toml) shows
+a site behind a proxy. `anteroom check-config` names everything that is wrong with a file; a key that is not on this page is refused.
+
+**Secrets** may stand in the file as they are, or be named: `env:NAME` takes an environment variable, `file:PATH` what a file holds (but
+for the end of its line). They need at least 32 bytes; `openssl rand -base64 32` makes a good one.
+
+**Paths** that are relative start from the directory of the configuration file.
+
+**Variables** set keys over what the file says. Two underscores go one level down, a number counts the entries of a list from 0, and the
+number after the last adds one: `ANTEROOM_PUBLIC_URL`, `ANTEROOM_LOG__LEVEL`, `ANTEROOM_EVENT__0__VALIDITY_PERIOD`. A value that reads as
+TOML is taken as TOML (`[\"a\", \"b\"]`, `5`, `true`), any other as text. Relative paths in a variable start from the working directory.
+A variable with this prefix that names no key is refused, unless it is `ANTEROOM_CONFIG` or a secret that the file names with `env:`.
+";
+
+/// A heading, its introduction, and the prefix of its keys.
+const SECTIONS: [(&str, &str, &str); 7] = [
+    ("The installation", "These keys stand at the top of the file, before any section.", ""),
+    ("`[admin]`", "Who may use the private API and the control panel. Without any key, both stay shut.", "admin."),
+    ("`[store]`", "Where state lives.", "store."),
+    ("`[log]`", "The log, which goes to standard error.", "log."),
+    ("`[[event]]`", "A waiting room; one section for each, and at least one.", "event[]."),
+    (
+        "`[[client]]`",
+        "A relying party: a site that sends its visitors here to log in. One section for each.",
+        "client[].",
+    ),
+    ("`[demo]`", "The sample shop. It runs beside the provider when this section is there.", "demo."),
+];
+
+/// Every key, in the order of the page.
+pub fn reference() -> Vec<Setting> {
+    [installation(), sections(), event(), inlet(), client(), client_behaviour(), demo()].concat()
+}
+
+/// The page `docs/configuration.md`.
+pub fn reference_page() -> String {
+    let settings = reference();
+    let mut page = INTRODUCTION.to_owned();
+    for (heading, introduction, prefix) in SECTIONS {
+        let _ = write!(
+            page,
+            "\n## {heading}\n\n{introduction}\n\n| key | takes | default | meaning |\n|---|---|---|---|\n"
+        );
+        for setting in settings.iter().filter(|setting| section_of(setting.path) == prefix) {
+            let Setting { path, kind, default, meaning } = setting;
+            let key = &path[prefix.len()..];
+            let default = if default.is_empty() { "must be set" } else { default };
+            let _ = writeln!(page, "| `{key}` | {kind} | {default} | {meaning} |");
+        }
+    }
+    page
+}
+
+/// The prefix of the section that a key is listed under.
+fn section_of(path: &str) -> &'static str {
+    let named = SECTIONS.iter().map(|(_, _, prefix)| *prefix).filter(|prefix| !prefix.is_empty());
+    named.into_iter().find(|prefix| path.starts_with(prefix)).unwrap_or_default()
+}
+
+fn setting(path: &'static str, kind: impl Into<String>, default: impl Into<String>, meaning: &'static str) -> Setting {
+    Setting { path, kind: kind.into(), default: default.into(), meaning }
+}
+
+fn seconds(path: &'static str, default: Duration, longest: Duration, meaning: &'static str) -> Setting {
+    let kind = format!("seconds, 1 to {}", longest.as_secs());
+    setting(path, kind, format!("`{}`", default.as_secs()), meaning)
+}
+
+fn installation() -> Vec<Setting> {
+    let listen = format!("`\"{}\"`", super::DEFAULT_LISTEN);
+    let data = format!("`\"{}\"`", super::DEFAULT_DATA_DIR);
+    let derived = "on a loopback address: `http://` (with `tls`: `https://`) and `listen`; else it must be set";
+    vec![
+        setting(
+            "public_url",
+            "URL",
+            derived,
+            "The address that browsers and relying parties know Anteroom by: the issuer, byte for byte. https; http on loopback addresses only. No query, no slash at the end. With a path, everything is mounted under it.",
+        ),
+        setting("listen", "IP address and port", listen, "Where Anteroom listens. Port 0: one that is free."),
+        setting(
+            "private_listen",
+            "IP address and port",
+            "none",
+            "When set, the private API and the control panel answer only here, over plain HTTP: an address for the inner network.",
+        ),
+        setting("data_dir", "path", data, "The embedded engine's files and generated keys. Made when it is not there."),
+        setting(
+            "trusted_proxies",
+            "list of IP addresses and networks",
+            "none",
+            "Proxies in front whose word on a visitor's address is believed.",
+        ),
+        setting(
+            "tls.certificate",
+            "path",
+            "plain HTTP",
+            "PEM file: the certificate, and those of its issuers after it. Goes with `tls.key`; used at `listen`.",
+        ),
+        setting("tls.key", "path", "plain HTTP", "PEM file: the certificate's private key."),
+    ]
+}
+
+fn sections() -> Vec<Setting> {
+    vec![
+        setting("admin.keys[].name", "text", "", "Who uses the key, for the log. Each name once."),
+        setting("admin.keys[].key", "secret", "", "The bearer key."),
+        setting(
+            "admin.sigv4[].access_key_id",
+            "1 to 128 letters, digits, `_`",
+            "",
+            "The ID of a key pair of AWS Signature Version 4. Each ID once.",
+        ),
+        setting("admin.sigv4[].secret_access_key", "secret", "", "The secret of the pair."),
+        setting("store.engine", "`\"embedded\"`", "`\"embedded\"`", "`embedded` is SQLite in `data_dir`."),
+        setting("log.format", "`\"text\"`, `\"json\"`", "`\"text\"`", "Lines for people, or a JSON object a line."),
+        setting(
+            "log.level",
+            "`\"error\"`, `\"warn\"`, `\"info\"`, `\"debug\"`, `\"trace\"`",
+            "`\"info\"`",
+            "The least important lines that are written.",
+        ),
+    ]
+}
+
+fn event() -> Vec<Setting> {
+    vec![
+        setting("event[].id", "1 to 64 letters, digits, `_`, `-`", "", "The event ID. Each once."),
+        seconds(
+            "event[].validity_period",
+            policy::DEFAULT_VALIDITY,
+            policy::MAX_VALIDITY,
+            "How long an admitted visitor's session and its tokens are good.",
+        ),
+        setting(
+            "event[].queue_position_expiry",
+            "true, false",
+            "`true`",
+            "Whether a served position must be used in time.",
+        ),
+        seconds(
+            "event[].queue_position_expiry_period",
+            policy::DEFAULT_POSITION_EXPIRY,
+            policy::MAX_POSITION_EXPIRY,
+            "In what time.",
+        ),
+        setting(
+            "event[].increment_serving_on_expiry",
+            "true, false",
+            "`false`",
+            "Whether others take the places of those who did not enter in time.",
+        ),
+        setting(
+            "event[].metrics_events",
+            "true, false",
+            "`false`",
+            "Whether the event's figures are sent out each minute.",
+        ),
+        setting(
+            "event[].entry",
+            "`\"automatic\"`, `\"button\"`",
+            "`\"automatic\"`",
+            "How a served visitor enters: at once, or by pressing a button, so that a forgotten tab takes no place.",
+        ),
+    ]
+}
+
+fn inlet() -> Vec<Setting> {
+    let instant = "date and time with offset, or seconds since 1970";
+    vec![
+        setting(
+            "event[].inlet.strategy",
+            "`\"periodic\"`, `\"manual\"`",
+            "without `inlet`: `\"manual\"`",
+            "What moves the serving counter: the clock, or only the private API and the panel.",
+        ),
+        setting("event[].inlet.increment_by", "whole number from 1", "", "`periodic`: visitors let in in each period."),
+        seconds(
+            "event[].inlet.every",
+            policy::DEFAULT_INLET_PERIOD,
+            policy::MAX_INLET_PERIOD,
+            "`periodic`: the period.",
+        ),
+        setting(
+            "event[].inlet.smooth",
+            "true, false",
+            "`true`",
+            "`periodic`: whether they are spread over the period; else they are let in all at once at its end.",
+        ),
+        setting("event[].inlet.start", instant, "none", "`periodic`: nobody is let in by the clock before."),
+        setting("event[].inlet.end", instant, "none", "`periodic`: nobody is let in by the clock from then on."),
+    ]
+}
+
+fn client() -> Vec<Setting> {
+    let id = format!("1 to {} printable ASCII characters", policy::MAX_CLIENT_ID_LENGTH);
+    vec![
+        setting("client[].client_id", id, "", "The client ID. Each once."),
+        setting("client[].event", "event ID", "", "Where the client's visitors wait: one of the events of this file."),
+        setting("client[].client_name", "text", "none", "What visitors call the site; shown while they wait."),
+        setting("client[].client_secret", "secret", "must be set; a public client has none", "The client's secret."),
+        setting(
+            "client[].token_endpoint_auth_method",
+            "`\"any\"`, `\"client_secret_basic\"`, `\"client_secret_post\"`, `\"none\"`",
+            "`\"any\"`",
+            "How the client proves who it is: with its secret in the header or in the body (`any`: as it likes), or not at all (`none`: a public client, which must use PKCE).",
+        ),
+        setting(
+            "client[].application_type",
+            "`\"web\"`, `\"native\"`",
+            "`\"web\"`",
+            "`native`: an app. Ports of its loopback redirect URIs are free, and schemes of its own are allowed.",
+        ),
+        setting(
+            "client[].redirect_uris",
+            "list of URLs",
+            "",
+            "Where answers may go; at least one. They match as exact strings: https, or http on loopback; no wildcards.",
+        ),
+        setting(
+            "client[].post_logout_redirect_uris",
+            "list of URLs",
+            "none",
+            "Where a browser may go after logout. The same rules.",
+        ),
+    ]
+}
+
+fn client_behaviour() -> Vec<Setting> {
+    let page = "URL (https, or http on loopback)";
+    vec![
+        setting(
+            "client[].initiate_login_uri",
+            page,
+            "none",
+            "Where the site starts a login: a visitor who waited longer than `login_timeout` is sent here, and let in at once.",
+        ),
+        setting("client[].client_uri", page, "none", "The site's home page; stands in for `initiate_login_uri`."),
+        seconds(
+            "client[].login_timeout",
+            policy::DEFAULT_LOGIN_TIMEOUT,
+            policy::FLOW_LIFETIME,
+            "How old a login request may be when it is answered: less than the site itself allows.",
+        ),
+        setting(
+            "client[].id_token_signed_response_alg",
+            "`\"RS256\"`, `\"ES256\"`, `\"EdDSA\"`",
+            "`\"RS256\"`",
+            "How ID tokens are signed.",
+        ),
+        setting(
+            "client[].access_token_signing_alg",
+            "`\"RS256\"`, `\"ES256\"`, `\"EdDSA\"`",
+            "`\"ES256\"`",
+            "How access tokens are signed. API Gateway's own JWT authorizer knows RS256 only.",
+        ),
+        setting(
+            "client[].acr_values",
+            "list of texts",
+            "none",
+            "`acr` values that are echoed when a request asks for them.",
+        ),
+        setting(
+            "client[].claims",
+            "table of claims",
+            "none",
+            "More claims, each text with `{sub}`, `{position}`, `{event_id}`, or a number, true or false. `email` and `email_verified` are released by the scope `email`, all others by `profile`.",
+        ),
+    ]
+}
+
+fn demo() -> Vec<Setting> {
+    vec![
+        setting(
+            "demo.shop_listen",
+            "loopback address and port",
+            "",
+            "Where the shop listens. Its client has `http://`, this address and `/callback` among its redirect URIs. Port 0, here and there: one that is free.",
+        ),
+        setting("demo.shop_client", "client ID", "`\"Sample\"`", "The client that the shop is."),
+    ]
+}

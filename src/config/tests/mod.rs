@@ -1,0 +1,201 @@
+//! What an operator may write, what is refused, and in which words.
+
+mod demonstration;
+mod refusals;
+mod sources;
+
+use std::path::Path;
+
+use super::*;
+use crate::oauth::{AuthMethod, SigningAlg};
+use crate::room::{Entry, ExpiryRule, Inlet, MetricsEvents, OnExpiry, Periodic, Rhythm};
+
+/// 32 bytes.
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+const EXAMPLE: &str = include_str!("../../../docs/anteroom.example.toml");
+
+/// The least that works.
+const SMALL: &str = r#"
+[[event]]
+id = "Sample"
+"#;
+
+fn environment(pairs: &[(&str, &str)]) -> Environment {
+    pairs.iter().copied().collect()
+}
+
+fn parse_with(text: &str, pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    Config::parse(text, Path::new("/etc/anteroom/anteroom.toml"), &environment(pairs))
+}
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    parse_with(text, &[])
+}
+
+/// What is wrong, without the file's name.
+fn complaints(result: Result<Config, ConfigError>) -> Vec<String> {
+    result.err().map(|error| error.problems().iter().map(ToString::to_string).collect()).unwrap_or_default()
+}
+
+fn secrets() -> [(&'static str, &'static str); 3] {
+    [("ANTEROOM_ADMIN_KEY", SECRET), ("ANTEROOM_SIGV4_SECRET", SECRET), ("SAMPLE_CLIENT_SECRET", SECRET)]
+}
+
+#[test]
+fn the_example_is_a_good_configuration() {
+    let config = parse_with(EXAMPLE, &secrets()).unwrap();
+    assert_eq!(config.public_url.as_str(), "https://queue.example");
+    assert_eq!(config.listen, "127.0.0.1:8080".parse().unwrap());
+    assert_eq!(config.private_listen, Some("127.0.0.1:8081".parse().unwrap()));
+    assert_eq!(config.data_dir, Path::new("/var/lib/anteroom"));
+    assert_eq!(config.trusted_proxies, ["127.0.0.1/32".parse().unwrap()]);
+    assert_eq!(config.admin.keys[0].name, "ops");
+    assert!(config.admin.keys[0].key.matches(SECRET.as_bytes()));
+    assert_eq!(config.admin.sigv4[0].access_key_id, "AKIDEXAMPLE");
+    assert!(config.admin.sigv4[0].secret_access_key.matches(SECRET.as_bytes()));
+    assert_eq!(config.log, Log { format: LogFormat::Json, level: LogLevel::Info });
+    let Inlet::Periodic(inlet) = config.events[0].inlet else { panic!("the example has a periodic inlet") };
+    assert_eq!((inlet.increment_by, inlet.every.as_secs(), inlet.rhythm), (100, 60, Rhythm::Smooth));
+    assert_eq!(inlet.start.map(crate::ambient::Timestamp::as_secs), Some(1_796_112_000));
+    let ClientConfig { client, event } = &config.clients[0];
+    assert_eq!((client.id.as_str(), event.as_str()), ("Sample", "Sample"));
+    assert!(client.secret.as_ref().unwrap().matches(SECRET.as_bytes()));
+    assert!(client.redirect("https://shop.example/oauth2/idpresponse").is_ok());
+    assert_eq!(client.login_start().unwrap().as_str(), "https://shop.example/");
+    assert_eq!(client.claims.names().collect::<Vec<_>>(), ["email", "email_verified", "preferred_username"]);
+}
+
+#[test]
+fn what_is_left_out_has_the_defaults_of_the_reference() {
+    let config = parse(SMALL).unwrap();
+    assert_eq!(config.public_url.as_str(), "http://127.0.0.1:8080");
+    assert_eq!(config.listen, DEFAULT_LISTEN);
+    assert_eq!(config.data_dir, Path::new("/etc/anteroom/data"));
+    assert_eq!(config.events, [EventSettings::new("Sample".parse().unwrap())]);
+    assert_eq!((config.log.format, config.log.level), (LogFormat::Text, LogLevel::Info));
+    assert!(config.private_listen.is_none() && config.tls.is_none() && config.demo.is_none());
+    assert!(config.admin.keys.is_empty() && config.admin.sigv4.is_empty() && config.trusted_proxies.is_empty());
+    let client = format!(
+        "{SMALL}[[client]]\nclient_id = 'c'\nevent = 'Sample'\nclient_secret = '{SECRET}'\nredirect_uris = ['https://s/cb']"
+    );
+    let client = &parse(&client).unwrap().clients[0].client;
+    let default = crate::oauth::Client::confidential("c", crate::ambient::Secret::new(SECRET));
+    assert_eq!(format!("{client:?}").replace(r#"RedirectUri("https://s/cb")"#, ""), format!("{default:?}"));
+}
+
+/// Every key, each away from its default.
+fn full() -> String {
+    format!(
+        r#"
+public_url = "https://queue.example/line"
+listen = "[::]:8443"
+private_listen = "127.0.0.1:8081"
+data_dir = "state"
+trusted_proxies = ["10.1.2.3/8", "::1"]
+tls = {{ certificate = "c.pem", key = "/k.pem" }}
+store.engine = "embedded"
+log = {{ format = "json", level = "trace" }}
+demo = {{ shop_listen = "127.0.0.1:8090", shop_client = "all" }}
+[admin]
+keys = [{{ name = "ops", key = "{SECRET}" }}]
+sigv4 = [{{ access_key_id = "AK_1", secret_access_key = "{SECRET}" }}]
+[[event]]
+id = "one"
+validity_period = 60
+queue_position_expiry = false
+queue_position_expiry_period = 30
+increment_serving_on_expiry = true
+metrics_events = true
+entry = "button"
+[event.inlet]
+strategy = "periodic"
+increment_by = 7
+every = 10
+smooth = false
+start = 100
+end = 2026-12-01T09:00:00Z
+[[event]]
+id = "two"
+inlet.strategy = "manual"
+queue_position_expiry_period = 30
+[[client]]
+client_id = "all"
+event = "two"
+client_name = "Everything"
+client_secret = "{SECRET}"
+redirect_uris = ["http://127.0.0.1:8090/callback"]
+post_logout_redirect_uris = ["https://shop.example/bye"]
+initiate_login_uri = "https://shop.example/login"
+client_uri = "https://shop.example/"
+token_endpoint_auth_method = "client_secret_post"
+application_type = "web"
+login_timeout = 120
+id_token_signed_response_alg = "EdDSA"
+access_token_signing_alg = "RS256"
+acr_values = ["urn:queue"]
+claims = {{ nickname = "Visitor {{position}}", vip = false, level = 3 }}
+[[client]]
+client_id = "app"
+event = "one"
+application_type = "native"
+token_endpoint_auth_method = "none"
+redirect_uris = ["com.example.app:/cb", "http://127.0.0.1/cb"]
+"#
+    )
+}
+
+#[test]
+fn every_key_is_taken_over() {
+    let config = parse(&full()).unwrap();
+    assert_eq!(config.public_url.path_prefix(), "/line");
+    assert_eq!(config.data_dir, Path::new("/etc/anteroom/state"));
+    assert_eq!(config.trusted_proxies, ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
+    let tls = TlsFiles { certificate: "/etc/anteroom/c.pem".into(), key: "/k.pem".into() };
+    assert_eq!(config.tls, Some(tls));
+    let [one, two] = config.events.as_slice() else { panic!("two events") };
+    assert_eq!((one.validity.as_secs(), one.expiry, one.entry), (60, ExpiryRule::Never, Entry::Button));
+    assert_eq!((one.increment_serving_on_expiry, one.metrics_events), (OnExpiry::Increment, MetricsEvents::EachMinute));
+    let Inlet::Periodic(Periodic { increment_by: 7, every, rhythm: Rhythm::AtOnce, start, end }) = one.inlet else {
+        panic!("{:?}", one.inlet)
+    };
+    let seconds = |at: Option<crate::ambient::Timestamp>| at.map(crate::ambient::Timestamp::as_secs);
+    assert_eq!((every.as_secs(), seconds(start), seconds(end)), (10, Some(100), Some(1_796_115_600)));
+    assert_eq!(two.expiry, ExpiryRule::Within(std::time::Duration::from_secs(30)));
+    assert_eq!(two.inlet, Inlet::Manual);
+    let [all, app] = config.clients.as_slice() else { panic!("two clients") };
+    assert_eq!((all.client.auth_method, all.event.as_str()), (AuthMethod::Post, "two"));
+    assert_eq!((all.client.id_token_alg, all.client.access_token_alg), (SigningAlg::EdDsa, SigningAlg::Rs256));
+    assert_eq!((all.client.login_timeout.as_secs(), all.client.name.as_deref()), (120, Some("Everything")));
+    assert_eq!(all.client.acr_values, ["urn:queue"]);
+    assert_eq!(all.client.post_logout_redirect_uris[0].as_str(), "https://shop.example/bye");
+    assert!(app.client.is_public() && app.client.secret.is_none());
+    assert_eq!(config.demo.unwrap().url(), "http://127.0.0.1:8090");
+}
+
+#[test]
+fn no_secret_is_ever_shown() {
+    let config = parse(&full()).unwrap();
+    assert!(!format!("{config:?} {config:#?}").contains(SECRET));
+    assert!(!format!("{:?}", environment(&secrets())).contains(SECRET));
+}
+
+#[test]
+fn the_reference_names_exactly_the_keys_that_are_read() {
+    let (text, environment) = (full(), Environment::default());
+    let reader = Reader::new(&environment, Path::new(""), Overrides::default());
+    assert!(reader.read(&text.parse().unwrap(), root).is_ok());
+    let asked = reader.asked();
+    let holds_others =
+        |key: &str| asked.iter().any(|other| other.strip_prefix(key).is_some_and(|rest| rest.starts_with(['.', '['])));
+    let read: Vec<&str> = asked.iter().map(String::as_str).filter(|key| !holds_others(key)).collect();
+    let mut named: Vec<&str> = reference().iter().map(|setting| setting.path).collect();
+    named.sort_unstable();
+    assert_eq!(read, named);
+}
+
+#[test]
+fn the_reference_page_is_up_to_date() {
+    let page = include_str!("../../../docs/configuration.md");
+    assert!(page == reference_page(), "run: cargo run -- config-reference > docs/configuration.md");
+}

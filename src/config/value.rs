@@ -1,0 +1,229 @@
+//! One value of the configuration: what it has to be, and the complaint when it is not.
+
+use std::fmt::Display;
+use std::fs;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::Value;
+use toml::value::{Datetime, Offset};
+
+use super::reader::{Noted, Read, Reader, Section};
+use crate::ambient::{Secret, Timestamp};
+use crate::policy;
+
+/// The value of a key that is set.
+pub(super) struct Found<'a> {
+    reader: &'a Reader<'a>,
+    value: &'a Value,
+    place: String,
+}
+
+impl<'a> Found<'a> {
+    pub(super) const fn new(reader: &'a Reader<'a>, value: &'a Value, place: String) -> Self {
+        Self { reader, value, place }
+    }
+
+    /// Notes a problem with this key.
+    pub(super) fn refuse(&self, message: impl Into<String>) -> Noted {
+        self.reader.note(&self.place, message.into())
+    }
+
+    /// Text.
+    pub(super) fn text(&self) -> Read<&'a str> {
+        match (self.value, self.reader.overrides().raw(&self.place)) {
+            (Value::String(text), _) => Ok(text),
+            (_, Some(raw)) => Ok(raw),
+            _ => Err(self.refuse("it must be text in quotes")),
+        }
+    }
+
+    /// Text that means something more.
+    pub(super) fn parsed<T, E: Display>(&self, parse: impl FnOnce(&str) -> Result<T, E>) -> Read<T> {
+        parse(self.text()?).map_err(|error| self.refuse(error.to_string()))
+    }
+
+    /// Text for people to read: not empty, on one line.
+    pub(super) fn title(&self) -> Read<String> {
+        self.parsed(|text| {
+            let good = !text.trim().is_empty() && !text.chars().any(char::is_control);
+            if good { Ok(text.to_owned()) } else { Err("it must be one line of text, and not empty") }
+        })
+    }
+
+    /// One of a few words.
+    pub(super) fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Read<T> {
+        let text = self.text()?;
+        let chosen = choices.iter().find(|(name, _)| *name == text);
+        chosen.map(|(_, choice)| *choice).ok_or_else(|| {
+            let names: Vec<String> = choices.iter().map(|(name, _)| format!("{name:?}")).collect();
+            self.refuse(match names.as_slice() {
+                [others @ .., last] if !others.is_empty() => format!("it must be {} or {last}", others.join(", ")),
+                _ => format!("it must be {}", names.concat()),
+            })
+        })
+    }
+
+    /// True or false.
+    pub(super) fn flag(&self) -> Read<bool> {
+        self.value.as_bool().ok_or_else(|| self.refuse("it must be true or false, without quotes"))
+    }
+
+    /// A whole number in a range.
+    pub(super) fn number(&self, range: RangeInclusive<u64>) -> Read<u64> {
+        let bounds = || format!("it must be a whole number from {} to {}", range.start(), range.end());
+        let number = self.value.as_integer().and_then(|number| u64::try_from(number).ok());
+        number.filter(|number| range.contains(number)).ok_or_else(|| self.refuse(bounds()))
+    }
+
+    /// A time in whole seconds, at least one.
+    pub(super) fn seconds(&self, longest: Duration) -> Read<Duration> {
+        let seconds = self.value.as_integer().and_then(|number| u64::try_from(number).ok());
+        let duration = seconds.map(Duration::from_secs).filter(|duration| !duration.is_zero() && *duration <= longest);
+        let bounds = || format!("it must be a whole number of seconds from 1 to {}", longest.as_secs());
+        duration.ok_or_else(|| self.refuse(bounds()))
+    }
+
+    /// A point in time: a TOML date and time with its offset, or seconds since the Unix epoch.
+    pub(super) fn instant(&self) -> Read<Timestamp> {
+        let seconds = match self.value {
+            Value::Integer(seconds) => u64::try_from(*seconds).ok(),
+            Value::Datetime(datetime) => epoch_seconds(datetime),
+            _ => None,
+        };
+        seconds.map(Timestamp::from_secs).ok_or_else(|| {
+            self.refuse(
+                "it must be a date and time with its offset, such as 2026-12-01T09:00:00+01:00, or seconds since 1970",
+            )
+        })
+    }
+
+    /// An address and port to listen on.
+    pub(super) fn address(&self) -> Read<SocketAddr> {
+        self.parsed(|text| {
+            text.parse().map_err(|_| "it must be an IP address and a port, such as 127.0.0.1:8080 or [::]:8080")
+        })
+    }
+
+    /// The path of a file or directory; a relative one starts from where it is written: the file's directory, or
+    /// the working directory for a variable.
+    pub(super) fn path(&self) -> Read<PathBuf> {
+        self.parsed(|text| if text.is_empty() { Err("it must name a path") } else { Ok(self.resolve(text)) })
+    }
+
+    fn resolve(&self, path: &str) -> PathBuf {
+        let from_variable = self.reader.overrides().origin(&self.place).is_some();
+        if from_variable { PathBuf::from(path) } else { self.reader.directory.join(path) }
+    }
+
+    /// A secret, as it stands or by reference: `env:NAME`, `file:PATH`.
+    pub(super) fn secret(&self) -> Read<Secret> {
+        let text = self.text()?;
+        let secret = if let Some(name) = text.strip_prefix("env:") {
+            let missing = || self.refuse(format!("the variable {name} is not set"));
+            Secret::new(self.reader.environment.get(name).ok_or_else(missing)?)
+        } else if let Some(path) = text.strip_prefix("file:") {
+            self.secret_file(&self.resolve(path))?
+        } else {
+            Secret::new(text)
+        };
+        let length = secret.expose().len();
+        if length < policy::MIN_SECRET_BYTES {
+            let least = policy::MIN_SECRET_BYTES;
+            return Err(self.refuse(format!("the secret has {length} bytes; at least {least} are needed")));
+        }
+        Ok(secret)
+    }
+
+    /// What the file holds but for the line's end, which editors add.
+    fn secret_file(&self, path: &Path) -> Read<Secret> {
+        let shown = path.display();
+        let mut text = fs::read_to_string(path)
+            .map_err(|error| self.refuse(format!("the file {shown} cannot be read: {error}")))?;
+        let kept = text.strip_suffix('\n').map_or(text.len(), |line| line.strip_suffix('\r').unwrap_or(line).len());
+        text.truncate(kept);
+        Ok(Secret::new(text))
+    }
+
+    /// The entries of a list. All are read, so that every bad one is noted.
+    pub(super) fn each<T>(&self, mut read: impl FnMut(&Self) -> Read<T>) -> Read<Vec<T>> {
+        let items = match self.value {
+            Value::Array(items) => items,
+            Value::Table(_) => {
+                let name = &self.place;
+                return Err(self.refuse(format!("it must be a list: write [[{name}]] with double brackets")));
+            }
+            _ => return Err(self.refuse("it must be a list in brackets")),
+        };
+        let entry = |(index, value)| Self::new(self.reader, value, format!("{}[{index}]", self.place));
+        let read: Vec<Read<T>> = items.iter().enumerate().map(entry).map(|found| read(&found)).collect();
+        read.into_iter().collect()
+    }
+
+    /// A table with keys of its own.
+    pub(super) fn section<T>(&self, read: impl FnOnce(&mut Section<'a>) -> Read<T>) -> Read<T> {
+        match self.value {
+            Value::Table(table) => Section::new(self.reader, table, self.place.clone()).read(read),
+            _ => Err(self.refuse("it must be a table")),
+        }
+    }
+
+    /// A table whose keys are the operator's own: each with its value.
+    pub(super) fn entries(&self) -> Read<Vec<(&'a str, Self)>> {
+        let table = self.value.as_table().ok_or_else(|| self.refuse("it must be a table"))?;
+        let entry = |(key, value): (&'a String, _)| {
+            (key.as_str(), Self::new(self.reader, value, format!("{}.{key}", self.place)))
+        };
+        Ok(table.iter().map(entry).collect())
+    }
+
+    /// The value as JSON has it.
+    pub(super) fn json(&self) -> Read<serde_json::Value> {
+        serde_json::to_value(self.value).map_err(|_| self.refuse("it must be text, a number, true or false"))
+    }
+}
+
+/// Seconds since the Unix epoch; `None` before it, or when date, time or offset is missing.
+fn epoch_seconds(datetime: &Datetime) -> Option<u64> {
+    let (date, time) = (datetime.date?, datetime.time?);
+    let offset = match datetime.offset? {
+        Offset::Z => 0,
+        Offset::Custom { minutes } => i64::from(minutes) * 60,
+    };
+    let clock = i64::from(time.hour) * 3600 + i64::from(time.minute) * 60 + i64::from(time.second.unwrap_or(0));
+    let days = days_since_epoch(i64::from(date.year), i64::from(date.month), i64::from(date.day));
+    u64::try_from(days * 86_400 + clock - offset).ok()
+}
+
+/// Days from 1970-01-01 in the Gregorian calendar. The year is counted from March, so that the leap day is its
+/// last and month lengths repeat: 153 days in every five months.
+const fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
+    let (year, month) = if month < 3 { (year - 1, month + 9) } else { (year, month - 3) };
+    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+    let day_of_year = (153 * month + 2) / 5 + day - 1;
+    // 719 468 days lie between 0000-03-01 and 1970-01-01.
+    year * 365 + leap_days + day_of_year - 719_468
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_count_from_the_epoch_with_their_offset() {
+        let cases = [
+            ("1970-01-01T00:00:00Z", Some(0)),
+            ("2000-02-29T12:00:00Z", Some(951_825_600)),
+            ("2026-12-01T09:00:00+01:00", Some(1_796_112_000)),
+            ("2026-11-30T23:30:00-05:30", Some(1_796_101_200)),
+            ("1969-12-31T23:59:59Z", None),
+            ("2026-12-01T09:00:00", None),
+            ("2026-12-01", None),
+        ];
+        for (text, seconds) in cases {
+            assert_eq!(epoch_seconds(&text.parse().unwrap()), seconds, "{text}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! What operators see of the running service: metrics for Prometheus, and logs.
+//!
+//! Knows names and numbers, not what they count. No label holds what visitors choose, so that nobody can make
+//! the number of series grow.
+
+use std::io::IsTerminal;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Log, LogFormat};
+use crate::room::Counters;
+use crate::store::timed::Stopwatch;
+
+/// Starts the log, on standard error. Libraries speak up only when something is wrong, unless everything is asked for.
+pub fn start_logging(log: &Log) {
+    let level = log.level.as_str();
+    let filter = EnvFilter::new(format!("warn,anteroom={level}"));
+    // A line that cannot be written (a full disk, a reader that went away) is lost; the subscriber's own complaint
+    // about it would go to standard error as well, and there panic in whichever thread wanted to log.
+    let log_lines =
+        tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false).with_writer(std::io::stderr);
+    // A second start in one process keeps the first one's log.
+    let _already_started = match log.format {
+        LogFormat::Text => log_lines.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => log_lines.json().flatten_event(true).try_init(),
+    };
+}
+
+/// The upper bounds of the latency buckets, in seconds: from a cached read to a client's patience.
+const LATENCY_BUCKETS: [f64; 12] =
+    [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0];
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct RouteLabels {
+    route: &'static str,
+    status: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct StoreLabels {
+    operation: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct EventLabels {
+    event: String,
+}
+
+type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
+type Gauges = Family<EventLabels, Gauge<u64, AtomicU64>>;
+type Counts = Family<EventLabels, Counter<u64, AtomicU64>>;
+
+/// All metrics.
+pub struct Telemetry {
+    registry: Registry,
+    requests: Histograms<RouteLabels>,
+    store: Histograms<StoreLabels>,
+    rooms: Rooms,
+}
+
+/// How the rooms stand. What only grows is a counter: that a reset of the event begins it anew is what Prometheus
+/// expects of counters.
+#[derive(Default)]
+struct Rooms {
+    joins: Counts,
+    admissions: Counts,
+    completed: Counts,
+    abandoned: Counts,
+    expired: Counts,
+    serving: Gauges,
+    waiting: Gauges,
+}
+
+impl Rooms {
+    fn register(&self, registry: &mut Registry) {
+        registry.register("joins", "Positions handed out since the last reset", self.joins.clone());
+        registry.register("admissions", "Sessions opened since the last reset", self.admissions.clone());
+        registry.register("sessions_completed", "Sessions completed since the last reset", self.completed.clone());
+        registry.register("sessions_abandoned", "Sessions abandoned since the last reset", self.abandoned.clone());
+        registry.register("positions_expired", "Positions expired since the last reset", self.expired.clone());
+        registry.register("serving_counter", "Last position admitted", self.serving.clone());
+        registry.register("waiting", "Visitors in line", self.waiting.clone());
+    }
+
+    fn show(&self, event: &str, counters: &Counters) {
+        let labels = EventLabels { event: event.to_owned() };
+        let count = |counts: &Counts, value: u64| counts.get_or_create(&labels).inner().store(value, Relaxed);
+        count(&self.joins, counters.queue);
+        count(&self.admissions, counters.sessions_opened);
+        count(&self.completed, counters.completed);
+        count(&self.abandoned, counters.abandoned);
+        count(&self.expired, counters.expired_positions);
+        self.serving.get_or_create(&labels).set(counters.serving);
+        self.waiting.get_or_create(&labels).set(counters.waiting());
+    }
+}
+
+/// The metrics of one route, looked up once: one histogram for each class of status.
+#[derive(Clone)]
+pub struct RouteMetrics([Histogram; 5]);
+
+impl RouteMetrics {
+    /// Notes an answer.
+    pub fn observe(&self, status: u16, took: Duration) {
+        let class = usize::from(status / 100).clamp(1, self.0.len()) - 1;
+        if let Some(histogram) = self.0.get(class) {
+            histogram.observe(took.as_secs_f64());
+        }
+    }
+}
+
+const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("anteroom");
+        let histogram: fn() -> Histogram = || Histogram::new(LATENCY_BUCKETS);
+        let requests = Histograms::new_with_constructor(histogram);
+        let store = Histograms::new_with_constructor(histogram);
+        let seconds = Unit::Seconds;
+        registry.register_with_unit("http_request_duration", "Time to answer, by route", seconds, requests.clone());
+        registry.register_with_unit("store_duration", "Time of store operations", Unit::Seconds, store.clone());
+        let rooms = Rooms::default();
+        rooms.register(&mut registry);
+        Self { registry, requests, store, rooms }
+    }
+}
+
+impl Stopwatch for Telemetry {
+    fn note(&self, operation: &'static str, succeeded: bool, took: Duration) {
+        let outcome = if succeeded { "ok" } else { "error" };
+        self.store.get_or_create(&StoreLabels { operation, outcome }).observe(took.as_secs_f64());
+    }
+}
+
+impl Telemetry {
+    /// The metrics of a route.
+    pub fn route(&self, route: &'static str) -> RouteMetrics {
+        RouteMetrics(STATUS_CLASSES.map(|status| self.requests.get_or_create_owned(&RouteLabels { route, status })))
+    }
+
+    /// Takes over how the rooms stand.
+    pub fn show_rooms<'a>(&self, rooms: impl Iterator<Item = (&'a str, Counters)>) {
+        rooms.for_each(|(event, counters)| self.rooms.show(event, &counters));
+    }
+
+    /// All metrics as OpenMetrics text.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        if encode(&mut text, &self.registry).is_err() {
+            text.clear();
+        }
+        text
+    }
+}
