@@ -15,6 +15,7 @@ pub mod ambient;
 pub mod config;
 pub mod durable;
 pub mod keys;
+pub mod lobby;
 pub mod oauth;
 pub mod policy;
 pub mod room;

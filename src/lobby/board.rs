@@ -1,0 +1,119 @@
+//! An event's numbers in memory: what waiting visitors are answered from without touching the store.
+//!
+//! The store stays the authority. A board is brought up to date by what this node's own calls return, and by
+//! [`Board::refresh`] when the feed says that something changed elsewhere.
+
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use tokio::sync::watch;
+
+use crate::ambient::Timestamp;
+use crate::policy;
+use crate::room::{Arrival, Arrivals, Counters, EventId, Pace, ServingRecord};
+use crate::store::{Store, StoreError, Taken};
+
+/// Everything known of an event at one moment.
+#[derive(Default)]
+pub struct View {
+    /// The counters.
+    pub counters: Counters,
+    /// When which position arrived.
+    pub arrivals: Arrivals,
+    /// The latest moves of the serving counter, oldest first.
+    pub records: Vec<ServingRecord>,
+}
+
+impl View {
+    /// How fast the line moves, as far as the records tell.
+    pub fn pace(&self, now: Timestamp) -> Option<Pace> {
+        Pace::observe(&self.records, now)
+    }
+
+    /// Takes newer counters; a new generation forgets what belonged to the old one.
+    fn take(&mut self, counters: Counters) {
+        if counters.version <= self.counters.version {
+            return;
+        }
+        if counters.generation != self.counters.generation {
+            self.arrivals.clear();
+            self.records.clear();
+        }
+        self.counters = counters;
+    }
+}
+
+/// The board of one event.
+pub struct Board {
+    /// Guards the view so that its parts always belong together; never held across an await.
+    view: RwLock<View>,
+    /// Rings when something changed; carries nothing.
+    bell: watch::Sender<()>,
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        Self { view: RwLock::default(), bell: watch::Sender::new(()) }
+    }
+}
+
+impl Board {
+    /// The view, for as long as the guard lives.
+    pub fn view(&self) -> RwLockReadGuard<'_, View> {
+        self.view.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The counters.
+    pub fn counters(&self) -> Counters {
+        self.view().counters
+    }
+
+    /// Rings after each change.
+    pub fn bell(&self) -> watch::Receiver<()> {
+        self.bell.subscribe()
+    }
+
+    /// Notes positions that this node handed out, so that their tickets open at once.
+    pub(super) fn joined(&self, taken: &Taken) {
+        let mut view = self.write();
+        view.take(taken.counters);
+        if view.counters.generation == taken.counters.generation {
+            view.arrivals.merge(Arrival { first: taken.first, at: taken.entry });
+        }
+    }
+
+    /// Notes counters that a call of this node, or the feed, brought.
+    pub(super) fn update(&self, counters: Counters) {
+        self.write().take(counters);
+        self.bell.send_replace(());
+    }
+
+    /// Reads from the store what changed since the last time.
+    ///
+    /// # Errors
+    /// When the store cannot be read; the board stays as it was.
+    pub(super) async fn refresh(&self, store: &dyn Store, event: &EventId) -> Result<(), StoreError> {
+        let counters = store.counters(event).await?;
+        let newest = {
+            let view = self.view();
+            (view.counters.generation == counters.generation).then(|| view.arrivals.newest()).flatten()
+        };
+        let arrivals = store.arrivals(event, newest.map(|arrival: Arrival| arrival.first)).await?;
+        let records = store.recent_serving_records(event, policy::PACE_RECORDS).await?;
+        // A reset may have come between these reads. Then the rows may be of either generation: leave them,
+        // the reset's own change on the feed brings the next refresh.
+        let unchanged = store.counters(event).await?.generation == counters.generation;
+        let mut view = self.write();
+        view.take(counters);
+        if unchanged && view.counters.generation == counters.generation {
+            arrivals.into_iter().for_each(|arrival| view.arrivals.merge(arrival));
+            view.records = records;
+        }
+        drop(view);
+        self.bell.send_replace(());
+        Ok(())
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, View> {
+        self.view.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}

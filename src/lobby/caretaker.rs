@@ -1,0 +1,183 @@
+//! What happens by itself: the inlet's steps, news from other nodes, sweeping, keys.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use super::key_service::KEYS_DOCUMENT;
+use super::{Fault, Lobby, Room};
+use crate::ambient::Timestamp;
+use crate::policy;
+use crate::room::{EventId, Inlet};
+use crate::store::{Advance, Change};
+
+/// The background work of a lobby; it ends with [`Caretaker::stop`].
+pub struct Caretaker {
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Caretaker {
+    /// Starts the work.
+    pub fn start(lobby: &Arc<Lobby>) -> Self {
+        let stop = watch::Sender::new(false);
+        let tasks = vec![
+            tokio::spawn(until(stop.subscribe(), follow(Arc::clone(lobby)))),
+            tokio::spawn(until(stop.subscribe(), inlets(Arc::clone(lobby)))),
+            tokio::spawn(until(stop.subscribe(), housekeeping(Arc::clone(lobby)))),
+        ];
+        Self { stop, tasks }
+    }
+
+    /// Ends the work and waits for its end.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        for task in self.tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a background task ended badly");
+            }
+        }
+    }
+}
+
+async fn until(mut stop: watch::Receiver<bool>, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = work => {}
+        _ = stop.wait_for(|&stopped| stopped) => {}
+    }
+}
+
+/// Brings the boards up to date whenever the feed says that something changed, at most once in
+/// [`policy::FEED_THROTTLE`].
+async fn follow(lobby: Arc<Lobby>) {
+    let mut changes = lobby.store.changes();
+    loop {
+        let mut told = Told::default();
+        match changes.recv().await {
+            Ok(change) => told.note(change),
+            Err(broadcast::error::RecvError::Lagged(_)) => told.everything(&lobby),
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+        sleep(policy::FEED_THROTTLE).await;
+        loop {
+            match changes.try_recv() {
+                Ok(change) => told.note(change),
+                Err(broadcast::error::TryRecvError::Lagged(_)) => told.everything(&lobby),
+                Err(_) => break,
+            }
+        }
+        lobby.catch_up(told).await;
+    }
+}
+
+/// What the feed told since the last look.
+#[derive(Default)]
+struct Told {
+    events: HashMap<EventId, ()>,
+    keys: bool,
+}
+
+impl Told {
+    fn note(&mut self, change: Change) {
+        match change {
+            Change::Counters(event, _) => drop(self.events.insert(event, ())),
+            Change::Document(name) => self.keys |= name == KEYS_DOCUMENT,
+        }
+    }
+
+    fn everything(&mut self, lobby: &Lobby) {
+        self.events.extend(lobby.rooms.keys().map(|event| (event.clone(), ())));
+        self.keys = true;
+    }
+}
+
+async fn inlets(lobby: Arc<Lobby>) {
+    let mut seconds = interval(Duration::from_secs(1));
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut clocks = HashMap::new();
+    loop {
+        seconds.tick().await;
+        lobby.step_inlets(&mut clocks).await;
+    }
+}
+
+async fn housekeeping(lobby: Arc<Lobby>) {
+    let mut rounds = interval(policy::HOUSEKEEPING);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        rounds.tick().await;
+        lobby.keep_house().await;
+    }
+}
+
+/// The last tick of each room's inlet, as far as this node knows.
+pub(super) type Ticks = HashMap<EventId, Timestamp>;
+
+impl Lobby {
+    async fn catch_up(&self, told: Told) {
+        for event in told.events.keys() {
+            let Some(room) = self.rooms.get(event) else { continue };
+            if let Err(error) = room.board.refresh(&*self.store, event).await {
+                tracing::warn!(%event, %error, "cannot read how the event stands");
+            }
+        }
+        if told.keys
+            && let Err(error) = self.keys.reload(&*self.store).await
+        {
+            tracing::error!(%error, "cannot read the new signing keys");
+        }
+    }
+
+    /// Lets every inlet do what is due now. `ticks` carries what this node saw from call to call.
+    pub async fn step_inlets(&self, ticks: &mut Ticks) {
+        for (event, room) in &self.rooms {
+            if let Err(error) = self.step_inlet(room, ticks).await {
+                tracing::warn!(%event, %error, "the inlet cannot move the line");
+            }
+        }
+    }
+
+    async fn step_inlet(&self, room: &Room, ticks: &mut Ticks) -> Result<(), Fault> {
+        let (event, inlet, now) = (&room.settings.id, room.settings.inlet, self.now());
+        let known = ticks.get(event).copied().filter(|tick| tick.since(now) < policy::CLOCK_SET_BACK);
+        let seen = known.map_or(now, |tick| tick.max(now));
+        let idle = known.is_some() && inlet.due(known, now, &room.board.counters()) == 0;
+        if idle || inlet == Inlet::Manual {
+            // A tick that moves nothing is over as well: what an empty line did not need is not owed to the next rush.
+            ticks.insert(event.clone(), seen);
+            return Ok(());
+        }
+        // Something seems due: ask whether another node was quicker, and when the inlet really ticked last.
+        let claim = self.store.claim_tick(event, now).await?;
+        ticks.insert(event.clone(), seen);
+        let Some(claimed) = claim else { return Ok(()) };
+        let due = inlet.due(claimed.max(known), now, &room.board.counters());
+        let Some(by) = i64::try_from(due).ok().filter(|&by| by > 0) else { return Ok(()) };
+        if let Advance::Moved(counters) = self.store.advance(event, by, now).await? {
+            tracing::debug!(%event, by, serving = counters.serving, "the inlet moved the line");
+            room.board.update(counters);
+        }
+        Ok(())
+    }
+
+    /// Forgets what is over, and looks after the signing keys.
+    pub async fn keep_house(&self) {
+        let now = self.now();
+        if let Err(error) = self.store.sweep(now).await {
+            tracing::warn!(%error, "cannot sweep the store");
+        }
+        let longest = self.longest_token();
+        if let Err(error) = self.keys.maintain(&*self.store, self.entropy(), now, longest).await {
+            tracing::error!(%error, "cannot maintain the signing keys");
+        }
+    }
+
+    /// How long the longest-lived token can live: that long an old key stays published.
+    pub fn longest_token(&self) -> Duration {
+        self.rooms.values().map(|room| room.settings.validity).max().unwrap_or(policy::DEFAULT_VALIDITY)
+    }
+}

@@ -1,0 +1,143 @@
+//! A code for tokens: taken from the store, exactly once, before anything is minted.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
+
+use super::login::{KeptGrant, grant_id};
+use super::{Fault, Lobby};
+use crate::keys::{KeyRing, TokenType, at_hash};
+use crate::oauth::{
+    self, AccessTokenClaims, AuthenticatedClient, Client, CodeRequest, Grant, IdTokenClaims, OAuthError, SigningAlg,
+    Subject,
+};
+use crate::room::Session;
+use crate::store::TakenGrant;
+
+/// The answer of the token endpoint (RFC 6749 §5.1, OIDC Core §3.1.3.3).
+#[derive(Serialize, Debug)]
+pub struct TokenSet {
+    access_token: String,
+    token_type: &'static str,
+    expires_in: u64,
+    id_token: String,
+    scope: &'static str,
+}
+
+/// Why there are no tokens.
+#[derive(Debug)]
+pub enum ExchangeError {
+    /// The request is at fault.
+    Refused(OAuthError),
+    /// We are.
+    Fault(Fault),
+}
+
+impl<E: Into<Fault>> From<E> for ExchangeError {
+    fn from(error: E) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
+impl From<OAuthError> for ExchangeError {
+    fn from(error: OAuthError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl Lobby {
+    /// Redeems an authorization code. A code that fails here is used up all the same.
+    ///
+    /// # Errors
+    /// `invalid_grant`, or a fault of ours.
+    pub async fn exchange(
+        &self,
+        client: AuthenticatedClient<'_>,
+        request: &CodeRequest<'_>,
+    ) -> Result<TokenSet, ExchangeError> {
+        let id = grant_id(&client.get().id, request.code);
+        let body = match self.store.take_grant(&id, self.now()).await? {
+            TakenGrant::Taken(body) => body,
+            TakenGrant::Replayed => {
+                return Err(OAuthError::invalid_grant("the code was used before: its tokens are revoked").into());
+            }
+            TakenGrant::Unknown => return Err(OAuthError::invalid_grant("the code is unknown or expired").into()),
+        };
+        let kept: KeptGrant = serde_json::from_str(&body).map_err(|_| Fault::Internal("a kept grant is unreadable"))?;
+        kept.grant.check(request)?;
+        let session = self.store.session(&kept.event, &kept.request_id).await?;
+        let live = session.filter(|session| session.is_live(self.now()));
+        let session = live.ok_or_else(|| OAuthError::invalid_grant("the login has ended"))?;
+        let order = Order {
+            issuer: self.issuer.clone(),
+            client: Arc::clone(self.clients.find(&client.get().id).ok_or(Fault::Internal("a client vanished"))?),
+            grant: kept.grant,
+            jti: URL_SAFE_NO_PAD.encode(id.0),
+            now: self.now(),
+            session,
+        };
+        let keys = self.keys.ring();
+        if !order.signs_slowly() {
+            return Ok(order.mint(&keys)?);
+        }
+        let minted = tokio::task::spawn_blocking(move || order.mint(&keys)).await;
+        Ok(minted.map_err(|_| Fault::Internal("the signing thread died"))??)
+    }
+}
+
+/// All that tokens are made of.
+struct Order {
+    issuer: String,
+    client: Arc<super::RegisteredClient>,
+    grant: Grant,
+    session: Session,
+    jti: String,
+    now: crate::ambient::Timestamp,
+}
+
+impl Order {
+    /// Whether signing is no work for a thread that others wait for: RSA takes a millisecond, the elliptic curves
+    /// take less than the way to another thread and back.
+    fn signs_slowly(&self) -> bool {
+        let client = &self.client.client;
+        [client.id_token_alg, client.access_token_alg].contains(&SigningAlg::Rs256)
+    }
+
+    fn mint(&self, keys: &KeyRing) -> Result<TokenSet, Fault> {
+        let client: &Client = &self.client.client;
+        let subject = subject(&self.session);
+        let session = oauth::Session {
+            issuer: &self.issuer,
+            subject: &subject,
+            auth_time: self.session.opened_at,
+            expires_at: self.session.expires_at,
+            now: self.now,
+        };
+        let access = json(&AccessTokenClaims::new(&session, &self.grant, &self.jti))?;
+        let access_token = keys.sign(client.access_token_alg, TokenType::AtJwt, &access)?;
+        let hash = at_hash(client.id_token_alg, &access_token);
+        let id = json(&IdTokenClaims::new(&session, client, &self.grant, &hash))?;
+        Ok(TokenSet {
+            id_token: keys.sign(client.id_token_alg, TokenType::Jwt, &id)?,
+            access_token,
+            token_type: "Bearer",
+            expires_in: self.session.expires_at.since(self.now).as_secs(),
+            scope: self.grant.scope.as_str(),
+        })
+    }
+}
+
+fn json(claims: &impl Serialize) -> Result<Vec<u8>, Fault> {
+    serde_json::to_vec(claims).map_err(|_| Fault::Internal("claims that are no JSON"))
+}
+
+/// What the tokens of a session say about its visitor.
+pub(super) fn subject(session: &Session) -> Subject {
+    Subject {
+        sub: session.request_id.to_string(),
+        position: session.position.get(),
+        event_id: session.event.as_str().to_owned(),
+    }
+}

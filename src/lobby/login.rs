@@ -1,0 +1,251 @@
+//! Logging in: the visitor is served, waits, or is refused. Nothing else can happen.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{Fault, Lobby, RegisteredClient, Room, Visitor};
+use crate::ambient::{Timestamp, random};
+use crate::oauth::{self, AuthorizationRequest, ErrorCode, Grant, LoginDecision, OAuthError, Prompt, Reply};
+use crate::policy;
+use crate::room::{Admission, Door, Entry, EventId, Refusal, RequestId, Served, Session};
+use crate::store::{GrantId, NewGrant};
+
+/// One look at a pending authorization request: at first, and each time the waiting browser returns.
+pub struct Attempt<'a> {
+    /// Who asks.
+    pub registered: &'a RegisteredClient,
+    /// What is asked.
+    pub request: &'a AuthorizationRequest,
+    /// Where the answer goes.
+    pub reply: &'a Reply,
+    /// What the browser keeps of its place in line.
+    pub cookie: Option<&'a str>,
+    /// When the relying party sent the browser here: `None` if it did so just now.
+    pub began: Option<Timestamp>,
+    /// Whether the visitor pressed the button of a room with `entry = "button"`.
+    pub enters: bool,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub enum Login {
+    /// The visitor is in: answer the relying party with this code.
+    Granted(LoggedIn),
+    /// The visitor waits.
+    Waiting(Wait),
+    /// The visitor is served and asked to press the button.
+    AtTheDoor(Wait),
+    /// The visitor is served, but the relying party has given this request up: it must start a fresh one.
+    TooLate,
+    /// The relying party gets this error.
+    Refused(OAuthError),
+}
+
+/// A login that succeeded.
+#[derive(Debug)]
+pub struct LoggedIn {
+    /// The authorization code.
+    pub code: String,
+    /// The visitor's place, if it is new: the browser must keep it.
+    pub cookie: Option<String>,
+}
+
+/// A visitor in line.
+#[derive(Debug)]
+pub struct Wait {
+    /// Who.
+    pub visitor: Visitor,
+    /// The place, for the browser to keep.
+    pub cookie: String,
+    /// How many come before; 0: next, or served.
+    pub ahead: u64,
+    /// Until when the served visitor may press the button.
+    pub deadline: Option<Timestamp>,
+    /// What the visitor should be told besides.
+    pub notice: Option<Notice>,
+}
+
+/// Something that happened to the visitor's place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Notice {
+    /// The turn came and passed unused; this is a new place.
+    TurnPassed,
+    /// The operator began the line anew; this is a new place.
+    LineRestarted,
+}
+
+/// What the store keeps for a code.
+#[derive(Serialize, Deserialize)]
+pub(super) struct KeptGrant {
+    pub event: EventId,
+    pub request_id: RequestId,
+    pub grant: Grant,
+}
+
+/// The name under which a code is kept for its client: whoever reads the store cannot redeem it, and for another client
+/// it is a code that never was, so that nobody else can use it up or have its tokens revoked.
+pub(super) fn grant_id(client_id: &str, code: &str) -> GrantId {
+    let digest = Sha256::new().chain_update(client_id).chain_update([0]).chain_update(code).finalize();
+    let mut id = [0; 16];
+    id.copy_from_slice(&digest[..16]);
+    GrantId(id)
+}
+
+/// A visitor without a session, before the door.
+struct Queued {
+    visitor: Visitor,
+    notice: Option<Notice>,
+}
+
+impl Lobby {
+    /// Logs in, or tells how far the visitor is from it.
+    ///
+    /// # Errors
+    /// When the store is away: the visitor's place is kept.
+    pub async fn log_in(&self, attempt: &Attempt<'_>) -> Result<Login, Fault> {
+        let room = self.rooms.get(&attempt.registered.event).ok_or(Fault::Internal("a client without its room"))?;
+        let recognised = attempt.cookie.map(|cookie| self.recognise_cookie(room, cookie));
+        let restarted = matches!(recognised, Some(Err(Refusal::OldGeneration)));
+        let visitor = recognised.and_then(Result::ok);
+        let session = match &visitor {
+            Some(visitor) => self.store.session(&room.settings.id, &visitor.request_id).await?,
+            None => None,
+        };
+        let had_session = session.is_some();
+        let now = self.now();
+        let live = session.filter(|session| session.is_live(now));
+        let login = live
+            .as_ref()
+            .map(|session| oauth::Login { subject: session.request_id.to_string(), auth_time: session.opened_at });
+        let hint = match self.hinted_subject(attempt.request) {
+            Ok(hint) => hint,
+            Err(error) => return Ok(Login::Refused(error)),
+        };
+        match (oauth::decide(attempt.request, login.as_ref(), hint.as_deref(), now, attempt.began), live) {
+            (LoginDecision::Refuse(error), _) => Ok(Login::Refused(error)),
+            (LoginDecision::Reuse, _) if self.gave_up(attempt) => Ok(Login::TooLate),
+            (LoginDecision::Reuse, Some(session)) => self.grant(attempt, &session, None).await,
+            (LoginDecision::Reuse, None) => Err(Fault::Internal("a login without a session")),
+            // A place that was never used for a login is still a place in line: it is kept.
+            (LoginDecision::LineUp, _) => {
+                let queued = match visitor.filter(|_| !had_session) {
+                    Some(visitor) => Queued { visitor, notice: None },
+                    None => {
+                        let notice = restarted.then_some(Notice::LineRestarted);
+                        Queued { visitor: self.join(room, Door::Login).await?, notice }
+                    }
+                };
+                self.line_up(attempt, room, queued).await
+            }
+        }
+    }
+
+    /// Lets the visitor in if their place is served.
+    async fn line_up(&self, attempt: &Attempt<'_>, room: &Room, mut queued: Queued) -> Result<Login, Fault> {
+        loop {
+            let first_served = self.first_served(room, &queued.visitor).await?;
+            let counters = room.board.counters();
+            let now = self.now();
+            match Admission::decide(queued.visitor.ticket, &counters, room.settings.expiry, first_served, now) {
+                Admission::Waiting { ahead } => {
+                    return Ok(Login::Waiting(self.wait(room, queued, ahead, None)));
+                }
+                Admission::Expired => {
+                    queued = Queued { visitor: self.join(room, Door::Login).await?, notice: Some(Notice::TurnPassed) };
+                }
+                Admission::Served(_) if self.gave_up(attempt) => return Ok(Login::TooLate),
+                Admission::Served(served) if room.settings.entry == Entry::Button && !attempt.enters => {
+                    let deadline = room.settings.expiry.deadline(served.ticket().entry, first_served);
+                    return Ok(Login::AtTheDoor(self.wait(room, queued, 0, deadline)));
+                }
+                Admission::Served(served) => return self.enter(attempt, room, &queued.visitor, &served).await,
+            }
+        }
+    }
+
+    /// Opens the session of a served visitor.
+    async fn enter(
+        &self,
+        attempt: &Attempt<'_>,
+        room: &Room,
+        visitor: &Visitor,
+        served: &Served,
+    ) -> Result<Login, Fault> {
+        let event = room.settings.id.clone();
+        let session = served.session(event, visitor.request_id, room.settings.validity, None);
+        let opened = self.store.open_session(&session).await?;
+        room.board.update(opened.counters);
+        if opened.session.is_live(self.now()) {
+            let cookie = self.cookie(room, visitor);
+            self.grant(attempt, &opened.session, Some(cookie)).await
+        } else {
+            // Opened and closed by another tab in the meantime: that login is over.
+            Ok(Login::Refused(OAuthError::new(ErrorCode::LoginRequired, "the login has ended")))
+        }
+    }
+
+    /// When the visitor was first served; asked only where the answer matters.
+    async fn first_served(&self, room: &Room, visitor: &Visitor) -> Result<Option<Timestamp>, Fault> {
+        let position = visitor.ticket.position;
+        if !room.board.counters().serves(position) {
+            return Ok(None);
+        }
+        let record = self.store.serving_record_at(&room.settings.id, position).await?;
+        Ok(record.map(|record| record.issued_at))
+    }
+
+    fn wait(&self, room: &Room, queued: Queued, ahead: u64, deadline: Option<Timestamp>) -> Wait {
+        let cookie = self.cookie(room, &queued.visitor);
+        Wait { visitor: queued.visitor, cookie, ahead, deadline, notice: queued.notice }
+    }
+
+    /// Whether the relying party no longer waits for the answer.
+    fn gave_up(&self, attempt: &Attempt<'_>) -> bool {
+        attempt.began.is_some_and(|began| self.now().since(began) > attempt.registered.client.login_timeout)
+    }
+
+    /// The subject of `id_token_hint`, if it is an ID token of ours (its age does not matter). One that cannot be
+    /// verified, because its key is long gone, hints at nothing; with `prompt=none` nobody can be asked instead.
+    fn hinted_subject(&self, request: &AuthorizationRequest) -> Result<Option<String>, OAuthError> {
+        let Some(hint) = &request.id_token_hint else { return Ok(None) };
+        match self.id_token_subject(hint) {
+            Some(subject) => Ok(Some(subject)),
+            None if request.prompt == Prompt::None => {
+                Err(OAuthError::new(ErrorCode::LoginRequired, "id_token_hint is not an ID token of this provider"))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Gives a code for the session.
+    async fn grant(&self, attempt: &Attempt<'_>, session: &Session, cookie: Option<String>) -> Result<Login, Fault> {
+        let code = URL_SAFE_NO_PAD.encode(random::<32>(self.entropy()));
+        let now = self.now();
+        let request = attempt.request;
+        let kept = KeptGrant {
+            event: session.event.clone(),
+            request_id: session.request_id,
+            grant: Grant {
+                client_id: attempt.registered.client.id.clone(),
+                redirect_uri: attempt.reply.redirect.as_str().to_owned(),
+                nonce: request.nonce.clone(),
+                challenge: request.challenge.clone(),
+                scope: request.scope,
+                acr: request.acr.clone(),
+                claims: request.claims.clone(),
+            },
+        };
+        let new = NewGrant {
+            id: grant_id(&attempt.registered.client.id, &code),
+            event: session.event.clone(),
+            request_id: session.request_id,
+            redeem_before: now + policy::CODE_LIFETIME,
+            keep_until: session.expires_at.max(now + policy::CODE_MEMORY),
+            body: serde_json::to_string(&kept).map_err(|_| Fault::Internal("a grant that is no JSON"))?,
+        };
+        self.store.put_grant(&new).await?;
+        Ok(Login::Granted(LoggedIn { code, cookie }))
+    }
+}

@@ -1,0 +1,164 @@
+//! The use cases: what visitors, relying parties and operators can do, each a method of [`Lobby`].
+//!
+//! Owns the order of things (look, decide, write, answer) and the counters in memory that waiting visitors
+//! are answered from. Knows no HTTP: requests come in as types of `room` and `oauth`, answers go out as such.
+//! What must be atomic is one call of the store; nothing here reads, decides and writes back.
+
+mod board;
+mod caretaker;
+mod clients;
+mod exchange;
+mod identity;
+mod join;
+mod key_service;
+mod login;
+mod operate;
+mod turnstile;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub use board::{Board, View};
+pub use caretaker::Caretaker;
+pub use clients::{Clients, RegisteredClient};
+pub use exchange::{ExchangeError, TokenSet};
+pub use identity::IdentityError;
+pub use join::Visitor;
+pub use key_service::{KEYS_DOCUMENT, KeyServiceError, Keys};
+pub use login::{Attempt, LoggedIn, Login, Notice, Wait};
+pub use operate::AdvanceError;
+
+use turnstile::Turnstiles;
+
+use crate::ambient::{Clock, Entropy, Secret, Timestamp};
+use crate::keys::{KeyError, MasterSecret};
+use crate::room::{CookieKey, EventId, EventSettings, TicketKey};
+use crate::store::{Store, StoreError};
+
+/// Something that failed on our side: the request may be good, and nothing wrong was answered.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Fault {
+    /// The store is away.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A token could not be signed.
+    #[error("signing failed: {0}")]
+    Signing(Arc<KeyError>),
+    /// Something that cannot be, with what was seen.
+    #[error("internal error: {0}")]
+    Internal(&'static str),
+}
+
+impl From<KeyError> for Fault {
+    fn from(error: KeyError) -> Self {
+        Self::Signing(Arc::new(error))
+    }
+}
+
+/// A waiting room with all that is needed to serve it.
+pub struct Room {
+    /// What the operator set.
+    pub settings: EventSettings,
+    /// Its numbers.
+    pub board: Arc<Board>,
+    turnstiles: Turnstiles,
+    tickets: TicketKey,
+    cookies: CookieKey,
+}
+
+impl Room {
+    fn new(settings: EventSettings, master: &Secret) -> Self {
+        let tickets = TicketKey::derive(master, &settings.id);
+        let cookies = CookieKey::derive(master, &settings.id);
+        let board = Arc::default();
+        let turnstiles = Turnstiles::new(&settings.id, &board);
+        Self { settings, board, turnstiles, tickets, cookies }
+    }
+}
+
+/// What the world around the use cases provides.
+pub struct Surroundings {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Where state lives.
+    pub store: Arc<dyn Store>,
+    /// The deployment's secret: tickets, cookies and keys are derived from it.
+    pub master: MasterSecret,
+}
+
+/// The use cases over all events of a deployment.
+pub struct Lobby {
+    issuer: String,
+    rooms: HashMap<EventId, Arc<Room>>,
+    clients: Clients,
+    keys: Keys,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+}
+
+impl Lobby {
+    /// Opens the lobby: creates what the store does not have yet, and reads how every event stands.
+    ///
+    /// # Errors
+    /// When the store or its key ring cannot be read.
+    pub async fn open(
+        issuer: &str,
+        events: Vec<EventSettings>,
+        clients: Clients,
+        around: Surroundings,
+    ) -> Result<Self, KeyServiceError> {
+        let Surroundings { clock, entropy, store, master } = around;
+        let keys = Keys::open(&*store, master.clone(), &*entropy, clock.now()).await?;
+        let mut rooms = HashMap::new();
+        for settings in events {
+            let room = Arc::new(Room::new(settings, master.secret()));
+            store.ensure_event(&room.settings.id).await?;
+            room.board.refresh(&*store, &room.settings.id).await?;
+            rooms.insert(room.settings.id.clone(), room);
+        }
+        Ok(Self { issuer: issuer.to_owned(), rooms, clients, keys, store, clock, entropy })
+    }
+
+    /// The provider's name.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// The room of this name.
+    pub fn room(&self, event: &str) -> Option<&Arc<Room>> {
+        self.rooms.get(event)
+    }
+
+    /// All rooms.
+    pub fn rooms(&self) -> impl Iterator<Item = &Arc<Room>> {
+        self.rooms.values()
+    }
+
+    /// The relying parties.
+    pub const fn clients(&self) -> &Clients {
+        &self.clients
+    }
+
+    /// The signing keys.
+    pub const fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// The store, for its health.
+    pub fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    /// The current time.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The source of randomness.
+    pub fn entropy(&self) -> &dyn Entropy {
+        &*self.entropy
+    }
+}

@@ -1,0 +1,202 @@
+//! Joins that come together: one call of the store for all of them.
+//!
+//! While a call is under way, whoever comes waits and shares the next one: no timer, no delay for who comes alone.
+//! Each worker thread has a turnstile of its own, for the waiting are woken without a system call where they are on
+//! the thread that wakes them. It must not know what a ticket is, nor who joins.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use super::Board;
+use crate::ambient::Timestamp;
+use crate::policy;
+use crate::room::{EventId, Generation, Position};
+use crate::store::{Store, StoreError, Taken};
+
+/// A position with what its ticket says besides.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Place {
+    pub(super) position: Position,
+    pub(super) entry: Timestamp,
+    pub(super) generation: Generation,
+}
+
+/// The turnstiles of one room.
+pub(super) struct Turnstiles(Vec<Arc<Turnstile>>);
+
+struct Turnstile {
+    event: EventId,
+    board: Arc<Board>,
+    /// Guards who waits; never held across an await.
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: Vec<oneshot::Sender<Result<Place, StoreError>>>,
+    /// When the newest of them came.
+    at: Timestamp,
+    /// Whether a task is at work that will see to them.
+    served: bool,
+}
+
+impl Turnstiles {
+    /// Turnstiles to the line of `event`, whose `board` shows the positions before anybody is told.
+    pub(super) fn new(event: &EventId, board: &Arc<Board>) -> Self {
+        let turnstile = |_| Turnstile { event: event.clone(), board: Arc::clone(board), queue: Mutex::default() };
+        Self((0..policy::TURNSTILES).map(turnstile).map(Arc::new).collect())
+    }
+
+    /// Takes the next position, durably.
+    ///
+    /// # Errors
+    /// When the store is away: then nothing was taken. A caller that stops waiting may have taken a position.
+    pub(super) async fn pass(&self, store: &Arc<dyn Store>, now: Timestamp) -> Result<Place, StoreError> {
+        let (sender, place) = oneshot::channel();
+        let turnstile = &self.0[thread_number() % self.0.len()];
+        let served = {
+            let mut queue = turnstile.queue();
+            queue.waiting.push(sender);
+            queue.at = now.max(queue.at);
+            std::mem::replace(&mut queue.served, true)
+        };
+        if !served {
+            // A task of its own, for the caller's may be dropped when its client goes away.
+            let shift = Shift { turnstile: Arc::clone(turnstile), over: false };
+            tokio::spawn(shift.serve(Arc::clone(store)));
+        }
+        place.await.map_err(|_| StoreError::Unavailable("the service is stopping".to_owned()))?
+    }
+}
+
+/// A small number of the current thread's own.
+fn thread_number() -> usize {
+    static THREADS: AtomicUsize = AtomicUsize::new(0);
+    thread_local! { static NUMBER: usize = THREADS.fetch_add(1, Ordering::Relaxed); }
+    NUMBER.with(|number| *number)
+}
+
+impl Turnstile {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those who wait; nobody: then the next to come must see to being served.
+    fn next(&self) -> (Vec<oneshot::Sender<Result<Place, StoreError>>>, Timestamp) {
+        let mut queue = self.queue();
+        queue.served = !queue.waiting.is_empty();
+        (std::mem::take(&mut queue.waiting), queue.at)
+    }
+}
+
+/// The work at a turnstile until nobody waits. Should it end early, with its runtime, those who wait are told.
+struct Shift {
+    turnstile: Arc<Turnstile>,
+    over: bool,
+}
+
+impl Shift {
+    async fn serve(mut self, store: Arc<dyn Store>) {
+        loop {
+            let (waiting, at) = self.turnstile.next();
+            let Ok(count @ 1..) = u32::try_from(waiting.len()) else { break };
+            let taken = store.take_positions(&self.turnstile.event, count, at).await;
+            if let Ok(taken) = &taken {
+                self.turnstile.board.joined(taken);
+            }
+            for (index, visitor) in (0..).zip(waiting) {
+                // Who has gone is not told.
+                drop(visitor.send(taken.clone().and_then(|taken| place(&taken, index))));
+            }
+        }
+        self.over = true;
+    }
+}
+
+impl Drop for Shift {
+    fn drop(&mut self) {
+        if !self.over {
+            *self.turnstile.queue() = Queue::default();
+        }
+    }
+}
+
+fn place(taken: &Taken, index: u64) -> Result<Place, StoreError> {
+    let position = Position::new(taken.first.get() + index).filter(|position| *position <= taken.last);
+    let position = position.ok_or_else(|| StoreError::Corrupt("fewer positions than were asked for".to_owned()))?;
+    Ok(Place { position, entry: taken.entry, generation: taken.counters.generation })
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::{join_all, poll_immediate};
+
+    use super::*;
+    use crate::store::embedded::EmbeddedStore;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    struct Line {
+        turnstiles: Turnstiles,
+        store: Arc<dyn Store>,
+        board: Arc<Board>,
+        _home: tempfile::TempDir,
+    }
+
+    impl Line {
+        async fn new() -> Self {
+            let home = tempfile::tempdir().unwrap();
+            let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(home.path()).unwrap());
+            let (event, board) = ("Sample".parse().unwrap(), Arc::default());
+            store.ensure_event(&event).await.unwrap();
+            Self { turnstiles: Turnstiles::new(&event, &board), store, board, _home: home }
+        }
+
+        async fn pass(&self) -> Result<Place, StoreError> {
+            self.turnstiles.pass(&self.store, NOW).await
+        }
+    }
+
+    #[tokio::test]
+    async fn those_who_come_together_share_a_call_and_get_consecutive_positions() {
+        let line = Line::new().await;
+        let before = line.store.counters(&"Sample".parse().unwrap()).await.unwrap().version;
+        let places = join_all((0..100).map(|_| line.pass())).await;
+        let positions: Vec<u64> = places.into_iter().map(|place| place.unwrap().position.get()).collect();
+        assert_eq!(positions, (1..=100).collect::<Vec<_>>());
+        assert_eq!(line.board.counters().version, before + 1);
+    }
+
+    #[tokio::test]
+    async fn a_position_is_on_the_board_when_its_visitor_is_told() {
+        let line = Line::new().await;
+        for number in 1..=3 {
+            let place = line.pass().await.unwrap();
+            let view = line.board.view();
+            assert_eq!((place.position.get(), view.counters.queue), (number, number));
+            assert!(view.arrivals.fits(place.position, place.entry));
+        }
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_holds_up_nobody() {
+        let line = Line::new().await;
+        assert!(poll_immediate(line.pass()).await.is_none());
+        let places = join_all((0..3).map(|_| line.pass())).await;
+        assert!(places.iter().all(Result::is_ok), "{places:?}");
+        assert_eq!(line.board.counters().queue, 4);
+    }
+
+    #[tokio::test]
+    async fn everybody_is_told_when_the_store_is_away() {
+        let line = Line::new().await;
+        line.store.close().await;
+        for _ in 0..2 {
+            let places = join_all((0..3).map(|_| line.pass())).await;
+            assert!(places.iter().all(|place| matches!(place, Err(StoreError::Unavailable(_)))), "{places:?}");
+        }
+        assert_eq!(line.board.counters().queue, 0);
+    }
+}
