@@ -21,3 +21,4 @@ pub mod policy;
 pub mod room;
 pub mod store;
 pub mod telemetry;
+pub mod web;

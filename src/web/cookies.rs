@@ -1,0 +1,77 @@
+//! The two cookies: the visitor's place in a line, and the name of the browser that a flow is bound to.
+//!
+//! `__Host-…; Secure; HttpOnly; SameSite=Lax; Path=/` (RFC 6265bis §4.1.3.2). Where browsers come by plain http (only
+//! loopback is allowed to), `Secure` cookies would be dropped: then the name has no prefix and the flag is left out.
+
+use actix_web::HttpRequest;
+use actix_web::cookie::time::Duration;
+use actix_web::cookie::{Cookie, SameSite};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use subtle::ConstantTimeEq;
+
+use super::App;
+use crate::ambient::random;
+use crate::policy;
+
+/// The random name of a browser.
+#[derive(Clone)]
+pub struct Browser(String);
+
+impl Browser {
+    /// The browser of a request, if it has been here before.
+    pub fn of(app: &App, request: &HttpRequest) -> Option<Self> {
+        let cookie = request.cookie(&name(app, "browser"))?;
+        URL_SAFE_NO_PAD.decode(cookie.value()).ok().filter(|bytes| bytes.len() == 16)?;
+        Some(Self(cookie.value().to_owned()))
+    }
+
+    /// A name for a browser that has none.
+    pub fn new(app: &App) -> Self {
+        Self(URL_SAFE_NO_PAD.encode(random::<16>(app.lobby.entropy())))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether a flow that was bound to `other` is this browser's.
+    pub fn is(&self, other: &str) -> bool {
+        self.0.as_bytes().ct_eq(other.as_bytes()).into()
+    }
+
+    /// The cookie that keeps it.
+    pub fn cookie(&self, app: &App) -> Cookie<'static> {
+        cookie(app, "browser", self.0.clone())
+    }
+}
+
+/// The visitor's place in the line of `event`, as the browser keeps it.
+pub fn place(app: &App, request: &HttpRequest, event: &str) -> Option<String> {
+    request.cookie(&name(app, &place_name(event))).map(|cookie| cookie.value().to_owned())
+}
+
+/// The cookie that keeps a place.
+pub fn place_cookie(app: &App, event: &str, value: String) -> Cookie<'static> {
+    cookie(app, &place_name(event), value)
+}
+
+fn place_name(event: &str) -> String {
+    format!("place-{event}")
+}
+
+fn name(app: &App, suffix: &str) -> String {
+    if app.site.https { format!("__Host-anteroom-{suffix}") } else { format!("anteroom-{suffix}") }
+}
+
+fn cookie(app: &App, suffix: &str, value: String) -> Cookie<'static> {
+    let lifetime = i64::try_from(policy::COOKIE_LIFETIME.as_secs()).unwrap_or(i64::MAX);
+    Cookie::build(name(app, suffix), value)
+        .path("/")
+        .secure(app.site.https)
+        .http_only(true)
+        .same_site(SameSite::Lax)
+        .max_age(Duration::seconds(lifetime))
+        .finish()
+}

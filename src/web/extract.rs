@@ -1,0 +1,141 @@
+//! Bodies, headers and queries as handlers want them, with errors that say what is wrong.
+
+use std::borrow::Cow;
+
+use actix_web::dev::Payload;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderName};
+use actix_web::web::Bytes;
+use actix_web::{Error, FromRequest, HttpRequest};
+use futures_util::future::LocalBoxFuture;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use tokio::time::timeout;
+use url::form_urlencoded;
+
+use crate::lobby::{Lobby, Room};
+use crate::oauth::{OAuthError, Params};
+use crate::policy;
+use crate::web::respond::Problem;
+
+/// The body of a request, read in time: a client that sends no more of it keeps its connection no longer than
+/// [`policy::BODY_TIMEOUT`].
+pub struct Body(Option<Bytes>);
+
+impl FromRequest for Body {
+    type Error = Error;
+    type Future = LocalBoxFuture<'static, Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let bytes = timeout(policy::BODY_TIMEOUT, Bytes::from_request(request, payload));
+        Box::pin(async move { Ok(Self(bytes.await.ok().and_then(Result::ok))) })
+    }
+}
+
+/// A header's text, if it is text.
+pub fn header_text<'a>(request: &'a HttpRequest, name: &HeaderName) -> Option<&'a str> {
+    request.headers().get(name).and_then(|value| value.to_str().ok())
+}
+
+/// The parameters of a form body.
+///
+/// # Errors
+/// `invalid_request` when the body is no form, not readable, or too large.
+pub fn form(request: &HttpRequest, body: Body) -> Result<Params, OAuthError> {
+    let media_type = header_text(request, &header::CONTENT_TYPE).unwrap_or_default();
+    let essence = media_type.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        return Err(OAuthError::invalid_request("the content type must be application/x-www-form-urlencoded"));
+    }
+    let body = body.0.ok_or_else(|| OAuthError::invalid_request("the body is too large or incomplete"))?;
+    Ok(Params::parse(&body))
+}
+
+/// A JSON body of the REST API; its content type does not matter, as the old system did not look at it.
+///
+/// # Errors
+/// 400 when it is too large, no JSON, or lacks a member.
+pub fn json<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
+    let refuse = |sentence| Problem::Rest(StatusCode::BAD_REQUEST, sentence);
+    let body = body.0.ok_or_else(|| refuse("The body is too large or incomplete"))?;
+    // Serde would fill the members from an array too.
+    let is_object = body.trim_ascii_start().starts_with(b"{");
+    let read = is_object.then(|| serde_json::from_slice(&body).ok()).flatten();
+    read.ok_or_else(|| refuse("The body is not the JSON object that this call takes"))
+}
+
+/// A query that lacks a parameter, or has one twice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UnclearQuery;
+
+/// These parameters of the query, each there once; others do not matter. Allocates only for what is escaped.
+///
+/// # Errors
+/// [`UnclearQuery`].
+pub fn query<'a, const N: usize>(
+    request: &'a HttpRequest,
+    names: [&str; N],
+) -> Result<[Cow<'a, str>; N], UnclearQuery> {
+    let mut found = [const { None }; N];
+    for (name, value) in form_urlencoded::parse(request.query_string().as_bytes()) {
+        let wanted = names.iter().position(|wanted| *wanted == name).and_then(|index| found.get_mut(index));
+        if wanted.is_some_and(|place| place.replace(value).is_some()) {
+            return Err(UnclearQuery);
+        }
+    }
+    if found.iter().any(Option::is_none) { Err(UnclearQuery) } else { Ok(found.map(Option::unwrap_or_default)) }
+}
+
+/// The room that a call names.
+///
+/// # Errors
+/// 400 for an unknown event, as the contract words it.
+pub fn room<'a>(lobby: &'a Lobby, event_id: &str) -> Result<&'a Room, Problem> {
+    let room = lobby.room(event_id).ok_or(Problem::Rest(StatusCode::BAD_REQUEST, "Invalid event ID"))?;
+    Ok(room)
+}
+
+/// A number that callers of the old system may send as a JSON string.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Number(pub i64);
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form {
+            Number(i64),
+            Text(String),
+        }
+        match Form::deserialize(deserializer)? {
+            Form::Number(number) => Ok(Self(number)),
+            Form::Text(text) => text.trim().parse().map(Self).map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    fn asked(query_string: &str) -> Result<[String; 2], UnclearQuery> {
+        let request = TestRequest::with_uri(&format!("/?{query_string}")).to_http_request();
+        query(&request, ["event_id", "request_id"]).map(|found| found.map(Cow::into_owned))
+    }
+
+    #[test]
+    fn parameters_are_found_in_any_order_beside_others_and_unescaped() {
+        let found = ["Sample".to_owned(), "a b&c".to_owned()];
+        assert_eq!(asked("event_id=Sample&request_id=a+b%26c"), Ok(found.clone()));
+        assert_eq!(asked("x=1&request_id=a%20b%26c&event_id=%53ample&x=2"), Ok(found));
+    }
+
+    #[test]
+    fn a_parameter_that_is_missing_or_comes_twice_makes_the_query_unclear() {
+        for unclear in ["", "event_id=Sample", "event_id=a&event_id=a&request_id=b", "Event_id=a&request_id=b"] {
+            assert_eq!(asked(unclear), Err(UnclearQuery), "{unclear}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The state of each line as waiting browsers hear it: one message serialised once, many sockets.
+
+use std::sync::Arc;
+
+use actix_web::web::Bytes;
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use super::state::ByEvent;
+use crate::lobby::{Lobby, Room};
+use crate::policy;
+
+/// What a waiting page needs to know; the visitor's own position is the page's affair.
+#[derive(Serialize, PartialEq, Debug)]
+pub struct LineState {
+    generation: u16,
+    serving: u64,
+    waiting: u64,
+    /// In seconds: a position at best, at worst, and between moves; `None`: not known yet.
+    pace: Option<[f64; 3]>,
+}
+
+impl LineState {
+    /// The state of the line now.
+    pub fn of(lobby: &Lobby, room: &Room) -> Self {
+        let view = room.board.view();
+        let pace = view.pace(lobby.now());
+        Self {
+            generation: view.counters.generation.0,
+            serving: view.counters.serving,
+            waiting: view.counters.waiting(),
+            pace: pace.map(|pace| pace.figures()),
+        }
+    }
+
+    fn event(&self) -> Bytes {
+        let json = serde_json::to_string(self).unwrap_or_default();
+        format!("retry: {}\ndata: {json}\n\n", policy::STREAM_RETRY.as_millis()).into()
+    }
+}
+
+/// The streams of all events.
+pub struct Feeds {
+    /// The latest message of each; `None`: the stream ends.
+    senders: ByEvent<watch::Sender<Option<Bytes>>>,
+}
+
+impl Feeds {
+    /// Streams that say how each line stands now.
+    pub fn new(lobby: &Lobby) -> Self {
+        let sender = |room: &Arc<Room>| watch::Sender::new(Some(LineState::of(lobby, room).event()));
+        Self { senders: lobby.rooms().map(|room| (room.settings.id.clone(), sender(room))).collect() }
+    }
+
+    /// A listener to the line of `event`.
+    pub fn listen(&self, event: &str) -> Option<watch::Receiver<Option<Bytes>>> {
+        self.senders.get(event).map(watch::Sender::subscribe)
+    }
+
+    /// Ends all streams; the browsers come back, to another node or after the restart.
+    pub fn close(&self) {
+        self.senders.values().for_each(|sender| drop(sender.send_replace(None)));
+    }
+
+    /// Publishes changes, each line at most once in [`policy::STREAM_THROTTLE`], until the tasks are aborted.
+    pub fn publish(self: &Arc<Self>, lobby: &Arc<Lobby>) -> Vec<JoinHandle<()>> {
+        let rooms = lobby.rooms().cloned();
+        rooms.map(|room| tokio::spawn(Arc::clone(self).publish_line(Arc::clone(lobby), room))).collect()
+    }
+
+    async fn publish_line(self: Arc<Self>, lobby: Arc<Lobby>, room: Arc<Room>) {
+        let Some(sender) = self.senders.get(&room.settings.id) else { return };
+        let mut bell = room.board.bell();
+        let mut told = LineState::of(&lobby, &room);
+        loop {
+            let rang = timeout(policy::STREAM_HEARTBEAT, bell.changed()).await;
+            let state = LineState::of(&lobby, &room);
+            let moved = state.serving != told.serving || state.generation != told.generation;
+            // Joins ring all the time and tell those who wait nothing: only a move, or the heartbeat that keeps
+            // proxies from closing a silent stream, is worth waking every socket. A closed stream stays closed.
+            if moved || rang.is_err() {
+                sender.send_if_modified(|message| message.as_mut().map(|message| *message = state.event()).is_some());
+                told = state;
+            }
+            sleep(policy::STREAM_THROTTLE).await;
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! HTTP: requests in, typed calls to the lobby, answers out. One file an endpoint.
+//!
+//! Owns the paths ([`routes`]), the form of every answer and error ([`respond`]), cookies and headers. Decides
+//! nothing about lines or logins: that is the lobby's.
+
+mod cookies;
+mod cors;
+mod extract;
+mod feeds;
+mod flow;
+mod observe;
+mod oidc;
+mod ops;
+pub mod pages;
+mod private;
+mod public;
+mod respond;
+mod routes;
+mod state;
+
+pub use feeds::Feeds;
+pub use private::keys::{KEYS, KeyList, ROTATE_KEYS, RotateKeys};
+pub use routes::{Mounts, mount};
+pub use state::{App, Site};

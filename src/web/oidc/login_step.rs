@@ -1,0 +1,195 @@
+//! One step of a login, the first or a later one: check the request, ask the lobby, show or send what came of it.
+
+use actix_web::{HttpRequest, HttpResponse};
+use url::form_urlencoded;
+
+use super::answer::{granted, refused, see_other};
+use crate::ambient::Timestamp;
+use crate::lobby::{Attempt, Login, RegisteredClient, Wait};
+use crate::oauth::{OAuthError, Params, Reply, client_id, paths, read_request};
+use crate::policy;
+use crate::web::App;
+use crate::web::cookies::{self, Browser};
+use crate::web::flow::Flow;
+use crate::web::pages::views::{DoorPage, Notice, WaitingPage};
+use crate::web::pages::wording::Estimate;
+use crate::web::respond::{Audience, ContentPolicy, PersonalProblem, Problem, page_response};
+
+/// A request for login at some moment of its life.
+pub struct Step {
+    params: Params,
+    resumed: Option<Resumed>,
+    enters: bool,
+}
+
+/// What a browser that waited brings back.
+struct Resumed {
+    sealed: String,
+    began: Timestamp,
+    start_ahead: u64,
+}
+
+impl Step {
+    /// The relying party has just sent the browser.
+    pub const fn first(params: Params) -> Self {
+        Self { params, resumed: None, enters: false }
+    }
+
+    /// The browser comes back from the waiting page, perhaps by its button.
+    pub fn resumed(flow: Flow, sealed: String, enters: bool) -> Self {
+        let resumed = Resumed { sealed, began: flow.began, start_ahead: flow.start_ahead };
+        Self { params: flow.params, resumed: Some(resumed), enters }
+    }
+}
+
+/// Takes the step.
+pub async fn login_step(app: &App, request: &HttpRequest, step: Step) -> Result<HttpResponse, Problem> {
+    let registered = client_id(&step.params).ok().and_then(|id| app.lobby.clients().find(id));
+    let registered = registered.ok_or(Problem::Personal(PersonalProblem::UnknownClient))?;
+    let reply = Reply::read(&step.params, &registered.client)
+        .map_err(|_| Problem::Personal(PersonalProblem::UnregisteredRedirect))?;
+    let site = site_name(registered);
+    if step.params.len_bytes() > policy::MAX_AUTHORIZATION_REQUEST {
+        let error = OAuthError::invalid_request("the request is too long to be carried through a line");
+        return Ok(refused(app, &reply, &site, &error));
+    }
+    let asked = match read_request(&step.params, &registered.client) {
+        Ok(asked) => asked,
+        Err(error) => return Ok(refused(app, &reply, &site, &error)),
+    };
+    let event = registered.event.as_str();
+    let cookie = cookies::place(app, request, event);
+    let attempt = Attempt {
+        registered,
+        request: &asked,
+        reply: &reply,
+        cookie: cookie.as_deref(),
+        began: step.resumed.as_ref().map(|resumed| resumed.began),
+        enters: step.enters,
+    };
+    match app.lobby.log_in(&attempt).await.map_err(|fault| Problem::Fault(fault, Audience::Person))? {
+        Login::Refused(error) => Ok(refused(app, &reply, &site, &error)),
+        Login::TooLate => too_late(app, registered),
+        Login::Granted(login) => {
+            let mut answer = granted(app, &reply, &site, &login.code);
+            if let Some(place) = login.cookie {
+                set(&mut answer, &cookies::place_cookie(app, event, place));
+            }
+            Ok(answer)
+        }
+        Login::Waiting(wait) => Hall { app, request, registered, site }.waiting(step, &wait),
+        Login::AtTheDoor(wait) => Hall { app, request, registered, site }.at_the_door(step, &wait, &reply),
+    }
+}
+
+/// What visitors call the site: its name, else the host that they will go to.
+fn site_name(registered: &RegisteredClient) -> String {
+    let client = &registered.client;
+    let host = || client.login_start().and_then(|url| url.host_str()).map(str::to_owned);
+    client.name.clone().or_else(host).unwrap_or_else(|| registered.event.to_string())
+}
+
+/// The site no longer waits for this login: it is asked to start a fresh one (OIDC Core §4), which the visitor's
+/// served place answers at once.
+fn too_late(app: &App, registered: &RegisteredClient) -> Result<HttpResponse, Problem> {
+    let start = registered.client.login_start().ok_or(Problem::Personal(PersonalProblem::LoginTooLate))?;
+    let mut start = start.clone();
+    start.query_pairs_mut().append_pair("iss", app.lobby.issuer());
+    Ok(see_other(start.as_str()))
+}
+
+fn set(answer: &mut HttpResponse, cookie: &actix_web::cookie::Cookie<'_>) {
+    if let Err(error) = answer.add_cookie(cookie) {
+        tracing::error!(%error, "a cookie cannot be set");
+    }
+}
+
+/// Where visitors wait: everything that their pages need.
+struct Hall<'a> {
+    app: &'a App,
+    request: &'a HttpRequest,
+    registered: &'a RegisteredClient,
+    site: String,
+}
+
+impl Hall<'_> {
+    fn waiting(&self, step: Step, wait: &Wait) -> Result<HttpResponse, Problem> {
+        let (browser, carried) = self.carry(step, wait)?;
+        let event = self.registered.event.as_str();
+        let (state_url, resume_url) = (self.app.path(&format!("/line/{event}")), self.resume_url(&carried.sealed));
+        let estimate = self.estimate(wait.ahead);
+        let page = WaitingPage {
+            base_path: &self.app.site.base_path,
+            event,
+            site: &self.site,
+            position: wait.visitor.ticket.position.get(),
+            ahead: wait.ahead,
+            start_ahead: carried.start_ahead.max(wait.ahead),
+            estimate,
+            resume_url: &resume_url,
+            stream_url: &format!("{state_url}/events"),
+            state_url: &state_url,
+            refresh_seconds: refresh_seconds(estimate),
+            generation: wait.visitor.ticket.generation.0,
+            notice: wait.notice.map(Notice::from),
+        };
+        let mut answer = page_response(&mut HttpResponse::Ok(), &page, &ContentPolicy::default());
+        self.keep(&mut answer, &browser, wait);
+        Ok(answer)
+    }
+
+    fn at_the_door(&self, step: Step, wait: &Wait, reply: &Reply) -> Result<HttpResponse, Problem> {
+        let (browser, carried) = self.carry(step, wait)?;
+        let now = self.app.lobby.now();
+        let page = DoorPage {
+            base_path: &self.app.site.base_path,
+            event: self.registered.event.as_str(),
+            site: &self.site,
+            action: &self.app.path(paths::RESUME),
+            flow: &carried.sealed,
+            deadline_seconds: wait.deadline.map(|deadline| deadline.since(now).as_secs()),
+        };
+        // The form's answer leads to the site, and may lead on from there (a hosted login to the shop behind it):
+        // browsers apply form-action to every such step. An app's answer goes to a scheme of its own.
+        let onwards = "'self' https: http://127.0.0.1:* http://localhost:*";
+        let policy = ContentPolicy { form_action: Some(format!("{onwards} {}", reply.redirect.form_action_source())) };
+        let mut answer = page_response(&mut HttpResponse::Ok(), &page, &policy);
+        self.keep(&mut answer, &browser, wait);
+        Ok(answer)
+    }
+
+    /// The flow that the page carries: the one that was brought back, or a new one.
+    fn carry(&self, step: Step, wait: &Wait) -> Result<(Browser, Resumed), Problem> {
+        let browser = Browser::of(self.app, self.request).unwrap_or_else(|| Browser::new(self.app));
+        if let Some(resumed) = step.resumed {
+            return Ok((browser, resumed));
+        }
+        let (began, start_ahead) = (self.app.lobby.now(), wait.ahead);
+        let sealed = Flow::begin(step.params, began, start_ahead, &browser).seal(self.app);
+        let sealed = sealed.ok_or(Problem::Personal(PersonalProblem::MalformedRequest))?;
+        Ok((browser, Resumed { sealed, began, start_ahead }))
+    }
+
+    fn keep(&self, answer: &mut HttpResponse, browser: &Browser, wait: &Wait) {
+        set(answer, &browser.cookie(self.app));
+        set(answer, &cookies::place_cookie(self.app, self.registered.event.as_str(), wait.cookie.clone()));
+    }
+
+    fn resume_url(&self, sealed: &str) -> String {
+        let query = form_urlencoded::Serializer::new(String::new()).append_pair("flow", sealed).finish();
+        format!("{}?{query}", self.app.path(paths::RESUME))
+    }
+
+    fn estimate(&self, ahead: u64) -> Option<Estimate> {
+        let room = self.app.lobby.room(self.registered.event.as_str())?;
+        let pace = room.board.view().pace(self.app.lobby.now())?;
+        Some(pace.wait(ahead).into())
+    }
+}
+
+/// How often a page without script asks again: seldom far from the front, often near it.
+fn refresh_seconds(estimate: Option<Estimate>) -> u64 {
+    let bounds = policy::REFRESH_SOONEST.as_secs()..=policy::REFRESH_LATEST.as_secs();
+    let soon = estimate.map_or(*bounds.start(), |estimate| estimate.low_s / 8);
+    soon.clamp(*bounds.start(), *bounds.end())
+}

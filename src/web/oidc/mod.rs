@@ -1,0 +1,9 @@
+//! The OpenID Provider's endpoints (`oidc-contract.md`).
+
+mod answer;
+pub mod authorize;
+pub mod login_step;
+pub mod metadata;
+pub mod resume;
+pub mod token;
+pub mod user_info;

@@ -1,0 +1,158 @@
+//! The files that pages refer to, embedded in the binary.
+//!
+//! Each is served under a name that holds a digest of its content, so that browsers and CDNs may keep it
+//! for ever (`immutable`) and a new release is never seen with an old style. Knows no HTTP: it says what
+//! to serve and under which entity tag, not how.
+
+use std::fmt::Write;
+use std::sync::LazyLock;
+
+use sha2::{Digest, Sha256};
+
+/// An embedded file.
+#[derive(Debug)]
+pub struct Asset {
+    file_name: String,
+    entity_tag: String,
+    content_type: &'static str,
+    bytes: &'static [u8],
+}
+
+impl Asset {
+    fn new(stem: &str, extension: &str, content_type: &'static str, bytes: &'static [u8]) -> Self {
+        // 64 bits tell releases apart; nobody gains by a collision with a file that we ship ourselves.
+        let digest = Sha256::digest(bytes).iter().take(8).fold(String::new(), |mut text, byte| {
+            let _infallible = write!(text, "{byte:02x}");
+            text
+        });
+        Self {
+            file_name: format!("{stem}.{digest}.{extension}"),
+            entity_tag: format!("\"{digest}\""),
+            content_type,
+            bytes,
+        }
+    }
+
+    /// The name under `/assets/`, digest included.
+    pub fn file_name(&self) -> &str {
+        &self.file_name
+    }
+
+    /// A strong entity tag, quotes included (RFC 9110 §8.8.3).
+    pub fn entity_tag(&self) -> &str {
+        &self.entity_tag
+    }
+
+    /// The media type for `Content-Type`.
+    pub const fn content_type(&self) -> &'static str {
+        self.content_type
+    }
+
+    /// The content.
+    pub const fn bytes(&self) -> &'static [u8] {
+        self.bytes
+    }
+}
+
+/// The style of every page.
+pub static STYLE: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new("pages", "css", "text/css; charset=utf-8", include_bytes!("../../../assets/pages.css"))
+});
+
+/// The icon of every page.
+pub static ICON: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("arch", "svg", "image/svg+xml", include_bytes!("../../../assets/arch.svg")));
+
+/// What keeps the waiting page current.
+pub static WAITING_SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new("waiting", "js", "text/javascript; charset=utf-8", include_bytes!("../../../assets/waiting.js"))
+});
+
+/// What submits a `form_post` answer.
+pub static FORM_POST_SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new("form_post", "js", "text/javascript; charset=utf-8", include_bytes!("../../../assets/form_post.js"))
+});
+
+static ALL: [&LazyLock<Asset>; 4] = [&STYLE, &ICON, &WAITING_SCRIPT, &FORM_POST_SCRIPT];
+
+/// The asset with this name under `/assets/`; `None` for any other, a name with an old digest included.
+pub fn find(file_name: &str) -> Option<&'static Asset> {
+    ALL.iter().map(|asset| LazyLock::force(asset)).find(|asset| asset.file_name == file_name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn an_asset_is_found_by_its_whole_name_alone() {
+        for asset in ALL {
+            let found = find(asset.file_name()).expect("the asset is in the table");
+            assert_eq!(found.bytes(), asset.bytes());
+        }
+        assert!(find("pages.css").is_none());
+        assert!(find("pages.0000000000000000.css").is_none());
+        assert!(find("../Cargo.toml").is_none());
+        assert!(find("").is_none());
+    }
+
+    #[test]
+    fn a_name_changes_with_the_content() {
+        let one = Asset::new("a", "css", "text/css", b"one");
+        let other = Asset::new("a", "css", "text/css", b"other");
+        assert_ne!(one.file_name(), other.file_name());
+        assert_ne!(one.entity_tag(), other.entity_tag());
+        assert_eq!(one.file_name().len(), "a.0123456789abcdef.css".len());
+    }
+
+    #[test]
+    fn nothing_is_fetched_from_elsewhere() {
+        for asset in ALL {
+            let text = std::str::from_utf8(asset.bytes()).expect("text");
+            for foreign in ["https:", "http:", "@import", "url("] {
+                let text = text.replace("xmlns=\"http://www.w3.org/2000/svg\"", "");
+                assert!(!text.contains(foreign), "{} holds {foreign}", asset.file_name());
+            }
+        }
+    }
+
+    /// The colours that a block of the style names: `--name: #rrggbb;`.
+    fn colours(block: &str) -> HashMap<&str, [f64; 3]> {
+        let declared = block.split("--").skip(1).filter_map(|rest| rest.split_once(": #"));
+        let opaque = declared.filter(|(_, value)| value.as_bytes().get(6) == Some(&b';'));
+        opaque
+            .map(|(name, value)| {
+                let channel = |at: usize| u8::from_str_radix(&value[at..at + 2], 16).expect("a hexadecimal colour");
+                (name, [0, 2, 4].map(|at| f64::from(channel(at)) / 255.0))
+            })
+            .collect()
+    }
+
+    /// WCAG 2.2, "contrast ratio".
+    fn contrast(one: [f64; 3], other: [f64; 3]) -> f64 {
+        let linear = |c: f64| if c <= 0.04045 { c / 12.92 } else { ((c + 0.055) / 1.055).powf(2.4) };
+        let luminance = |[r, g, b]: [f64; 3]| 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b) + 0.05;
+        let (one, other) = (luminance(one), luminance(other));
+        one.max(other) / one.min(other)
+    }
+
+    #[test]
+    fn text_can_be_read_by_day_and_by_night() {
+        let style = std::str::from_utf8(STYLE.bytes()).expect("text");
+        let blocks: Vec<_> = style.split(":root {").skip(1).filter_map(|rest| rest.split_once('}')).collect();
+        let (day, mut night) = (colours(blocks[0].0), colours(blocks[0].0));
+        night.extend(colours(blocks[1].0));
+        for colours in [day, night] {
+            let text =
+                [("ink", "wall"), ("soft", "wall"), ("accent", "wall"), ("on-accent", "accent"), ("ink", "notice")];
+            for (front, ground) in text {
+                let ratio = contrast(colours[front], colours[ground]);
+                assert!(ratio >= 4.5, "{front} on {ground}: {ratio:.2} (WCAG 2.2, 1.4.3 AA)");
+            }
+            let ratio = contrast(colours["accent"], colours["line"]);
+            assert!(ratio >= 3.0, "the progress bar on its track: {ratio:.2} (WCAG 2.2, 1.4.11 AA)");
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! The pages and files that are asked for by themselves.
+
+use actix_web::http::{StatusCode, header};
+use actix_web::web::{Data, Path};
+use actix_web::{HttpRequest, HttpResponse};
+
+use super::assets;
+use super::views::LandingPage;
+use crate::web::App;
+use crate::web::respond::{ContentPolicy, Problem, page_response};
+
+/// `GET /`: for those who open the address itself.
+pub async fn landing(app: Data<App>) -> HttpResponse {
+    let page = LandingPage { base_path: &app.site.base_path, docs_url: None };
+    page_response(&mut HttpResponse::Ok(), &page, &ContentPolicy::default())
+}
+
+/// `GET /assets/{file}`: a name holds a digest of its content, so it may be kept for ever.
+pub async fn asset(request: HttpRequest, file: Path<String>) -> Result<HttpResponse, Problem> {
+    let asset = assets::find(&file).ok_or(Problem::Rest(StatusCode::NOT_FOUND, "There is no such file"))?;
+    let known = request.headers().get(header::IF_NONE_MATCH).is_some_and(|tag| tag == asset.entity_tag());
+    let mut answer = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    answer
+        .insert_header((header::CACHE_CONTROL, "public, max-age=31536000, immutable"))
+        .insert_header((header::ETAG, asset.entity_tag()))
+        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"));
+    Ok(if known { answer.finish() } else { answer.content_type(asset.content_type()).body(asset.bytes()) })
+}

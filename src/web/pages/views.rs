@@ -1,0 +1,298 @@
+//! The pages, as data: one struct a template.
+//!
+//! Whoever answers a request fills in a struct and renders it. The structs know no HTTP and decide nothing;
+//! askama escapes every value. No page holds a script, a style or a handler of its own: what the strictest
+//! Content-Security-Policy allows (`script-src 'self'; style-src 'self'; img-src 'self'`) is all they need.
+
+use askama::Template;
+
+use super::wording::{Count, ENGLISH, ENGLISH_JSON, Estimate};
+use super::{assets, wording};
+
+/// Why a visitor stands where they stand, when that may surprise them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Notice {
+    /// Their turn came and went; this is a new place.
+    PlaceExpired,
+    /// The operator began the line anew; this is a new place.
+    LineRestarted,
+    /// Nobody is let in at the moment.
+    Paused,
+}
+
+impl Notice {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::PlaceExpired => "Your turn had passed before you came back, so we gave you a new place.",
+            Self::LineRestarted => "The line has begun anew, and you have a new place in it.",
+            Self::Paused => "The line is paused for the moment. Your place is kept.",
+        }
+    }
+}
+
+/// The visitor waits.
+#[derive(Template, Debug, Clone, Copy)]
+#[template(path = "waiting.html")]
+pub struct WaitingPage<'a> {
+    /// The path under which everything is mounted: empty, or like `/queue`.
+    pub base_path: &'a str,
+    /// The event's name.
+    pub event: &'a str,
+    /// The name of the site that the visitor is going to.
+    pub site: &'a str,
+    /// The visitor's number in line.
+    pub position: u64,
+    /// How many are before them.
+    pub ahead: u64,
+    /// How many were before them when they came: where the progress bar begins.
+    pub start_ahead: u64,
+    /// How long it will take, if that can be said.
+    pub estimate: Option<Estimate>,
+    /// Where the server decides anew (`/authorize/resume?flow=…`), encoded.
+    pub resume_url: &'a str,
+    /// The stream of the line's state; each message is what `state_url` answers.
+    pub stream_url: &'a str,
+    /// The line's state: `{"generation":1,"serving":120,"waiting":4000,"pace":[0.5,0.8,1.0]}`; the pace in
+    /// seconds (a position at best, at worst, and between moves), or `null`.
+    pub state_url: &'a str,
+    /// How often the page loads itself anew where there is no script, s.
+    pub refresh_seconds: u64,
+    /// The event's generation: when the state shows another, the page returns to `resume_url`.
+    pub generation: u16,
+    /// What the visitor should know first.
+    pub notice: Option<Notice>,
+}
+
+/// A number with more digits is written smaller: below 10 000, below a thousand million, above.
+const SHORT_BELOW: u64 = 10_000;
+const LONG_BELOW: u64 = 1_000_000_000;
+
+/// How far the door stands open: 0 (just come) to 9 (at the front); 10 is for those whose turn has come.
+pub(super) const fn nearness(start_ahead: u64, ahead: u64) -> u64 {
+    match start_ahead.saturating_sub(ahead).saturating_mul(10).checked_div(start_ahead) {
+        Some(tenths) if tenths < 9 => tenths,
+        _ => 9,
+    }
+}
+
+pub(super) const fn size(ahead: u64) -> &'static str {
+    match ahead {
+        0 => "words",
+        1..SHORT_BELOW => "short",
+        SHORT_BELOW..LONG_BELOW => "long",
+        LONG_BELOW.. => "huge",
+    }
+}
+
+impl WaitingPage<'_> {
+    fn title(&self) -> String {
+        format!("{} · {}", ENGLISH.title(self.ahead), self.event)
+    }
+
+    fn words(&self) -> &'static str {
+        &ENGLISH_JSON
+    }
+
+    fn count(&self) -> Count {
+        ENGLISH.count(self.ahead)
+    }
+
+    fn wait(&self) -> String {
+        ENGLISH.wait(self.estimate)
+    }
+
+    fn own_number(&self) -> String {
+        ENGLISH.number(self.position)
+    }
+
+    fn serving(&self) -> String {
+        ENGLISH.number(self.position.saturating_sub(self.ahead).saturating_sub(1))
+    }
+
+    fn size(&self) -> &'static str {
+        size(self.ahead)
+    }
+
+    fn nearness(&self) -> u64 {
+        nearness(self.start_ahead, self.ahead)
+    }
+
+    fn progress_max(&self) -> u64 {
+        self.start_ahead.max(1)
+    }
+
+    fn progress_value(&self) -> u64 {
+        if self.start_ahead == 0 { 1 } else { self.start_ahead.saturating_sub(self.ahead) }
+    }
+}
+
+/// The visitor's turn has come, and the event asks them to confirm that they are there (`entry = "button"`).
+#[derive(Template, Debug, Clone, Copy)]
+#[template(path = "door.html")]
+pub struct DoorPage<'a> {
+    /// The path under which everything is mounted.
+    pub base_path: &'a str,
+    /// The event's name.
+    pub event: &'a str,
+    /// The name of the site behind the door.
+    pub site: &'a str,
+    /// Where the form goes (POST): the resume path, without a query.
+    pub action: &'a str,
+    /// The sealed flow, sent as `flow`; beside it goes `enter=1`.
+    pub flow: &'a str,
+    /// How long the place is still kept, s; `None`: as long as they like.
+    pub deadline_seconds: Option<u64>,
+}
+
+impl DoorPage<'_> {
+    fn time_left(&self) -> Option<String> {
+        self.deadline_seconds.map(wording::time_left)
+    }
+}
+
+/// Where an error page tries again by itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Retry<'a> {
+    /// After how long, s.
+    pub seconds: u64,
+    /// Where.
+    pub url: &'a str,
+}
+
+/// What kept a visitor from going on, in words for the visitor; the cause goes to the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Problem {
+    /// The link names a client that is not registered.
+    UnknownClient,
+    /// The link's redirect URI is not one that its client registered.
+    UnregisteredRedirect,
+    /// The link says something else that cannot be understood.
+    MalformedRequest,
+    /// The flow was begun in another browser.
+    ForeignFlow,
+    /// The flow is older than any line.
+    FlowExpired,
+    /// The browser sends no cookies back.
+    CookiesBlocked,
+    /// The visitor's turn passed before they came, and they must line up again.
+    PlaceExpired,
+    /// The turn came, but the site's login request had run out meanwhile and names no address to begin anew.
+    LoginTooLate,
+    /// There is no such page.
+    NothingHere,
+    /// The store is away; see [`ErrorPage::retry`].
+    StoreAway,
+}
+
+impl Problem {
+    const fn texts(self) -> (&'static str, &'static str, Option<&'static str>) {
+        match self {
+            Self::UnknownClient => (
+                "We don’t know this site",
+                "The link that brought you here names a site that does not use this waiting room.",
+                Some("Go back to the site you came from and try from there. If it happens again, tell the site."),
+            ),
+            Self::UnregisteredRedirect => (
+                "This link leads astray",
+                "The link that brought you here would lead on to an address that the site has not named to us, so we stop here.",
+                Some("Open the site’s own address and try from there. If it happens again, tell the site."),
+            ),
+            Self::MalformedRequest => (
+                "This link is not complete",
+                "We could not read the link that brought you here. Perhaps a part of it was lost on the way.",
+                Some("Go back to the site you came from and try from there."),
+            ),
+            Self::ForeignFlow => (
+                "This place belongs to another browser",
+                "A place in line is kept in the browser in which you joined, and this link comes from another one.",
+                Some("Go on in the browser you began in, or open the site here and join the line."),
+            ),
+            Self::FlowExpired => (
+                "This link has run out",
+                "You joined the line too long ago to go on from this link.",
+                Some("Open the site again. If your place is still good, this browser remembers it."),
+            ),
+            Self::CookiesBlocked => (
+                "We can’t keep your place",
+                "This browser keeps no cookies for us, and your place in line is kept in one. It is the only thing in it.",
+                Some("Allow cookies for this address, or try without private browsing, and open the site again."),
+            ),
+            Self::PlaceExpired => (
+                "Your turn has passed",
+                "The site was open for you, but the time in which to enter is over.",
+                Some("Open the site again to join the line."),
+            ),
+            Self::LoginTooLate => (
+                "You have waited long enough",
+                "Your turn has come, but the site no longer waits for this login.",
+                Some("Open the site again in this browser. You will not have to wait a second time."),
+            ),
+            Self::NothingHere => (
+                "There is nothing here",
+                "The address that you opened leads to no page of this waiting room.",
+                Some("Go back to the site you came from and try from there."),
+            ),
+            Self::StoreAway => (
+                "We’ll be right back",
+                "Something on our side needs a moment. Your place is kept.",
+                Some("You need not do anything: this page tries again by itself."),
+            ),
+        }
+    }
+}
+
+/// The visitor cannot go on.
+#[derive(Template, Debug, Clone, Copy)]
+#[template(path = "error.html")]
+pub struct ErrorPage<'a> {
+    /// The path under which everything is mounted.
+    pub base_path: &'a str,
+    /// What happened, in a few words.
+    pub title: &'a str,
+    /// What happened.
+    pub message: &'a str,
+    /// What the visitor can do.
+    pub advice: Option<&'a str>,
+    /// The request's ID in the log.
+    pub reference: &'a str,
+    /// Where the site begins, if that is known.
+    pub home: Option<&'a str>,
+    /// Where to try again, if that may help.
+    pub retry: Option<Retry<'a>>,
+}
+
+impl<'a> ErrorPage<'a> {
+    /// The page for `problem`, without links.
+    pub const fn of(problem: Problem, base_path: &'a str, reference: &'a str) -> Self {
+        let (title, message, advice) = problem.texts();
+        Self { base_path, title, message, advice, reference, home: None, retry: None }
+    }
+}
+
+/// An answer in the response mode `form_post` (OAuth 2.0 Form Post Response Mode), on its way to the site.
+#[derive(Template, Clone, Copy)]
+#[template(path = "form_post.html")]
+pub struct FormPostPage<'a> {
+    /// The path under which everything is mounted.
+    pub base_path: &'a str,
+    /// The name of the site.
+    pub site: &'a str,
+    /// The redirect URI: where the form goes.
+    pub action: &'a str,
+    /// The answer's parameters, in order: name, value. They hold the code, so this struct has no `Debug`.
+    pub fields: &'a [(&'a str, &'a str)],
+}
+
+/// For those who open the address itself.
+#[derive(Template, Debug, Clone, Copy)]
+#[template(path = "landing.html")]
+pub struct LandingPage<'a> {
+    /// The path under which everything is mounted.
+    pub base_path: &'a str,
+    /// Where Anteroom is explained.
+    pub docs_url: Option<&'a str>,
+}
+
+#[cfg(test)]
+#[path = "views_tests.rs"]
+mod tests;

@@ -1,0 +1,5 @@
+//! The private API (`vwr-contract.md`): what only operators may do.
+
+pub mod access;
+pub mod keys;
+pub mod serving;

@@ -1,0 +1,5 @@
+//! The public REST API (`vwr-contract.md`) and the waiting page's own view of the line.
+
+pub mod counters;
+pub mod line;
+pub mod queue;

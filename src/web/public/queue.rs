@@ -1,0 +1,65 @@
+//! `assign_queue_num` and `queue_num`: joining by the REST door, and asking for one's number.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+use serde::{Deserialize, Serialize};
+
+use crate::ambient::Timestamp;
+use crate::room::{Door, RequestId};
+use crate::web::App;
+use crate::web::cors::ANY_ORIGIN;
+use crate::web::extract::{Body, json, query, room};
+use crate::web::respond::{Audience, Problem};
+
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// The body of `assign_queue_num`.
+#[derive(Deserialize)]
+struct Join {
+    event_id: String,
+}
+
+/// `POST /api/assign_queue_num`.
+pub async fn assign_queue_num(app: Data<App>, body: Body) -> Result<HttpResponse, Problem> {
+    #[derive(Serialize)]
+    struct Answer {
+        api_request_id: RequestId,
+    }
+    let join: Join = json(body)?;
+    let room = room(&app.lobby, &join.event_id)?;
+    let visitor = app.lobby.join(room, Door::Rest).await.map_err(|fault| Problem::Fault(fault, Audience::Rest))?;
+    Ok(HttpResponse::Ok()
+        .insert_header((header::CACHE_CONTROL, NO_STORE))
+        .insert_header(ANY_ORIGIN)
+        .json(Answer { api_request_id: visitor.request_id }))
+}
+
+// A position never changes, but a reset ends it, and no shared cache hears of that: each visitor's own cache may keep
+// it, and asks again after a second.
+const OWN_SECOND: HeaderValue = HeaderValue::from_static("private, max-age=1");
+
+/// `GET /api/queue_num?event_id=…&request_id=…`.
+pub async fn queue_num(app: Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    #[derive(Serialize)]
+    struct Answer<'a> {
+        queue_number: u64,
+        entry_time: Timestamp,
+        event_id: &'a str,
+        status: u8,
+    }
+    let refuse = |sentence| Problem::Rest(StatusCode::BAD_REQUEST, sentence);
+    let [event_id, request_id] =
+        query(&request, ["event_id", "request_id"]).map_err(|_| refuse("Invalid event or request ID"))?;
+    let room = room(&app.lobby, &event_id)?;
+    let request_id = request_id.parse().map_err(|_| refuse("Invalid request ID"))?;
+    let unknown = |_| Problem::Rest(StatusCode::ACCEPTED, "Request ID not found");
+    let visitor = app.lobby.recognise(room, request_id).map_err(unknown)?;
+    Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, OWN_SECOND)).insert_header(ANY_ORIGIN).json(Answer {
+        queue_number: visitor.ticket.position.get(),
+        entry_time: visitor.ticket.entry,
+        event_id: room.settings.id.as_str(),
+        status: 1,
+    }))
+}

@@ -1,0 +1,242 @@
+//! How an answer becomes HTTP; above all, the only place where an error does.
+//!
+//! A [`Problem`] says what went wrong and who reads the answer. Its public text is fixed here, on the error pages,
+//! in `oauth` or in the contract; what went wrong inside goes to the log and nowhere else. Handlers return
+//! problems; [`observe`](super::observe) has them turned into answers, for it knows the request's name.
+
+use std::fmt;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, ResponseError};
+use askama::Template;
+use serde::Serialize;
+use serde_json::json;
+
+use super::App;
+use super::cors::ANY_ORIGIN;
+use super::flow::FlowProblem;
+use super::pages::views::{ErrorPage, Retry};
+use crate::lobby::{Fault, Notice};
+use crate::oauth::{ErrorCode, OAuthError};
+
+pub use super::pages::views::Problem as PersonalProblem;
+
+/// A request that is not answered as hoped.
+#[derive(Debug)]
+pub enum Problem {
+    /// For a person: a page.
+    Personal(PersonalProblem),
+    /// For a relying party: RFC 6749 §5.2 JSON.
+    OAuth(OAuthError),
+    /// For a client whose Basic credentials failed: the same with a challenge.
+    BasicAuth(OAuthError),
+    /// For the bearer of a token: RFC 6750 §3. `None`: no token was sent.
+    Bearer(Option<OAuthError>),
+    /// For a caller of the public or private REST API.
+    Rest(StatusCode, &'static str),
+    /// For whoever used a method that the path does not answer: those that it does, for the `Allow` header
+    /// (RFC 9110 §15.5.6).
+    Method(String),
+    /// For a caller of the private API who may not: as API Gateway words it.
+    Forbidden(&'static str),
+    /// For a caller of the private API whose call is good but cannot be done now: 409 with the reason.
+    Conflict(String),
+    /// A fault of ours, told to whoever asked.
+    Fault(Fault, Audience),
+}
+
+/// Who reads the answer to a fault of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// A person.
+    Person,
+    /// A relying party.
+    Client,
+    /// A caller of the REST API.
+    Rest,
+}
+
+/// How long somebody should wait before they try again when the store is away, in seconds.
+const RETRY_SECONDS: u64 = 5;
+const WRONG_METHOD: &str = "This path does not answer this method";
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+
+impl fmt::Display for Problem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Personal(problem) => write!(formatter, "{problem:?}"),
+            Self::OAuth(error) | Self::BasicAuth(error) | Self::Bearer(Some(error)) => error.fmt(formatter),
+            Self::Bearer(None) => formatter.write_str("no token"),
+            Self::Rest(_, sentence) | Self::Forbidden(sentence) => formatter.write_str(sentence),
+            Self::Method(_) => formatter.write_str(WRONG_METHOD),
+            Self::Conflict(sentence) => formatter.write_str(sentence),
+            Self::Fault(fault, _) => fault.fmt(formatter),
+        }
+    }
+}
+
+impl From<FlowProblem> for PersonalProblem {
+    fn from(problem: FlowProblem) -> Self {
+        match problem {
+            FlowProblem::Broken => Self::MalformedRequest,
+            FlowProblem::Expired => Self::FlowExpired,
+            FlowProblem::NoCookie => Self::CookiesBlocked,
+            FlowProblem::Foreign => Self::ForeignFlow,
+        }
+    }
+}
+
+impl From<Notice> for super::pages::views::Notice {
+    fn from(notice: Notice) -> Self {
+        match notice {
+            Notice::TurnPassed => Self::PlaceExpired,
+            Notice::LineRestarted => Self::LineRestarted,
+        }
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        match self {
+            Self::Personal(PersonalProblem::LoginTooLate) => StatusCode::OK,
+            Self::Personal(PersonalProblem::NothingHere) => StatusCode::NOT_FOUND,
+            Self::Personal(_) => StatusCode::BAD_REQUEST,
+            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Rest(status, _) => *status,
+            Self::OAuth(error) if error.code == ErrorCode::InvalidClient => StatusCode::UNAUTHORIZED,
+            Self::OAuth(_) => StatusCode::BAD_REQUEST,
+            Self::Bearer(Some(error)) if error.code == ErrorCode::InvalidRequest => StatusCode::BAD_REQUEST,
+            Self::BasicAuth(_) | Self::Bearer(_) => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Fault(..) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The bare status; [`Problem::answer`] is what is sent.
+    fn error_response(&self) -> HttpResponse {
+        HttpResponse::new(self.status_code())
+    }
+}
+
+impl Problem {
+    /// The answer to `request`, which the log knows by `id`.
+    pub fn answer(&self, app: &App, request: &HttpRequest, id: &str) -> HttpResponse {
+        let mut builder = HttpResponse::build(self.status_code());
+        match self {
+            Self::Personal(problem) => page_response(
+                &mut builder,
+                &ErrorPage::of(*problem, &app.site.base_path, id),
+                &ContentPolicy::default(),
+            ),
+            Self::OAuth(error) => oauth_json(&mut builder, error),
+            Self::BasicAuth(error) => {
+                builder.insert_header((header::WWW_AUTHENTICATE, "Basic realm=\"token\", charset=\"UTF-8\""));
+                oauth_json(&mut builder, error)
+            }
+            Self::Bearer(error) => bearer(&mut builder, error.as_ref()),
+            Self::Rest(_, sentence) => for_any_origin(&mut builder).json(json!({ "error": sentence })),
+            Self::Method(answered) => {
+                builder.insert_header((header::ALLOW, answered.as_str()));
+                // No page of another origin may read what `/authorize` says: a path that it may call answers OPTIONS.
+                let builder =
+                    if answered.contains("OPTIONS") { for_any_origin(&mut builder) } else { no_store(&mut builder) };
+                builder.json(json!({ "error": WRONG_METHOD }))
+            }
+            Self::Conflict(sentence) => no_store(&mut builder).json(json!({ "error": sentence })),
+            Self::Forbidden(message) => no_store(&mut builder).json(json!({ "message": message })),
+            Self::Fault(fault, audience) => {
+                tracing::error!(request_id = id, %fault, "a request failed");
+                builder.insert_header((header::RETRY_AFTER, RETRY_AFTER));
+                unavailable(&mut builder, *audience, app, request, id)
+            }
+        }
+    }
+}
+
+fn no_store(builder: &mut HttpResponseBuilder) -> &mut HttpResponseBuilder {
+    builder.insert_header((header::CACHE_CONTROL, "no-store"))
+}
+
+fn for_any_origin(builder: &mut HttpResponseBuilder) -> &mut HttpResponseBuilder {
+    no_store(builder).insert_header(ANY_ORIGIN)
+}
+
+fn oauth_json(builder: &mut HttpResponseBuilder, error: &OAuthError) -> HttpResponse {
+    let body = json!({ "error": error.code.as_str(), "error_description": error.description() });
+    for_any_origin(builder).insert_header((header::PRAGMA, "no-cache")).json(body)
+}
+
+fn bearer(builder: &mut HttpResponseBuilder, error: Option<&OAuthError>) -> HttpResponse {
+    let Some(error) = error else {
+        return for_any_origin(builder).insert_header((header::WWW_AUTHENTICATE, "Bearer")).finish();
+    };
+    let challenge = format!("Bearer error=\"{}\", error_description=\"{}\"", error.code.as_str(), error.description());
+    builder.insert_header((header::WWW_AUTHENTICATE, challenge));
+    oauth_json(builder, error)
+}
+
+fn unavailable(
+    builder: &mut HttpResponseBuilder,
+    audience: Audience,
+    app: &App,
+    request: &HttpRequest,
+    id: &str,
+) -> HttpResponse {
+    match audience {
+        Audience::Person => {
+            let here = request.uri().path_and_query().map_or("/", |target| target.as_str());
+            let retry = Some(Retry { seconds: RETRY_SECONDS, url: here });
+            let page = ErrorPage { retry, ..ErrorPage::of(PersonalProblem::StoreAway, &app.site.base_path, id) };
+            page_response(builder, &page, &ContentPolicy::default())
+        }
+        Audience::Client => {
+            oauth_json(builder, &OAuthError::new(ErrorCode::TemporarilyUnavailable, "try again in a few seconds"))
+        }
+        Audience::Rest => for_any_origin(builder).json(json!({ "error": "The service is temporarily unavailable" })),
+    }
+}
+
+/// What a page may do, for its Content-Security-Policy.
+#[derive(Debug, Clone, Default)]
+pub struct ContentPolicy {
+    /// Where its forms may go besides here.
+    pub form_action: Option<String>,
+}
+
+impl ContentPolicy {
+    fn header(&self) -> String {
+        let forms = self.form_action.as_deref().unwrap_or("'self'");
+        format!(
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+             form-action {forms}; base-uri 'none'; frame-ancestors 'none'"
+        )
+    }
+}
+
+/// A page as an answer: never cached, never framed, no script but our own files.
+pub fn page_response(builder: &mut HttpResponseBuilder, page: &impl Template, policy: &ContentPolicy) -> HttpResponse {
+    match page.render() {
+        Ok(html) => builder
+            .content_type("text/html; charset=utf-8")
+            .insert_header((header::CACHE_CONTROL, "no-store"))
+            .insert_header((header::CONTENT_SECURITY_POLICY, policy.header()))
+            .insert_header((header::REFERRER_POLICY, "strict-origin"))
+            .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+            .insert_header((header::X_FRAME_OPTIONS, "DENY"))
+            .body(html),
+        Err(error) => {
+            tracing::error!(%error, "a page cannot be rendered");
+            HttpResponse::ServiceUnavailable().finish()
+        }
+    }
+}
+
+/// JSON that no cache may keep (RFC 6749 §5.1).
+pub fn json_no_store(body: &impl Serialize) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .insert_header((header::PRAGMA, "no-cache"))
+        .json(body)
+}

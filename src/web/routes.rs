@@ -1,0 +1,176 @@
+//! Every path, once.
+
+use std::future::ready;
+
+use actix_web::dev::HttpServiceFactory;
+use actix_web::http::{Method, StatusCode, header};
+use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::{Handler, HttpRequest, HttpResponse, Resource, Responder, Route};
+
+use super::extract::header_text;
+use super::observe::{Loudness, Observe};
+use super::oidc::{authorize, metadata, resume, token, user_info};
+use super::pages::serve;
+use super::private::{keys, serving};
+use super::public::{counters, line, queue};
+use super::respond::{PersonalProblem, Problem};
+use super::{App, cors, ops};
+use crate::oauth::paths;
+use crate::policy;
+
+/// What an address serves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mounts {
+    /// Everything.
+    All,
+    /// Only what visitors and relying parties need.
+    Public,
+    /// Only what operators need.
+    Private,
+}
+
+/// Mounts everything that an address serves, under the path of the public URL.
+pub fn mount(app: &Data<App>, mounts: Mounts, config: &mut ServiceConfig) {
+    config.app_data(Data::clone(app)).app_data(web::PayloadConfig::new(policy::MAX_BODY));
+    let base_path = app.site.base_path.as_str();
+    let routes = |config: &mut ServiceConfig| {
+        if mounts != Mounts::Private {
+            public_routes(app, config);
+        }
+        if mounts != Mounts::Public {
+            private_routes(app, config);
+        }
+        nowhere(app, config);
+    };
+    if base_path.is_empty() {
+        return routes(config);
+    }
+    // RFC 8414 §3.1: the path of the issuer comes after the well-known one.
+    if mounts != Mounts::Private {
+        let path = format!("{}{base_path}", paths::OAUTH_METADATA);
+        let preflight = web::method(Method::OPTIONS).to(cors::preflight);
+        config.service(web::resource(path).route(web::get().to(metadata::discovery)).route(preflight));
+    }
+    config.service(web::scope(base_path).configure(routes));
+    nowhere(app, config);
+}
+
+/// The paths of visitors and relying parties.
+fn public_routes(app: &Data<App>, config: &mut ServiceConfig) {
+    let add = |config: &mut ServiceConfig, service: Watched| service.mount(app, config);
+    let quiet = Loudness::Debug;
+    // Paths are tried in this order: first what the most ask for.
+    add(config, at("/api/assign_queue_num", quiet).post(queue::assign_queue_num).cors());
+    add(config, at("/api/queue_num", quiet).get(queue::queue_num).cors());
+    add(config, at("/api/serving_num", quiet).get(counters::serving_num).cors());
+    add(config, at("/api/waiting_num", quiet).get(counters::waiting_num).cors());
+    add(config, at(paths::DISCOVERY, quiet).get(metadata::discovery).cors());
+    add(config, at(paths::OAUTH_METADATA, quiet).get(metadata::discovery).cors());
+    add(config, at(paths::JWKS, quiet).get(metadata::jwks).cors());
+    add(config, at(paths::AUTHORIZE, Loudness::Info).get_alone(authorize::get).post(authorize::post));
+    add(config, at(paths::RESUME, Loudness::Info).get_alone(resume::get).post(resume::post));
+    add(config, at(paths::TOKEN, Loudness::Info).post(token::post).cors());
+    add(config, at(paths::USER_INFO, Loudness::Info).get(user_info::any).post(user_info::any).cors());
+    add(config, at("/line/{event}", quiet).get(line::state));
+    add(config, at("/line/{event}/events", quiet).get_alone(line::events));
+    add(config, at("/assets/{file}", quiet).get(serve::asset));
+    add(config, at("/", quiet).get(serve::landing));
+}
+
+/// The paths of operators.
+fn private_routes(app: &Data<App>, config: &mut ServiceConfig) {
+    let add = |config: &mut ServiceConfig, service: Watched| service.mount(app, config);
+    for path in ["/private/increment_serving_counter", "/private/increment_serving_num"] {
+        add(config, at(path, Loudness::Info).post(serving::increment));
+    }
+    add(config, at(keys::KEYS, Loudness::Info).get(keys::list));
+    add(config, at(keys::ROTATE_KEYS, Loudness::Info).post(keys::rotate));
+    add(config, at("/health/live", Loudness::Debug).get(ops::live));
+    add(config, at("/health/ready", Loudness::Debug).get(ops::ready));
+    add(config, at("/metrics", Loudness::Debug).get(ops::metrics));
+}
+
+/// Every other path. A resource rather than the application's default service, so that it is watched like all others.
+fn nowhere(app: &Data<App>, config: &mut ServiceConfig) {
+    let observe = Observe::new("nowhere", Loudness::Debug, app.telemetry.route("nowhere"));
+    config.service(web::resource(["", "/{path:.*}"]).default_service(web::to(not_found)).wrap(observe));
+}
+
+/// A browser is shown a page, for a person opened the address; whoever else asked is told in JSON.
+async fn not_found(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let accepted = header_text(&request, &header::ACCEPT).unwrap_or_default();
+    if accepted.contains("text/html") {
+        return Err(Problem::Personal(PersonalProblem::NothingHere));
+    }
+    Err(Problem::Rest(StatusCode::NOT_FOUND, "There is nothing at this path"))
+}
+
+/// A path and what answers there.
+struct Watched {
+    path: &'static str,
+    loudness: Loudness,
+    routes: Vec<Route>,
+    methods: Vec<String>,
+}
+
+const fn at(path: &'static str, loudness: Loudness) -> Watched {
+    Watched { path, loudness, routes: Vec::new(), methods: Vec::new() }
+}
+
+impl Watched {
+    fn on<F, Args>(mut self, method: Method, handler: F) -> Self
+    where
+        F: Handler<Args>,
+        Args: actix_web::FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.methods.push(method.to_string());
+        self.routes.push(web::method(method).to(handler));
+        self
+    }
+
+    /// `GET`, and `HEAD` for whoever wants to know without being told (RFC 9110 §9.3.2).
+    fn get<F, Args>(self, handler: F) -> Self
+    where
+        F: Handler<Args>,
+        Args: actix_web::FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.on(Method::GET, handler.clone()).on(Method::HEAD, handler)
+    }
+
+    /// `GET` alone: where it does something (takes a place, listens), a `HEAD` would be a mistake.
+    fn get_alone<F, Args>(self, handler: F) -> Self
+    where
+        F: Handler<Args>,
+        Args: actix_web::FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.on(Method::GET, handler)
+    }
+
+    fn post<F, Args>(self, handler: F) -> Self
+    where
+        F: Handler<Args>,
+        Args: actix_web::FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.on(Method::POST, handler)
+    }
+
+    fn cors(self) -> Self {
+        self.on(Method::OPTIONS, cors::preflight)
+    }
+
+    fn mount(self, app: &Data<App>, config: &mut ServiceConfig) {
+        config.service(self.resource(app));
+    }
+
+    fn resource(self, app: &Data<App>) -> impl HttpServiceFactory + use<> {
+        let observe = Observe::new(self.path, self.loudness, app.telemetry.route(self.path));
+        let resource: Resource = self.routes.into_iter().fold(web::resource(self.path), Resource::route);
+        let answered = self.methods.join(", ");
+        let refuse = move || ready(Err::<HttpResponse, _>(Problem::Method(answered.clone())));
+        resource.default_service(web::to(refuse)).wrap(observe)
+    }
+}

@@ -1,0 +1,98 @@
+//! What every handler can reach.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use actix_web::web::Bytes;
+use ipnet::IpNet;
+
+use super::feeds::Feeds;
+use crate::ambient::random;
+use crate::config::AdminKey;
+use crate::keys::{FlowSeal, MasterSecret};
+use crate::lobby::Lobby;
+use crate::oauth::Discovery;
+use crate::telemetry::Telemetry;
+
+/// Where the provider stands on the web.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// `public_url`, byte for byte.
+    pub issuer: String,
+    /// The path under which everything is mounted: empty, or like `/queue`.
+    pub base_path: String,
+    /// Whether browsers come by https.
+    pub https: bool,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// The state of the application, shared by all workers.
+pub struct App {
+    /// The use cases.
+    pub lobby: Arc<Lobby>,
+    /// Where we are.
+    pub site: Site,
+    /// Seals pending authorization requests.
+    pub flows: FlowSeal,
+    /// Who may use the private API.
+    pub admins: Vec<AdminKey>,
+    /// Metrics.
+    pub telemetry: Arc<Telemetry>,
+    /// The waiting visitors' streams.
+    pub feeds: Arc<Feeds>,
+    /// The discovery document.
+    pub discovery: Bytes,
+    request_ids: RequestIds,
+}
+
+impl App {
+    /// Puts the application together.
+    ///
+    /// # Errors
+    /// When the discovery document cannot be written as JSON.
+    pub fn new(
+        lobby: Arc<Lobby>,
+        site: Site,
+        master: &MasterSecret,
+        admins: Vec<AdminKey>,
+        telemetry: Arc<Telemetry>,
+        feeds: Arc<Feeds>,
+    ) -> Result<Self, serde_json::Error> {
+        let discovery = serde_json::to_vec(&Discovery::new(&site.issuer, lobby.clients().iter()))?.into();
+        let request_ids = RequestIds::new(u64::from_le_bytes(random(lobby.entropy())));
+        Ok(Self { lobby, site, flows: FlowSeal::new(master), admins, telemetry, feeds, discovery, request_ids })
+    }
+
+    /// A name for a request, for logs and error pages: unique in this process, and unlikely to be met elsewhere.
+    pub fn next_request_id(&self) -> String {
+        self.request_ids.next()
+    }
+
+    /// The path of `path` as browsers see it.
+    pub fn path(&self, path: &str) -> String {
+        format!("{}{path}", self.site.base_path)
+    }
+}
+
+struct RequestIds {
+    start: u64,
+    count: AtomicU64,
+}
+
+impl RequestIds {
+    const fn new(start: u64) -> Self {
+        Self { start, count: AtomicU64::new(0) }
+    }
+
+    fn next(&self) -> String {
+        // An odd multiplier permutes the numbers, so that IDs of one process do not look alike.
+        const STRIDE: u64 = 0x9e37_79b9_7f4a_7c15;
+        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        format!("{:016x}", self.start.wrapping_add(count.wrapping_mul(STRIDE)))
+    }
+}
+
+/// The feeds by event, as [`Feeds`] keeps them.
+pub(super) type ByEvent<T> = HashMap<crate::room::EventId, T>;
