@@ -13,12 +13,14 @@
 
 pub mod ambient;
 pub mod config;
+pub mod demo;
 pub mod durable;
 pub mod keys;
 pub mod lobby;
 pub mod oauth;
 pub mod policy;
 pub mod room;
+pub mod server;
 pub mod store;
 pub mod telemetry;
 pub mod web;

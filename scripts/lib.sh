@@ -1,0 +1,77 @@
+# Shared by the scripts beside it: sees to it that what they need is there. Sourced by bash, never run.
+#
+# Each ensure_ function does nothing, and says nothing, when there is nothing to do.
+
+say() {
+    printf '%s\n' "$*" >&2
+}
+
+die() {
+    say "$*"
+    exit 1
+}
+
+# Runs a command with the rights of root; fails when there is no way to them.
+as_root() {
+    if ((EUID == 0)); then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        return 1
+    fi
+}
+
+# ensure_apt PACKAGE…: installs those Debian packages that are missing.
+ensure_apt() {
+    local package missing=()
+    for package in "$@"; do
+        if [[ $(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null) != installed ]]; then
+            missing+=("$package")
+        fi
+    done
+    if ((${#missing[@]} == 0)); then
+        return
+    fi
+    if ! command -v apt-get >/dev/null; then
+        die "Missing: ${missing[*]} (Debian's names). There is no apt-get here; install them with this system's package manager."
+    fi
+    if ((EUID != 0)) && ! command -v sudo >/dev/null; then
+        die "Missing: ${missing[*]}. Install them as root: apt-get install ${missing[*]}"
+    fi
+    say "Installing ${missing[*]} …"
+    as_root apt-get update -qq >&2 || die "The package lists cannot be fetched; missing: ${missing[*]}"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2 ||
+        die "These packages cannot be installed: ${missing[*]}"
+}
+
+# What the build needs beside Rust: a C compiler (SQLite, ring) and OpenSSL's headers (JOSE). Looked for by what they
+# do, so that other systems than Debian are served too.
+ensure_build_tools() {
+    local packages=()
+    command -v cc >/dev/null || packages+=(gcc libc6-dev)
+    command -v pkg-config >/dev/null || packages+=(pkg-config)
+    { command -v pkg-config >/dev/null && pkg-config --exists openssl; } || packages+=(libssl-dev)
+    # cargo brings its own trust store; curl, for rustup, takes the system's.
+    if ((${#packages[@]} > 0)); then
+        ensure_apt "${packages[@]}"
+    fi
+}
+
+# A Rust toolchain on PATH: the one there is, else rustup's stable one.
+ensure_rust() {
+    local home=${CARGO_HOME:-$HOME/.cargo}
+    if command -v cargo >/dev/null; then
+        return
+    fi
+    if [[ ! -x $home/bin/cargo ]]; then
+        command -v curl >/dev/null || ensure_apt curl ca-certificates
+        say "Installing a Rust toolchain with rustup …"
+        local installer
+        installer=$(curl --proto '=https' --tlsv1.2 --silent --show-error --fail --max-time 60 https://sh.rustup.rs) ||
+            die "There is no Rust toolchain, and https://sh.rustup.rs cannot be reached. Install Rust: https://rustup.rs"
+        sh -s -- -y --quiet --profile minimal --no-modify-path <<<"$installer" >&2 ||
+            die "rustup could not install a Rust toolchain. Install Rust: https://rustup.rs"
+    fi
+    export PATH="$home/bin:$PATH"
+}

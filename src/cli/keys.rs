@@ -1,0 +1,121 @@
+//! `keys`: lists and rotates the signing keys, whether the service runs or not.
+//!
+//! The state belongs to one process. When no other holds it, the command opens it itself; when a running service does,
+//! the command asks that one over the private API, with the first admin key of the configuration.
+
+use std::sync::Arc;
+
+use anteroom::ambient::{OsEntropy, SystemClock};
+use anteroom::config::{Config, Environment};
+use anteroom::keys::{KeyDuty, KeyState, Rotation};
+use anteroom::lobby::Lobby;
+use anteroom::policy::KEYS_CALL_TIMEOUT;
+use anteroom::server::{self, Nature, StartError};
+use anteroom::store::embedded::OpenError;
+use anteroom::web::{KEYS, KeyList, ROTATE_KEYS, RotateKeys};
+use clap::{Args, Subcommand};
+use reqwest::Method;
+use reqwest::header::CONTENT_TYPE;
+
+use super::reach::{cause, client, converse, operators_url};
+use super::{ConfigFile, Failure, existing_config, print};
+
+/// What can be done with the keys.
+#[derive(Subcommand)]
+pub(super) enum KeysCommand {
+    /// List the published keys: algorithm, key ID, and what each is there for
+    List(ConfigFile),
+    /// Let the next keys sign, and publish new next ones
+    Rotate(Rotate),
+}
+
+#[derive(Args)]
+pub(super) struct Rotate {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Do not wait until the next keys have been published for a day: sites that keep an old key set may refuse
+    /// logins until they fetch it anew
+    #[arg(long, conflicts_with = "compromised")]
+    at_once: bool,
+    /// The keys are known to others: drop all of them, so that no token signed before is accepted any more
+    #[arg(long)]
+    compromised: bool,
+}
+
+pub(super) fn run(command: KeysCommand, environment: &Environment) -> Result<(), Failure> {
+    let (file, order) = match command {
+        KeysCommand::List(file) => (file, None),
+        KeysCommand::Rotate(Rotate { file, at_once, compromised }) => {
+            let how = match (at_once, compromised) {
+                (_, true) => Rotation::Compromised,
+                (true, false) => Rotation::AtOnce,
+                (false, false) => Rotation::Patient,
+            };
+            (file, Some(how))
+        }
+    };
+    let config = existing_config(file.named(environment).as_deref(), environment)?;
+    let keys = converse(async {
+        let nature = Nature { clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy) };
+        match server::open_offline(&config, &nature).await {
+            Ok(lobby) => by_ourselves(&lobby, order).await,
+            Err(StartError::Store(held @ OpenError::InUse { .. })) => by_the_holder(&config, order, &held).await,
+            Err(error) => Err(Failure::Runtime(error.to_string())),
+        }
+    })?;
+    print(&table(&keys));
+    Ok(())
+}
+
+async fn by_ourselves(lobby: &Lobby, order: Option<Rotation>) -> Result<Vec<KeyDuty>, Failure> {
+    let keys = match order {
+        None => Ok(lobby.keys().ring().duties()),
+        Some(how) => lobby.rotate_keys(how).await.map_err(|error| Failure::Runtime(error.to_string())),
+    };
+    lobby.store().close().await;
+    keys
+}
+
+/// Asks the process that holds the state; `held` says which that is.
+async fn by_the_holder(config: &Config, order: Option<Rotation>, held: &OpenError) -> Result<Vec<KeyDuty>, Failure> {
+    let failed = |reason: String| Failure::Runtime(format!("{held}, and {reason}"));
+    let Some(admin) = config.admin.keys.first() else {
+        return Err(failed("[admin] has no key to ask that process with".to_owned()));
+    };
+    let key = std::str::from_utf8(admin.key.expose()).map_err(|_| failed("its admin key is not text".to_owned()))?;
+    let (method, path) = if order.is_some() { (Method::POST, ROTATE_KEYS) } else { (Method::GET, KEYS) };
+    let url = operators_url(config, path);
+    let certificate = config.tls.as_ref().map(|tls| tls.certificate.as_path());
+    let mut request = client(certificate, KEYS_CALL_TIMEOUT)?.request(method, &url).bearer_auth(key);
+    if let Some(how) = order {
+        let body = serde_json::to_string(&RotateKeys { how }).map_err(|error| failed(error.to_string()))?;
+        request = request.header(CONTENT_TYPE, "application/json").body(body);
+    }
+    let answer = request.send().await.map_err(|error| failed(format!("{url} does not answer: {}", cause(&error))))?;
+    let status = answer.status();
+    let body = answer.text().await.map_err(|error| failed(format!("{url} breaks off: {}", cause(&error))))?;
+    if !status.is_success() {
+        let reason = refusal(&body).unwrap_or_else(|| format!("{url} answers {status}: {}", body.trim()));
+        return Err(Failure::Runtime(reason));
+    }
+    let list: KeyList = serde_json::from_str(&body).map_err(|_| failed(format!("{url} does not list keys")))?;
+    Ok(list.keys)
+}
+
+/// The sentence with which the private API refuses a call.
+fn refusal(body: &str) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_str(body).ok()?;
+    body.get("error")?.as_str().map(str::to_owned)
+}
+
+fn table(keys: &[KeyDuty]) -> String {
+    let line = |key: &KeyDuty| {
+        let state = match key.state {
+            KeyState::Signing => "signing",
+            KeyState::Next => "next",
+            KeyState::Retired => "retired",
+        };
+        format!("{:<5}  {}  {state}\n", key.alg.as_str(), key.kid)
+    };
+    keys.iter().map(line).collect()
+}

@@ -1,0 +1,138 @@
+//! The command line: which command, with which configuration, and how it ended.
+//!
+//! Owns the words that an operator types and the exit codes: 0 good, 1 something failed, 2 the command line or the
+//! configuration is wrong. The only place that reads the process's environment and writes to its terminal.
+
+mod check;
+mod health;
+mod keys;
+mod reach;
+mod serve;
+
+use std::env;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anteroom::config::{CONFIG_VARIABLE, Config, ConfigError, DEFAULT_DATA_DIR, Environment, reference_page};
+use clap::{Args, Parser, Subcommand};
+
+/// An OpenID Connect identity provider whose login step is a place in line.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the waiting room; without a configuration, run a demonstration
+    Serve(ConfigFile),
+    /// Say whether the configuration is good, or all that is wrong with it
+    CheckConfig(ConfigFile),
+    /// Ask a running Anteroom whether it is ready
+    Healthcheck {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// The address to ask, instead of the one that follows from the configuration
+        #[arg(long)]
+        url: Option<String>,
+    },
+    /// List or rotate the signing keys
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// Print the page docs/configuration.md
+    #[command(hide = true)]
+    ConfigReference,
+}
+
+#[derive(Args)]
+struct ConfigFile {
+    /// The configuration file; without it, what ANTEROOM_CONFIG names
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// How a command can fail: one clear sentence a line.
+#[derive(Debug)]
+enum Failure {
+    /// The configuration, or what the operator wrote elsewhere.
+    Configuration(String),
+    /// Something that happened.
+    Runtime(String),
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Configuration(error.to_string())
+    }
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let environment = environment();
+    let outcome = match arguments.command {
+        Command::Serve(file) => serve::serve(file.named(&environment).as_deref(), &environment),
+        Command::CheckConfig(file) => check::check(file.named(&environment).as_deref(), &environment),
+        Command::Healthcheck { file, url } => health::check(file.named(&environment).as_deref(), url, &environment),
+        Command::Keys(command) => keys::run(command, &environment),
+        Command::ConfigReference => {
+            print(&reference_page());
+            Ok(())
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Configuration(message)) => {
+            complain(&message);
+            ExitCode::from(2)
+        }
+        Err(Failure::Runtime(message)) => {
+            complain(&message);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Tells the terminal. `print!` would panic where nobody reads (`| head`) or the disk is full; what a command did
+/// and how it ended does not depend on that.
+fn print(text: &str) {
+    let _unread = io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// The same for what went wrong.
+fn complain(message: &str) {
+    let _unread = writeln!(io::stderr().lock(), "{message}");
+}
+
+impl ConfigFile {
+    /// The file that the operator named, by the option or the variable.
+    fn named(self, environment: &Environment) -> Option<PathBuf> {
+        self.config.or_else(|| environment.get(CONFIG_VARIABLE).map(PathBuf::from))
+    }
+}
+
+/// All variables that are text; others cannot be ours.
+fn environment() -> Environment {
+    env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+}
+
+/// Where the demonstration's files are.
+fn demonstration_directory(environment: &Environment) -> PathBuf {
+    PathBuf::from(environment.get("ANTEROOM_DATA_DIR").unwrap_or(DEFAULT_DATA_DIR))
+}
+
+/// The named configuration, else that of the demonstration, if it was ever started.
+fn existing_config(file: Option<&Path>, environment: &Environment) -> Result<Config, Failure> {
+    let demonstration = demonstration_directory(environment).join("anteroom.toml");
+    match file {
+        Some(file) => Ok(Config::load(file, environment)?),
+        None if demonstration.exists() => Ok(Config::load(&demonstration, environment)?),
+        None => Err(Failure::Configuration(format!(
+            "there is no configuration: name one by --config or {CONFIG_VARIABLE}, or let `anteroom serve` make {}",
+            demonstration.display()
+        ))),
+    }
+}

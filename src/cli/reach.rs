@@ -1,0 +1,122 @@
+//! Reaching a running Anteroom from its own machine: at which address, and whom to trust there.
+//!
+//! Over TLS it trusts exactly the configured certificate, whatever name or issuer that has: what matters is that *this*
+//! server answers, not whether browsers trust it. It must not know what is asked.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anteroom::config::Config;
+use reqwest::{Client, ClientBuilder};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+
+use super::Failure;
+
+/// Where operators' `path` can be reached from the machine that Anteroom runs on.
+pub(super) fn operators_url(config: &Config, path: &str) -> String {
+    // Operators' address is plain HTTP whatever `tls` says.
+    let (mut address, tls) = match config.private_listen {
+        Some(address) => (address, false),
+        None => (config.listen, config.tls.is_some()),
+    };
+    if address.ip().is_unspecified() {
+        let loopback: IpAddr = if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+        address = SocketAddr::new(loopback, address.port());
+    }
+    let scheme = if tls { "https" } else { "http" };
+    format!("{scheme}://{address}{}{path}", config.public_url.path_prefix())
+}
+
+/// Runs one conversation with a server to its end.
+pub(super) fn converse<T>(conversation: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Runtime(format!("the runtime does not start: {error}")))?;
+    runtime.block_on(conversation)
+}
+
+/// The innermost reason: the outer ones only say that a request failed.
+pub(super) fn cause(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+/// A client that trusts `certificate` alone, and gives up after `patience`.
+pub(super) fn client(certificate: Option<&Path>, patience: Duration) -> Result<Client, Failure> {
+    let builder = Client::builder().no_proxy().timeout(patience).redirect(reqwest::redirect::Policy::none());
+    let builder = match certificate {
+        Some(path) => pinned(builder, path)?,
+        // Where no certificate is configured there is none to trust, and https addresses are refused.
+        None => builder.use_preconfigured_tls(tls_config(None)?),
+    };
+    builder.build().map_err(|error| Failure::Runtime(format!("the HTTP client does not start: {error}")))
+}
+
+fn pinned(builder: ClientBuilder, path: &Path) -> Result<ClientBuilder, Failure> {
+    let shown = path.display();
+    let certificate = CertificateDer::from_pem_file(path)
+        .map_err(|error| Failure::Configuration(format!("tls.certificate: {shown} holds no certificate: {error}")))?;
+    Ok(builder.use_preconfigured_tls(tls_config(Some(certificate))?))
+}
+
+fn tls_config(pinned: Option<CertificateDer<'static>>) -> Result<ClientConfig, Failure> {
+    let provider = Arc::new(ring::default_provider());
+    let versions = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
+    let versions = versions.map_err(|error| Failure::Runtime(format!("TLS does not start: {error}")))?;
+    let verifier = Arc::new(Pinned { certificate: pinned, provider });
+    Ok(versions.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+}
+
+/// Trusts one certificate, or none.
+#[derive(Debug)]
+struct Pinned {
+    certificate: Option<CertificateDer<'static>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if self.certificate.as_ref() == Some(end_entity) {
+            return Ok(ServerCertVerified::assertion());
+        }
+        // Error::General is what carries words to the operator.
+        Err(Error::General("it does not show the configured certificate".to_owned()))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,72 @@
+//! `serve`: runs the waiting room, or a demonstration when nobody configured one.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use anteroom::ambient::{OsEntropy, SystemClock};
+use anteroom::config::{Config, Demonstration, Environment, demonstrate};
+use anteroom::server::{self, Nature, Running};
+use anteroom::telemetry;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Failure, demonstration_directory, print};
+
+pub(super) fn serve(file: Option<&Path>, environment: &Environment) -> Result<(), Failure> {
+    let (config, demonstration) = match file {
+        Some(file) => (Config::load(file, environment)?, None),
+        None => {
+            let directory = demonstration_directory(environment);
+            let files = demonstrate(&directory, &OsEntropy).map_err(|error| Failure::Runtime(error.to_string()))?;
+            (Config::load(&files.config, environment)?, Some(files))
+        }
+    };
+    telemetry::start_logging(&config.log);
+    actix_web::rt::System::new().block_on(run(config, demonstration))
+}
+
+/// Serves until the process is asked to end.
+async fn run(config: Config, demonstration: Option<Demonstration>) -> Result<(), Failure> {
+    let failed = |error: &dyn std::error::Error| Failure::Runtime(error.to_string());
+    // Listened to from the beginning: a signal that comes while we start ends us as soon as we have.
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed(&error))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed(&error))?;
+    let nature = Nature { clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy) };
+    let running = server::start(config, nature).await.map_err(|error| failed(&error))?;
+    announce(&running, demonstration.as_ref());
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping: requests under way are finished first");
+    running.stop().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Tells the terminal where to look.
+fn announce(running: &Running, demonstration: Option<&Demonstration>) {
+    tracing::info!(address = %running.address, issuer = running.issuer, "serving");
+    let mut lines = vec![format!("Anteroom serves {} at {}", running.issuer, running.address)];
+    lines.extend(running.private_address.map(|address| format!("Operators' address: {address}")));
+    let shop = running.shop.as_ref();
+    lines.extend(shop.map(|shop| format!("Sample shop:        {shop}  (open it and log in)")));
+    lines.extend(demonstration.into_iter().flat_map(|files| introduction(running, files)));
+    lines.push(String::new());
+    print(&lines.join("\n"));
+}
+
+/// What a newcomer needs to play with the demonstration.
+fn introduction(running: &Running, files: &Demonstration) -> Vec<String> {
+    let config = files.config.display();
+    let mut lines = vec![format!("Configuration:      {config}  (made on the first start, yours to change)")];
+    if let Ok(key) = fs::read_to_string(&files.admin_key) {
+        lines.push(format!("Admin key:          {}", key.trim()));
+        let issuer = &running.issuer;
+        lines.push(format!("Let in ten more:    curl -X POST {issuer}/private/increment_serving_counter \\"));
+        let file = files.admin_key.display();
+        lines.push(format!("                      -H \"Authorization: Bearer $(cat {file})\" \\"));
+        lines.push("                      -d '{\"event_id\":\"Sample\",\"increment_by\":10}'".to_owned());
+    }
+    lines
+}

@@ -1,0 +1,157 @@
+//! The shop's five addresses: window, log in, callback, log out, style sheet.
+//!
+//! It owns cookies, and the binding of a login to the browser that began it. What is said to the
+//! issuer is [`super::relying_party`]'s business.
+
+use actix_web::cookie::{Cookie, SameSite, time};
+use actix_web::http::StatusCode;
+use actix_web::http::header::LOCATION;
+use actix_web::{HttpRequest, HttpResponse, web};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde::Deserialize;
+
+use super::relying_party::LoginSecrets;
+use super::trouble::Trouble;
+use super::{LOGIN_LIFETIME, State, views};
+use crate::ambient::random;
+
+/// Marks the browser that began a login. One mark serves several tabs.
+const BROWSER_COOKIE: &str = "shop_browser";
+
+/// Names the visitor's session.
+const SESSION_COOKIE: &str = "shop_session";
+
+/// Length of the cookies' values: 32 random bytes in base64url.
+const TOKEN_CHARACTERS: usize = 43;
+
+/// A login under way.
+pub(super) struct Login {
+    browser: String,
+    secrets: LoginSecrets,
+}
+
+/// `GET /`: the window, with the door or with the visitor's seat.
+pub(super) async fn window(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
+    let now = state.clock.now();
+    let seat = request.cookie(SESSION_COOKIE).and_then(|cookie| {
+        state.visitors.look(cookie.value(), now, |visitor, until| views::Seat {
+            name: visitor.name.clone(),
+            subject: visitor.subject.clone(),
+            position: visitor.position,
+            minutes: until.since(now).as_secs().div_ceil(60),
+        })
+    });
+    views::page(StatusCode::OK, &views::Window { issuer: state.relying_party.issuer(), seat })
+}
+
+/// The parameter of OpenID Connect Core 1.0 §4 that matters here. `target_link_uri` does not: the
+/// shop has one page, and following a link from a stranger would make it an open redirector.
+#[derive(Deserialize)]
+pub(super) struct LoginQuery {
+    iss: Option<String>,
+}
+
+/// `GET /login`: sends the browser to the issuer. Also the `initiate_login_uri`.
+pub(super) async fn login(
+    request: HttpRequest,
+    query: web::Query<LoginQuery>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Trouble> {
+    if query.iss.as_deref().is_some_and(|iss| iss != state.relying_party.issuer()) {
+        return Err(Trouble::ForeignIssuer);
+    }
+    let login = state.relying_party.request_login().await?;
+    let browser = browser_mark(&request).unwrap_or_else(|| token(&state));
+    let cookie = cookie(&state, BROWSER_COOKIE, browser.clone(), LOGIN_LIFETIME.as_secs());
+    state.logins.put(login.state, Login { browser, secrets: login.secrets }, state.clock.now() + LOGIN_LIFETIME);
+    Ok(redirect(login.url.as_str(), cookie))
+}
+
+/// The answer to an authorization request (RFC 6749 §4.1.2, RFC 9207 §2).
+#[derive(Deserialize)]
+pub(super) struct CallbackQuery {
+    state: String,
+    code: Option<String>,
+    error: Option<String>,
+    iss: Option<String>,
+}
+
+/// `GET /callback`: the issuer's answer, carried by the browser and therefore not believed unseen.
+pub(super) async fn callback(
+    request: HttpRequest,
+    query: web::Query<CallbackQuery>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Trouble> {
+    let query = query.into_inner();
+    // First of all: did this browser ask for it? Taking the login also makes sure nobody uses it twice.
+    let login = state.logins.take(&query.state, state.clock.now()).ok_or(Trouble::UnknownLogin)?;
+    if browser_mark(&request).as_ref() != Some(&login.browser) {
+        return Err(Trouble::UnknownLogin);
+    }
+    state.relying_party.check_issuer(query.iss.as_deref()).await?;
+    let code = match (query.code, query.error) {
+        (Some(code), None) => code,
+        (_, Some(error)) => return Err(Trouble::Declined(error)),
+        (None, None) => return Err(Trouble::Malformed),
+    };
+    let visitor = state.relying_party.complete_login(code, login.secrets).await?;
+
+    // A new session under a new name, whoever the browser was before.
+    let now = state.clock.now();
+    if let Some(old) = request.cookie(SESSION_COOKIE) {
+        state.visitors.take(old.value(), now);
+    }
+    let (session, until) = (token(&state), visitor.until);
+    state.visitors.put(session.clone(), visitor, until);
+    Ok(redirect("/", cookie(&state, SESSION_COOKIE, session, until.since(now).as_secs())))
+}
+
+/// `POST /logout`: ends the shop's session, then the issuer's. A POST, so that no link or image on
+/// another site can do it: a `SameSite=Lax` cookie does not travel with a foreign POST.
+pub(super) async fn logout(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
+    let session = request.cookie(SESSION_COOKIE);
+    let visitor = session.and_then(|session| state.visitors.take(session.value(), state.clock.now()));
+    let elsewhere = visitor.and_then(|visitor| state.relying_party.logout_url(&visitor));
+    redirect(elsewhere.as_ref().map_or("/", |url| url.as_str()), cookie(&state, SESSION_COOKIE, String::new(), 0))
+}
+
+/// `GET /shop.css`.
+pub(super) async fn stylesheet() -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/css; charset=utf-8")
+        .insert_header(("Cache-Control", "public, max-age=300"))
+        .body(include_str!("../../assets/shop.css"))
+}
+
+/// Every other address.
+pub(super) async fn nowhere() -> Result<HttpResponse, Trouble> {
+    Err(Trouble::Nowhere)
+}
+
+/// The browser's mark, if it has one that could be ours.
+fn browser_mark(request: &HttpRequest) -> Option<String> {
+    let cookie = request.cookie(BROWSER_COOKIE)?;
+    (cookie.value().len() == TOKEN_CHARACTERS).then(|| cookie.value().to_owned())
+}
+
+fn token(state: &State) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(random::<32>(state.entropy.as_ref()))
+}
+
+/// A cookie that scripts cannot read and that does not travel with other sites' requests, except
+/// when the visitor follows a link or redirect here: the callback is one.
+fn cookie(state: &State, name: &'static str, value: String, seconds: u64) -> Cookie<'static> {
+    Cookie::build(name, value)
+        .path("/")
+        .http_only(true)
+        .same_site(SameSite::Lax)
+        .secure(state.secure_cookies)
+        .max_age(time::Duration::seconds(i64::try_from(seconds).unwrap_or(i64::MAX)))
+        .finish()
+}
+
+/// 303, so that the browser goes on with GET.
+fn redirect(to: &str, cookie: Cookie<'static>) -> HttpResponse {
+    HttpResponse::SeeOther().insert_header((LOCATION, to)).cookie(cookie).finish()
+}

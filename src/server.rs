@@ -1,0 +1,310 @@
+//! Wiring: from a configuration to a running service, and back to nothing. The only place that picks an engine.
+
+mod limits;
+mod tls;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::web::Data;
+use actix_web::{App as HttpApp, HttpServer};
+use futures_util::future::join_all;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::task::JoinHandle;
+
+pub use tls::TlsError;
+
+use crate::ambient::{Clock, Entropy};
+use crate::config::{Config, SampleShop, Scheme, StoreConfig};
+use crate::demo::{self, Shop};
+use crate::keys::{MasterSecret, MasterSecretError};
+use crate::lobby::{Caretaker, Clients, KEYS_DOCUMENT, KeyServiceError, Lobby, RegisteredClient, Surroundings};
+use crate::policy;
+use crate::store::Store;
+use crate::store::embedded::{EmbeddedStore, OpenError};
+use crate::store::timed::Timed;
+use crate::telemetry::Telemetry;
+use crate::web::{App, Feeds, Mounts, Site, mount};
+
+/// How long requests under way may take to finish when the service stops; well under the ten seconds in which
+/// orchestrators lose their patience.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// How long an idle connection is kept: longer than the load balancers in front, which reuse theirs for 60 s.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// How long a client may take to send its request's head.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where the master secret lies in the data directory.
+const MASTER_SECRET: &str = "master-secret";
+
+/// Why the service does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address is taken, or not ours.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A command that works on existing state finds none.
+    #[error("there is nothing in the data directory {} yet: the first `anteroom serve` fills it", path.display())]
+    Empty {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The master secret cannot be used.
+    #[error("{}: {source}", path.display())]
+    MasterSecret {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: MasterSecretError,
+    },
+    /// The master secret is gone while what was sealed under it is there.
+    #[error("{} is missing, and the signing keys in the store were sealed under it: put it back from your backup, or \
+             begin with an empty data directory", path.display())]
+    SecretMissing {
+        /// Its file.
+        path: PathBuf,
+    },
+    /// What is in the store cannot be read, or not be completed.
+    #[error("the state in {} cannot be opened: {source}", path.display())]
+    State {
+        /// The data directory.
+        path: PathBuf,
+        /// What is wrong.
+        source: KeyServiceError,
+    },
+    /// The certificate or its key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The demonstration cannot be shown.
+    #[error("the sample shop cannot be opened: {0}")]
+    Shop(#[source] io::Error),
+    /// The discovery document cannot be written.
+    #[error("the discovery document cannot be written: {0}")]
+    Discovery(#[from] serde_json::Error),
+}
+
+/// Time and randomness for the whole service.
+#[derive(Clone)]
+pub struct Nature {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// A service that answers.
+pub struct Running {
+    /// Where it answers the public.
+    pub address: SocketAddr,
+    /// Where it answers operators, if that is elsewhere.
+    pub private_address: Option<SocketAddr>,
+    /// The address of the sample shop, if it is shown.
+    pub shop: Option<String>,
+    /// Its public URL.
+    pub issuer: String,
+    lobby: Arc<Lobby>,
+    feeds: Arc<Feeds>,
+    caretaker: Caretaker,
+    publishers: Vec<JoinHandle<()>>,
+    servers: Vec<ServerHandle>,
+    serving: Vec<JoinHandle<io::Result<()>>>,
+}
+
+/// Starts the service. It answers when this returns.
+///
+/// # Errors
+/// See [`StartError`]; nothing keeps running then.
+pub async fn start(mut config: Config, nature: Nature) -> Result<Running, StartError> {
+    let listener = listen(config.listen)?;
+    let address = address_of(&listener)?;
+    config.public_url = config.public_url.with_chosen_port(address.port());
+    let private = config.private_listen.map(listen).transpose()?;
+    let private_address = private.as_ref().map(address_of).transpose()?;
+    let shop = config.demo.as_ref().map(|shop| listen(shop.listen)).transpose()?;
+    if let Some(listener) = &shop {
+        config.place_shop(address_of(listener)?.port());
+    }
+    let tls = config.tls.as_ref().map(tls::load).transpose()?;
+
+    let telemetry = Arc::new(Telemetry::default());
+    let Opened { lobby, master } = open(&config, &nature, &telemetry).await?;
+    let feeds = Arc::new(Feeds::new(&lobby));
+    let site = site(&config);
+    let app = App::new(Arc::clone(&lobby), site, &master, config.admin.keys.clone(), telemetry, Arc::clone(&feeds))?;
+    let app = Data::new(app);
+    let mounts = if private.is_some() { Mounts::Public } else { Mounts::All };
+    let mut servers = vec![serve(&app, mounts, listener, tls.clone())?];
+    if let Some(listener) = private {
+        servers.push(serve(&app, Mounts::Private, listener, None)?);
+    }
+    if let Some(listener) = shop {
+        servers.extend(open_shop(&config, listener, &nature)?);
+    }
+
+    Ok(Running {
+        address,
+        private_address,
+        shop: config.demo.as_ref().map(SampleShop::url),
+        issuer: lobby.issuer().to_owned(),
+        caretaker: Caretaker::start(&lobby),
+        publishers: feeds.publish(&lobby),
+        servers: servers.iter().map(Server::handle).collect(),
+        serving: servers.into_iter().map(tokio::spawn).collect(),
+        lobby,
+        feeds,
+    })
+}
+
+impl Running {
+    /// The use cases, for tests that look inside.
+    pub const fn lobby(&self) -> &Arc<Lobby> {
+        &self.lobby
+    }
+
+    /// Lets requests under way finish, ends the streams, and stops everything that was started.
+    pub async fn stop(self) {
+        self.feeds.close();
+        // All at once: one after the other, each would take its whole time to drain.
+        join_all(self.servers.iter().map(|server| server.stop(true))).await;
+        for serving in self.serving {
+            if let Ok(Err(error)) = serving.await {
+                tracing::error!(%error, "a listener ended badly");
+            }
+        }
+        self.publishers.iter().for_each(JoinHandle::abort);
+        self.caretaker.stop().await;
+        self.lobby.store().close().await;
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let bind = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(policy::BACKLOG)?;
+        Ok(socket.into())
+    };
+    bind().map_err(|source| StartError::Listen { address, source })
+}
+
+fn address_of(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+    listener.local_addr().map_err(|source| StartError::Listen { address: unknown, source })
+}
+
+/// A deployment whose state is at hand.
+struct Opened {
+    lobby: Arc<Lobby>,
+    master: MasterSecret,
+}
+
+/// Opens the state of the deployment without serving it: for commands that work on a service that is not running.
+/// It is held until the lobby's store is closed.
+///
+/// # Errors
+/// See [`StartError`]; [`StartError::Store`] when a running service holds the state.
+pub async fn open_offline(config: &Config, nature: &Nature) -> Result<Arc<Lobby>, StartError> {
+    let secret = config.data_dir.join(MASTER_SECRET);
+    if !secret.exists() {
+        return Err(StartError::Empty { path: config.data_dir.clone() });
+    }
+    Ok(open(config, nature, &Arc::new(Telemetry::default())).await?.lobby)
+}
+
+async fn open(config: &Config, nature: &Nature, telemetry: &Arc<Telemetry>) -> Result<Opened, StartError> {
+    let StoreConfig::Embedded = config.store;
+    let store = Timed::new(EmbeddedStore::open(&config.data_dir)?, telemetry.clone());
+    let master = master_secret(config, nature, &store).await?;
+    let lobby = open_lobby(config, nature, Arc::new(store), master.clone()).await?;
+    Ok(Opened { lobby: Arc::new(lobby), master })
+}
+
+/// The master secret of the deployment. It is made where there is nothing yet; beside keys that were sealed under another
+/// one, a new one would only hide that the old is missing.
+async fn master_secret(config: &Config, nature: &Nature, store: &dyn Store) -> Result<MasterSecret, StartError> {
+    let path = config.data_dir.join(MASTER_SECRET);
+    let state = |source| StartError::State { path: config.data_dir.clone(), source: KeyServiceError::Store(source) };
+    let in_use = store.document(KEYS_DOCUMENT).await.map_err(state)?.is_some();
+    if in_use && !path.exists() {
+        return Err(StartError::SecretMissing { path });
+    }
+    let made = MasterSecret::load_or_create(&path, &*nature.entropy);
+    Ok(made.map_err(|source| StartError::MasterSecret { path, source })?.0)
+}
+
+async fn open_lobby(
+    config: &Config,
+    nature: &Nature,
+    store: Arc<dyn Store>,
+    master: MasterSecret,
+) -> Result<Lobby, StartError> {
+    let clients = config
+        .clients
+        .iter()
+        .map(|configured| RegisteredClient { client: configured.client.clone(), event: configured.event.clone() });
+    let around = Surroundings { clock: Arc::clone(&nature.clock), entropy: Arc::clone(&nature.entropy), store, master };
+    let clients: Clients = clients.collect();
+    let opened = Lobby::open(config.public_url.as_str(), config.events.clone(), clients, around).await;
+    opened.map_err(|source| StartError::State { path: config.data_dir.clone(), source })
+}
+
+fn site(config: &Config) -> Site {
+    Site {
+        issuer: config.public_url.as_str().to_owned(),
+        base_path: config.public_url.path_prefix().to_owned(),
+        https: config.public_url.scheme() == Scheme::Https,
+        trusted_proxies: config.trusted_proxies.clone(),
+    }
+}
+
+fn serve(
+    app: &Data<App>,
+    mounts: Mounts,
+    listener: TcpListener,
+    tls: Option<rustls::ServerConfig>,
+) -> Result<Server, StartError> {
+    let address = address_of(&listener)?;
+    let app = Data::clone(app);
+    let http = HttpServer::new(move || HttpApp::new().configure(|routes| mount(&app, mounts, routes)))
+        .disable_signals()
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(REQUEST_TIMEOUT)
+        .max_connections(limits::connections_per_worker())
+        .shutdown_timeout(DRAIN.as_secs());
+    let bound = match tls {
+        Some(tls) => http.listen_rustls_0_23(listener, tls),
+        None => http.listen(listener),
+    };
+    bound.map(HttpServer::run).map_err(|source| StartError::Listen { address, source })
+}
+
+/// The sample shop of a demonstration.
+fn open_shop(config: &Config, listener: TcpListener, nature: &Nature) -> Result<Option<Server>, StartError> {
+    let Some(sample) = &config.demo else { return Ok(None) };
+    let client = config.clients.iter().map(|configured| &configured.client).find(|one| one.id == sample.client_id);
+    let secret = client.and_then(|client| client.secret.clone());
+    let no_client = || StartError::Shop(io::Error::other("its client is not configured or has no secret"));
+    let shop = Shop {
+        public_url: sample.url().parse().map_err(|error| StartError::Shop(io::Error::other(error)))?,
+        issuer: config.public_url.as_str().to_owned(),
+        client_id: sample.client_id.clone(),
+        client_secret: secret.ok_or_else(no_client)?,
+    };
+    let (clock, entropy) = (Arc::clone(&nature.clock), Arc::clone(&nature.entropy));
+    demo::serve(shop, listener, clock, entropy).map(Some).map_err(StartError::Shop)
+}

@@ -1,0 +1,202 @@
+//! The program as an operator meets it: its commands, what they print, and how they end.
+
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is how a failure is told")]
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::thread;
+
+use openssl::asn1::Asn1Time;
+use openssl::hash::MessageDigest;
+use openssl::pkey::{PKey, Private};
+use openssl::rsa::Rsa;
+use openssl::x509::{X509, X509NameBuilder};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tempfile::TempDir;
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+fn anteroom(directory: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_anteroom"));
+    command.args(arguments).current_dir(directory).env_clear().envs(variables.iter().copied()).output().unwrap()
+}
+
+fn configuration(text: &str) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("anteroom.toml"), text).unwrap();
+    directory
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// A server that gives each of its visitors this answer.
+fn answering(status: &'static str, body: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || listener.incoming().flatten().for_each(|stream| answer(stream, status, body)));
+    address
+}
+
+/// Answers the one path that a health check asks for.
+fn answer(mut stream: impl Read + Write, status: &str, body: &str) {
+    let mut request = [0; 4096];
+    // A client that breaks off a handshake is part of the tests; there is nobody to answer then.
+    let Ok(length) = stream.read(&mut request) else { return };
+    let known = request[..length].starts_with(b"GET /line/health/ready HTTP/1.1\r\n");
+    let status = if known { status } else { "404 Not Found" };
+    let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+    let _ = stream.flush();
+}
+
+#[test]
+fn a_good_configuration_is_summed_up() {
+    let directory = configuration("[[event]]\nid = 'Sample'\n");
+    let output = anteroom(directory.path(), &["check-config", "--config", "anteroom.toml"], &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(text.starts_with("configuration is good\n"), "{text}");
+    for line in ["issuer   http://127.0.0.1:8080", "event    Sample: let in by hand", "no key"] {
+        assert!(text.contains(line), "{text}");
+    }
+}
+
+#[test]
+fn a_bad_configuration_ends_with_2_and_every_problem_on_a_line() {
+    let directory = configuration("listne = 1\n[admin]\nkeys = [{ name = 'a', key = 'hush-hush' }]\n");
+    for command in ["check-config", "serve", "healthcheck"] {
+        let output = anteroom(directory.path(), &[command], &[("ANTEROOM_CONFIG", "anteroom.toml")]);
+        assert_eq!(output.status.code(), Some(2), "{command}");
+        let lines = stderr(&output);
+        assert_eq!(
+            lines.lines().collect::<Vec<_>>(),
+            [
+                "anteroom.toml: admin.keys[0].key: the secret has 9 bytes; at least 32 are needed",
+                "anteroom.toml: event: at least one [[event]] is needed",
+                "anteroom.toml: listne: there is no such key; is listen meant?",
+            ],
+            "{command}"
+        );
+    }
+}
+
+#[test]
+fn a_command_that_finds_no_configuration_says_where_it_looked() {
+    let directory = tempfile::tempdir().unwrap();
+    for command in ["check-config", "healthcheck"] {
+        let output = anteroom(directory.path(), &[command], &[]);
+        assert_eq!(output.status.code(), Some(2), "{command}");
+        assert!(stderr(&output).contains("data/anteroom.toml"), "{}", stderr(&output));
+    }
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "only serve makes anything");
+    let output = anteroom(directory.path(), &["check-config", "--config", "nowhere.toml"], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).starts_with("nowhere.toml: the configuration cannot be read: "), "{}", stderr(&output));
+}
+
+#[test]
+fn a_health_check_ends_with_what_the_server_says() {
+    for (status, body, code) in [("200 OK", "", 0), ("503 Service Unavailable", "the store is away\n", 1)] {
+        let address = answering(status, body);
+        let text = format!(
+            "public_url = 'https://q.example/line'\nlisten = '0.0.0.0:{}'\n[[event]]\nid = 'a'",
+            address.port()
+        );
+        let output = anteroom(configuration(&text).path(), &["healthcheck", "--config", "anteroom.toml"], &[]);
+        assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+        if code == 1 {
+            let complaint = format!("http://{address}/line/health/ready answers {status}: the store is away\n");
+            assert_eq!(stderr(&output), complaint);
+        }
+    }
+}
+
+#[test]
+fn a_health_check_asks_at_the_private_address_or_where_it_is_told() {
+    let address = answering("200 OK", "");
+    let text = format!(
+        "public_url = 'https://q.example/line'\nprivate_listen = '{address}'\n\
+         tls = {{ certificate = 'c.pem', key = 'k.pem' }}\n[[event]]\nid = 'a'"
+    );
+    let directory = configuration(&text);
+    fs::write(directory.path().join("c.pem"), certificate().0.to_pem().unwrap()).unwrap();
+    let output = anteroom(directory.path(), &["healthcheck", "--config", "anteroom.toml"], &[]);
+    assert_eq!(output.status.code(), Some(0), "operators' address is plain HTTP: {}", stderr(&output));
+    let url = format!("http://{address}/line/health/ready");
+    assert_eq!(anteroom(directory.path(), &["healthcheck", "--url", &url], &[]).status.code(), Some(0));
+    assert_eq!(anteroom(directory.path(), &["healthcheck", "--url", "nonsense"], &[]).status.code(), Some(2));
+}
+
+#[test]
+fn a_health_check_of_a_server_that_is_down_says_so() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("http://{free}/");
+    let output = anteroom(Path::new("."), &["healthcheck", "--url", &url], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).starts_with(&format!("{url} does not answer: Connection refused")), "{}", stderr(&output));
+}
+
+/// A certificate that no public authority issued, for a name that is not the address.
+fn certificate() -> (X509, PKey<Private>) {
+    let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
+    let mut name = X509NameBuilder::new().unwrap();
+    name.append_entry_by_text("CN", "queue.example").unwrap();
+    let name = name.build();
+    let mut builder = X509::builder().unwrap();
+    builder.set_version(2).unwrap();
+    builder.set_subject_name(&name).unwrap();
+    builder.set_issuer_name(&name).unwrap();
+    builder.set_pubkey(&key).unwrap();
+    builder.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
+    builder.set_not_after(&Asn1Time::days_from_now(1).unwrap()).unwrap();
+    builder.sign(&key, MessageDigest::sha256()).unwrap();
+    (builder.build(), key)
+}
+
+fn answering_over_tls(certificate: &X509, key: &PKey<Private>) -> SocketAddr {
+    let chain = vec![CertificateDer::from(certificate.to_der().unwrap())];
+    let key = PrivateKeyDer::try_from(key.private_key_to_pkcs8().unwrap()).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key);
+    let config = Arc::new(config.unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            answer(rustls::StreamOwned::new(connection, stream), "200 OK", "");
+        }
+    });
+    address
+}
+
+#[test]
+fn a_health_check_over_tls_trusts_the_configured_certificate_alone() {
+    let (ours, key) = certificate();
+    let address = answering_over_tls(&ours, &key);
+    for (pem, code) in [(ours.to_pem().unwrap(), 0), (certificate().0.to_pem().unwrap(), 1)] {
+        let text = format!(
+            "public_url = 'https://queue.example/line'\nlisten = '{address}'\n\
+             tls = {{ certificate = 'c.pem', key = 'k.pem' }}\nadmin.keys = [{{ name = 'a', key = '{SECRET}' }}]\n[[event]]\nid = 'a'"
+        );
+        let directory = configuration(&text);
+        fs::write(directory.path().join("c.pem"), pem).unwrap();
+        let output = anteroom(directory.path(), &["healthcheck", "--config", "anteroom.toml"], &[]);
+        assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+        if code == 1 {
+            assert!(stderr(&output).contains("it does not show the configured certificate"), "{}", stderr(&output));
+        }
+    }
+}
