@@ -1,0 +1,38 @@
+//! The log of this process, caught at its loudest.
+//!
+//! The application logs from threads of its own, so the log is one for all tests of the binary: a test looks for
+//! what only it did.
+
+use std::io;
+use std::sync::{Mutex, Once, PoisonError};
+
+use tracing_subscriber::EnvFilter;
+
+static CAUGHT: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+/// Starts to catch, if nobody did before. What libraries say is caught as far as the program itself would write it.
+pub fn start() {
+    static STARTED: Once = Once::new();
+    STARTED.call_once(|| {
+        let filter = EnvFilter::new("warn,anteroom=trace");
+        tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(|| Catcher).init();
+    });
+}
+
+/// Every line so far.
+pub fn lines() -> Vec<String> {
+    let caught = CAUGHT.lock().unwrap_or_else(PoisonError::into_inner);
+    String::from_utf8_lossy(&caught).lines().map(str::to_owned).collect()
+}
+
+struct Catcher;
+
+impl io::Write for Catcher {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        CAUGHT.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,7 @@
+//! Bad input at every endpoint: a clear 4xx, never a 5xx, never silence; nothing changes and nothing leaks.
+
+mod content;
+mod framing;
+mod places;
+mod routes;
+mod start;

@@ -1,0 +1,99 @@
+//! The JWK Set (RFC 7517), and how its keys come and go (OIDC Core §10.1.1).
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anteroom::keys::Rotation;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::steps::{text_of, token};
+use crate::support::{TestApp, header};
+
+const KEY_LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
+/// The tokens of the event Sample live an hour; ten minutes of margin come on top.
+const LAST_TOKEN: Duration = Duration::from_secs(3600 + 600);
+
+fn kids(set: &Value) -> BTreeSet<String> {
+    set["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
+}
+
+fn kid(tokens: &Value, name: &str) -> String {
+    header(token(tokens, name))["kid"].as_str().unwrap().to_owned()
+}
+
+fn of_both(tokens: &Value) -> BTreeSet<String> {
+    [kid(tokens, "id_token"), kid(tokens, "access_token")].into()
+}
+
+#[actix_web::test]
+async fn the_key_set_holds_distinct_public_keys_and_nothing_private() {
+    let app = TestApp::start().await;
+    app.lobby().keep_house().await;
+    let answer = app.get("/.well-known/jwks.json").send().await.unwrap();
+    assert_eq!(text_of(answer.headers(), "content-type"), "application/jwk-set+json");
+    assert_eq!(text_of(answer.headers(), "cache-control"), "public, max-age=300");
+    let set = app.key_set().await;
+    let keys = set["keys"].as_array().unwrap();
+    let algs: Vec<_> = keys.iter().map(|key| key["alg"].as_str().unwrap()).collect();
+    assert_eq!(algs, ["RS256", "RS256", "ES256", "ES256", "EdDSA", "EdDSA"]);
+    assert_eq!(kids(&set).len(), keys.len(), "every kid names one key");
+    for key in keys {
+        let members: Vec<_> = key.as_object().unwrap().keys().map(String::as_str).collect();
+        let expected: &[&str] = match key["kty"].as_str().unwrap() {
+            "RSA" => &["alg", "e", "kid", "kty", "n", "use"],
+            "EC" => &["alg", "crv", "kid", "kty", "use", "x", "y"],
+            "OKP" => &["alg", "crv", "kid", "kty", "use", "x"],
+            other => panic!("a key of type {other}"),
+        };
+        assert_eq!(BTreeSet::from_iter(members), BTreeSet::from_iter(expected.iter().copied()));
+        assert_eq!(key["use"], "sig");
+    }
+    assert_eq!(set.as_object().unwrap().len(), 1);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_key_is_published_before_it_signs_and_until_its_last_token_has_expired() {
+    let app = TestApp::start().await;
+    app.lobby().keep_house().await;
+    let published_early = kids(&app.key_set().await);
+    app.clock.advance(KEY_LIFE);
+    let (_, before) = app.tokens(&[]).await;
+    app.lobby().keep_house().await;
+    let (_, after) = app.tokens(&[]).await;
+    assert!(of_both(&before).is_disjoint(&of_both(&after)), "the next keys sign");
+    assert!(published_early.is_superset(&of_both(&after)), "and were published before");
+    assert!(kids(&app.key_set().await).is_superset(&of_both(&before)), "the old keys stay");
+    assert_eq!(app.user_info(token(&before, "access_token")).await.status(), StatusCode::OK);
+
+    app.clock.advance(LAST_TOKEN);
+    app.lobby().keep_house().await;
+    assert!(kids(&app.key_set().await).is_superset(&of_both(&before)));
+    app.pass(1);
+    app.lobby().keep_house().await;
+    assert!(kids(&app.key_set().await).is_disjoint(&of_both(&before)), "their last token has expired");
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn after_a_compromise_tokens_of_the_old_keys_are_refused_at_once() {
+    let app = TestApp::start().await;
+    let (_, tokens) = app.tokens(&[]).await;
+    app.lobby().rotate_keys(Rotation::Compromised).await.unwrap();
+    assert!(kids(&app.key_set().await).is_disjoint(&of_both(&tokens)));
+    assert_eq!(app.user_info(token(&tokens, "access_token")).await.status(), StatusCode::UNAUTHORIZED);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn keys_survive_a_restart() {
+    let app = TestApp::start().await;
+    app.lobby().keep_house().await;
+    let (set, (_, tokens)) = (app.key_set().await, app.tokens(&[]).await);
+    let directory = app.stop().await;
+    let app = TestApp::in_directory(directory, "").await;
+    assert_eq!(app.key_set().await["keys"], json!(set["keys"]));
+    assert!(kids(&set).is_superset(&of_both(&tokens)));
+    app.stop().await;
+}

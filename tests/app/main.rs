@@ -1,0 +1,32 @@
+//! The whole application in this process: its real HTTP server on a port that the system chooses, a frozen clock,
+//! seeded randomness, the embedded engine in a directory of its own.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test, a panic is how a failure is told"
+)]
+
+mod capture;
+mod seeded;
+mod steps;
+mod support;
+mod wire;
+
+mod authorize;
+mod code;
+mod discovery;
+mod hostile;
+mod inlet;
+mod keys;
+mod login;
+mod login_timeout;
+mod logs;
+mod ops;
+mod prompt;
+mod rest;
+mod stream;
+mod tokens;
+mod userinfo;
+mod waiting;
