@@ -1,0 +1,206 @@
+//! The end under load, by `kill -9` and by SIGTERM: whatever was answered before is still true after the restart.
+//!
+//! Callers and visitors come as fast as they are answered; the end comes after a number of answers, so that it always
+//! falls into the middle of many requests, however fast the machine is.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use reqwest::StatusCode;
+use tokio::sync::Notify;
+use tokio::task::LocalSet;
+
+use crate::support::{ADMIN_KEY, Api, Browser, Deployment, Tokens, text};
+
+/// Connections that join by the REST door, and by the login door.
+const CALLERS: usize = 24;
+const VISITORS: usize = 8;
+
+/// After how many answers each life of the program ends.
+const LIVES: [usize; 3] = [150, 400, 230];
+
+/// What was answered, over all lives.
+#[derive(Default)]
+struct Answered {
+    tickets: RefCell<Vec<String>>,
+    logins: RefCell<Vec<Tokens>>,
+    /// Answers in this life.
+    count: Cell<usize>,
+    enough: Cell<usize>,
+    bell: Notify,
+}
+
+impl Answered {
+    fn one_more(&self) {
+        self.count.set(self.count.get() + 1);
+        // Exactly then: a bell that rang once more would end the next life before it began.
+        if self.count.get() == self.enough.get() {
+            self.bell.notify_one();
+        }
+    }
+}
+
+/// Joins again and again, until the program is gone.
+async fn join_on_and_on(api: Api, answered: Rc<Answered>) {
+    loop {
+        let Ok(answer) = api.join().send().await else { return };
+        let status = answer.status();
+        // A body that breaks off is no answer: whoever gets half a ticket cannot use it.
+        let Ok(body) = answer.text().await else { return };
+        assert_eq!(status, StatusCode::OK, "{body}");
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        answered.tickets.borrow_mut().push(text(&body, "api_request_id"));
+        answered.one_more();
+    }
+}
+
+/// Logs new visitors in again and again, until the program is gone.
+async fn log_in_on_and_on(api: Api, answered: Rc<Answered>) {
+    while let Ok(tokens) = Browser::default().log_in(&api).await {
+        answered.logins.borrow_mut().push(tokens);
+        answered.one_more();
+    }
+}
+
+/// How a life of the program ends.
+enum End {
+    Kill,
+    Term,
+}
+
+/// One life of the program: a crowd of so many callers and visitors, until `enough` answers were given, and then its end.
+async fn live(
+    deployment: &Deployment,
+    (callers, visitors): (usize, usize),
+    answered: &Rc<Answered>,
+    enough: usize,
+    end: End,
+) {
+    let mut program = deployment.serve().start();
+    let api = Api::of(&program);
+    answered.count.set(0);
+    answered.enough.set(enough);
+    let load = LocalSet::new();
+    let crowd: Vec<_> = (0..callers + visitors)
+        .map(|number| {
+            let (api, answered) = (api.clone(), Rc::clone(answered));
+            if number < callers {
+                load.spawn_local(join_on_and_on(api, answered))
+            } else {
+                load.spawn_local(log_in_on_and_on(api, answered))
+            }
+        })
+        .collect();
+    load.run_until(answered.bell.notified()).await;
+    match end {
+        End::Kill => program.strike(),
+        // The load goes on while the signal is on its way.
+        End::Term => {
+            let signal = program.signaller("TERM");
+            load.run_until(tokio::task::spawn_blocking(signal)).await.unwrap();
+        }
+    }
+    load.run_until(async {
+        for one in crowd {
+            one.await.unwrap();
+        }
+    })
+    .await;
+    program.wait();
+    assert!(answered.count.get() >= enough, "this life was too short");
+}
+
+/// Every position that anybody was ever told, each of which must be told to one alone.
+async fn known_positions(api: &Api, answered: &Answered) -> BTreeSet<u64> {
+    let mut positions = BTreeSet::new();
+    let tickets = answered.tickets.borrow().clone();
+    for ticket in &tickets {
+        let position = api.position(ticket).await;
+        assert!(positions.insert(position), "position {position} was given to two");
+    }
+    let logins = answered.logins.borrow().clone();
+    for tokens in &logins {
+        let (sub, position) = tokens.who();
+        assert!(positions.insert(position), "position {position} was given to two, one of them {sub}");
+    }
+    positions
+}
+
+#[tokio::test]
+async fn nothing_that_was_answered_is_lost_or_given_away_again_by_kill_9_under_load() {
+    let deployment = Deployment::new();
+    let first = deployment.serve().start();
+    Api::of(&first).let_in(ADMIN_KEY, 1_000_000).await;
+    first.stop();
+    let answered = Rc::new(Answered::default());
+    for (killed, enough) in (1u64..).zip(LIVES) {
+        live(&deployment, (CALLERS, VISITORS), &answered, enough, End::Kill).await;
+
+        let program = deployment.serve().start();
+        let api = Api::of(&program);
+        for _ in 0..3 {
+            let ticket = api.ticket().await;
+            answered.tickets.borrow_mut().push(ticket);
+        }
+        let positions = known_positions(&api, &answered).await;
+        let logins = answered.logins.borrow().clone();
+        for tokens in &logins {
+            assert_eq!(api.user_info(&tokens.access).await, StatusCode::OK, "a session is lost: {:?}", tokens.who());
+        }
+        // Each connection may have been given one position that it never heard of, and each kill breaks each once.
+        let unheard = positions.last().unwrap() - positions.len() as u64;
+        let in_flight = (CALLERS + VISITORS) as u64;
+        assert!(unheard <= killed * in_flight, "{unheard} positions vanished in {killed} kills");
+        let gaps = positions.iter().zip(positions.iter().skip(1)).map(|(before, after)| after - before - 1);
+        assert!(gaps.max().unwrap() <= in_flight, "a gap is wider than what was in flight: {positions:?}");
+        program.stop();
+    }
+    assert!(answered.logins.borrow().len() >= LIVES.len(), "there was no load of logins to speak of");
+}
+
+#[tokio::test]
+async fn after_sigterm_under_load_every_position_that_was_taken_was_answered() {
+    let deployment = Deployment::new();
+    let answered = Rc::new(Answered::default());
+    for enough in LIVES {
+        live(&deployment, (CALLERS, 0), &answered, enough, End::Term).await;
+        let program = deployment.serve().start();
+        let api = Api::of(&program);
+        let ticket = api.ticket().await;
+        answered.tickets.borrow_mut().push(ticket);
+        let positions = known_positions(&api, &answered).await;
+        let all: BTreeSet<u64> = (1..=positions.len() as u64).collect();
+        assert_eq!(positions, all);
+        program.stop();
+    }
+}
+
+#[tokio::test]
+async fn a_login_that_was_half_done_is_finished_after_kill_9() {
+    let deployment = Deployment::new();
+    let program = deployment.serve().start();
+    let api = Api::of(&program);
+    let (mut waiting, mut entering) = (Browser::default(), Browser::default());
+    api.let_in(ADMIN_KEY, 1).await;
+    let code = entering.authorize(&api).await.unwrap().code();
+    let page = waiting.authorize(&api).await.unwrap();
+    assert!(page.waits());
+    program.kill();
+
+    let program = deployment.serve().start();
+    let api = Api::of(&program);
+    assert_eq!(api.redeem(&code).send().await.unwrap().status(), StatusCode::OK, "a code outlives the crash");
+    let resume = page.refresh().unwrap();
+    assert!(waiting.send(api.get(&resume)).await.unwrap().waits(), "so does a place in line");
+    api.let_in(ADMIN_KEY, 1).await;
+    let code = waiting.send(api.get(&resume)).await.unwrap().code();
+    assert_eq!(api.redeem(&code).send().await.unwrap().status(), StatusCode::OK);
+    assert_eq!(api.redeem(&code).send().await.unwrap().status(), StatusCode::BAD_REQUEST, "a code is good once");
+    program.kill();
+
+    let program = deployment.serve().start();
+    let again = Api::of(&program).redeem(&code).send().await.unwrap();
+    assert_eq!(again.status(), StatusCode::BAD_REQUEST, "and stays used after a crash");
+    program.stop();
+}

@@ -1,0 +1,131 @@
+//! A disk that is full: nothing wrong is answered, whoever can be served is, and all is well again after a restart.
+//!
+//! A limit on the size of files stands for the disk, with the signal ignored that would end the process: writes fail
+//! then, for whichever user runs the test.
+
+use std::collections::BTreeSet;
+
+use reqwest::StatusCode;
+use reqwest::header::RETRY_AFTER;
+
+use crate::process::Launch;
+use crate::support::{ADMIN_KEY, Api, Browser, Deployment, object, text};
+
+/// Blocks of 512 bytes: enough to start with, too few for a crowd.
+const LIMIT: u32 = 700;
+
+/// More joins than the disk has room for, whatever shares a commit.
+const CROWD: usize = 20_000;
+
+fn limited(launch: &Launch) -> Launch {
+    launch.clone().after(&format!("trap '' XFSZ; ulimit -f {LIMIT}"))
+}
+
+/// Joins until there is no room left. The tickets that were given, and the first refusal.
+async fn join_until_full(api: &Api) -> (Vec<String>, reqwest::Response) {
+    let mut tickets = Vec::new();
+    for _ in 0..CROWD {
+        let answer = api.join().send().await.unwrap();
+        if answer.status() != StatusCode::OK {
+            return (tickets, answer);
+        }
+        tickets.push(text(&object(answer).await, "api_request_id"));
+    }
+    panic!("the disk is never full");
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_who_comes_and_keeps_who_is_there() {
+    let deployment = Deployment::new();
+    let program = limited(&deployment.serve()).start();
+    let api = Api::of(&program);
+    let (_, tokens) = api.log_in().await;
+    let mut waiting = Browser::default();
+    let page = waiting.authorize(&api).await.unwrap();
+    assert!(page.waits());
+    assert_eq!(api.health().await.0, StatusCode::OK);
+
+    let (tickets, refusal) = join_until_full(&api).await;
+    assert_eq!(refusal.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(refusal.headers().contains_key(RETRY_AFTER));
+    assert_eq!(text(&object(refusal).await, "error"), "The service is temporarily unavailable");
+    let (status, health) = api.health().await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(health.contains("not ready") && health.contains("disk"), "it says what is wrong: {health}");
+
+    let check = deployment.command(&["healthcheck"]).with("ANTEROOM_LISTEN", &program.address.to_string()).run();
+    assert_eq!(check.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&check.stderr).contains("answers 503"), "{check:?}");
+
+    // Reading needs no room.
+    assert!(waiting.send(api.get(&page.refresh().unwrap())).await.unwrap().waits());
+    assert_eq!(api.user_info(&tokens.access).await, StatusCode::OK);
+    for ticket in tickets.iter().take(3).chain(tickets.last()) {
+        api.position(ticket).await;
+    }
+    let turned_away = Browser::default().authorize(&api).await.unwrap();
+    assert_eq!(turned_away.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(turned_away.headers.contains_key(RETRY_AFTER));
+    assert!(turned_away.body.contains("right back"), "{}", turned_away.body);
+    assert!(turned_away.refresh().unwrap().starts_with("/authorize?"), "the page tries again by itself");
+    program.stop();
+
+    let program = deployment.serve().start();
+    let api = Api::of(&program);
+    assert_eq!(api.health().await.0, StatusCode::OK);
+    let mut positions = BTreeSet::new();
+    for ticket in &tickets {
+        assert!(positions.insert(api.position(ticket).await), "a position was given to two");
+    }
+    assert!(positions.insert(api.position(&api.ticket().await).await));
+    assert_eq!(api.user_info(&tokens.access).await, StatusCode::OK);
+    api.let_in(ADMIN_KEY, 1).await;
+    let code = waiting.send(api.get(&page.refresh().unwrap())).await.unwrap().code();
+    assert_eq!(api.redeem(&code).send().await.unwrap().status(), StatusCode::OK);
+    program.stop();
+}
+
+#[tokio::test]
+async fn a_full_disk_under_data_and_log_alike_does_not_bring_the_program_down() {
+    let deployment = Deployment::new();
+    let launch = deployment.serve().after(&format!("trap '' XFSZ; ulimit -f {LIMIT}; exec 2>/dev/full"));
+    let program = launch.start();
+    let api = Api::of(&program);
+    let (tickets, refusal) = join_until_full(&api).await;
+    assert_eq!(refusal.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(api.join().send().await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(api.position(&tickets[0]).await, 1);
+    program.stop();
+    let program = deployment.serve().start();
+    assert_eq!(Api::of(&program).position(tickets.last().unwrap()).await, tickets.len() as u64);
+    program.stop();
+}
+
+/// From nothing at all to more than a start needs: the disk fills up in the midst of every step of a first start.
+#[test]
+fn a_first_start_that_the_disk_broke_off_is_named_and_made_good_by_the_next() {
+    for limit in [0, 1, 7, 8, 24, 40, 64, 96, 128, 144, 200] {
+        let deployment = Deployment::new();
+        let mut program = deployment.serve().after(&format!("trap '' XFSZ; ulimit -f {limit}")).begin();
+        if program.serves() {
+            program.stop();
+        } else {
+            assert_eq!(program.wait().code(), Some(1), "{limit}: {}", program.log());
+            assert!(
+                program.log().contains("data") && !program.log().contains("panicked"),
+                "{limit}: {}",
+                program.log()
+            );
+        }
+        deployment.serve().start().stop();
+    }
+}
+
+#[test]
+fn how_a_command_ended_can_be_told_though_nothing_can_be_written() {
+    let deployment = Deployment::new();
+    let mute = |launch: Launch| launch.after("exec 1>/dev/full 2>/dev/full").run().status.code();
+    assert_eq!(mute(deployment.command(&["check-config"])), Some(0));
+    assert_eq!(mute(deployment.serve().with("ANTEROOM_LISTNE", "1")), Some(2));
+    assert_eq!(mute(deployment.serve().with("ANTEROOM_DATA_DIR", "/proc/anteroom")), Some(1));
+}

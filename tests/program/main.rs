@@ -1,0 +1,19 @@
+//! The built program as a process: how it starts, ends, crashes and comes back, with nothing of it mocked.
+//!
+//! Every test has a directory and ports of its own, which the system chooses; all waiting is for something that
+//! happens, never for a time to pass.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "in a test, a panic is how a failure is told")]
+
+#[path = "../common/process.rs"]
+mod process;
+mod support;
+
+mod crash;
+mod demonstration;
+mod full_disk;
+mod keys;
+mod logs;
+mod shutdown;
+mod start;
+mod tls;

@@ -1,0 +1,119 @@
+//! TLS that the program ends itself: served with the operator's certificate, and refused by name when that is no good.
+
+use std::fs;
+use std::path::Path;
+
+use openssl::asn1::Asn1Time;
+use openssl::hash::MessageDigest;
+use openssl::pkey::{PKey, Private};
+use openssl::rsa::Rsa;
+use openssl::x509::extension::SubjectAlternativeName;
+use openssl::x509::{X509, X509NameBuilder};
+use reqwest::header::SET_COOKIE;
+use reqwest::{Certificate, Client};
+
+use crate::process::Launch;
+use crate::support::{Api, Browser, Deployment, http, object, text};
+
+/// A certificate for `localhost` that nobody else vouches for, and its key.
+fn self_signed() -> (X509, PKey<Private>) {
+    let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
+    let mut name = X509NameBuilder::new().unwrap();
+    name.append_entry_by_text("CN", "localhost").unwrap();
+    let name = name.build();
+    let mut builder = X509::builder().unwrap();
+    builder.set_version(2).unwrap();
+    builder.set_subject_name(&name).unwrap();
+    builder.set_issuer_name(&name).unwrap();
+    builder.set_pubkey(&key).unwrap();
+    builder.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
+    builder.set_not_after(&Asn1Time::days_from_now(1).unwrap()).unwrap();
+    let names = SubjectAlternativeName::new().dns("localhost").build(&builder.x509v3_context(None, None)).unwrap();
+    builder.append_extension(names).unwrap();
+    builder.sign(&key, MessageDigest::sha256()).unwrap();
+    (builder.build(), key)
+}
+
+fn write(path: &Path, certificate: &X509, key: &PKey<Private>) {
+    fs::write(path.join("certificate.pem"), certificate.to_pem().unwrap()).unwrap();
+    fs::write(path.join("key.pem"), key.private_key_to_pem_pkcs8().unwrap()).unwrap();
+}
+
+fn with_tls(launch: Launch) -> Launch {
+    launch
+        .with("ANTEROOM_PUBLIC_URL", "https://localhost:0")
+        .with("ANTEROOM_TLS__CERTIFICATE", "certificate.pem")
+        .with("ANTEROOM_TLS__KEY", "key.pem")
+}
+
+/// A client that trusts this certificate alone.
+fn trusting(certificate: &X509) -> Client {
+    drop(http()); // chooses the cryptography of the process
+    let root = Certificate::from_pem(&certificate.to_pem().unwrap()).unwrap();
+    let builder = Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
+    builder.add_root_certificate(root).build().unwrap()
+}
+
+#[tokio::test]
+async fn https_is_served_with_the_operators_certificate_and_cookies_bound_to_the_host() {
+    let deployment = Deployment::new();
+    let (certificate, key) = self_signed();
+    write(&deployment.path(""), &certificate, &key);
+    let program = with_tls(deployment.serve()).start();
+    assert_eq!(program.issuer, format!("https://localhost:{}", program.address.port()));
+    let api = Api { http: trusting(&certificate), base: program.issuer.clone() };
+
+    let discovery = object(api.get("/.well-known/openid-configuration").send().await.unwrap()).await;
+    assert_eq!(text(&discovery, "issuer"), program.issuer);
+    assert_eq!(text(&discovery, "token_endpoint"), format!("{}/token", program.issuer));
+
+    let page = Browser::default().authorize(&api).await.unwrap();
+    assert!(page.waits());
+    let cookies: Vec<&str> = page.headers.get_all(SET_COOKIE).iter().map(|cookie| cookie.to_str().unwrap()).collect();
+    assert_eq!(cookies.len(), 2);
+    for cookie in cookies {
+        assert!(cookie.starts_with("__Host-anteroom-"), "{cookie}");
+        for attribute in ["; Secure", "; HttpOnly", "; Path=/", "; SameSite=Lax"] {
+            assert!(cookie.contains(attribute), "{attribute} is not in {cookie}");
+        }
+        assert!(!cookie.contains("Domain"), "{cookie}");
+    }
+
+    // The program's own commands find their way to it, by this certificate and no other.
+    let address = program.address.to_string();
+    let at = |arguments: &[&str]| with_tls(deployment.command(arguments)).with("ANTEROOM_LISTEN", &address);
+    for arguments in [&["healthcheck"][..], &["keys", "list"]] {
+        let output = at(arguments).run();
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    write(&deployment.path(""), &self_signed().0, &key);
+    let output = at(&["keys", "list"]).run();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("it does not show the configured certificate"), "{said}");
+    program.stop();
+}
+
+#[test]
+fn a_certificate_or_key_that_is_no_good_is_named() {
+    let deployment = Deployment::new();
+    let directory = deployment.path("");
+    let (certificate, key) = self_signed();
+    let refused = |words: &[&str]| {
+        let output = with_tls(deployment.serve()).run();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(words.iter().all(|word| said.contains(word)), "{words:?} are not in: {said}");
+    };
+    refused(&["tls.certificate", "certificate.pem", "No such file"]);
+    write(&directory, &certificate, &key);
+    fs::remove_file(directory.join("key.pem")).unwrap();
+    refused(&["tls.key", "key.pem", "No such file"]);
+    fs::write(directory.join("key.pem"), certificate.to_pem().unwrap()).unwrap();
+    refused(&["tls.key", "key.pem", "no items found"]);
+    write(&directory, &certificate, &self_signed().1);
+    refused(&["tls.certificate and tls.key cannot be used together"]);
+    fs::write(directory.join("certificate.pem"), "nothing of the kind").unwrap();
+    refused(&["tls.certificate", "certificate.pem", "no items found"]);
+    assert!(!deployment.path("data").exists(), "nothing was begun");
+}
