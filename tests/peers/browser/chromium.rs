@@ -1,0 +1,198 @@
+//! Chromium, driven over WebDriver.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use fantoccini::wd::{Capabilities, WebDriverCompatibleCommand};
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use reqwest::Method;
+use serde_json::{Value, json};
+use url::{ParseError, Url};
+
+use crate::support::process::Process;
+use crate::support::{eventually, program};
+
+/// What makes it quiet, and the same on every machine. The sandbox needs rights that a container does not give; the
+/// only pages that it opens are ours.
+const FLAGS: [&str; 11] = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--lang=en",
+];
+
+/// Whether pages may run scripts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scripts {
+    On,
+    Off,
+}
+
+/// A window to look through.
+#[derive(Clone, Copy, Debug)]
+pub struct Screen {
+    pub name: &'static str,
+    pub width: u32,
+    pub height: u32,
+    /// Device pixels in a CSS pixel.
+    pub scale: u32,
+    pub dark: bool,
+}
+
+/// chromedriver, and the chromium that it starts.
+pub struct Chromium {
+    program: PathBuf,
+    driver: String,
+    profiles: PathBuf,
+    _process: Process,
+}
+
+impl Chromium {
+    /// Starts the driver; `None` where there is no browser and need not be.
+    pub async fn start() -> Option<Self> {
+        let (program, driver) = (program("chromium")?, program("chromedriver")?);
+        let directory = tempfile::tempdir().unwrap();
+        let profiles = directory.path().to_owned();
+        let mut command = Command::new(driver);
+        command.arg("--port=0").env("HOME", &profiles).env("TMPDIR", &profiles);
+        let mut process = Process::start("chromedriver", &command, directory);
+        let port = process.says("started successfully on port ").await;
+        let driver = format!("http://127.0.0.1:{}", port.trim_end_matches('.'));
+        Some(Self { program, driver, profiles, _process: process })
+    }
+
+    /// A browser of somebody who was never here before.
+    pub async fn visitor(&self, name: &'static str, scripts: Scripts) -> Browser {
+        let profile = format!("--user-data-dir={}", self.profiles.join(name).display());
+        let arguments: Vec<&str> = FLAGS.into_iter().chain([profile.as_str()]).collect();
+        let blocked = 2;
+        let preferences = match scripts {
+            Scripts::On => json!({}),
+            Scripts::Off => json!({ "profile.default_content_setting_values.javascript": blocked }),
+        };
+        let capabilities: Capabilities = [
+            ("goog:chromeOptions", json!({ "binary": self.program, "args": arguments, "prefs": preferences })),
+            ("goog:loggingPrefs", json!({ "browser": "ALL" })),
+        ]
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect();
+        let mut builder = ClientBuilder::new(HttpConnector::new());
+        let client = builder.capabilities(capabilities).connect(&self.driver).await.unwrap();
+        Browser { client, name }
+    }
+}
+
+/// One visitor's browser.
+pub struct Browser {
+    client: Client,
+    name: &'static str,
+}
+
+impl Browser {
+    pub async fn open(&self, address: &str) {
+        self.client.goto(address).await.unwrap();
+    }
+
+    /// The text of the first element that `css` names, as it is shown; `None` while there is none.
+    pub async fn text(&self, css: &str) -> Option<String> {
+        // An element that goes while it is read is the page changing under us: then it is not there.
+        let element = self.client.find(Locator::Css(css)).await.ok()?;
+        element.text().await.ok()
+    }
+
+    /// Whether there is an element that `css` names.
+    pub async fn has(&self, css: &str) -> bool {
+        !self.client.find_all(Locator::Css(css)).await.unwrap().is_empty()
+    }
+
+    /// Waits until the element that `css` names says `text`.
+    pub async fn sees(&self, css: &str, text: &str) {
+        let mut last = None;
+        let what = format!("{} sees {text:?} at {css}", self.name);
+        eventually(&what, async || {
+            let said = self.text(css).await;
+            let found = said.as_ref().is_some_and(|said| said.contains(text)).then_some(());
+            if found.is_none() && said != last {
+                eprintln!("{what}: so far {said:?}");
+                last = said;
+            }
+            found
+        })
+        .await;
+    }
+
+    /// Clicks the element that `css` names.
+    pub async fn click(&self, css: &str) {
+        self.client.find(Locator::Css(css)).await.unwrap().click().await.unwrap();
+    }
+
+    pub async fn address(&self) -> String {
+        self.client.current_url().await.unwrap().to_string()
+    }
+
+    /// What the browser complained of: failed scripts, and what a policy forbade.
+    pub async fn complaints(&self) -> Vec<String> {
+        let entries = self.client.issue_cmd(Extension("se/log", json!({ "type": "browser" }))).await.unwrap();
+        let severe = entries.as_array().unwrap().iter().filter(|entry| entry["level"] == "SEVERE");
+        severe.map(|entry| entry["message"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Looks through another window from now on.
+    pub async fn look_through(&self, screen: Screen) {
+        let Screen { width, height, scale, dark, .. } = screen;
+        let scheme = if dark { "dark" } else { "light" };
+        let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": scale, "mobile": false });
+        self.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
+        // Nothing moves in a picture.
+        let features = [("prefers-color-scheme", scheme), ("prefers-reduced-motion", "reduce")];
+        let features = features.map(|(name, value)| json!({ "name": name, "value": value }));
+        self.devtools("Emulation.setEmulatedMedia", json!({ "features": features })).await;
+    }
+
+    /// Keeps what the window shows as `target/screenshots/NAME.png`.
+    pub async fn photograph(&self, name: &str) {
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("screenshots");
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join(format!("{name}.png")), self.client.screenshot().await.unwrap()).unwrap();
+    }
+
+    /// By how many CSS pixels the page is wider than the window.
+    pub async fn overhang(&self) -> i64 {
+        let width = "return document.documentElement.scrollWidth - window.innerWidth";
+        self.client.execute(width, Vec::new()).await.unwrap().as_i64().unwrap()
+    }
+
+    /// Closes the browser.
+    pub async fn close(self) {
+        self.client.close().await.unwrap();
+    }
+
+    async fn devtools(&self, command: &str, parameters: Value) {
+        let body = json!({ "cmd": command, "params": parameters });
+        self.client.issue_cmd(Extension("goog/cdp/execute", body)).await.unwrap();
+    }
+}
+
+/// A command of chromedriver's own.
+#[derive(Debug)]
+struct Extension(&'static str, Value);
+
+impl WebDriverCompatibleCommand for Extension {
+    fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, ParseError> {
+        base.join(&format!("session/{}/{}", session.unwrap_or_default(), self.0))
+    }
+
+    fn method_and_body(&self, _: &Url) -> (Method, Option<String>) {
+        (Method::POST, Some(self.1.to_string()))
+    }
+}

@@ -1,0 +1,104 @@
+//! Chromium before the demonstration: what a visitor sees, with scripts and without.
+
+mod chromium;
+mod looks;
+
+use chromium::{Browser, Chromium, Scripts};
+
+use crate::openid_client::Site;
+use crate::support::program::Anteroom;
+
+/// "Your number" on the waiting page.
+const NUMBER: &str = "dl div:nth-child(2) dd";
+/// How many are ahead.
+const COUNT: &str = ".count";
+/// Whom the shop says that it let in.
+const GREETING: &str = ".ticket h2";
+
+async fn join(browser: &Browser, anteroom: &Anteroom) {
+    browser.open(&anteroom.shop).await;
+    browser.click("a[href='/login']").await;
+}
+
+/// The visitor is in the shop, logged in, and Anteroom knows the `sub` that the shop shows as this position.
+async fn assert_inside(browser: &Browser, anteroom: &Anteroom, position: u64) {
+    browser.sees(GREETING, &format!("You are in, visitor-{position}")).await;
+    browser.sees(".ticket .place", &position.to_string()).await;
+    assert_eq!(browser.address().await, format!("{}/", anteroom.shop));
+    let sub = browser.text(".ticket .wide dd code").await.unwrap();
+    assert_eq!(anteroom.position_of(&sub).await, position);
+}
+
+async fn two_visitors_in_line(scripts: Scripts) {
+    let Some(chromium) = Chromium::start().await else { return };
+    let anteroom = Anteroom::demonstration(&[]).await;
+    let (first, second) = (chromium.visitor("first", scripts).await, chromium.visitor("second", scripts).await);
+    join(&first, &anteroom).await;
+    first.sees(NUMBER, "1").await;
+    first.sees(COUNT, "You are next").await;
+    join(&second, &anteroom).await;
+    second.sees(NUMBER, "2").await;
+    second.sees(COUNT, "1\nperson ahead of you").await;
+    // Only to a browser without scripts is this an element, and not text that is skipped.
+    assert_eq!(second.has("noscript meta[http-equiv=refresh]").await, scripts == Scripts::Off);
+
+    anteroom.serve(1).await;
+    assert_inside(&first, &anteroom, 1).await;
+    second.sees(COUNT, "You are next").await;
+    second.sees(NUMBER, "2").await;
+    assert!(second.address().await.starts_with(&anteroom.issuer));
+
+    anteroom.serve(1).await;
+    assert_inside(&second, &anteroom, 2).await;
+    for browser in [first, second] {
+        assert_eq!(browser.complaints().await, Vec::<String>::new());
+        browser.close().await;
+    }
+}
+
+#[tokio::test]
+async fn two_visitors_wait_and_are_let_in_one_after_the_other() {
+    two_visitors_in_line(Scripts::On).await;
+}
+
+#[tokio::test]
+async fn without_scripts_two_visitors_wait_and_are_let_in_one_after_the_other() {
+    two_visitors_in_line(Scripts::Off).await;
+}
+
+#[tokio::test]
+async fn at_an_event_with_a_button_the_visitor_enters_by_pressing_it() {
+    let Some(chromium) = Chromium::start().await else { return };
+    let anteroom = Anteroom::demonstration(&[("ANTEROOM_EVENT__0__ENTRY", "button")]).await;
+    let visitor = chromium.visitor("visitor", Scripts::On).await;
+    join(&visitor, &anteroom).await;
+    visitor.sees(COUNT, "You are next").await;
+    anteroom.serve(1).await;
+    visitor.sees("h1", "It’s your turn").await;
+    visitor.sees("main .button", "Enter now").await;
+    assert!(visitor.address().await.starts_with(&anteroom.issuer));
+    visitor.click("main .button").await;
+    assert_inside(&visitor, &anteroom, 1).await;
+    assert_eq!(visitor.complaints().await, Vec::<String>::new());
+    visitor.close().await;
+}
+
+#[tokio::test]
+async fn an_answer_by_form_post_sends_itself_and_without_scripts_by_a_button() {
+    let Some(chromium) = Chromium::start().await else { return };
+    let Some(site) = Site::open().await else { return };
+    site.anteroom.serve(2).await;
+    let login = format!("{}/login?mode=form_post", site.address);
+    let with = chromium.visitor("with", Scripts::On).await;
+    with.open(&login).await;
+    with.sees("body", "\"method\":\"POST\"").await;
+    assert_eq!(with.complaints().await, Vec::<String>::new());
+    with.close().await;
+
+    let without = chromium.visitor("without", Scripts::Off).await;
+    without.open(&login).await;
+    without.sees("h1", "Taking you to Sample shop").await;
+    without.click("main .button").await;
+    without.sees("body", "\"method\":\"POST\"").await;
+    without.close().await;
+}

@@ -1,0 +1,13 @@
+//! Real peers against the built program, nothing mocked: relying parties that other people wrote, and a browser.
+//!
+//! Each test starts the program as a process on ports of its own, and the peer beside it. Under plain `cargo test`
+//! a test whose peer is not installed says so and passes; with `ANTEROOM_TEST_ALL` set, as `scripts/test` sets it,
+//! it fails.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "in a test, a panic is how a failure is told")]
+
+mod apache;
+mod browser;
+mod openid_client;
+mod openidconnect_crate;
+mod support;
