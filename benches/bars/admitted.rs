@@ -1,0 +1,175 @@
+//! P5: whole logins of admitted visitors, against what OpenSSL signs on the same cores. Each login is a code, its
+//! tokens and the claims behind them, on the visitor's own connection; each answer is checked.
+
+use std::cell::Cell;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use futures_util::future::try_join_all;
+use url::form_urlencoded;
+
+use super::http::{Connection, get, post};
+use super::process::{CLIENT_SECRET, REDIRECT, Server, prepare};
+use super::report::grouped;
+use super::{Bar, Options, Outcome, ensure, median};
+
+/// What is measured here.
+pub const BARS: [&str; 1] = ["P5"];
+
+/// How many visitors log in over and over, side by side: enough that no core waits while a disk does.
+const VISITORS: usize = 128;
+
+/// One of the two kinds of relying party.
+struct Kind {
+    /// The `client_id` and the algorithm of its ID tokens.
+    alg: &'static str,
+    /// What OpenSSL calls that.
+    openssl: &'static str,
+    job: &'static str,
+    reach: &'static str,
+    least: f64,
+}
+
+const KINDS: [Kind; 2] = [
+    Kind { alg: "RS256", openssl: "rsa2048", job: "whole login, RS256", reach: "≥ 0.80", least: 0.80 },
+    Kind { alg: "ES256", openssl: "ecdsap256", job: "whole login, ES256", reach: "≥ 0.05", least: 0.05 },
+];
+
+/// Measures.
+pub async fn measure(options: &Options) -> Outcome<Vec<Bar>> {
+    let directory = tempfile::tempdir()?;
+    prepare(directory.path())?;
+    let server = Server::anteroom(directory.path())?;
+    let mut bars = Vec::new();
+    for kind in &KINDS {
+        let mut visitors = admit(&server, kind).await?;
+        log_in_for(&mut visitors, Duration::from_secs(1)).await?;
+        let (mut signs, mut logins) = (Vec::new(), Vec::new());
+        for _ in 0..options.rounds {
+            signs.push(signatures(kind.openssl, options.seconds)?);
+            logins.push(log_in_for(&mut visitors, Duration::from_secs(options.seconds)).await?);
+        }
+        eprintln!("P5 {}: signatures {signs:.0?}, logins {logins:.0?}", kind.alg);
+        let (signs, logins) = (median(&signs), median(&logins));
+        let ratio = logins / signs;
+        bars.push(Bar {
+            id: "P5",
+            job: kind.job,
+            figure: format!("{ratio:.3}"),
+            reach: kind.reach,
+            reached: ratio >= kind.least,
+            made_of: format!("{} logins ÷ {} signatures a second", grouped(logins), grouped(signs)),
+        });
+    }
+    server.stop()?;
+    Ok(bars)
+}
+
+/// Signatures a second, all cores together.
+fn signatures(algorithm: &str, seconds: u64) -> Outcome<f64> {
+    let cores = std::thread::available_parallelism()?.to_string();
+    let output = Command::new("openssl")
+        .args(["speed", "-seconds", &seconds.to_string(), "-multi", &cores, algorithm])
+        .output()
+        .map_err(|error| format!("openssl cannot be run: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    // The last line ends with signatures and verifications a second.
+    let rate = text.trim().lines().last().and_then(|line| line.split_whitespace().rev().nth(1));
+    rate.and_then(|rate| rate.parse().ok()).ok_or_else(|| format!("openssl said: {text}").into())
+}
+
+/// A visitor who was admitted, in a browser with an open connection.
+struct Visitor {
+    connection: Connection,
+    authorize: String,
+    /// The headers of the relying party.
+    basic: String,
+    alg: &'static str,
+    /// Who the relying party must hear of, as its JSON will say it.
+    sub: String,
+}
+
+/// Puts visitors in line, lets all of them in, and logs each in for the first time.
+async fn admit(server: &Server, kind: &Kind) -> Outcome<Vec<Visitor>> {
+    let query = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs([("client_id", kind.alg), ("redirect_uri", REDIRECT), ("response_type", "code")])
+        .extend_pairs([("scope", "openid"), ("state", "st4te"), ("nonce", "n0nce")])
+        .finish();
+    let target = format!("/authorize?{query}");
+    let credentials = STANDARD.encode(format!("{}:{CLIENT_SECRET}", kind.alg));
+    let form = "Content-Type: application/x-www-form-urlencoded";
+    let mut visitors = Vec::new();
+    for _ in 0..VISITORS {
+        let mut connection = Connection::open(&server.address).await?;
+        let answer = connection.ask(&get(&target, "")).await?;
+        ensure(answer.status == 200, || format!("a new visitor is not asked to wait: {answer:?}"))?;
+        let cookies = answer.headers("set-cookie").map(|cookie| cookie.split(';').next().unwrap_or_default());
+        let cookies = cookies.collect::<Vec<_>>().join("; ");
+        let authorize = get(&target, &format!("Cookie: {cookies}\r\n"));
+        let basic = format!("Authorization: Basic {credentials}\r\n{form}\r\n");
+        visitors.push(Visitor { connection, authorize, basic, alg: kind.alg, sub: String::new() });
+    }
+    let more = format!(r#"{{"event_id":"Sample","increment_by":{VISITORS}}}"#);
+    server.post("/private/increment_serving_counter", &more).await?;
+    for visitor in &mut visitors {
+        visitor.log_in().await?;
+    }
+    Ok(visitors)
+}
+
+/// Lets all visitors log in over and over; answers logins a second.
+async fn log_in_for(visitors: &mut [Visitor], time: Duration) -> Outcome<f64> {
+    let (started, count) = (Instant::now(), Cell::new(0_u32));
+    try_join_all(visitors.iter_mut().map(async |visitor| {
+        while started.elapsed() < time {
+            visitor.log_in().await?;
+            count.set(count.get() + 1);
+        }
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+    }))
+    .await?;
+    Ok(f64::from(count.get()) / started.elapsed().as_secs_f64())
+}
+
+impl Visitor {
+    async fn log_in(&mut self) -> Outcome<()> {
+        let answer = self.connection.ask(&self.authorize).await?;
+        let location = answer.headers("location").next().unwrap_or_default();
+        let query = location.strip_prefix(REDIRECT).and_then(|rest| rest.strip_prefix('?')).unwrap_or_default();
+        let field = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+        let good = answer.status == 303 && field("state") == Some("st4te") && field("iss").is_some();
+        let code = field("code").filter(|_| good).ok_or_else(|| format!("no code: {answer:?}"))?;
+
+        let redirect: String = form_urlencoded::byte_serialize(REDIRECT.as_bytes()).collect();
+        let redeem = format!("grant_type=authorization_code&code={code}&redirect_uri={redirect}");
+        let answer = self.connection.ask(&post("/token", &self.basic, &redeem)).await?;
+        let tokens = (text(answer.body, "id_token"), text(answer.body, "access_token"));
+        let (200, (Some(id), Some(access))) = (answer.status, tokens) else {
+            return Err(format!("no tokens: {answer:?}").into());
+        };
+        let (alg, claims) = (part(id, 0)?, part(id, 1)?);
+        let sub = text(&claims, "sub").unwrap_or_default();
+        let good = text(&alg, "alg") == Some(self.alg) && text(&claims, "nonce") == Some("n0nce") && !sub.is_empty();
+        ensure(good && (self.sub.is_empty() || self.sub == sub), || format!("an ID token says {claims}"))?;
+        sub.clone_into(&mut self.sub);
+
+        let bearer = get("/userInfo", &format!("Authorization: Bearer {access}\r\n"));
+        let answer = self.connection.ask(&bearer).await?;
+        let same = answer.status == 200 && text(answer.body, "sub") == Some(&self.sub);
+        ensure(same, || format!("/userInfo: {answer:?}"))
+    }
+}
+
+/// The value of a member of flat JSON whose value is text without escapes.
+fn text<'a>(json: &'a str, member: &str) -> Option<&'a str> {
+    let (_, rest) = json.split_once(&format!("\"{member}\":\""))?;
+    rest.split_once('"').map(|(value, _)| value)
+}
+
+/// A part of a compact JWS.
+fn part(token: &str, index: usize) -> Outcome<String> {
+    let encoded = token.split('.').nth(index).ok_or("an ID token is cut")?;
+    Ok(String::from_utf8(URL_SAFE_NO_PAD.decode(encoded)?)?)
+}

@@ -1,0 +1,289 @@
+//! P1, P2, P3 and P7: those who wait. Three servers stand side by side (the yardstick, a line of a thousand, a line
+//! of ten million) and are asked in turn, so that one run gives both what a visitor costs and whether that grows.
+
+use std::fs;
+use std::path::Path;
+
+use anteroom::ambient::Timestamp;
+use anteroom::store::Store;
+use anteroom::store::embedded::EmbeddedStore;
+use futures_util::future::try_join_all;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::process::{Server, prepare};
+use super::report::{grouped, mib};
+use super::wrk::{self, CONNECTIONS, Load, Round};
+use super::{Bar, Options, Outcome, ensure, median};
+
+/// What is measured here.
+pub const BARS: [&str; 4] = ["P1", "P2", "P3", "P7"];
+
+/// The two lengths of line.
+const SHORT: u64 = 1_000;
+const LONG: u64 = 10_000_000;
+
+/// How many visitors' numbers are asked for in turn.
+const TICKETS: usize = 500;
+
+const JOIN: &str = r#"{"event_id":"Sample"}"#;
+
+/// An Anteroom whose line was filled before it started.
+struct Site {
+    server: Server,
+    /// Bytes of the data directory after filling.
+    data: u64,
+    /// Bytes of memory before anybody asked.
+    resident: u64,
+    _directory: TempDir,
+}
+
+impl Site {
+    async fn with_line(length: u64) -> Outcome<Self> {
+        let directory = tempfile::tempdir()?;
+        let data = prepare(directory.path())?;
+        fill(&data, length).await?;
+        let data = bytes_in(&data)?;
+        let server = Server::anteroom(directory.path())?;
+        let resident = server.resident()?;
+        Ok(Self { server, data, resident, _directory: directory })
+    }
+
+    /// Positions that were handed out.
+    async fn joined(&self) -> Outcome<u64> {
+        let (body, _) = self.server.get("/api/waiting_num?event_id=Sample").await?;
+        let answer: Value = serde_json::from_str(&body)?;
+        Ok(answer["waiting_num"].as_u64().ok_or("no waiting_num")?)
+    }
+}
+
+/// Hands out positions as a rush does, 2 000 a second until now: there is a row in the arrival log for each second.
+async fn fill(data: &Path, length: u64) -> Outcome<()> {
+    const A_SECOND: u32 = 2_000;
+    let store = EmbeddedStore::open(data)?;
+    let event = "Sample".parse()?;
+    store.ensure_event(&event).await?;
+    let now: u64 = fs::metadata(data)?.modified()?.duration_since(std::time::UNIX_EPOCH)?.as_secs();
+    let steps = length.div_ceil(u64::from(A_SECOND));
+    let step = |index: u64| {
+        let left = length - index * u64::from(A_SECOND);
+        let count = u32::try_from(left.min(u64::from(A_SECOND))).unwrap_or(A_SECOND);
+        store.take_positions(&event, count, Timestamp::from_secs(now - steps + index))
+    };
+    try_join_all((0..steps).map(step)).await?;
+    store.close().await;
+    Ok(())
+}
+
+fn bytes_in(directory: &Path) -> Outcome<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(directory)? {
+        bytes += entry?.metadata()?.len();
+    }
+    Ok(bytes)
+}
+
+/// A job, as each of the three servers is asked to do it.
+struct Job {
+    bare: Load,
+    short: Load,
+    long: Load,
+}
+
+/// What the rounds of a job showed, in the same order.
+#[derive(Default)]
+struct Rounds {
+    bare: Vec<f64>,
+    short: Vec<f64>,
+    long: Vec<f64>,
+    /// Of the short line.
+    p99_ms: Vec<f64>,
+}
+
+impl Rounds {
+    fn against_bare(&self) -> f64 {
+        median(&self.short) / median(&self.bare)
+    }
+
+    fn growth(&self) -> f64 {
+        median(&self.long) / median(&self.short)
+    }
+
+    fn made_of(&self) -> String {
+        format!("{} ÷ {} a second", grouped(median(&self.short)), grouped(median(&self.bare)))
+    }
+}
+
+/// The three servers.
+struct Field<'a> {
+    options: &'a Options,
+    scratch: TempDir,
+    bare: Server,
+    short: Site,
+    long: Site,
+}
+
+impl Field<'_> {
+    async fn look(&self) -> Outcome<Job> {
+        let target = "/api/serving_num?event_id=Sample";
+        let load = async |site: &Site| {
+            let (body, answer_length) = site.server.get(target).await?;
+            ensure(body == r#"{"serving_counter":0}"#, || format!("{target}: {body}"))?;
+            let requests = vec![format!("GET {target}")];
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Load {
+                address: site.server.address.clone(),
+                requests,
+                answer_length,
+            })
+        };
+        let bare = self.bare_get(vec!["GET /number?event_id=Sample".to_owned()]).await?;
+        Ok(Job { bare, short: load(&self.short).await?, long: load(&self.long).await? })
+    }
+
+    async fn ask_number(&self) -> Outcome<Job> {
+        let (short, long) = (tickets(&self.short).await?, tickets(&self.long).await?);
+        let same = short.requests.iter().map(|request| request.replace("/api/queue_num", "/number")).collect();
+        Ok(Job { bare: self.bare_get(same).await?, short, long })
+    }
+
+    async fn join(&self) -> Outcome<Job> {
+        let load = async |server: &Server, target: &str| {
+            let (_, answer_length) = server.post(target, JOIN).await?;
+            let requests = vec![format!("POST {target} {JOIN}")];
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Load {
+                address: server.address.clone(),
+                requests,
+                answer_length,
+            })
+        };
+        let target = "/api/assign_queue_num";
+        let (short, long) = (load(&self.short.server, target).await?, load(&self.long.server, target).await?);
+        Ok(Job { bare: load(&self.bare, "/echo").await?, short, long })
+    }
+
+    async fn bare_get(&self, requests: Vec<String>) -> Outcome<Load> {
+        let (_, answer_length) = self.bare.get("/number").await?;
+        Ok(Load { address: self.bare.address.clone(), requests, answer_length })
+    }
+
+    fn round(&self, load: &Load) -> Outcome<Round> {
+        wrk::run(load, self.options.seconds, self.scratch.path())
+    }
+
+    /// The rounds of a job; `joins` says that every answer is a position handed out.
+    async fn rounds(&self, name: &str, job: &Job, joins: bool) -> Outcome<Rounds> {
+        for load in [&job.bare, &job.short, &job.long] {
+            wrk::run(load, 1, self.scratch.path())?;
+        }
+        let mut rounds = Rounds::default();
+        for _ in 0..self.options.rounds {
+            let bare = self.round(&job.bare)?;
+            let before = self.short.joined().await?;
+            let short = self.round(&job.short)?;
+            let handed_out = self.short.joined().await? - before;
+            // Those whose answer was under way when the round ended joined as well.
+            let expected = if joins { short.requests..=short.requests + CONNECTIONS } else { 0..=0 };
+            ensure(expected.contains(&handed_out), || {
+                format!("{} answers, but {handed_out} positions were handed out", short.requests)
+            })?;
+            let long = self.round(&job.long)?;
+            eprintln!(
+                "{name}: bare {:.0}, short line {:.0} (p99 {:.2} ms), long line {:.0}",
+                bare.rate, short.rate, short.p99_ms, long.rate
+            );
+            rounds.bare.push(bare.rate);
+            rounds.short.push(short.rate);
+            rounds.p99_ms.push(short.p99_ms);
+            rounds.long.push(long.rate);
+        }
+        Ok(rounds)
+    }
+}
+
+/// Lets visitors join, and asks for the number of each once, with care.
+async fn tickets(site: &Site) -> Outcome<Load> {
+    let (mut requests, mut answer_length) = (Vec::new(), 0);
+    let mut position = site.joined().await?;
+    for _ in 0..TICKETS {
+        let (joined, _) = site.server.post("/api/assign_queue_num", JOIN).await?;
+        let joined: Value = serde_json::from_str(&joined)?;
+        let ticket = joined["api_request_id"].as_str().ok_or("no api_request_id")?;
+        let target = format!("/api/queue_num?event_id=Sample&request_id={ticket}");
+        let (body, length) = site.server.get(&target).await?;
+        position += 1;
+        let told: Value = serde_json::from_str(&body)?;
+        let good = told["queue_number"] == position && told["status"] == 1 && told["event_id"] == "Sample";
+        ensure(good, || format!("position {position} is told {body}"))?;
+        ensure(answer_length == 0 || answer_length == length, || "answers differ in length".to_owned())?;
+        answer_length = length;
+        requests.push(format!("GET {target}"));
+    }
+    Ok(Load { address: site.server.address.clone(), requests, answer_length })
+}
+
+/// Measures.
+pub async fn measure(options: &Options) -> Outcome<Vec<Bar>> {
+    eprintln!("P1, P2, P3, P7: filling the lines");
+    let field = Field {
+        options,
+        scratch: tempfile::tempdir()?,
+        bare: Server::bare()?,
+        short: Site::with_line(SHORT).await?,
+        long: Site::with_line(LONG).await?,
+    };
+    let number = field.rounds("P2", &field.ask_number().await?, false).await?;
+    let look = field.rounds("P1", &field.look().await?, false).await?;
+    let join = field.rounds("P3", &field.join().await?, true).await?;
+    let mut bars = vec![
+        against_bare("P1", "`GET /api/serving_num`", &look, "≥ 0.90", 0.90),
+        against_bare("P2", "`GET /api/queue_num`", &number, "≥ 0.85", 0.85),
+        joining(&join),
+    ];
+    bars.extend(growth(&field, [("P1", &look), ("P2", &number), ("P3", &join)])?);
+    field.short.server.stop()?;
+    field.long.server.stop()?;
+    Ok(bars)
+}
+
+fn against_bare(id: &'static str, job: &'static str, rounds: &Rounds, reach: &'static str, least: f64) -> Bar {
+    let ratio = rounds.against_bare();
+    Bar { id, job, figure: format!("{ratio:.2}"), reach, reached: ratio >= least, made_of: rounds.made_of() }
+}
+
+fn joining(rounds: &Rounds) -> Bar {
+    let (ratio, p99) = (rounds.against_bare(), median(&rounds.p99_ms));
+    Bar {
+        id: "P3",
+        job: "`POST /api/assign_queue_num`, durable",
+        figure: format!("{ratio:.2}, p99 {p99:.1} ms"),
+        reach: "≥ 0.70, p99 ≤ 5 ms",
+        reached: ratio >= 0.70 && p99 <= 5.0,
+        made_of: rounds.made_of(),
+    }
+}
+
+fn growth(field: &Field<'_>, jobs: [(&str, &Rounds); 3]) -> Outcome<[Bar; 2]> {
+    let least = jobs.iter().map(|(_, rounds)| rounds.growth()).fold(f64::INFINITY, f64::min);
+    let each: Vec<String> = jobs.iter().map(|(id, rounds)| format!("{id} {:.2}", rounds.growth())).collect();
+    let throughput = Bar {
+        id: "P7",
+        job: "throughput with 10 000 000 in line ÷ with 1 000",
+        figure: format!("{least:.2}"),
+        reach: "≥ 0.95",
+        reached: least >= 0.95,
+        made_of: each.join(", "),
+    };
+    let (short, long) = (&field.short, &field.long);
+    let more = |long: u64, short: u64| mib(long) - mib(short);
+    let (memory, disk) = (more(long.resident, short.resident), more(long.data, short.data));
+    let after = more(long.server.resident()?, short.server.resident()?);
+    let costs = Bar {
+        id: "P7",
+        job: "what 10 000 000 in line cost more than 1 000",
+        figure: format!("{memory:.2} MiB of memory, {disk:.2} MiB on disk"),
+        reach: "≤ 1 MiB",
+        reached: memory <= 1.0 && disk <= 1.0,
+        made_of: format!("{after:.2} MiB of memory after the load of this run"),
+    };
+    Ok([throughput, costs])
+}

@@ -1,0 +1,70 @@
+//! The performance bars: what this program promises to do on a machine, measured beside a yardstick on that machine.
+//!
+//! Machines differ and are shared, so nearly every bar is a ratio inside one run: the program and its yardstick in
+//! turn (A B A B A B), medians compared. A round in which any answer was wrong fails the run: its figure would not
+//! count. `scripts/bench` sets up what this needs; `docs/performance.md` says what each bar means.
+
+mod admitted;
+mod bare;
+mod http;
+mod line;
+mod options;
+mod process;
+mod report;
+mod startup;
+mod wrk;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use options::{Command, Options};
+use report::Bar;
+
+/// What a measurement brings, or why it does not count.
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bars: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Outcome<()> {
+    match options::read()? {
+        Command::Bare => bare::serve(),
+        Command::Measure(options) => measure(&options),
+    }
+}
+
+fn measure(options: &Options) -> Outcome<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut bars: Vec<Bar> = Vec::new();
+    if options.wants(&startup::BARS) {
+        bars.extend(runtime.block_on(startup::measure(options))?);
+    }
+    if options.wants(&line::BARS) {
+        bars.extend(runtime.block_on(line::measure(options))?);
+    }
+    if options.wants(&admitted::BARS) {
+        bars.extend(runtime.block_on(admitted::measure(options))?);
+    }
+    bars.sort_by_key(|bar| bar.id);
+    println!("\n{}", report::table(&bars));
+    if options.document { report::write(&bars, options) } else { Ok(()) }
+}
+
+/// Fails with `problem` unless `good`.
+fn ensure(good: bool, problem: impl FnOnce() -> String) -> Outcome<()> {
+    if good { Ok(()) } else { Err(problem().into()) }
+}
+
+/// The middle of some figures; of an even number the lower middle.
+fn median(figures: &[f64]) -> f64 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)
+}

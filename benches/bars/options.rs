@@ -1,0 +1,56 @@
+//! What the command line asks for.
+
+use std::env;
+
+use super::Outcome;
+
+/// What to do.
+pub enum Command {
+    /// Be the yardstick: the run starts itself with this.
+    Bare,
+    /// Measure.
+    Measure(Options),
+}
+
+/// How to measure.
+pub struct Options {
+    /// Bars to measure; empty: all.
+    only: Vec<String>,
+    /// How long a round takes, in seconds.
+    pub seconds: u64,
+    /// How many rounds each side of a comparison gets.
+    pub rounds: usize,
+    /// Whether the document is written.
+    pub document: bool,
+}
+
+const USAGE: &str = "usage: scripts/bench [--only P1,P5,…] [--seconds N] [--rounds N] [--no-document]
+  Without --only, docs/performance.md gets the new figures.";
+
+impl Options {
+    /// Whether one of `bars` is asked for.
+    pub fn wants(&self, bars: &[&str]) -> bool {
+        self.only.is_empty() || bars.iter().any(|bar| self.only.iter().any(|wanted| wanted == bar))
+    }
+}
+
+/// Reads the command line.
+pub fn read() -> Outcome<Command> {
+    let mut options = Options { only: Vec::new(), seconds: 5, rounds: 3, document: true };
+    let mut arguments = env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().ok_or(USAGE);
+        match argument.as_str() {
+            "bare" => return Ok(Command::Bare),
+            "--only" => options.only = value()?.split(',').map(str::to_owned).collect(),
+            "--seconds" => options.seconds = value()?.parse().map_err(|_| USAGE)?,
+            "--rounds" => options.rounds = value()?.parse().map_err(|_| USAGE)?,
+            "--no-document" => options.document = false,
+            // `cargo bench` says so to every bench.
+            "--bench" => {}
+            _ => return Err(USAGE.into()),
+        }
+    }
+    options.document &= options.only.is_empty();
+    Ok(Command::Measure(options))
+}

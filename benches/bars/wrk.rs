@@ -1,0 +1,62 @@
+//! Runs `wrk` against a server, and holds what it saw against what it should have seen.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use super::{Outcome, ensure};
+
+/// How many connections are open at once.
+pub const CONNECTIONS: u64 = 64;
+
+/// What is asked of a server.
+pub struct Load {
+    /// Host and port.
+    pub address: String,
+    /// `METHOD target body`, asked in turn.
+    pub requests: Vec<String>,
+    /// The bytes of every answer, head and body.
+    pub answer_length: u64,
+}
+
+/// What a round showed.
+#[derive(Clone, Copy, Debug)]
+pub struct Round {
+    /// Answers a second.
+    pub rate: f64,
+    /// The latency that 99 of 100 answers kept, in milliseconds.
+    pub p99_ms: f64,
+    /// All answers.
+    pub requests: u64,
+}
+
+/// Asks for `seconds`.
+///
+/// # Errors
+/// When wrk cannot run, or an answer was not a success or not of the length that it must have.
+pub fn run(load: &Load, seconds: u64, scratch: &Path) -> Outcome<Round> {
+    let list = scratch.join("requests");
+    fs::write(&list, load.requests.join("\n") + "\n")?;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/bars/wrk.lua");
+    let threads = std::thread::available_parallelism()?.get().to_string();
+    let output = Command::new("wrk")
+        .args(["-t", &threads, "-c", &CONNECTIONS.to_string(), "-d", &format!("{seconds}s"), "--latency"])
+        .args(["-s", script, &format!("http://{}/", load.address)])
+        .env("REQUESTS", list)
+        .output()
+        .map_err(|error| format!("wrk cannot be run: {error}"))?;
+    let text = String::from_utf8(output.stdout)?;
+    let outcome = text.lines().find_map(|line| line.strip_prefix("OUTCOME "));
+    let numbers: Vec<u64> = match outcome {
+        Some(numbers) => numbers.split(' ').map(str::parse).collect::<Result<_, _>>()?,
+        None => return Err(format!("wrk failed: {text}{}", String::from_utf8_lossy(&output.stderr)).into()),
+    };
+    let [requests, micros, bytes, errors, p99] = numbers[..] else { return Err("wrk's report is incomplete".into()) };
+    ensure(errors == 0 && requests > 0, || format!("{errors} of {requests} answers were no success: {text}"))?;
+    // The last answer on each connection may have come in part.
+    let (exact, slack) = (requests * load.answer_length, CONNECTIONS * load.answer_length);
+    ensure(bytes.abs_diff(exact) <= slack, || {
+        format!("{requests} answers of {} bytes each cannot have {bytes} bytes", load.answer_length)
+    })?;
+    Ok(Round { rate: requests as f64 * 1e6 / micros as f64, p99_ms: p99 as f64 / 1e3, requests })
+}
