@@ -1,5 +1,6 @@
 //! Bad input at every endpoint: a clear 4xx, never a 5xx, never silence; nothing changes and nothing leaks.
 
+mod clock;
 mod content;
 mod framing;
 mod places;
