@@ -164,3 +164,12 @@ pub const TURNSTILES: usize = 16;
 
 /// Signatures of one key that are remembered as good: those of the last second or two of a rush, 128 KiB.
 pub const FRESH_SIGNATURES: usize = 4096;
+
+/// Sessions of one page of `expired_tokens`: some 40 KiB of answer, a read of a few milliseconds.
+pub const EXPIRED_PAGE: u32 = 1000;
+
+/// Longest `issuer` that the private `generate_token` takes, in bytes: it stands in every token of its session.
+pub const MAX_ISSUER_BYTES: usize = 512;
+
+/// Serving records that one expiry pass goes through at most: with a pass a second, more than an inlet makes.
+pub const EXPIRY_RECORDS: usize = 100;

@@ -4,7 +4,7 @@ use super::reader::{Read, Section, Unique};
 use super::value::Found;
 use crate::policy;
 use crate::room::{
-    Entry, EventId, EventSettings, ExpiryRule, Inlet, MetricsEvents, OnExpiry, Periodic, Position, Rhythm,
+    Entry, EventId, EventSettings, ExpiryRule, Inlet, MetricsEvents, OnExpiry, Periodic, Position, PublicTokens, Rhythm,
 };
 
 /// The largest step of the serving counter: as far as positions go.
@@ -25,6 +25,9 @@ pub(super) fn read(section: &mut Section<'_>, ids: &mut Unique) -> Read<EventSet
     });
     let entries = [("automatic", Entry::Automatic), ("button", Entry::Button)];
     let entry = section.or("entry", Entry::Automatic, |found| found.choice(&entries));
+    let public_tokens = section.or("public_tokens", PublicTokens::Issued, |found| {
+        found.flag().map(|on| if on { PublicTokens::Issued } else { PublicTokens::Withheld })
+    });
     let inlet = section.or("inlet", Inlet::Manual, |found| found.section(inlet));
     Ok(EventSettings {
         id: id?,
@@ -33,6 +36,7 @@ pub(super) fn read(section: &mut Section<'_>, ids: &mut Unique) -> Read<EventSet
         increment_serving_on_expiry: increment_serving_on_expiry?,
         metrics_events: metrics_events?,
         entry: entry?,
+        public_tokens: public_tokens?,
         inlet: inlet?,
     })
 }

@@ -190,6 +190,12 @@ fn event() -> Vec<Setting> {
             "`\"automatic\"`",
             "How a served visitor enters: at once, or by pressing a button, so that a forgotten tab takes no place.",
         ),
+        setting(
+            "event[].public_tokens",
+            "true, false",
+            "`true`",
+            "Whether the public `generate_token` gives tokens; without, a login or the private API alone does.",
+        ),
     ]
 }
 

@@ -1,4 +1,4 @@
-//! What happens by itself: the inlet's steps, news from other nodes, sweeping, keys.
+//! What happens by itself: the inlet's steps, the expiry of places, news from other nodes, sweeping, keys.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -101,6 +101,8 @@ async fn inlets(lobby: Arc<Lobby>) {
     let mut clocks = HashMap::new();
     loop {
         seconds.tick().await;
+        // First, so that the inlet sees the places that became free.
+        lobby.expire_positions().await;
         lobby.step_inlets(&mut clocks).await;
     }
 }

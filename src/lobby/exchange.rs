@@ -129,7 +129,7 @@ impl Order {
     }
 }
 
-fn json(claims: &impl Serialize) -> Result<Vec<u8>, Fault> {
+pub(super) fn json(claims: &impl Serialize) -> Result<Vec<u8>, Fault> {
     serde_json::to_vec(claims).map_err(|_| Fault::Internal("claims that are no JSON"))
 }
 

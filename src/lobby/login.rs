@@ -145,10 +145,8 @@ impl Lobby {
     /// Lets the visitor in if their place is served.
     async fn line_up(&self, attempt: &Attempt<'_>, room: &Room, mut queued: Queued) -> Result<Login, Fault> {
         loop {
-            let first_served = self.first_served(room, &queued.visitor).await?;
-            let counters = room.board.counters();
-            let now = self.now();
-            match Admission::decide(queued.visitor.ticket, &counters, room.settings.expiry, first_served, now) {
+            let (admission, first_served) = self.admission(room, &queued.visitor).await?;
+            match admission {
                 Admission::Waiting { ahead } => {
                     return Ok(Login::Waiting(self.wait(room, queued, ahead, None)));
                 }
@@ -184,6 +182,17 @@ impl Lobby {
             // Opened and closed by another tab in the meantime: that login is over.
             Ok(Login::Refused(OAuthError::new(ErrorCode::LoginRequired, "the login has ended")))
         }
+    }
+
+    /// Whether a visitor without a session may enter now, and when their position was first served.
+    pub(super) async fn admission(
+        &self,
+        room: &Room,
+        visitor: &Visitor,
+    ) -> Result<(Admission, Option<Timestamp>), Fault> {
+        let first_served = self.first_served(room, visitor).await?;
+        let (counters, rule) = (room.board.counters(), room.settings.expiry);
+        Ok((Admission::decide(visitor.ticket, &counters, rule, first_served, self.now()), first_served))
     }
 
     /// When the visitor was first served; asked only where the answer matters.

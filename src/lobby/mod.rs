@@ -8,11 +8,13 @@ mod board;
 mod caretaker;
 mod clients;
 mod exchange;
+mod expiry;
 mod identity;
 mod join;
 mod key_service;
 mod login;
 mod operate;
+mod sessions;
 mod turnstile;
 
 use std::collections::HashMap;
@@ -27,6 +29,7 @@ pub use join::Visitor;
 pub use key_service::{KEYS_DOCUMENT, KeyServiceError, Keys};
 pub use login::{Attempt, LoggedIn, Login, Notice, Wait};
 pub use operate::AdvanceError;
+pub use sessions::{Overrides, Remaining, RestTokens, Worth};
 
 use turnstile::Turnstiles;
 

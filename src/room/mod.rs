@@ -25,5 +25,5 @@ pub use expiry::{ExpiryRule, Lapsed};
 pub use inlet::{Inlet, Periodic, Rhythm};
 pub use request_id::{MalformedRequestId, RequestId};
 pub use session::{Session, SessionStatus};
-pub use settings::{Entry, EventSettings, MetricsEvents, OnExpiry};
+pub use settings::{Entry, EventSettings, MetricsEvents, OnExpiry, PublicTokens};
 pub use ticket::{Door, Refusal, Ticket, TicketKey};

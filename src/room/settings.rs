@@ -23,6 +23,8 @@ pub struct EventSettings {
     pub metrics_events: MetricsEvents,
     /// Whether a served visitor must act to enter.
     pub entry: Entry,
+    /// Whether the public API gives tokens for tickets (`public_tokens`).
+    pub public_tokens: PublicTokens,
     /// What moves the serving counter.
     pub inlet: Inlet,
 }
@@ -54,6 +56,15 @@ pub enum Entry {
     Button,
 }
 
+/// Whether the public `generate_token` gives tokens, or the login (and the private API) alone does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PublicTokens {
+    /// It does, as in the old system.
+    Issued,
+    /// It does not: who comes by REST can wait, and enters by a login.
+    Withheld,
+}
+
 impl EventSettings {
     /// An event with the old stack's defaults, whose serving counter moves by hand until an inlet is chosen.
     pub const fn new(id: EventId) -> Self {
@@ -64,6 +75,7 @@ impl EventSettings {
             increment_serving_on_expiry: OnExpiry::Leave,
             metrics_events: MetricsEvents::Off,
             entry: Entry::Automatic,
+            public_tokens: PublicTokens::Issued,
             inlet: Inlet::Manual,
         }
     }
@@ -83,6 +95,7 @@ mod tests {
             increment_serving_on_expiry: OnExpiry::Leave,
             metrics_events: MetricsEvents::Off,
             entry: Entry::Automatic,
+            public_tokens: PublicTokens::Issued,
             inlet: Inlet::Manual,
         };
         assert_eq!(EventSettings::new(id), expected);

@@ -11,8 +11,8 @@ use super::extract::header_text;
 use super::observe::{Loudness, Observe};
 use super::oidc::{authorize, metadata, resume, token, user_info};
 use super::pages::serve;
-use super::private::{keys, serving};
-use super::public::{counters, line, queue};
+use super::private::{keys, serving, sessions};
+use super::public::{counters, line, queue, tokens};
 use super::respond::{PersonalProblem, Problem};
 use super::{App, cors, ops};
 use crate::oauth::paths;
@@ -64,6 +64,9 @@ fn public_routes(app: &Data<App>, config: &mut ServiceConfig) {
     add(config, at("/api/queue_num", quiet).get(queue::queue_num).cors());
     add(config, at("/api/serving_num", quiet).get(counters::serving_num).cors());
     add(config, at("/api/waiting_num", quiet).get(counters::waiting_num).cors());
+    add(config, at("/api/generate_token", Loudness::Info).post(tokens::generate_token).cors());
+    add(config, at("/api/queue_pos_expiry", quiet).get(tokens::queue_pos_expiry).cors());
+    add(config, at("/api/public_key", quiet).get(tokens::public_key).cors());
     add(config, at(paths::DISCOVERY, quiet).get(metadata::discovery).cors());
     add(config, at(paths::OAUTH_METADATA, quiet).get(metadata::discovery).cors());
     add(config, at(paths::JWKS, quiet).get(metadata::jwks).cors());
@@ -83,6 +86,11 @@ fn private_routes(app: &Data<App>, config: &mut ServiceConfig) {
     for path in ["/private/increment_serving_counter", "/private/increment_serving_num"] {
         add(config, at(path, Loudness::Info).post(serving::increment));
     }
+    add(config, at("/private/generate_token", Loudness::Info).post(sessions::generate_token));
+    add(config, at("/private/update_session", Loudness::Info).post(sessions::update_session));
+    add(config, at("/private/expired_tokens", Loudness::Info).get(sessions::expired_tokens));
+    add(config, at("/private/num_active_tokens", Loudness::Info).get(sessions::num_active_tokens));
+    add(config, at("/private/reset_initial_state", Loudness::Info).post(sessions::reset));
     add(config, at(keys::KEYS, Loudness::Info).get(keys::list));
     add(config, at(keys::ROTATE_KEYS, Loudness::Info).post(keys::rotate));
     add(config, at("/health/live", Loudness::Debug).get(ops::live));

@@ -3,3 +3,4 @@
 pub mod access;
 pub mod keys;
 pub mod serving;
+pub mod sessions;

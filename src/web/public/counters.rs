@@ -35,7 +35,8 @@ pub async fn waiting_num(app: Data<App>, request: HttpRequest) -> Result<HttpRes
     Ok(fresh_for_a_second(&Answer { waiting_num: counters.waiting() }))
 }
 
-fn asked<'a>(app: &'a App, request: &HttpRequest) -> Result<&'a Room, Problem> {
+/// The room that the query names.
+pub(super) fn asked<'a>(app: &'a App, request: &HttpRequest) -> Result<&'a Room, Problem> {
     let [event_id] =
         query(request, ["event_id"]).map_err(|_| Problem::Rest(StatusCode::BAD_REQUEST, "Invalid event ID"))?;
     room(&app.lobby, &event_id)

@@ -36,9 +36,8 @@ pub async fn assign_queue_num(app: Data<App>, body: Body) -> Result<HttpResponse
         .json(Answer { api_request_id: visitor.request_id }))
 }
 
-// A position never changes, but a reset ends it, and no shared cache hears of that: each visitor's own cache may keep
-// it, and asks again after a second.
-const OWN_SECOND: HeaderValue = HeaderValue::from_static("private, max-age=1");
+// A position never changes, but a reset ends it, and no cache hears of that: none may answer without asking.
+const NEVER_STALE: HeaderValue = HeaderValue::from_static("private, no-cache");
 
 /// `GET /api/queue_num?event_id=…&request_id=…`.
 pub async fn queue_num(app: Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
@@ -56,7 +55,7 @@ pub async fn queue_num(app: Data<App>, request: HttpRequest) -> Result<HttpRespo
     let request_id = request_id.parse().map_err(|_| refuse("Invalid request ID"))?;
     let unknown = |_| Problem::Rest(StatusCode::ACCEPTED, "Request ID not found");
     let visitor = app.lobby.recognise(room, request_id).map_err(unknown)?;
-    Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, OWN_SECOND)).insert_header(ANY_ORIGIN).json(Answer {
+    Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, NEVER_STALE)).insert_header(ANY_ORIGIN).json(Answer {
         queue_number: visitor.ticket.position.get(),
         entry_time: visitor.ticket.entry,
         event_id: room.settings.id.as_str(),

@@ -1,0 +1,204 @@
+//! Sessions by the REST contract: tokens for a ticket, and what operators do to a session.
+//!
+//! One ticket has one session, whichever door opens it: a login of the same visitor finds the session that
+//! `generate_token` opened, and the other way round.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::exchange::json;
+use super::{Fault, Lobby, Room, Visitor};
+use crate::ambient::Timestamp;
+use crate::keys::{KeyRing, TokenType};
+use crate::oauth::SigningAlg;
+use crate::room::{Admission, Counters, EventId, Position, RequestId, Session, SessionStatus};
+use crate::store::Closed;
+
+/// What the private `generate_token` may override. It takes effect where the call opens the session, and for that
+/// session alone: tokens once issued keep their claims.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `iss` of the tokens.
+    pub issuer: Option<String>,
+    /// How long the session is good.
+    pub validity: Option<Duration>,
+}
+
+/// What a ticket is worth now.
+#[derive(Debug)]
+pub enum Worth {
+    /// Tokens.
+    Tokens(RestTokens),
+    /// Nothing yet: it is not served.
+    Waiting,
+    /// Nothing any more: it was served, and not used in time.
+    Forfeited,
+    /// Nothing any more: its session was completed or abandoned, or its time is over.
+    Ended,
+}
+
+/// The token set of the REST contract (`vwr-contract.md`, *Token set*).
+#[derive(Serialize, Debug)]
+pub struct RestTokens {
+    access_token: String,
+    refresh_token: String,
+    id_token: String,
+    token_type: &'static str,
+    /// Seconds.
+    expires_in: u64,
+}
+
+/// How long a visitor may still turn a served position into a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Remaining {
+    /// So long.
+    Time(Duration),
+    /// The position is not served yet: no time runs.
+    NotServed,
+    /// Positions of this event do not expire.
+    NoExpiry,
+    /// The position was used: it does not expire any more.
+    Used,
+    /// It expired.
+    Expired,
+}
+
+#[derive(Serialize)]
+struct RestClaims<'a> {
+    aud: &'a EventId,
+    sub: RequestId,
+    queue_position: Position,
+    token_use: &'static str,
+    iat: Timestamp,
+    nbf: Timestamp,
+    exp: Timestamp,
+    iss: &'a str,
+}
+
+impl Lobby {
+    /// Gives the tokens of a ticket, and opens its session if it has none. The same ticket always gets the same claims.
+    ///
+    /// # Errors
+    /// When the store is away: then nothing was opened, or the next call gives the tokens of what was.
+    pub async fn generate_token(&self, room: &Room, visitor: &Visitor, overrides: Overrides) -> Result<Worth, Fault> {
+        let event = &room.settings.id;
+        let session = match self.store.session(event, &visitor.request_id).await? {
+            Some(session) => session,
+            None => match self.admission(room, visitor).await?.0 {
+                Admission::Waiting { .. } => return Ok(Worth::Waiting),
+                Admission::Expired => return Ok(Worth::Forfeited),
+                Admission::Served(served) => {
+                    let validity = overrides.validity.unwrap_or(room.settings.validity);
+                    let new = served.session(event.clone(), visitor.request_id, validity, overrides.issuer);
+                    let opened = self.store.open_session(&new).await?;
+                    room.board.update(opened.counters);
+                    opened.session
+                }
+            },
+        };
+        let now = self.now();
+        if !session.is_live(now) {
+            return Ok(Worth::Ended);
+        }
+        let (keys, issuer) = (self.keys.ring(), self.issuer.clone());
+        let minted = tokio::task::spawn_blocking(move || mint(&session, &issuer, &keys, now)).await;
+        minted.map_err(|_| Fault::Internal("the signing thread died"))?.map(Worth::Tokens)
+    }
+
+    /// How long the visitor's position can still be used.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn remaining(&self, room: &Room, visitor: &Visitor) -> Result<Remaining, Fault> {
+        if !room.board.counters().serves(visitor.ticket.position) {
+            return Ok(Remaining::NotServed);
+        }
+        if self.store.session(&room.settings.id, &visitor.request_id).await?.is_some() {
+            return Ok(Remaining::Used);
+        }
+        let (admission, first_served) = self.admission(room, visitor).await?;
+        Ok(match admission {
+            Admission::Waiting { .. } => Remaining::NotServed,
+            Admission::Expired => Remaining::Expired,
+            Admission::Served(_) => {
+                let deadline = room.settings.expiry.deadline(visitor.ticket.entry, first_served);
+                deadline.map_or(Remaining::NoExpiry, |deadline| Remaining::Time(deadline.since(self.now())))
+            }
+        })
+    }
+
+    /// Ends an active session; its place is free from then on.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn close_session(
+        &self,
+        room: &Room,
+        request_id: &RequestId,
+        status: SessionStatus,
+    ) -> Result<Closed, Fault> {
+        let closed = self.store.close_session(&room.settings.id, request_id, status).await?;
+        if let Closed::Now(counters) = closed {
+            room.board.update(counters);
+        }
+        Ok(closed)
+    }
+
+    /// How many sessions are active and not over.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn active_sessions(&self, room: &Room) -> Result<u64, Fault> {
+        Ok(self.store.active_sessions(&room.settings.id, self.now()).await?)
+    }
+
+    /// A page of the sessions whose time is over: those after `last`, the last session of the page before.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn expired_sessions(
+        &self,
+        event: &EventId,
+        last: Option<&Session>,
+        limit: u32,
+    ) -> Result<Vec<Session>, Fault> {
+        let after = last.map(|session| (session.expires_at, session.request_id));
+        Ok(self.store.expired_sessions(event, self.now(), after, limit).await?)
+    }
+
+    /// Begins the event anew: every counter at zero, every old ticket and session void.
+    ///
+    /// # Errors
+    /// When the store is away: then nothing changed.
+    pub async fn reset(&self, room: &Room) -> Result<Counters, Fault> {
+        let counters = self.store.reset(&room.settings.id).await?;
+        room.board.update(counters);
+        Ok(counters)
+    }
+}
+
+/// Signs the set. RS256, whatever a client asked for: verifiers of the old system know nothing else.
+fn mint(session: &Session, issuer: &str, keys: &Arc<KeyRing>, now: Timestamp) -> Result<RestTokens, Fault> {
+    let sign = |token_use| {
+        let claims = RestClaims {
+            aud: &session.event,
+            sub: session.request_id,
+            queue_position: session.position,
+            token_use,
+            iat: session.opened_at,
+            nbf: session.opened_at,
+            exp: session.expires_at,
+            iss: session.issuer.as_deref().unwrap_or(issuer),
+        };
+        Ok::<_, Fault>(keys.sign(SigningAlg::Rs256, TokenType::Jwt, &json(&claims)?)?)
+    };
+    Ok(RestTokens {
+        access_token: sign("access")?,
+        refresh_token: sign("refresh")?,
+        id_token: sign("id")?,
+        token_type: "Bearer",
+        expires_in: session.expires_at.since(now).as_secs(),
+    })
+}

@@ -1,0 +1,174 @@
+//! What operators and their scripts do with sessions: `generate_token`, `update_session`, `expired_tokens`,
+//! `num_active_tokens`; and `reset_initial_state`, which ends them all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::web::{Bytes, Data};
+use actix_web::{HttpRequest, HttpResponse};
+use futures_util::stream::unfold;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::access::operator;
+use crate::lobby::{Fault, Lobby, Overrides};
+use crate::policy;
+use crate::room::{EventId, Session, SessionStatus};
+use crate::store::Closed;
+use crate::web::App;
+use crate::web::extract::{self, Body, Number, query, room};
+use crate::web::public::tokens::{visitor, worth};
+use crate::web::respond::{Audience, Problem, json_no_store};
+
+const fn refuse(sentence: &'static str) -> Problem {
+    Problem::Rest(StatusCode::BAD_REQUEST, sentence)
+}
+
+const fn fault(fault: Fault) -> Problem {
+    Problem::Fault(fault, Audience::Rest)
+}
+
+#[derive(Deserialize)]
+struct Redeem {
+    event_id: String,
+    request_id: String,
+    issuer: Option<String>,
+    validity_period: Option<Number>,
+}
+
+/// `POST /private/generate_token`: as the public call, for both doors, with an issuer and a validity period of its own.
+pub async fn generate_token(request: HttpRequest, app: Data<App>, body: Body) -> Result<HttpResponse, Problem> {
+    let operator = operator(&app, &request)?;
+    let redeem: Redeem = extract::json(body)?;
+    let room = room(&app.lobby, &redeem.event_id)?;
+    let visitor = visitor(&app, room, &redeem.request_id)?;
+    let overrides = Overrides {
+        issuer: redeem.issuer.map(issuer).transpose()?,
+        validity: redeem.validity_period.map(validity).transpose()?,
+    };
+    let worth_now = app.lobby.generate_token(room, &visitor, overrides).await.map_err(fault)?;
+    tracing::info!(operator = operator.name(), event = %room.settings.id, position = %visitor.ticket.position, "tokens were asked for");
+    worth(worth_now)
+}
+
+/// RFC 7519 §4.1.1 leaves the form open; a name of no letters or of many is a mistake.
+fn issuer(text: String) -> Result<String, Problem> {
+    let good = !text.trim().is_empty() && text.len() <= policy::MAX_ISSUER_BYTES;
+    if good { Ok(text) } else { Err(refuse("Invalid issuer")) }
+}
+
+fn validity(Number(seconds): Number) -> Result<Duration, Problem> {
+    let duration = u64::try_from(seconds).ok().map(Duration::from_secs);
+    duration
+        .filter(|duration| !duration.is_zero() && *duration <= policy::MAX_VALIDITY)
+        .ok_or_else(|| refuse("Invalid validity period: 1 to 604800 seconds"))
+}
+
+#[derive(Deserialize)]
+struct Update {
+    event_id: String,
+    request_id: String,
+    status: Number,
+}
+
+/// `POST /private/update_session`: completed (1) or abandoned (-1).
+pub async fn update_session(request: HttpRequest, app: Data<App>, body: Body) -> Result<HttpResponse, Problem> {
+    let operator = operator(&app, &request)?;
+    let update: Update = extract::json(body)?;
+    let room = room(&app.lobby, &update.event_id)?;
+    let request_id = update.request_id.parse().map_err(|_| refuse("Invalid request ID"))?;
+    let status = SessionStatus::from_code(update.status.0).filter(|status| *status != SessionStatus::Active);
+    let status = status.ok_or_else(|| refuse("Invalid status: 1 (completed) or -1 (abandoned)"))?;
+    match app.lobby.close_session(room, &request_id, status).await.map_err(fault)? {
+        Closed::Now(_) => {
+            tracing::info!(operator = operator.name(), event = %room.settings.id, ?status, "a session was ended");
+            Ok(json_no_store(&json!({})))
+        }
+        Closed::Before(_) => Err(Problem::Rest(StatusCode::NOT_FOUND, "The status of this session is already set")),
+        Closed::Unknown => Err(Problem::Rest(StatusCode::NOT_FOUND, "This request ID has no session")),
+    }
+}
+
+/// `GET /private/num_active_tokens?event_id=…`.
+pub async fn num_active_tokens(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, Problem> {
+    #[derive(Serialize)]
+    struct Answer {
+        active_tokens: u64,
+    }
+    operator(&app, &request)?;
+    let [event_id] = query(&request, ["event_id"]).map_err(|_| refuse("Invalid event ID"))?;
+    let room = room(&app.lobby, &event_id)?;
+    let active_tokens = app.lobby.active_sessions(room).await.map_err(fault)?;
+    Ok(json_no_store(&Answer { active_tokens }))
+}
+
+/// `GET /private/expired_tokens?event_id=…`: all of them, page by page, so that a million cost no memory.
+pub async fn expired_tokens(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, Problem> {
+    operator(&app, &request)?;
+    let [event_id] = query(&request, ["event_id"]).map_err(|_| refuse("Invalid event ID"))?;
+    let event = room(&app.lobby, &event_id)?.settings.id.clone();
+    let lobby = Arc::clone(&app.lobby);
+    // The first page is read before the answer begins: a store that is away can still be told.
+    let first = page(&lobby, &event, None).await.map_err(fault)?;
+    if first.len() < policy::EXPIRED_PAGE as usize {
+        return Ok(json_no_store(&first.iter().map(|session| session.request_id).collect::<Vec<_>>()));
+    }
+    let stream = unfold(Listing::Page(first, "["), move |listing| {
+        let (lobby, event) = (Arc::clone(&lobby), event.clone());
+        async move { listing.next(&lobby, &event).await }
+    });
+    Ok(HttpResponse::Ok()
+        .content_type("application/json")
+        .insert_header((actix_web::http::header::CACHE_CONTROL, "no-store"))
+        .streaming(stream))
+}
+
+/// Where the listing stands: a page to be written, with what comes before it; or the end.
+enum Listing {
+    Page(Vec<Session>, &'static str),
+    End,
+}
+
+impl Listing {
+    /// The text of this page, and the next one. A store that fails midway breaks the answer off, so that nobody takes
+    /// a part for the whole.
+    async fn next(self, lobby: &Lobby, event: &EventId) -> Option<(Result<Bytes, actix_web::Error>, Self)> {
+        let Self::Page(sessions, before) = self else { return None };
+        let mut text = before.to_owned();
+        for (index, session) in sessions.iter().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            text.push_str(&format!("{comma}\"{}\"", session.request_id));
+        }
+        match page(lobby, event, sessions.last()).await {
+            Ok(next) if next.is_empty() => {
+                text.push(']');
+                Some((Ok(text.into()), Self::End))
+            }
+            Ok(next) => Some((Ok(text.into()), Self::Page(next, ","))),
+            Err(fault) => {
+                tracing::error!(%fault, "a listing of sessions broke off");
+                Some((Err(actix_web::error::ErrorServiceUnavailable("broken off")), Self::End))
+            }
+        }
+    }
+}
+
+async fn page(lobby: &Lobby, event: &EventId, last: Option<&Session>) -> Result<Vec<Session>, Fault> {
+    lobby.expired_sessions(event, last, policy::EXPIRED_PAGE).await
+}
+
+#[derive(Deserialize)]
+struct Reset {
+    event_id: String,
+}
+
+/// `POST /private/reset_initial_state`.
+pub async fn reset(request: HttpRequest, app: Data<App>, body: Body) -> Result<HttpResponse, Problem> {
+    let operator = operator(&app, &request)?;
+    let reset: Reset = extract::json(body)?;
+    let room = room(&app.lobby, &reset.event_id)?;
+    let counters = app.lobby.reset(room).await.map_err(fault)?;
+    tracing::warn!(operator = operator.name(), event = %room.settings.id, generation = counters.generation.0, "the event was reset");
+    Ok(json_no_store(&json!({ "message": "Reset completed" })))
+}

@@ -1,0 +1,97 @@
+//! `generate_token`, `queue_pos_expiry`, `public_key`: what a ticket is worth, and how to tell a good token.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+use serde::{Deserialize, Serialize};
+
+use super::counters::asked;
+use crate::lobby::{Overrides, Remaining, Room, Visitor, Worth};
+use crate::oauth::SigningAlg;
+use crate::room::{Door, PublicTokens};
+use crate::web::App;
+use crate::web::cors::ANY_ORIGIN;
+use crate::web::extract::{Body, json, query, room};
+use crate::web::respond::{Audience, Problem};
+
+/// Who looks for a changed key more seldom looks in the JWK Set, where the next one stands a day before it signs.
+const FIVE_MINUTES: HeaderValue = HeaderValue::from_static("public, max-age=300");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// The body of `generate_token`.
+#[derive(Deserialize)]
+struct Redeem {
+    event_id: String,
+    request_id: String,
+}
+
+/// `POST /api/generate_token`.
+pub async fn generate_token(app: Data<App>, body: Body) -> Result<HttpResponse, Problem> {
+    let redeem: Redeem = json(body)?;
+    let room = room(&app.lobby, &redeem.event_id)?;
+    if room.settings.public_tokens == PublicTokens::Withheld {
+        return Err(Problem::Rest(StatusCode::FORBIDDEN, "This event gives no tokens here"));
+    }
+    let visitor = visitor(&app, room, &redeem.request_id)?;
+    if visitor.ticket.door == Door::Login {
+        return Err(Problem::Rest(StatusCode::BAD_REQUEST, "The tokens of this request ID come from the login alone"));
+    }
+    worth(app.lobby.generate_token(room, &visitor, Overrides::default()).await.map_err(fault)?)
+}
+
+/// The answer to `generate_token`, the public one and the private.
+pub fn worth(worth: Worth) -> Result<HttpResponse, Problem> {
+    match worth {
+        Worth::Tokens(tokens) => Ok(answer(NO_STORE, &tokens)),
+        Worth::Waiting => Err(NOT_SERVED),
+        Worth::Forfeited => Err(EXPIRED),
+        Worth::Ended => Err(Problem::Rest(StatusCode::GONE, "Token corresponding to request id has expired")),
+    }
+}
+
+/// `GET /api/queue_pos_expiry?event_id=…&request_id=…`.
+pub async fn queue_pos_expiry(app: Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    #[derive(Serialize)]
+    struct Answer {
+        expires_in: u64,
+    }
+    let [event_id, request_id] = query(&request, ["event_id", "request_id"])
+        .map_err(|_| Problem::Rest(StatusCode::BAD_REQUEST, "Invalid event or request ID"))?;
+    let room = room(&app.lobby, &event_id)?;
+    let visitor = visitor(&app, room, &request_id)?;
+    match app.lobby.remaining(room, &visitor).await.map_err(fault)? {
+        Remaining::Time(time) => Ok(answer(NO_STORE, &Answer { expires_in: time.as_secs() })),
+        Remaining::NotServed => Err(NOT_SERVED),
+        Remaining::NoExpiry => Err(Problem::Rest(StatusCode::ACCEPTED, "Queue position expiry not enabled")),
+        Remaining::Used => Err(Problem::Rest(StatusCode::ACCEPTED, "Queue position was used and does not expire")),
+        Remaining::Expired => Err(EXPIRED),
+    }
+}
+
+/// `GET /api/public_key?event_id=…`: the key that signs the tokens of this API.
+pub async fn public_key(app: Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    asked(&app, &request)?;
+    Ok(answer(FIVE_MINUTES, app.lobby.keys().ring().public_jwk(SigningAlg::Rs256)))
+}
+
+const NOT_SERVED: Problem = Problem::Rest(StatusCode::ACCEPTED, "Request ID not being served yet");
+const EXPIRED: Problem = Problem::Rest(StatusCode::GONE, "Queue position has expired");
+
+/// The visitor that a call names.
+///
+/// # Errors
+/// 400 for what is no request ID, 404 for one that nobody was given since the event began.
+pub fn visitor(app: &App, room: &Room, request_id: &str) -> Result<Visitor, Problem> {
+    let request_id = request_id.parse().map_err(|_| Problem::Rest(StatusCode::BAD_REQUEST, "Invalid request ID"))?;
+    let unknown = |_| Problem::Rest(StatusCode::NOT_FOUND, "Request ID not found");
+    app.lobby.recognise(room, request_id).map_err(unknown)
+}
+
+fn answer(caching: HeaderValue, body: &impl Serialize) -> HttpResponse {
+    HttpResponse::Ok().insert_header((header::CACHE_CONTROL, caching)).insert_header(ANY_ORIGIN).json(body)
+}
+
+fn fault(fault: crate::lobby::Fault) -> Problem {
+    Problem::Fault(fault, Audience::Rest)
+}
