@@ -10,6 +10,7 @@
 
 mod capture;
 mod seeded;
+mod sessions;
 mod steps;
 mod support;
 mod wire;

@@ -1,0 +1,420 @@
+//! Tokens for tickets, sessions and their end, the reset: the rest of the contract's calls (`vwr-contract.md`).
+
+use std::collections::{BTreeSet, HashMap};
+
+use anteroom::room::{Generation, Position, RequestId, Session, SessionStatus};
+use futures_util::future::join_all;
+use reqwest::{Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::{ADMIN_KEY, Browser, NOW, TestApp, claims, header, json as body};
+
+/// Where the settings of the event Sample stand.
+const SAMPLE: &str = "id = \"Sample\"\ninlet";
+const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
+
+async fn post(app: &TestApp, path: &str, sent: &Value) -> Response {
+    let request = app.post_json(path, sent);
+    let request = if path.starts_with("/private") { request.bearer_auth(ADMIN_KEY) } else { request };
+    request.send().await.unwrap()
+}
+
+async fn get(app: &TestApp, path: &str) -> Response {
+    app.get(path).bearer_auth(ADMIN_KEY).send().await.unwrap()
+}
+
+fn ticket(id: &str) -> Value {
+    json!({ "event_id": "Sample", "request_id": id })
+}
+
+/// The status and the sentence of an answer.
+async fn said(answer: Response) -> (u16, String) {
+    let status = answer.status().as_u16();
+    let error = body(answer).await;
+    (status, error["error"].as_str().unwrap_or_default().to_owned())
+}
+
+async fn tokens(app: &TestApp, id: &str) -> Value {
+    let answer = post(app, "/api/generate_token", &ticket(id)).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+    assert_eq!(answer.headers()["access-control-allow-origin"], "*");
+    body(answer).await
+}
+
+/// A visitor by the REST door who is served.
+async fn served(app: &TestApp) -> String {
+    let id = app.join("Sample").await;
+    app.serve("Sample", 1).await;
+    id
+}
+
+async fn update(app: &TestApp, id: &str, status: impl Into<Value>) -> (u16, String) {
+    let sent = json!({ "event_id": "Sample", "request_id": id, "status": status.into() });
+    said(post(app, "/private/update_session", &sent).await).await
+}
+
+async fn active(app: &TestApp) -> u64 {
+    body(get(app, "/private/num_active_tokens?event_id=Sample").await).await["active_tokens"].as_u64().unwrap()
+}
+
+async fn waiting(app: &TestApp) -> u64 {
+    body(get(app, "/api/waiting_num?event_id=Sample").await).await["waiting_num"].as_u64().unwrap()
+}
+
+#[actix_web::test]
+async fn a_served_ticket_is_given_the_contracts_token_set() {
+    let app = TestApp::start().await;
+    let id = served(&app).await;
+    app.pass(7);
+    let set = tokens(&app, &id).await;
+    assert_eq!((&set["token_type"], &set["expires_in"]), (&json!("Bearer"), &json!(3600)));
+    let key = body(get(&app, "/api/public_key?event_id=Sample").await).await;
+    for (member, token_use) in [("access_token", "access"), ("refresh_token", "refresh"), ("id_token", "id")] {
+        let token = set[member].as_str().unwrap();
+        assert_eq!(header(token), json!({ "alg": "RS256", "typ": "JWT", "kid": key["kid"] }));
+        let now = NOW.as_secs() + 7;
+        let expected = json!({
+            "aud": "Sample", "sub": id, "queue_position": 1, "token_use": token_use,
+            "iat": now, "nbf": now, "exp": now + 3600, "iss": app.issuer,
+        });
+        assert_eq!(claims(token), expected);
+    }
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn the_public_key_verifies_the_tokens_and_has_the_contracts_members() {
+    let app = TestApp::start().await;
+    let answer = get(&app, "/api/public_key?event_id=Sample").await;
+    assert_eq!(answer.headers()["cache-control"], "public, max-age=300");
+    let key = body(answer).await;
+    let members: BTreeSet<&str> = key.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(members, BTreeSet::from(["kty", "alg", "kid", "n", "e", "use"]));
+    let id = served(&app).await;
+    let set = tokens(&app, &id).await;
+    let decoded = |name: &str| {
+        use base64::Engine as _;
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(key[name].as_str().unwrap()).unwrap()
+    };
+    let number = |name: &str| openssl::bn::BigNum::from_slice(&decoded(name)).unwrap();
+    let rsa = openssl::rsa::Rsa::from_public_components(number("n"), number("e")).unwrap();
+    let public = openssl::pkey::PKey::from_rsa(rsa).unwrap();
+    let (signed, signature) = set["access_token"].as_str().unwrap().rsplit_once('.').unwrap();
+    let signature = {
+        use base64::Engine as _;
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(signature).unwrap()
+    };
+    let mut verifier = openssl::sign::Verifier::new(openssl::hash::MessageDigest::sha256(), &public).unwrap();
+    assert!(verifier.verify_oneshot(&signature, signed.as_bytes()).unwrap());
+    assert_eq!(said(get(&app, "/api/public_key?event_id=Nowhere").await).await, (400, "Invalid event ID".to_owned()));
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn the_same_ticket_always_gets_the_same_claims_and_one_session() {
+    let app = TestApp::start().await;
+    let id = served(&app).await;
+    let sets = join_all((0..50).map(|_| tokens(&app, &id))).await;
+    assert!(sets.iter().all(|set| *set == sets[0]));
+    assert_eq!(app.all_counters()["Sample"].sessions_opened, 1);
+    app.pass(100);
+    let later = tokens(&app, &id).await;
+    assert_eq!(later["access_token"], sets[0]["access_token"]);
+    assert_eq!(later["expires_in"], json!(3500));
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_ticket_is_refused_tokens_for_a_reason_that_is_told() {
+    let app = TestApp::start().await;
+    let id = app.join("Sample").await;
+    let asked = async |sent: Value| said(post(&app, "/api/generate_token", &sent).await).await;
+    let told = |status, sentence: &str| (status, sentence.to_owned());
+    assert_eq!(asked(ticket(&id)).await, told(202, "Request ID not being served yet"));
+    assert_eq!(asked(ticket(NOBODY)).await, told(404, "Request ID not found"));
+    assert_eq!(asked(ticket("nonsense")).await, told(400, "Invalid request ID"));
+    assert_eq!(asked(json!({ "event_id": "Nowhere", "request_id": id })).await, told(400, "Invalid event ID"));
+    assert_eq!(asked(json!({ "event_id": "Sample" })).await.0, 400);
+    app.serve("Sample", 1).await;
+    app.pass(900);
+    assert_eq!(asked(ticket(&id)).await, told(410, "Queue position has expired"));
+    assert_eq!(app.all_counters()["Sample"].sessions_opened, 0);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn an_ended_session_gives_no_tokens_any_more() {
+    let app = TestApp::start().await;
+    for status in [1, -1] {
+        let id = served(&app).await;
+        tokens(&app, &id).await;
+        assert_eq!(update(&app, &id, status).await.0, 200);
+        let refused = said(post(&app, "/api/generate_token", &ticket(&id)).await).await;
+        assert_eq!(refused, (410, "Token corresponding to request id has expired".to_owned()));
+    }
+    let id = served(&app).await;
+    tokens(&app, &id).await;
+    app.pass(3600);
+    assert_eq!(said(post(&app, "/api/generate_token", &ticket(&id)).await).await.0, 410);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn who_knows_a_sub_gets_no_tokens_by_it_but_operators_do() {
+    let app = TestApp::start().await;
+    let (_, set) = app.tokens(&[]).await;
+    let sub = claims(set["id_token"].as_str().unwrap())["sub"].as_str().unwrap().to_owned();
+    assert_eq!(said(post(&app, "/api/generate_token", &ticket(&sub)).await).await.0, 400);
+    let given = body(post(&app, "/private/generate_token", &ticket(&sub)).await).await;
+    let (login, rest) = (claims(set["id_token"].as_str().unwrap()), claims(given["id_token"].as_str().unwrap()));
+    assert_eq!((&login["exp"], &login["sub"]), (&rest["exp"], &rest["sub"]));
+    assert_eq!(app.all_counters()["Sample"].sessions_opened, 1);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_session_that_an_operator_opened_is_the_visitors_login() {
+    let app = TestApp::start().await;
+    let mut browser = Browser::default();
+    let page = browser.authorize(&app, &[]).await;
+    assert!(page.waits());
+    app.serve("Sample", 1).await;
+    app.pass(5);
+    let code = browser.resume(&app, &page).await.code();
+    let set = body(app.redeem(&code, &[]).await).await;
+    let sub = claims(set["id_token"].as_str().unwrap())["sub"].as_str().unwrap().to_owned();
+    assert_eq!(update(&app, &sub, 1).await.0, 200);
+    let info = app.user_info(set["access_token"].as_str().unwrap()).await;
+    assert_eq!(info.status(), StatusCode::UNAUTHORIZED);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn an_event_can_withhold_tokens_from_the_public_api() {
+    let app = TestApp::replacing(SAMPLE, "id = \"Sample\"\npublic_tokens = false\ninlet").await;
+    let id = served(&app).await;
+    assert_eq!(said(post(&app, "/api/generate_token", &ticket(&id)).await).await.0, 403);
+    assert_eq!(post(&app, "/private/generate_token", &ticket(&id)).await.status(), StatusCode::OK);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn overrides_hold_for_their_session_alone() {
+    let app = TestApp::start().await;
+    let (first, second) = (served(&app).await, served(&app).await);
+    let mut sent = ticket(&first);
+    sent["issuer"] = json!("https://elsewhere.example");
+    sent["validity_period"] = json!("60");
+    let set = body(post(&app, "/private/generate_token", &sent).await).await;
+    let given = claims(set["access_token"].as_str().unwrap());
+    assert_eq!((&given["iss"], &set["expires_in"]), (&json!("https://elsewhere.example"), &json!(60)));
+    // The same session keeps its claims, whoever asks; the next one has the usual.
+    assert_eq!(claims(tokens(&app, &first).await["access_token"].as_str().unwrap()), given);
+    let other = tokens(&app, &second).await;
+    assert_eq!(other["expires_in"], json!(3600));
+    assert_eq!(claims(other["access_token"].as_str().unwrap())["iss"], json!(app.issuer));
+    for (name, bad) in [
+        ("validity_period", json!(0)),
+        ("validity_period", json!(-1)),
+        ("validity_period", json!(604_801)),
+        ("validity_period", json!("soon")),
+        ("issuer", json!("")),
+        ("issuer", json!("x".repeat(513))),
+    ] {
+        let mut sent = ticket(&second);
+        sent[name] = bad;
+        assert_eq!(said(post(&app, "/private/generate_token", &sent).await).await.0, 400, "{sent}");
+    }
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_session_is_ended_once() {
+    let app = TestApp::start().await;
+    let id = served(&app).await;
+    assert_eq!(update(&app, &id, 1).await, (404, "This request ID has no session".to_owned()));
+    tokens(&app, &id).await;
+    for bad in [json!(0), json!(2), json!("done"), json!(null)] {
+        assert_eq!(update(&app, &id, bad).await.0, 400);
+    }
+    assert_eq!(update(&app, "nonsense", 1).await.0, 400);
+    let closings = join_all((0..10).map(|_| update(&app, &id, "-1"))).await;
+    assert_eq!(closings.iter().filter(|(status, _)| *status == 200).count(), 1);
+    assert!(closings.iter().all(|(status, _)| [200, 404].contains(status)));
+    let counters = app.all_counters()["Sample"];
+    assert_eq!((counters.completed, counters.abandoned), (0, 1));
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn active_and_expired_tokens_are_told_apart_at_the_second() {
+    let app = TestApp::start().await;
+    let ids = [served(&app).await, served(&app).await, served(&app).await];
+    for id in &ids {
+        tokens(&app, id).await;
+    }
+    assert_eq!(update(&app, &ids[0], 1).await.0, 200);
+    app.pass(3600);
+    assert_eq!(active(&app).await, 2);
+    assert_eq!(body(get(&app, "/private/expired_tokens?event_id=Sample").await).await, json!([]));
+    app.pass(1);
+    assert_eq!(active(&app).await, 0);
+    let expired = body(get(&app, "/private/expired_tokens?event_id=Sample").await).await;
+    let expired: BTreeSet<&str> = expired.as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
+    assert_eq!(expired, ids.iter().map(String::as_str).collect());
+    app.stop().await;
+}
+
+/// Sessions put into the store itself, as many as two full pages and some: each is listed once.
+#[actix_web::test]
+async fn all_pages_of_expired_tokens_come_as_one_list() {
+    const MANY: u64 = 2_000;
+    let app = TestApp::start().await;
+    let opened = (1..=MANY).map(|number| Session {
+        event: "Sample".parse().unwrap(),
+        generation: Generation(0),
+        request_id: RequestId::from_bytes(u128::from(number).to_be_bytes()),
+        position: Position::new(number).unwrap(),
+        opened_at: NOW,
+        expires_at: NOW + std::time::Duration::from_secs(1 + number % 3),
+        status: SessionStatus::Active,
+        issuer: None,
+    });
+    join_all(opened.map(async |session| app.lobby().store().open_session(&session).await.unwrap())).await;
+    app.pass(60);
+    let listed = body(get(&app, "/private/expired_tokens?event_id=Sample").await).await;
+    let listed: Vec<&str> = listed.as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
+    assert_eq!(listed.len() as u64, MANY);
+    assert_eq!(listed.iter().collect::<BTreeSet<_>>().len() as u64, MANY);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn the_private_calls_are_for_operators_alone() {
+    let app = TestApp::start().await;
+    let id = served(&app).await;
+    tokens(&app, &id).await;
+    let before = app.all_counters();
+    for path in ["generate_token", "update_session", "reset_initial_state"] {
+        let sent = json!({ "event_id": "Sample", "request_id": id, "status": 1 });
+        for request in [
+            app.post_json(&format!("/private/{path}"), &sent),
+            app.post_json(&format!("/private/{path}"), &sent).bearer_auth("x".repeat(40)),
+        ] {
+            assert_eq!(request.send().await.unwrap().status(), StatusCode::FORBIDDEN, "{path}");
+        }
+    }
+    for path in ["expired_tokens", "num_active_tokens"] {
+        let asked = app.get(&format!("/private/{path}?event_id=Sample")).send().await.unwrap();
+        assert_eq!(body(asked).await, json!({ "message": "Missing Authentication Token" }));
+        assert_eq!(get(&app, &format!("/private/{path}?event_id=Nowhere")).await.status(), StatusCode::BAD_REQUEST);
+        assert_eq!(get(&app, &format!("/private/{path}")).await.status(), StatusCode::BAD_REQUEST);
+    }
+    assert_eq!(app.all_counters(), before);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn the_time_left_is_told() {
+    let app = TestApp::start().await;
+    let id = app.join("Sample").await;
+    let path = |id: &str| format!("/api/queue_pos_expiry?event_id=Sample&request_id={id}");
+    assert_eq!(said(get(&app, &path(&id)).await).await, (202, "Request ID not being served yet".to_owned()));
+    app.serve("Sample", 2).await;
+    app.pass(100);
+    assert_eq!(body(get(&app, &path(&id)).await).await, json!({ "expires_in": 800 }));
+    let other = app.join("Sample").await;
+    assert_eq!(body(get(&app, &path(&other)).await).await, json!({ "expires_in": 900 }));
+    tokens(&app, &other).await;
+    assert_eq!(said(get(&app, &path(&other)).await).await.0, 202);
+    app.pass(800);
+    assert_eq!(said(get(&app, &path(&id)).await).await, (410, "Queue position has expired".to_owned()));
+    assert_eq!(said(get(&app, &path(NOBODY)).await).await, (404, "Request ID not found".to_owned()));
+    assert_eq!(said(get(&app, &path("nonsense")).await).await.0, 400);
+    assert_eq!(said(get(&app, "/api/queue_pos_expiry?event_id=Sample").await).await.0, 400);
+    app.stop().await;
+    let app = TestApp::replacing(SAMPLE, "id = \"Sample\"\nqueue_position_expiry = false\ninlet").await;
+    let id = served(&app).await;
+    assert_eq!(said(get(&app, &path(&id)).await).await, (202, "Queue position expiry not enabled".to_owned()));
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_reset_begins_anew_and_voids_every_ticket_and_token() {
+    let app = TestApp::start().await;
+    let (waits, inside) = (served(&app).await, served(&app).await);
+    let (mut browser, login) = app.tokens(&[]).await;
+    tokens(&app, &inside).await;
+    let reset = post(&app, "/private/reset_initial_state", &json!({ "event_id": "Sample" })).await;
+    assert_eq!(body(reset).await, json!({ "message": "Reset completed" }));
+    let counters = app.all_counters()["Sample"];
+    assert_eq!((counters.queue, counters.serving, counters.sessions_opened), (0, 0, 0));
+    assert_eq!(said(post(&app, "/api/generate_token", &ticket(&waits)).await).await.0, 404);
+    assert_eq!(said(post(&app, "/api/generate_token", &ticket(&inside)).await).await.0, 404);
+    let asked = get(&app, &format!("/api/queue_num?event_id=Sample&request_id={waits}")).await;
+    assert_eq!(asked.status(), StatusCode::ACCEPTED);
+    assert_eq!(app.user_info(login["access_token"].as_str().unwrap()).await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(active(&app).await, 0);
+    // The next visitors, and the old browser among them, are the first.
+    let page = browser.authorize(&app, &[]).await;
+    assert!(page.waits());
+    assert_eq!(page.position(), 1);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn who_is_gone_is_not_counted_as_waiting() {
+    let app = TestApp::start().await;
+    let ids = [app.join("Sample").await, app.join("Sample").await, app.join("Sample").await];
+    app.serve("Sample", 2).await;
+    tokens(&app, &ids[0]).await;
+    assert_eq!(waiting(&app).await, 2);
+    app.pass(899);
+    app.lobby().expire_positions().await;
+    assert_eq!(waiting(&app).await, 2);
+    app.pass(1);
+    app.lobby().expire_positions().await;
+    // The second was served and did not come; the third still waits.
+    assert_eq!(waiting(&app).await, 1);
+    let counters = app.all_counters()["Sample"];
+    assert_eq!((counters.expired_positions, counters.max_expired, counters.serving), (1, 2, 2));
+    app.lobby().expire_positions().await;
+    assert_eq!(app.all_counters()["Sample"], counters);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn the_next_in_line_take_the_places_of_those_who_did_not_come() {
+    let more = "id = \"Sample\"\nincrement_serving_on_expiry = true\ninlet";
+    let app = TestApp::replacing(SAMPLE, more).await;
+    let mut ids = HashMap::new();
+    for number in 1..=6 {
+        ids.insert(number, app.join("Sample").await);
+    }
+    app.serve("Sample", 3).await;
+    tokens(&app, &ids[&1]).await;
+    app.pass(900);
+    app.lobby().expire_positions().await;
+    // Two of the three closed their tabs: two more come in, and they have the whole period.
+    assert_eq!(app.all_counters()["Sample"].serving, 5);
+    app.pass(899);
+    app.lobby().expire_positions().await;
+    tokens(&app, &ids[&5]).await;
+    assert_eq!(said(post(&app, "/api/generate_token", &ticket(&ids[&2])).await).await.0, 410);
+    assert_eq!(said(post(&app, "/api/generate_token", &ticket(&ids[&6])).await).await.0, 202);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_visitor_who_came_in_is_never_expired() {
+    let app = TestApp::start().await;
+    let id = served(&app).await;
+    tokens(&app, &id).await;
+    app.pass(2_000);
+    app.lobby().expire_positions().await;
+    let counters = app.all_counters()["Sample"];
+    assert_eq!((counters.max_expired, counters.expired_positions), (1, 0));
+    tokens(&app, &id).await;
+    app.stop().await;
+}
