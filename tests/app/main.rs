@@ -18,6 +18,7 @@ mod wire;
 mod authorize;
 mod code;
 mod discovery;
+mod expiry;
 mod hostile;
 mod inlet;
 mod keys;

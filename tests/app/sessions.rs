@@ -1,6 +1,6 @@
 //! Tokens for tickets, sessions and their end, the reset: the rest of the contract's calls (`vwr-contract.md`).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use anteroom::room::{Generation, Position, RequestId, Session, SessionStatus};
 use futures_util::future::join_all;
@@ -10,31 +10,31 @@ use serde_json::{Value, json};
 use crate::support::{ADMIN_KEY, Browser, NOW, TestApp, claims, header, json as body};
 
 /// Where the settings of the event Sample stand.
-const SAMPLE: &str = "id = \"Sample\"\ninlet";
-const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
+pub const SAMPLE: &str = "id = \"Sample\"\ninlet";
+pub const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
 
-async fn post(app: &TestApp, path: &str, sent: &Value) -> Response {
+pub async fn post(app: &TestApp, path: &str, sent: &Value) -> Response {
     let request = app.post_json(path, sent);
     let request = if path.starts_with("/private") { request.bearer_auth(ADMIN_KEY) } else { request };
     request.send().await.unwrap()
 }
 
-async fn get(app: &TestApp, path: &str) -> Response {
+pub async fn get(app: &TestApp, path: &str) -> Response {
     app.get(path).bearer_auth(ADMIN_KEY).send().await.unwrap()
 }
 
-fn ticket(id: &str) -> Value {
+pub fn ticket(id: &str) -> Value {
     json!({ "event_id": "Sample", "request_id": id })
 }
 
 /// The status and the sentence of an answer.
-async fn said(answer: Response) -> (u16, String) {
+pub async fn said(answer: Response) -> (u16, String) {
     let status = answer.status().as_u16();
     let error = body(answer).await;
     (status, error["error"].as_str().unwrap_or_default().to_owned())
 }
 
-async fn tokens(app: &TestApp, id: &str) -> Value {
+pub async fn tokens(app: &TestApp, id: &str) -> Value {
     let answer = post(app, "/api/generate_token", &ticket(id)).await;
     assert_eq!(answer.status(), StatusCode::OK);
     assert_eq!(answer.headers()["cache-control"], "no-store");
@@ -43,7 +43,7 @@ async fn tokens(app: &TestApp, id: &str) -> Value {
 }
 
 /// A visitor by the REST door who is served.
-async fn served(app: &TestApp) -> String {
+pub async fn served(app: &TestApp) -> String {
     let id = app.join("Sample").await;
     app.serve("Sample", 1).await;
     id
@@ -56,10 +56,6 @@ async fn update(app: &TestApp, id: &str, status: impl Into<Value>) -> (u16, Stri
 
 async fn active(app: &TestApp) -> u64 {
     body(get(app, "/private/num_active_tokens?event_id=Sample").await).await["active_tokens"].as_u64().unwrap()
-}
-
-async fn waiting(app: &TestApp) -> u64 {
-    body(get(app, "/api/waiting_num?event_id=Sample").await).await["waiting_num"].as_u64().unwrap()
 }
 
 #[actix_web::test]
@@ -316,31 +312,6 @@ async fn the_private_calls_are_for_operators_alone() {
 }
 
 #[actix_web::test]
-async fn the_time_left_is_told() {
-    let app = TestApp::start().await;
-    let id = app.join("Sample").await;
-    let path = |id: &str| format!("/api/queue_pos_expiry?event_id=Sample&request_id={id}");
-    assert_eq!(said(get(&app, &path(&id)).await).await, (202, "Request ID not being served yet".to_owned()));
-    app.serve("Sample", 2).await;
-    app.pass(100);
-    assert_eq!(body(get(&app, &path(&id)).await).await, json!({ "expires_in": 800 }));
-    let other = app.join("Sample").await;
-    assert_eq!(body(get(&app, &path(&other)).await).await, json!({ "expires_in": 900 }));
-    tokens(&app, &other).await;
-    assert_eq!(said(get(&app, &path(&other)).await).await.0, 202);
-    app.pass(800);
-    assert_eq!(said(get(&app, &path(&id)).await).await, (410, "Queue position has expired".to_owned()));
-    assert_eq!(said(get(&app, &path(NOBODY)).await).await, (404, "Request ID not found".to_owned()));
-    assert_eq!(said(get(&app, &path("nonsense")).await).await.0, 400);
-    assert_eq!(said(get(&app, "/api/queue_pos_expiry?event_id=Sample").await).await.0, 400);
-    app.stop().await;
-    let app = TestApp::replacing(SAMPLE, "id = \"Sample\"\nqueue_position_expiry = false\ninlet").await;
-    let id = served(&app).await;
-    assert_eq!(said(get(&app, &path(&id)).await).await, (202, "Queue position expiry not enabled".to_owned()));
-    app.stop().await;
-}
-
-#[actix_web::test]
 async fn a_reset_begins_anew_and_voids_every_ticket_and_token() {
     let app = TestApp::start().await;
     let (waits, inside) = (served(&app).await, served(&app).await);
@@ -360,61 +331,5 @@ async fn a_reset_begins_anew_and_voids_every_ticket_and_token() {
     let page = browser.authorize(&app, &[]).await;
     assert!(page.waits());
     assert_eq!(page.position(), 1);
-    app.stop().await;
-}
-
-#[actix_web::test]
-async fn who_is_gone_is_not_counted_as_waiting() {
-    let app = TestApp::start().await;
-    let ids = [app.join("Sample").await, app.join("Sample").await, app.join("Sample").await];
-    app.serve("Sample", 2).await;
-    tokens(&app, &ids[0]).await;
-    assert_eq!(waiting(&app).await, 2);
-    app.pass(899);
-    app.lobby().expire_positions().await;
-    assert_eq!(waiting(&app).await, 2);
-    app.pass(1);
-    app.lobby().expire_positions().await;
-    // The second was served and did not come; the third still waits.
-    assert_eq!(waiting(&app).await, 1);
-    let counters = app.all_counters()["Sample"];
-    assert_eq!((counters.expired_positions, counters.max_expired, counters.serving), (1, 2, 2));
-    app.lobby().expire_positions().await;
-    assert_eq!(app.all_counters()["Sample"], counters);
-    app.stop().await;
-}
-
-#[actix_web::test]
-async fn the_next_in_line_take_the_places_of_those_who_did_not_come() {
-    let more = "id = \"Sample\"\nincrement_serving_on_expiry = true\ninlet";
-    let app = TestApp::replacing(SAMPLE, more).await;
-    let mut ids = HashMap::new();
-    for number in 1..=6 {
-        ids.insert(number, app.join("Sample").await);
-    }
-    app.serve("Sample", 3).await;
-    tokens(&app, &ids[&1]).await;
-    app.pass(900);
-    app.lobby().expire_positions().await;
-    // Two of the three closed their tabs: two more come in, and they have the whole period.
-    assert_eq!(app.all_counters()["Sample"].serving, 5);
-    app.pass(899);
-    app.lobby().expire_positions().await;
-    tokens(&app, &ids[&5]).await;
-    assert_eq!(said(post(&app, "/api/generate_token", &ticket(&ids[&2])).await).await.0, 410);
-    assert_eq!(said(post(&app, "/api/generate_token", &ticket(&ids[&6])).await).await.0, 202);
-    app.stop().await;
-}
-
-#[actix_web::test]
-async fn a_visitor_who_came_in_is_never_expired() {
-    let app = TestApp::start().await;
-    let id = served(&app).await;
-    tokens(&app, &id).await;
-    app.pass(2_000);
-    app.lobby().expire_positions().await;
-    let counters = app.all_counters()["Sample"];
-    assert_eq!((counters.max_expired, counters.expired_positions), (1, 0));
-    tokens(&app, &id).await;
     app.stop().await;
 }

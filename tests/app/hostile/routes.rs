@@ -41,7 +41,7 @@ const fn route(method: &'static str, path: &'static str, takes: Takes, reader: R
 }
 
 /// All of them.
-pub const ROUTES: [Route; 21] = [
+pub const ROUTES: [Route; 29] = [
     route("GET", "/.well-known/openid-configuration", Takes::Nothing, Reader::Rest, true),
     route("GET", "/.well-known/oauth-authorization-server", Takes::Nothing, Reader::Rest, true),
     route("GET", "/.well-known/jwks.json", Takes::Nothing, Reader::Rest, true),
@@ -57,6 +57,14 @@ pub const ROUTES: [Route; 21] = [
     route("GET", "/api/queue_num", Takes::Query, Reader::Rest, true),
     route("GET", "/api/serving_num", Takes::Query, Reader::Rest, true),
     route("GET", "/api/waiting_num", Takes::Query, Reader::Rest, true),
+    route("POST", "/api/generate_token", Takes::Json, Reader::Rest, true),
+    route("GET", "/api/queue_pos_expiry", Takes::Query, Reader::Rest, true),
+    route("GET", "/api/public_key", Takes::Query, Reader::Rest, true),
+    route("POST", "/private/generate_token", Takes::Json, Reader::Rest, false),
+    route("POST", "/private/update_session", Takes::Json, Reader::Rest, false),
+    route("GET", "/private/expired_tokens", Takes::Query, Reader::Rest, false),
+    route("GET", "/private/num_active_tokens", Takes::Query, Reader::Rest, false),
+    route("POST", "/private/reset_initial_state", Takes::Json, Reader::Rest, false),
     route("POST", "/private/increment_serving_counter", Takes::Json, Reader::Rest, false),
     route("POST", "/private/increment_serving_num", Takes::Json, Reader::Rest, false),
     route("GET", "/health/live", Takes::Nothing, Reader::Rest, false),
