@@ -6,6 +6,7 @@
 
 mod admitted;
 mod bare;
+mod crowd;
 mod http;
 mod line;
 mod options;
@@ -51,6 +52,9 @@ fn measure(options: &Options) -> Outcome<()> {
     }
     if options.wants(&admitted::BARS) {
         bars.extend(runtime.block_on(admitted::measure(options))?);
+    }
+    if options.wants(&crowd::BARS) {
+        bars.extend(runtime.block_on(crowd::measure(options))?);
     }
     bars.sort_by_key(|bar| bar.id);
     println!("\n{}", report::table(&bars));

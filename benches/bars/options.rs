@@ -20,11 +20,13 @@ pub struct Options {
     pub seconds: u64,
     /// How many rounds each side of a comparison gets.
     pub rounds: usize,
+    /// How many visitors the crowd of P8 has.
+    pub visitors: u64,
     /// Whether the document is written.
     pub document: bool,
 }
 
-const USAGE: &str = "usage: scripts/bench [--only P1,P5,…] [--seconds N] [--rounds N] [--no-document]
+const USAGE: &str = "usage: scripts/bench [--only P1,P5,…] [--seconds N] [--rounds N] [--visitors N] [--no-document]
   Without --only, docs/performance.md gets the new figures.";
 
 impl Options {
@@ -36,7 +38,7 @@ impl Options {
 
 /// Reads the command line.
 pub fn read() -> Outcome<Command> {
-    let mut options = Options { only: Vec::new(), seconds: 5, rounds: 3, document: true };
+    let mut options = Options { only: Vec::new(), seconds: 5, rounds: 3, visitors: 100_000, document: true };
     let mut arguments = env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(USAGE);
@@ -45,6 +47,7 @@ pub fn read() -> Outcome<Command> {
             "--only" => options.only = value()?.split(',').map(str::to_owned).collect(),
             "--seconds" => options.seconds = value()?.parse().map_err(|_| USAGE)?,
             "--rounds" => options.rounds = value()?.parse().map_err(|_| USAGE)?,
+            "--visitors" => options.visitors = value()?.parse().map_err(|_| USAGE)?,
             "--no-document" => options.document = false,
             // `cargo bench` says so to every bench.
             "--bench" => {}

@@ -16,7 +16,10 @@ pub const CLIENT_SECRET: &str = "client-secret-0123456789-0123456789-01234";
 /// Where the clients want their answers.
 pub const REDIRECT: &str = "https://shop.example/callback";
 
-/// The line moves by hand alone, so that every figure is of the same line.
+/// The event that [`CONFIG`] lets a crowd into by the clock.
+pub const CROWD: &str = "Crowd";
+
+/// The line `Sample` moves by hand alone, so that every figure is of the same line.
 const CONFIG: &str = r#"
 public_url = "http://127.0.0.1:0"
 listen = "127.0.0.1:0"
@@ -27,6 +30,10 @@ keys = [{ name = "bench", key = "ADMIN_KEY" }]
 [[event]]
 id = "Sample"
 inlet = { strategy = "manual" }
+
+[[event]]
+id = "Crowd"
+inlet = { strategy = "periodic", increment_by = 36000, every = 60 }
 
 [[client]]
 client_id = "RS256"
@@ -79,6 +86,14 @@ impl Server {
     pub async fn get(&self, target: &str) -> Outcome<(String, u64)> {
         let mut connection = Connection::open(&self.address).await?;
         let answer = connection.ask(&get(target, "")).await?;
+        ensure(answer.status == 200, || format!("{target}: {answer:?}"))?;
+        Ok((answer.body.to_owned(), answer.length() as u64))
+    }
+
+    /// What it answers to a GET by the operator, and how long the whole answer is.
+    pub async fn get_as_operator(&self, target: &str) -> Outcome<(String, u64)> {
+        let mut connection = Connection::open(&self.address).await?;
+        let answer = connection.ask(&get(target, &format!("Authorization: Bearer {ADMIN_KEY}\r\n"))).await?;
         ensure(answer.status == 200, || format!("{target}: {answer:?}"))?;
         Ok((answer.body.to_owned(), answer.length() as u64))
     }
