@@ -84,6 +84,13 @@ pub const PACE_HORIZON: Duration = Duration::from_secs(3600);
 /// that every proxy lets through (8 KiB).
 pub const MAX_AUTHORIZATION_REQUEST: usize = 5 * 1024;
 
+/// Longest address that a proxy's visitor is led back to after the line, in bytes: what browsers and proxies let
+/// through beside a login's own parameters. Longer ones lead to the site's own start.
+pub const MAX_TARGET_LINK: usize = 4 * 1024;
+
+/// Longest name of a cookie that a proxy may ask `/verify` to look into, in bytes.
+pub const MAX_COOKIE_NAME: usize = 64;
+
 /// Longest request body, in bytes: the longest good one is a form that holds an authorization request.
 pub const MAX_BODY: usize = 32 * 1024;
 

@@ -25,6 +25,12 @@ impl Clients {
         self.0.get(client_id)
     }
 
+    /// The only client of `event`, if it has exactly one.
+    pub fn only_of(&self, event: &EventId) -> Option<&Arc<RegisteredClient>> {
+        let mut of_event = self.0.values().filter(|registered| registered.event == *event);
+        of_event.next().filter(|_| of_event.next().is_none())
+    }
+
     /// All clients, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Client> + Clone {
         self.0.values().map(|registered| &registered.client)

@@ -11,7 +11,7 @@ use super::{Fault, Lobby};
 use crate::ambient::Timestamp;
 use crate::keys::TokenType;
 use crate::oauth;
-use crate::room::{EventId, RequestId};
+use crate::room::{EventId, RequestId, Session};
 use crate::store::{GrantId, GrantStanding};
 
 /// Why a token is not accepted.
@@ -29,15 +29,24 @@ impl<E: Into<Fault>> From<E> for IdentityError {
     }
 }
 
-/// What an access token must say for `/userInfo`.
+/// What an access token says, of `/token` or of the REST door.
 #[derive(Deserialize)]
 struct AccessToken {
     iss: String,
     sub: RequestId,
+    aud: EventId,
     exp: Timestamp,
+    token_use: String,
+    /// Where it comes from: a grant of this client, or no client at all.
+    #[serde(flatten)]
+    grant: Option<OfGrant>,
+}
+
+/// What an access token of `/token` says besides.
+#[derive(Deserialize)]
+struct OfGrant {
     jti: String,
     client_id: String,
-    event_id: EventId,
 }
 
 /// What an ID token must say to be a hint.
@@ -55,33 +64,68 @@ impl Lobby {
     /// [`IdentityError::Invalid`] for a token that is forged, expired, revoked, of another kind or issuer, or whose
     /// session has ended.
     pub async fn user_info(&self, token: &str) -> Result<Map<String, Value>, IdentityError> {
-        let now = self.now();
+        let (claims, typ) = self.access_token(token)?;
+        let of_grant = claims.grant.as_ref().filter(|_| typ == TokenType::AtJwt);
+        let of_grant = of_grant.ok_or(IdentityError::Invalid("not an access token of a client"))?;
+        let (session, kept) = self.login_of(&claims, of_grant).await?;
+        let registered = self.clients.find(&of_grant.client_id).ok_or(IdentityError::Invalid("its client is gone"))?;
+        Ok(oauth::user_info(&subject(&session), &registered.client, &kept.grant))
+    }
+
+    /// The session of the visitor who holds an access token of `event`: of `/token`, or of the REST door.
+    ///
+    /// # Errors
+    /// [`IdentityError::Invalid`] for a token that is forged, expired, revoked, of another kind, issuer or event, or
+    /// whose session has ended.
+    pub async fn admitted(&self, token: &str, event: &EventId) -> Result<Session, IdentityError> {
+        let (claims, typ) = self.access_token(token)?;
+        if claims.aud != *event {
+            return Err(IdentityError::Invalid("another event"));
+        }
+        match (typ, &claims.grant) {
+            (TokenType::AtJwt, Some(of_grant)) => Ok(self.login_of(&claims, of_grant).await?.0),
+            (TokenType::AtJwt, None) => Err(IdentityError::Invalid("its grant is not named")),
+            (TokenType::Jwt, _) => self.live(self.store.session(event, &claims.sub).await?),
+        }
+    }
+
+    /// The claims of a token whose signature is ours and which says that it is an access token, of this issuer, of an
+    /// event that there is, and not expired.
+    fn access_token(&self, token: &str) -> Result<(AccessToken, TokenType), IdentityError> {
         let verified = self.keys.ring().verify(token).map_err(|_| IdentityError::Invalid("bad signature or form"))?;
-        if verified.typ != TokenType::AtJwt {
+        let claims: AccessToken = verified.claims().map_err(|_| IdentityError::Invalid("claims are missing"))?;
+        if claims.token_use != "access" {
             return Err(IdentityError::Invalid("not an access token"));
         }
-        let claims: AccessToken = verified.claims().map_err(|_| IdentityError::Invalid("claims are missing"))?;
         if claims.iss != self.issuer {
             return Err(IdentityError::Invalid("another issuer"));
         }
-        if claims.exp <= now {
+        if claims.exp <= self.now() {
             return Err(IdentityError::Invalid("expired"));
         }
-        if self.room(claims.event_id.as_str()).is_none() {
+        if self.room(claims.aud.as_str()).is_none() {
             return Err(IdentityError::Invalid("its event is gone"));
         }
-        let registered = self.clients.find(&claims.client_id).ok_or(IdentityError::Invalid("its client is gone"))?;
-        let grant = grant_of(&claims.jti).ok_or(IdentityError::Invalid("its jti names no grant"))?;
-        let standing = self.store.token_standing(&claims.event_id, &claims.sub, &grant).await?;
-        let live = standing.session.filter(|session| session.is_live(now));
-        let session = live.ok_or(IdentityError::Invalid("its session has ended"))?;
+        Ok((claims, verified.typ))
+    }
+
+    /// The live session and the unrevoked grant that a token of `/token` rests on; one read of the store.
+    async fn login_of(&self, claims: &AccessToken, from: &OfGrant) -> Result<(Session, KeptGrant), IdentityError> {
+        let grant = grant_of(&from.jti).ok_or(IdentityError::Invalid("its jti names no grant"))?;
+        let standing = self.store.token_standing(&claims.aud, &claims.sub, &grant).await?;
+        let session = self.live(standing.session)?;
         let body = match standing.grant {
             GrantStanding::Good(body) => body,
             GrantStanding::Revoked => return Err(IdentityError::Invalid("revoked")),
             GrantStanding::Unknown => return Err(IdentityError::Invalid("its grant is forgotten")),
         };
-        let kept: KeptGrant = serde_json::from_str(&body).map_err(|_| Fault::Internal("a kept grant is unreadable"))?;
-        Ok(oauth::user_info(&subject(&session), &registered.client, &kept.grant))
+        let kept = serde_json::from_str(&body).map_err(|_| Fault::Internal("a kept grant is unreadable"))?;
+        Ok((session, kept))
+    }
+
+    fn live(&self, session: Option<Session>) -> Result<Session, IdentityError> {
+        let now = self.now();
+        session.filter(|session| session.is_live(now)).ok_or(IdentityError::Invalid("its session has ended"))
     }
 
     /// The subject of an ID token of ours, however old.

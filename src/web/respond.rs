@@ -33,6 +33,9 @@ pub enum Problem {
     BasicAuth(OAuthError),
     /// For the bearer of a token: RFC 6750 §3. `None`: no token was sent.
     Bearer(Option<OAuthError>),
+    /// For whoever asked a site that a proxy guards: a challenge (RFC 6750 §3), which the proxy may pass on. Always
+    /// 401, the one refusal that all proxies understand; nothing for pages of other origins, which is the site's say.
+    Gate(Option<OAuthError>),
     /// For a caller of the public or private REST API.
     Rest(StatusCode, &'static str),
     /// For whoever used a method that the path does not answer: those that it does, for the `Allow` header
@@ -66,8 +69,10 @@ impl fmt::Display for Problem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Personal(problem) => write!(formatter, "{problem:?}"),
-            Self::OAuth(error) | Self::BasicAuth(error) | Self::Bearer(Some(error)) => error.fmt(formatter),
-            Self::Bearer(None) => formatter.write_str("no token"),
+            Self::OAuth(error) | Self::BasicAuth(error) | Self::Bearer(Some(error)) | Self::Gate(Some(error)) => {
+                error.fmt(formatter)
+            }
+            Self::Bearer(None) | Self::Gate(None) => formatter.write_str("no token"),
             Self::Rest(_, sentence) | Self::Forbidden(sentence) => formatter.write_str(sentence),
             Self::Method(_) => formatter.write_str(WRONG_METHOD),
             Self::Conflict(sentence) => formatter.write_str(sentence),
@@ -107,7 +112,7 @@ impl ResponseError for Problem {
             Self::OAuth(error) if error.code == ErrorCode::InvalidClient => StatusCode::UNAUTHORIZED,
             Self::OAuth(_) => StatusCode::BAD_REQUEST,
             Self::Bearer(Some(error)) if error.code == ErrorCode::InvalidRequest => StatusCode::BAD_REQUEST,
-            Self::BasicAuth(_) | Self::Bearer(_) => StatusCode::UNAUTHORIZED,
+            Self::BasicAuth(_) | Self::Bearer(_) | Self::Gate(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::Fault(..) => StatusCode::SERVICE_UNAVAILABLE,
@@ -136,6 +141,9 @@ impl Problem {
                 oauth_json(&mut builder, error)
             }
             Self::Bearer(error) => bearer(&mut builder, error.as_ref()),
+            Self::Gate(error) => {
+                no_store(&mut builder).insert_header((header::WWW_AUTHENTICATE, challenge(error.as_ref()))).finish()
+            }
             Self::Rest(_, sentence) => for_any_origin(&mut builder).json(json!({ "error": sentence })),
             Self::Method(answered) => {
                 builder.insert_header((header::ALLOW, answered.as_str()));
@@ -169,12 +177,22 @@ fn oauth_json(builder: &mut HttpResponseBuilder, error: &OAuthError) -> HttpResp
 }
 
 fn bearer(builder: &mut HttpResponseBuilder, error: Option<&OAuthError>) -> HttpResponse {
-    let Some(error) = error else {
-        return for_any_origin(builder).insert_header((header::WWW_AUTHENTICATE, "Bearer")).finish();
-    };
-    let challenge = format!("Bearer error=\"{}\", error_description=\"{}\"", error.code.as_str(), error.description());
-    builder.insert_header((header::WWW_AUTHENTICATE, challenge));
-    oauth_json(builder, error)
+    builder.insert_header((header::WWW_AUTHENTICATE, challenge(error)));
+    match error {
+        Some(error) => oauth_json(builder, error),
+        None => for_any_origin(builder).finish(),
+    }
+}
+
+/// The challenge of RFC 6750 §3; without an error where no token was sent (§3.1).
+fn challenge(error: Option<&OAuthError>) -> String {
+    error.map_or_else(
+        || "Bearer".to_owned(),
+        |error| {
+            let (code, description) = (error.code.as_str(), error.description());
+            format!("Bearer error=\"{code}\", error_description=\"{description}\"")
+        },
+    )
 }
 
 fn unavailable(

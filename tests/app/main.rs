@@ -31,4 +31,5 @@ mod rest;
 mod stream;
 mod tokens;
 mod userinfo;
+mod verify;
 mod waiting;

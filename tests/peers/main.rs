@@ -8,6 +8,8 @@
 
 mod apache;
 mod browser;
+mod edge;
+mod nginx;
 mod openid_client;
 mod openidconnect_crate;
 mod support;

@@ -6,7 +6,7 @@ use url::form_urlencoded;
 use super::answer::{granted, refused, see_other};
 use crate::ambient::Timestamp;
 use crate::lobby::{Attempt, Login, RegisteredClient, Wait};
-use crate::oauth::{OAuthError, Params, Reply, client_id, paths, read_request};
+use crate::oauth::{OAuthError, Params, Reply, client_id, initiate_login, paths, read_request};
 use crate::policy;
 use crate::web::App;
 use crate::web::cookies::{self, Browser};
@@ -93,9 +93,7 @@ fn site_name(registered: &RegisteredClient) -> String {
 /// served place answers at once.
 fn too_late(app: &App, registered: &RegisteredClient) -> Result<HttpResponse, Problem> {
     let start = registered.client.login_start().ok_or(Problem::Personal(PersonalProblem::LoginTooLate))?;
-    let mut start = start.clone();
-    start.query_pairs_mut().append_pair("iss", app.lobby.issuer());
-    Ok(see_other(start.as_str()))
+    Ok(see_other(initiate_login(start, app.lobby.issuer(), None).as_str()))
 }
 
 fn set(answer: &mut HttpResponse, cookie: &actix_web::cookie::Cookie<'_>) {

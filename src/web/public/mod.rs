@@ -4,3 +4,4 @@ pub mod counters;
 pub mod line;
 pub mod queue;
 pub mod tokens;
+pub mod verify;

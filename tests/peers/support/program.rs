@@ -45,6 +45,11 @@ pub struct Anteroom {
 impl Anteroom {
     /// Starts with one client, `Sample`, whose answers go to `redirect_uri`.
     pub async fn for_client(redirect_uri: &str) -> Self {
+        Self::for_client_with(redirect_uri, &[]).await
+    }
+
+    /// The same, with what else `variables` say.
+    pub async fn for_client_with(redirect_uri: &str, variables: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("anteroom.toml");
         let client = format!(
@@ -54,7 +59,7 @@ impl Anteroom {
         );
         fs::write(&file, format!("{CONFIG}\n{client}")).unwrap();
         let mut command = command(directory.path());
-        command.arg("--config").arg(&file);
+        command.arg("--config").arg(&file).envs(variables.iter().copied());
         Self::start(command, directory).await
     }
 
@@ -118,6 +123,21 @@ impl Anteroom {
             joining.spawn(ok(self.http.post(&address).body(json!({ "event_id": "Sample" }).to_string())));
         }
         joining.join_all().await;
+    }
+
+    /// Redeems a code as the client's server does; the access token.
+    pub async fn redeem(&self, code: &str, redirect_uri: &str) -> String {
+        let fields = [("grant_type", "authorization_code"), ("code", code), ("redirect_uri", redirect_uri)];
+        let credentials = [("client_id", "Sample"), ("client_secret", SECRET)];
+        let fields = fields.iter().chain(&credentials);
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let request = self.http.post(format!("{}/token", self.issuer)).body(body);
+        let form = "application/x-www-form-urlencoded";
+        let answer = request.header("content-type", form).send().await.unwrap();
+        let (status, text) = (answer.status(), answer.text().await.unwrap());
+        assert_eq!(status, StatusCode::OK, "{text}");
+        let tokens: Value = serde_json::from_str(&text).unwrap();
+        tokens["access_token"].as_str().unwrap().to_owned()
     }
 
     /// The position that a request ID stands for; a `sub` is one.

@@ -38,6 +38,11 @@ impl Visitor {
         Self { stop_before: Some(address.to_owned()), ..Self::new() }
     }
 
+    /// A visitor's browser, to which a site of `host` gave a cookie.
+    pub fn given(&mut self, host: &str, name: &str, value: &str) {
+        self.cookies.insert((host.to_owned(), name.to_owned()), value.to_owned());
+    }
+
     /// Opens an address and follows where it leads.
     pub async fn open(&mut self, address: &str) -> Page {
         let url: Url = address.parse().unwrap_or_else(|error| panic!("{address:?}: {error}"));

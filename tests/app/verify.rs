@@ -1,0 +1,302 @@
+//! `/verify`: what a proxy that guards a site is told, rule by rule.
+
+use anteroom::keys::TokenType;
+use anteroom::oauth::SigningAlg;
+use anteroom::room::SessionStatus;
+use reqwest::{Method, RequestBuilder, Response};
+use serde_json::{Value, json as value};
+
+use crate::steps::{sub, text_of, token};
+use crate::support::{NOW, TestApp, claims, json, part};
+
+const VERIFY: &str = "/verify?event_id=Sample";
+/// Where a browser goes whose proxy says nothing of what it asked for.
+const LINE: &str = "https://shop.example/login?from=queue&iss=";
+const HTML: &str = "text/html,application/xhtml+xml,*/*;q=0.8";
+const SHOP: &str = "&client_id=Sample";
+
+/// What a proxy makes of an answer.
+struct Told {
+    status: u16,
+    location: Option<String>,
+    challenge: String,
+    answer: Response,
+}
+
+impl Told {
+    fn is_challenge(&self) -> bool {
+        self.status == 401 && self.location.is_none() && self.challenge.starts_with("Bearer")
+    }
+}
+
+async fn ask(request: RequestBuilder) -> Told {
+    let answer = request.send().await.unwrap();
+    let headers = answer.headers();
+    assert_eq!(text_of(headers, "cache-control"), "no-store", "no answer is kept");
+    assert!(!headers.contains_key("set-cookie"), "no cookie is set");
+    Told {
+        status: answer.status().as_u16(),
+        location: headers.get("location").map(|value| value.to_str().unwrap().to_owned()),
+        challenge: text_of(headers, "www-authenticate").to_owned(),
+        answer,
+    }
+}
+
+async fn access(app: &TestApp) -> (String, String) {
+    let (_, tokens) = app.tokens(&[]).await;
+    (token(&tokens, "access_token").to_owned(), sub(&tokens))
+}
+
+/// A token of the REST door for the session of `sub`, as the contract has it, with other claims where `other` has some.
+fn rest_token(app: &TestApp, sub: &str, other: &Value) -> String {
+    let now = app.clock_seconds();
+    let mut claims = value!({
+        "aud": "Sample", "sub": sub, "queue_position": 1, "token_use": "access",
+        "iat": now, "nbf": now, "exp": now + 3600, "iss": app.issuer,
+    });
+    for (name, value) in other.as_object().unwrap() {
+        claims[name] = value.clone();
+    }
+    let ring = app.lobby().keys().ring();
+    ring.sign(SigningAlg::Rs256, TokenType::Jwt, claims.to_string().as_bytes()).unwrap()
+}
+
+#[actix_web::test]
+async fn a_good_token_passes_and_the_site_hears_whose_it_is() {
+    let app = TestApp::start().await;
+    let (access, sub) = access(&app).await;
+    let rest = rest_token(&app, &sub, &value!({}));
+    for token in [&access, &rest] {
+        for method in [Method::GET, Method::HEAD] {
+            let told = ask(app.request(method, VERIFY).bearer_auth(token)).await;
+            assert_eq!(told.status, 204, "{}", told.challenge);
+            let header = |name| text_of(told.answer.headers(), name);
+            assert_eq!(header("x-anteroom-sub"), sub);
+            assert_eq!(header("x-anteroom-event"), "Sample");
+            assert_eq!(header("x-anteroom-position"), claims(&access)["queue_position"].to_string());
+            assert_eq!(header("x-anteroom-expires"), (NOW.as_secs() + 3600).to_string());
+            assert_eq!(header("access-control-allow-origin"), "", "it is the site's answer that pages read");
+        }
+    }
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn the_token_stands_in_the_header_or_else_in_the_cookie_that_the_proxy_names() {
+    let app = TestApp::start().await;
+    let (access, _) = access(&app).await;
+    let cookie = |name: &str| format!("a=b; {name}={access}; c=d");
+    let asked = |query: &str, sent: &str| app.get(&format!("{VERIFY}{query}")).header("cookie", sent);
+    assert_eq!(ask(asked("", &cookie("anteroom_token"))).await.status, 204);
+    assert_eq!(ask(asked("&cookie=__Host-line", &cookie("__Host-line"))).await.status, 204);
+    // A site may have a password of its own.
+    assert_eq!(ask(asked("", &cookie("anteroom_token")).basic_auth("user", Some("word"))).await.status, 204);
+    let none = [
+        asked("", &cookie("other")),
+        asked("&cookie=__Host-line", &cookie("anteroom_token")),
+        asked("", "anteroom_token="),
+        app.get(&format!("{VERIFY}&access_token={access}&anteroom_token={access}")),
+    ];
+    for request in none {
+        let told = ask(request).await;
+        assert!(told.is_challenge());
+        assert_eq!(told.challenge, "Bearer", "RFC 6750 §3.1: no error without a token");
+    }
+    assert!(ask(asked("", &cookie("anteroom_token")).bearer_auth("garbage")).await.is_challenge(), "the header counts");
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn what_is_no_good_access_token_of_the_event_is_refused() {
+    let (app, elsewhere) = (TestApp::start().await, tempfile::tempdir().unwrap());
+    let foreign = TestApp::in_directory(elsewhere, "").await;
+    let (_, tokens) = app.tokens(&[]).await;
+    let (access, sub) = (token(&tokens, "access_token"), sub(&tokens));
+    let [head, payload, signature] = access.split('.').collect::<Vec<_>>()[..] else { panic!("{access}") };
+    assert_eq!(part(access, 0)["typ"], "at+jwt");
+    let (strangers, _) = self::access(&foreign).await;
+    let (_, foreign_signature) = strangers.rsplit_once('.').unwrap();
+    let now = app.clock_seconds();
+    let rest = |other: Value| rest_token(&app, &sub, &other);
+    let cases = [
+        ("a foreign provider's", strangers.clone()),
+        ("forged", format!("{head}.{payload}.{foreign_signature}")),
+        ("no signature", format!("{head}.{payload}.")),
+        ("changed header", format!("{}.{payload}.{signature}", rest(value!({})).split('.').next().unwrap())),
+        ("an ID token", token(&tokens, "id_token").to_owned()),
+        ("a refresh token", rest(value!({ "token_use": "refresh" }))),
+        ("an ID token of the REST door", rest(value!({ "token_use": "id" }))),
+        ("another issuer", rest(value!({ "iss": "https://elsewhere.example" }))),
+        ("another event", rest(value!({ "aud": "Door" }))),
+        ("no event", rest(value!({ "aud": "None" }))),
+        ("several events", rest(value!({ "aud": ["Sample", "Door"] }))),
+        ("expired", rest(value!({ "exp": now }))),
+        ("without an end", rest(value!({ "exp": null }))),
+        ("a ticket without a session", rest(value!({ "sub": app.join("Sample").await }))),
+        ("garbage", "garbage".to_owned()),
+        ("far too long", "A".repeat(20_000)),
+    ];
+    for (case, bad) in cases {
+        let told = ask(app.get(VERIFY).bearer_auth(bad)).await;
+        assert!(told.is_challenge(), "{case}: {}", told.status);
+        assert!(told.challenge.contains("error=\"invalid_token\""), "{case}: {}", told.challenge);
+        assert_eq!(text_of(told.answer.headers(), "access-control-allow-origin"), "", "{case}");
+    }
+    let door = ask(app.get("/verify?event_id=Door").bearer_auth(access)).await;
+    assert!(door.is_challenge(), "a token of another event");
+    assert_eq!(ask(app.get(VERIFY).bearer_auth(access)).await.status, 204);
+    app.pass(3600);
+    assert!(ask(app.get(VERIFY).bearer_auth(access)).await.is_challenge(), "expired");
+    app.stop().await;
+    foreign.stop().await;
+}
+
+#[actix_web::test]
+async fn a_closed_session_a_reset_event_or_a_replayed_code_ends_the_pass_at_once() {
+    let app = TestApp::start().await;
+    for status in [SessionStatus::Completed, SessionStatus::Abandoned] {
+        let (access, sub) = access(&app).await;
+        let rest = rest_token(&app, &sub, &value!({}));
+        app.close_session(&sub, status).await;
+        for token in [access, rest] {
+            assert!(ask(app.get(VERIFY).bearer_auth(token)).await.is_challenge());
+        }
+    }
+    let code = app.code(&[]).await;
+    let tokens = json(app.redeem(&code, &[]).await).await;
+    let replayed = token(&tokens, "access_token");
+    assert_eq!(ask(app.get(VERIFY).bearer_auth(replayed)).await.status, 204);
+    assert_eq!(app.redeem(&code, &[]).await.status(), 400);
+    assert!(ask(app.get(VERIFY).bearer_auth(replayed)).await.is_challenge());
+    let (access, _) = access(&app).await;
+    app.lobby().store().reset(&"Sample".parse().unwrap()).await.unwrap();
+    assert!(ask(app.get(VERIFY).bearer_auth(access)).await.is_challenge());
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_browser_is_sent_into_the_line_and_a_program_is_told_401() {
+    let app = TestApp::start().await;
+    let line = format!("{LINE}{}", encoded(&app.issuer));
+    let asked = |query: &str, accept: &str| app.get(&format!("{VERIFY}{query}")).header("accept", accept);
+    for request in [asked(SHOP, HTML), asked(SHOP, HTML).bearer_auth("expired")] {
+        let told = ask(request).await;
+        assert_eq!((told.status, told.location.as_deref()), (302, Some(line.as_str())));
+    }
+    let head = app.request(Method::HEAD, &format!("{VERIFY}{SHOP}")).header("accept", HTML);
+    assert_eq!(ask(head).await.location, Some(line));
+    let unauthorized = [
+        ("a program", asked(SHOP, "application/json")),
+        ("anything", asked(SHOP, "*/*")),
+        ("nginx", asked(&format!("{SHOP}&redirect=never"), HTML)),
+        ("a client without a start", asked("&client_id=other", HTML)),
+        ("several clients, none named", asked("", HTML)),
+    ];
+    for (case, request) in unauthorized {
+        assert!(ask(request).await.is_challenge(), "{case}");
+    }
+    app.stop().await;
+}
+
+fn encoded(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+#[actix_web::test]
+async fn an_events_only_client_need_not_be_named() {
+    let app = TestApp::with(
+        "[[event]]\nid = \"One\"\n[[client]]\nclient_id = \"one\"\nevent = \"One\"\nclient_secret = \"env:SECRET\"\n\
+         redirect_uris = [\"https://one.example/cb\"]\ninitiate_login_uri = \"https://one.example/in\"\n",
+    )
+    .await;
+    let told = ask(app.get("/verify?event_id=One").header("accept", HTML)).await;
+    assert_eq!(told.location, Some(format!("https://one.example/in?iss={}", encoded(&app.issuer))));
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn what_was_asked_for_comes_along_if_it_is_the_sites_own() {
+    let app = TestApp::start().await;
+    let location = async |headers: &[(&'static str, &str)]| {
+        let request = app.get(&format!("{VERIFY}{SHOP}")).header("accept", HTML);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let told = ask(request).await;
+        assert_eq!(told.status, 302);
+        told.location.unwrap()
+    };
+    let (proto, host) = (("x-forwarded-proto", "https"), ("x-forwarded-host", "shop.example"));
+    let uri = ("x-forwarded-uri", "/cart?item=1&size=2");
+    let alone = format!("{LINE}{}", encoded(&app.issuer));
+    let whole = format!("{alone}&target_link_uri={}", encoded("https://shop.example/cart?item=1&size=2"));
+    assert_eq!(location(&[proto, host, uri]).await, whole);
+    assert_eq!(location(&[proto, host, uri, ("x-forwarded-method", "GET")]).await, whole);
+    let hostile: [&[_]; 9] = [
+        &[proto, host],
+        &[proto, ("x-forwarded-host", "evil.example"), uri],
+        &[("x-forwarded-proto", "http"), host, uri],
+        &[("x-forwarded-proto", "javascript"), host, uri],
+        &[proto, ("x-forwarded-host", "shop.example@evil.example"), uri],
+        &[proto, host, ("x-forwarded-uri", "//evil.example/")],
+        &[proto, host, ("x-forwarded-uri", "https://evil.example/")],
+        &[proto, host, host, uri],
+        // A form that was posted cannot be asked for again.
+        &[proto, host, uri, ("x-forwarded-method", "POST")],
+    ];
+    for headers in hostile {
+        assert_eq!(location(headers).await, alone, "{headers:?}");
+    }
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_proxy_that_asks_wrongly_is_told_400_and_lets_nobody_in() {
+    let app = TestApp::start().await;
+    let (access, _) = access(&app).await;
+    let cases = [
+        ("/verify", "Invalid event ID"),
+        ("/verify?event_id=None", "Invalid event ID"),
+        ("/verify?event_id=Sample&event_id=Sample", "A parameter was sent twice or is no text"),
+        ("/verify?event_id=%ff", "A parameter was sent twice or is no text"),
+        ("/verify?event_id=Sample&cookie=a%3Bb", "The parameter cookie is no name of a cookie"),
+        ("/verify?event_id=Sample&client_id=nobody", "Invalid client ID"),
+        ("/verify?event_id=Sample&client_id=door", "Invalid client ID"),
+        (
+            "/verify?event_id=Sample&redirect=https%3A%2F%2Fevil.example",
+            "The parameter redirect may be never, or left out",
+        ),
+        ("/verify/None/cart", "Invalid event ID"),
+    ];
+    for (path, sentence) in cases {
+        let told = ask(app.get(path).header("accept", HTML).bearer_auth(&access)).await;
+        assert_eq!((told.status, told.location), (400, None), "{path}");
+        assert_eq!(json(told.answer).await["error"], sentence, "{path}");
+    }
+    let told = app.request(Method::POST, VERIFY).bearer_auth(&access).send().await.unwrap();
+    assert_eq!((told.status().as_u16(), text_of(told.headers(), "allow")), (405, "GET, HEAD"));
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn envoy_puts_the_event_before_the_path_keeps_the_method_and_wants_200() {
+    let app = TestApp::with(
+        "[[event]]\nid = \"One\"\n[[client]]\nclient_id = \"one\"\nevent = \"One\"\nclient_secret = \"env:SECRET\"\n\
+         redirect_uris = [\"https://one.example/cb\"]\ninitiate_login_uri = \"https://one.example/in\"\n",
+    )
+    .await;
+    let (access, _) = access(&app).await;
+    let path = "/verify/Sample/cart?event_id=One&cookie=x";
+    for method in [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS] {
+        let told = ask(app.request(method.clone(), path).bearer_auth(&access)).await;
+        assert_eq!(told.status, 200, "{method}");
+        assert!(ask(app.request(method, path)).await.is_challenge());
+    }
+    let browser = |method: Method| {
+        let request = app.request(method, "/verify/One/a%20b/verify/?c=d").header("accept", HTML);
+        request.header("x-forwarded-proto", "https").header("x-forwarded-host", "one.example")
+    };
+    let start = format!("https://one.example/in?iss={}", encoded(&app.issuer));
+    let target = encoded("https://one.example/a%20b/verify/?c=d");
+    assert_eq!(ask(browser(Method::GET)).await.location, Some(format!("{start}&target_link_uri={target}")));
+    assert_eq!(ask(browser(Method::POST)).await.location, Some(start));
+    app.stop().await;
+}

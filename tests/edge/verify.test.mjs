@@ -1,0 +1,156 @@
+// deploy/edge/verify.js with keys of its own and a network that says what the test says. Run by `cargo test`
+// (tests/peers/edge.rs) or by hand: node tests/edge/verify.test.mjs
+
+import assert from "node:assert";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+
+// Read as a module whatever the folder says of its scripts.
+const source = readFileSync(new URL("../../deploy/edge/verify.js", import.meta.url));
+const edge = await import(`data:text/javascript;base64,${source.toString("base64")}`);
+const { SETTINGS, lineFor, tokenOf, verifier } = edge;
+
+const NOW = 1_800_000_000;
+const RSA = { name: "RSASSA-PKCS1-v1_5", hash: "SHA-256", modulusLength: 2048, publicExponent: new Uint8Array([1, 0, 1]) };
+const EC = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
+const encoded = (value) => Buffer.from(value).toString("base64url");
+
+async function make(alg, kid) {
+  const kind = alg === "RS256" ? RSA : EC;
+  const pair = await crypto.subtle.generateKey(kind, true, ["sign", "verify"]);
+  const jwk = await crypto.subtle.exportKey("jwk", pair.publicKey);
+  return { alg, kid, kind, pair, jwk: { ...jwk, alg, kid, use: "sig" } };
+}
+
+const [rsa, ec, next, stranger] = await Promise.all([make("RS256", "r"), make("ES256", "e"), make("ES256", "n"), make("ES256", "e")]);
+const good = { iss: SETTINGS.issuer, aud: "sale", sub: "visitor", token_use: "access", queue_position: 7, exp: NOW + 60 };
+
+async function sign(key, claims = {}, header = {}) {
+  const head = { alg: key.alg, typ: "at+jwt", kid: key.kid, ...header };
+  const message = `${encoded(JSON.stringify(head))}.${encoded(JSON.stringify({ ...good, ...claims }))}`;
+  const signature = await crypto.subtle.sign(key.kind, key.pair.privateKey, Buffer.from(message));
+  return `${message}.${encoded(signature)}`;
+}
+
+// An issuer that can be away, whose requests are counted.
+class Issuer {
+  keys = [rsa.jwk, ec.jwk, { kty: "OKP", crv: "Ed25519", alg: "EdDSA", kid: "d", x: "AA" }];
+  asked = [];
+  now = NOW;
+  away = false;
+  verify = verifier(SETTINGS, async (address) => {
+    this.asked.push(address);
+    if (this.away) throw new Error("away");
+    return { ok: true, json: async () => ({ keys: this.keys }) };
+  }, () => this.now);
+}
+
+test("a good token of either algorithm passes, and the key set is fetched once", async () => {
+  const issuer = new Issuer();
+  const tokens = [await sign(rsa, { nbf: NOW }, { typ: "JWT" }), await sign(ec), await sign(rsa)];
+  for (const token of tokens) assert.strictEqual((await issuer.verify(token))?.queue_position, 7);
+  assert.deepStrictEqual(issuer.asked, ["https://queue.example/.well-known/jwks.json"]);
+});
+
+test("what is no good access token of the event is refused", async () => {
+  const issuer = new Issuer();
+  const whole = await sign(ec);
+  const [head, payload, signature] = whole.split(".");
+  const longer = encoded(JSON.stringify({ ...good, exp: NOW + 9999 }));
+  const none = encoded(JSON.stringify({ alg: "none", typ: "at+jwt", kid: "e" }));
+  const bad = {
+    issuer: await sign(ec, { iss: "https://evil.example" }),
+    event: await sign(ec, { aud: "other" }),
+    events: await sign(ec, { aud: ["sale", "other"] }),
+    use: await sign(ec, { token_use: "refresh" }),
+    identity: await sign(rsa, { token_use: "id" }, { typ: "JWT" }),
+    expired: await sign(ec, { exp: NOW }),
+    endless: await sign(ec, { exp: undefined }),
+    early: await sign(ec, { nbf: NOW + 60 }),
+    wordy: await sign(ec, { exp: "9999999999" }),
+    stranger: await sign(stranger),
+    nameless: await sign(ec, {}, { kid: undefined }),
+    kind: await sign(ec, {}, { typ: "logout+jwt" }),
+    critical: await sign(ec, {}, { crit: ["exp"] }),
+    "another key's alg": await sign(rsa, {}, { alg: "ES256" }),
+    "another alg's key": await sign(rsa, {}, { kid: "e" }),
+    hmac: await sign(ec, {}, { alg: "HS256" }),
+    prototype: await sign(ec, {}, { alg: "toString" }),
+    changed: `${head}.${longer}.${signature}`,
+    unsigned: `${none}.${payload}.`,
+    cut: `${head}.${payload}`,
+    garbage: "garbage",
+    long: "A".repeat(20000),
+    nothing: undefined,
+  };
+  for (const [name, token] of Object.entries(bad)) assert.strictEqual(await issuer.verify(token), null, name);
+  assert.ok(await issuer.verify(whole));
+});
+
+test("a new key is found, and invented ones do not make the issuer work", async () => {
+  const issuer = new Issuer();
+  assert.ok(await issuer.verify(await sign(ec)));
+  issuer.keys = [...issuer.keys, next.jwk];
+  const token = await sign(next);
+  assert.strictEqual(await issuer.verify(token), null);
+  for (let time = 0; time < 50; time++) await issuer.verify(await sign(ec, {}, { kid: `invented ${time}` }));
+  assert.strictEqual(issuer.asked.length, 1);
+  issuer.now += 60 - 1;
+  assert.strictEqual(await issuer.verify(await sign(next, { exp: issuer.now + 60 })), null);
+  issuer.now += 1;
+  assert.ok(await issuer.verify(await sign(next, { exp: issuer.now + 60 })));
+  assert.strictEqual(issuer.asked.length, 2);
+});
+
+test("while the issuer is away the keys that are known go on; before that nobody passes", async () => {
+  const issuer = new Issuer();
+  issuer.away = true;
+  assert.strictEqual(await issuer.verify(await sign(ec)), null);
+  issuer.away = false;
+  issuer.now += 5;
+  assert.ok(await issuer.verify(await sign(ec, { exp: issuer.now + 60 })));
+  issuer.away = true;
+  for (let hour = 0; hour < 24; hour++) {
+    issuer.now += 3600;
+    assert.ok(await issuer.verify(await sign(ec, { exp: issuer.now + 60 })));
+  }
+});
+
+test("the token is taken from the header, else from the cookie", () => {
+  assert.strictEqual(tokenOf({ authorization: "Bearer a", cookie: "t=b" }, "t"), "a");
+  assert.strictEqual(tokenOf({ authorization: "Basic a", cookie: "x=1; t=b; y=2" }, "t"), "b");
+  assert.strictEqual(tokenOf({ cookie: "tt=b" }, "t"), undefined);
+  assert.strictEqual(tokenOf({}, "t"), undefined);
+});
+
+test("a browser is sent to the site's own start, with what it asked for if that is the site's", () => {
+  const start = `${SETTINGS.line}?iss=https%3A%2F%2Fqueue.example`;
+  assert.strictEqual(lineFor(SETTINGS, "text/html", "https://evil.example/"), start);
+  assert.strictEqual(lineFor(SETTINGS, "text/html", "https://shop.example/a?b"), `${start}&target_link_uri=https%3A%2F%2Fshop.example%2Fa%3Fb`);
+  assert.strictEqual(lineFor(SETTINGS, "application/json", "https://shop.example/"), null);
+});
+
+test("a worker and a function at the edge let in, send into the line, and refuse", async (context) => {
+  const token = await sign(rsa, { exp: Math.floor(Date.now() / 1000) + 60 });
+  context.mock.method(globalThis, "fetch", async (asked) => {
+    if (typeof asked === "string") return Response.json({ keys: [rsa.jwk] });
+    return new Response(`the shop, for ${asked.headers.get("x-anteroom-sub")}`);
+  });
+  const worker = async (headers) => edge.default.fetch(new Request("https://shop.example/a", { headers }), { COOKIE: "t" });
+  const inside = await worker({ cookie: `t=${token}`, "x-anteroom-sub": "forged" });
+  assert.strictEqual(await inside.text(), "the shop, for visitor");
+  const sent = await worker({ accept: "text/html" });
+  assert.deepStrictEqual([sent.status, new URL(sent.headers.get("location")).pathname], [302, "/queue/login"]);
+  assert.strictEqual((await worker({ cookie: `anteroom_token=${token}` })).status, 401);
+
+  const lambda = async (headers) => {
+    const listed = Object.entries({ host: "shop.example", ...headers }).map(([key, value]) => [key, [{ key, value }]]);
+    const request = { method: "GET", uri: "/a", querystring: "b", headers: Object.fromEntries(listed) };
+    return edge.handler({ Records: [{ cf: { request } }] });
+  };
+  assert.strictEqual((await lambda({ authorization: `Bearer ${token}` })).headers["x-anteroom-position"][0].value, "7");
+  const moved = await lambda({ accept: "text/html" });
+  assert.strictEqual(moved.status, "302");
+  assert.match(moved.headers.location[0].value, /&target_link_uri=https%3A%2F%2Fshop.example%2Fa%3Fb$/);
+  assert.strictEqual((await lambda({})).status, "401");
+});
