@@ -8,10 +8,11 @@
 //! - [`keys`]    signing keys and JOSE; [`store`] where state lives: the port and its engines
 //! - [`config`]  what the operator wrote; [`telemetry`] metrics and logs
 //! - [`lobby`]   the use cases
-//! - [`web`]     HTTP; [`demo`] the demonstration shop, a relying party
+//! - [`web`]     HTTP; [`demo`] the demonstration shop, a relying party; [`authorizer`] a program for API Gateway
 //! - [`server`]  wiring: the only place that picks an engine
 
 pub mod ambient;
+pub mod authorizer;
 pub mod config;
 pub mod demo;
 pub mod durable;

@@ -91,6 +91,25 @@ pub const MAX_TARGET_LINK: usize = 4 * 1024;
 /// Longest name of a cookie that a proxy may ask `/verify` to look into, in bytes.
 pub const MAX_COOKIE_NAME: usize = 64;
 
+/// For how long the authorizer goes by a key set before it asks for a newer one: as long as the set's own answer may
+/// be cached.
+pub const AUTHORIZER_KEEP: Duration = Duration::from_secs(300);
+
+/// How often at most the authorizer asks anew for the set because of a key that it does not know: anybody can invent one.
+pub const AUTHORIZER_REFETCH: Duration = Duration::from_secs(60);
+
+/// How often it asks as long as it has no set at all, and nobody can be let in.
+pub const AUTHORIZER_FIRST_RETRY: Duration = Duration::from_secs(5);
+
+/// How long it waits for the set: API Gateway waits ten seconds or more for the authorizer.
+pub const AUTHORIZER_FETCH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How far its clock may be behind the issuer's when a token is brand-new (`nbf`).
+pub const AUTHORIZER_CLOCK_SKEW: Duration = Duration::from_secs(5);
+
+/// Largest key set that it reads, in bytes: ours has a few thousand.
+pub const MAX_KEY_SET: usize = 256 * 1024;
+
 /// Longest request body, in bytes: the longest good one is a form that holds an authorization request.
 pub const MAX_BODY: usize = 32 * 1024;
 

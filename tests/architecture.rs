@@ -18,14 +18,19 @@ const ROWS: &[&[&str]] = &[
     &["config"],
     &["telemetry"],
     &["lobby"],
-    &["web", "demo"],
+    &["web", "demo", "authorizer"],
     &["server"],
     &["cli"],
-    &["main"],
+    &["main", "bin"],
 ];
 
 /// Modules that may use less than their row allows.
-const NARROW: &[(&str, &[&str])] = &[("demo", &["ambient"])];
+const NARROW: &[(&str, &[&str])] = &[
+    ("demo", &["ambient"]),
+    // A program of its own: what it does not use is not linked into it, nor it into `anteroom`.
+    ("authorizer", &["ambient", "policy", "oauth", "keys"]),
+    ("bin", &["authorizer"]),
+];
 
 /// Crates that only these places may name.
 const OWNED: &[(&str, &[&str])] = &[
@@ -33,7 +38,9 @@ const OWNED: &[(&str, &[&str])] = &[
     ("rusqlite", &["src/store/embedded/"]),
     ("actix_web", &["src/web/", "src/server.rs", "src/server/", "src/demo/", "src/cli/"]),
     ("openidconnect", &["src/demo/"]),
-    ("reqwest", &["src/demo/", "src/cli/"]),
+    ("lambda_runtime", &["src/authorizer/"]),
+    ("rustls_native_certs", &["src/authorizer/"]),
+    ("reqwest", &["src/demo/", "src/cli/", "src/authorizer/"]),
     ("askama", &["src/web/", "src/demo/"]),
     ("clap", &["src/cli/"]),
     ("toml", &["src/config/"]),
@@ -66,7 +73,7 @@ impl Source {
 
     /// The modules that it names, each with the line where it does.
     fn arrows(&self) -> Vec<(usize, String)> {
-        let root = if self.module() == "cli" { "anteroom::" } else { "crate::" };
+        let root = if ["cli", "bin"].contains(&self.module()) { "anteroom::" } else { "crate::" };
         self.code().flat_map(|(number, line)| modules_in(line, root).map(move |name| (number, name))).collect()
     }
 

@@ -9,6 +9,7 @@
 mod process;
 mod support;
 
+mod authorizer;
 mod crash;
 mod demonstration;
 mod full_disk;

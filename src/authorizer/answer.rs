@@ -1,0 +1,35 @@
+//! How API Gateway is answered (`vwr-contract.md`, "Authorizer"; API Gateway developer guide, simple responses).
+
+use serde_json::{Value, json};
+
+use super::call::Form;
+use super::check::Visitor;
+
+/// The principal of whoever is not let in.
+pub(super) const DENIED: &str = "denied";
+
+/// Yes, if there is a visitor.
+pub(super) fn answer(form: &Form, visitor: Option<&Visitor>) -> Value {
+    match form {
+        Form::Policy(resource) => json!({
+            "principalId": visitor.map_or(DENIED, |visitor| &visitor.sub),
+            "policyDocument": {
+                "Version": "2012-10-17",
+                "Statement": [{
+                    "Action": "execute-api:Invoke",
+                    "Effect": if visitor.is_some() { "Allow" } else { "Deny" },
+                    "Resource": resource,
+                }],
+            },
+        }),
+        Form::Simple => json!({
+            "isAuthorized": visitor.is_some(),
+            "context": visitor.map_or_else(|| json!({}), |visitor| json!({
+                "sub": visitor.sub,
+                "event_id": visitor.event_id,
+                "queue_position": visitor.position,
+                "exp": visitor.expires,
+            })),
+        }),
+    }
+}

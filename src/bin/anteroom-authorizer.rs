@@ -1,0 +1,7 @@
+//! The program `anteroom-authorizer`, an AWS Lambda function: all of it is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    anteroom::authorizer::main()
+}

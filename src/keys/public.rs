@@ -1,0 +1,78 @@
+//! A key set as somebody else publishes it, and the tokens that its keys signed.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::key::VerifyingKey;
+use super::verify::verify;
+use super::{PublicJwk, Verified, VerifyError};
+
+/// Public keys that were fetched from an issuer.
+#[derive(Default)]
+pub struct PublicKeySet(Vec<VerifyingKey>);
+
+/// A text that is no JWK Set with a key of use in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it is not a JWK Set with a public signing key of a known algorithm")]
+pub struct NoKeySet;
+
+impl PublicKeySet {
+    /// Reads a JWK Set. Keys of a kind that is not known are left out (RFC 7517 §5): they sign nothing of ours.
+    ///
+    /// # Errors
+    /// [`NoKeySet`] when no key is left.
+    pub fn from_json(json: &[u8]) -> Result<Self, NoKeySet> {
+        #[derive(Deserialize)]
+        struct Set {
+            keys: Vec<Value>,
+        }
+        let set: Set = serde_json::from_slice(json).map_err(|_| NoKeySet)?;
+        let known = set.keys.into_iter().filter_map(|key| serde_json::from_value::<PublicJwk>(key).ok());
+        let keys: Vec<_> = known.filter_map(|key| VerifyingKey::new(key).ok()).collect();
+        if keys.is_empty() { Err(NoKeySet) } else { Ok(Self(keys)) }
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Checks that `token` is a compact JWS whose signature one of these keys made, by that key's own algorithm.
+    /// The claims in it are not looked at.
+    pub fn verify(&self, token: &str) -> Result<Verified, VerifyError> {
+        verify(token, self.0.iter())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ambient::Timestamp;
+    use crate::keys::{KeyRing, TokenType};
+    use crate::oauth::SigningAlg;
+
+    #[test]
+    fn a_published_set_verifies_what_its_ring_signed_and_nothing_else() {
+        let [ring, other] = [0, 1].map(|_| KeyRing::generate(Timestamp::from_secs(0)).unwrap());
+        let set = PublicKeySet::from_json(ring.jwks().json().as_bytes()).unwrap();
+        for alg in SigningAlg::ALL {
+            let token = ring.sign(alg, TokenType::AtJwt, b"{}").unwrap();
+            assert_eq!(set.verify(&token).unwrap().alg, alg);
+            let foreign = other.sign(alg, TokenType::AtJwt, b"{}").unwrap();
+            assert_eq!(set.verify(&foreign), Err(VerifyError::UnknownKey));
+            assert_eq!(PublicKeySet::default().verify(&token), Err(VerifyError::UnknownKey));
+        }
+    }
+
+    #[test]
+    fn keys_of_an_unknown_kind_are_left_out_and_a_set_without_others_is_none() {
+        let ring = KeyRing::generate(Timestamp::from_secs(0)).unwrap();
+        let strange = r#"{"keys":[{"kty":"oct","k":"AA"},{"kty":"RSA","use":"enc"},7,"#;
+        let mixed = ring.jwks().json().replacen(r#"{"keys":["#, strange, 1);
+        assert_eq!(PublicKeySet::from_json(mixed.as_bytes()).unwrap().0.len(), 3);
+        let broken = r#"{"keys":[{"kty":"RSA","alg":"RS256","kid":"k","use":"sig","n":"!","e":"AQAB"}]}"#;
+        for none in ["", "[]", "{}", r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct","k":"AA"}]}"#, broken] {
+            assert!(PublicKeySet::from_json(none.as_bytes()).is_err(), "{none}");
+        }
+    }
+}
