@@ -85,20 +85,21 @@ impl Lobby {
         match (typ, &claims.grant) {
             (TokenType::AtJwt, Some(of_grant)) => Ok(self.login_of(&claims, of_grant).await?.0),
             (TokenType::AtJwt, None) => Err(IdentityError::Invalid("its grant is not named")),
-            (TokenType::Jwt, _) => self.live(self.store.session(event, &claims.sub).await?),
+            (TokenType::Jwt, _) => {
+                let session = self.live(self.store.session(event, &claims.sub).await?)?;
+                Self::issued_by(session.issuer.as_deref().unwrap_or(&self.issuer), &claims)?;
+                Ok(session)
+            }
         }
     }
 
-    /// The claims of a token whose signature is ours and which says that it is an access token, of this issuer, of an
-    /// event that there is, and not expired.
+    /// The claims of a token whose signature is ours and which says that it is an access token, of an event that there
+    /// is, and not expired.
     fn access_token(&self, token: &str) -> Result<(AccessToken, TokenType), IdentityError> {
         let verified = self.keys.ring().verify(token).map_err(|_| IdentityError::Invalid("bad signature or form"))?;
         let claims: AccessToken = verified.claims().map_err(|_| IdentityError::Invalid("claims are missing"))?;
         if claims.token_use != "access" {
             return Err(IdentityError::Invalid("not an access token"));
-        }
-        if claims.iss != self.issuer {
-            return Err(IdentityError::Invalid("another issuer"));
         }
         if claims.exp <= self.now() {
             return Err(IdentityError::Invalid("expired"));
@@ -111,6 +112,7 @@ impl Lobby {
 
     /// The live session and the unrevoked grant that a token of `/token` rests on; one read of the store.
     async fn login_of(&self, claims: &AccessToken, from: &OfGrant) -> Result<(Session, KeptGrant), IdentityError> {
+        Self::issued_by(&self.issuer, claims)?;
         let grant = grant_of(&from.jti).ok_or(IdentityError::Invalid("its jti names no grant"))?;
         let standing = self.store.token_standing(&claims.aud, &claims.sub, &grant).await?;
         let session = self.live(standing.session)?;
@@ -121,6 +123,11 @@ impl Lobby {
         };
         let kept = serde_json::from_str(&body).map_err(|_| Fault::Internal("a kept grant is unreadable"))?;
         Ok((session, kept))
+    }
+
+    /// Whether the token names the issuer that it must: the private `generate_token` can give a session another one.
+    fn issued_by(issuer: &str, claims: &AccessToken) -> Result<(), IdentityError> {
+        if claims.iss == issuer { Ok(()) } else { Err(IdentityError::Invalid("another issuer")) }
     }
 
     fn live(&self, session: Option<Session>) -> Result<Session, IdentityError> {

@@ -7,7 +7,7 @@ use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json as value};
 
 use crate::steps::{sub, text_of, token};
-use crate::support::{NOW, TestApp, claims, json, part};
+use crate::support::{ADMIN_KEY, NOW, TestApp, claims, json, part};
 
 const VERIFY: &str = "/verify?event_id=Sample";
 /// Where a browser goes whose proxy says nothing of what it asked for.
@@ -77,6 +77,38 @@ async fn a_good_token_passes_and_the_site_hears_whose_it_is() {
             assert_eq!(header("x-anteroom-expires"), (NOW.as_secs() + 3600).to_string());
             assert_eq!(header("access-control-allow-origin"), "", "it is the site's answer that pages read");
         }
+    }
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_token_of_the_rest_door_passes_until_its_session_is_closed_whatever_issuer_it_was_given() {
+    let app = TestApp::start().await;
+    app.serve("Sample", 2).await;
+    let private = async |call: &str, sent: &Value| {
+        let answer = app.post_json(&format!("/private/{call}"), sent).bearer_auth(ADMIN_KEY).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{call}");
+        json(answer).await
+    };
+    for issuer in [None, Some("https://gate.example")] {
+        let id = app.join("Sample").await;
+        let mut asked = value!({ "event_id": "Sample", "request_id": id });
+        let tokens = match issuer {
+            None => json(app.post_json("/api/generate_token", &asked).send().await.unwrap()).await,
+            Some(issuer) => {
+                asked["issuer"] = issuer.into();
+                private("generate_token", &asked).await
+            }
+        };
+        let told = ask(app.get(VERIFY).bearer_auth(token(&tokens, "access_token"))).await;
+        assert_eq!((told.status, text_of(told.answer.headers(), "x-anteroom-sub")), (204, id.as_str()));
+        for other in ["refresh_token", "id_token"] {
+            assert!(ask(app.get(VERIFY).bearer_auth(token(&tokens, other))).await.is_challenge(), "{other}");
+        }
+        let foreign = rest_token(&app, &id, &value!({ "iss": "https://elsewhere.example" }));
+        assert!(ask(app.get(VERIFY).bearer_auth(foreign)).await.is_challenge());
+        private("update_session", &value!({ "event_id": "Sample", "request_id": id, "status": 1 })).await;
+        assert!(ask(app.get(VERIFY).bearer_auth(token(&tokens, "access_token"))).await.is_challenge());
     }
     app.stop().await;
 }

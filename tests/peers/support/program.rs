@@ -105,6 +105,13 @@ impl Anteroom {
         ok(request.bearer_auth(&self.admin_key).body(body.to_string())).await["serving_num"].as_u64().unwrap()
     }
 
+    /// Ends the session of a ticket, as an inlet does whose visitor has paid.
+    pub async fn end_session(&self, request_id: &str) {
+        let body = json!({ "event_id": "Sample", "request_id": request_id, "status": 1 });
+        let request = self.http.post(format!("{}/private/update_session", self.issuer));
+        ok(request.bearer_auth(&self.admin_key).body(body.to_string())).await;
+    }
+
     /// Joins the line by the REST door; the position.
     pub async fn join(&self) -> u64 {
         let request = self.http.post(format!("{}/api/assign_queue_num", self.issuer));

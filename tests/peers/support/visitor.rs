@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use reqwest::header::HeaderMap;
 use reqwest::{RequestBuilder, StatusCode};
 use url::Url;
 
@@ -25,6 +26,7 @@ pub struct Visitor {
 pub struct Page {
     pub url: Url,
     pub status: StatusCode,
+    pub headers: HeaderMap,
     pub body: String,
 }
 
@@ -70,14 +72,14 @@ impl Visitor {
         for _ in 0..MOST_REDIRECTS {
             let answer = request.header("cookie", self.cookies_for(&url)).send().await.unwrap();
             self.keep_cookies(&url, &answer);
-            let status = answer.status();
+            let (status, headers) = (answer.status(), answer.headers().clone());
             let location = answer.headers().get("location").map(|value| value.to_str().unwrap().to_owned());
             let Some(location) = location.filter(|_| status.is_redirection()) else {
-                return Page { url, status, body: answer.text().await.unwrap() };
+                return Page { url, status, headers, body: answer.text().await.unwrap() };
             };
             url = url.join(&location).unwrap();
             if self.stop_before.as_ref().is_some_and(|address| url.as_str().starts_with(address)) {
-                return Page { url, status, body: String::new() };
+                return Page { url, status, headers, body: String::new() };
             }
             request = self.http.get(url.clone());
         }
@@ -115,6 +117,11 @@ impl Page {
     pub fn refresh_target(&self) -> Option<String> {
         let (_, target) = self.after("http-equiv=\"refresh\" content=\"")?.split_once("url=")?;
         Some(unescaped(target))
+    }
+
+    /// A header of the answer; empty when it has none of this name.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
     /// The parameters of the address.
