@@ -41,7 +41,7 @@ const fn route(method: &'static str, path: &'static str, takes: Takes, reader: R
 }
 
 /// All of them but `/verify/EVENT/…`, which answers every method (tests/app/verify.rs).
-pub const ROUTES: &[Route] = &[
+pub const ROUTES: [Route; 30] = [
     route("GET", "/.well-known/openid-configuration", Takes::Nothing, Reader::Rest, true),
     route("GET", "/.well-known/oauth-authorization-server", Takes::Nothing, Reader::Rest, true),
     route("GET", "/.well-known/jwks.json", Takes::Nothing, Reader::Rest, true),
