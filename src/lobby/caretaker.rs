@@ -86,6 +86,7 @@ impl Told {
         match change {
             Change::Counters(event, _) => drop(self.events.insert(event, ())),
             Change::Document(name) => self.keys |= name == KEYS_DOCUMENT,
+            Change::Letters => {}
         }
     }
 

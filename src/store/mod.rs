@@ -5,6 +5,7 @@
 //! A value that was answered survives the loss of the process.
 
 pub mod embedded;
+pub mod outbox;
 #[cfg(test)]
 mod suite;
 pub mod timed;
@@ -13,6 +14,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::broadcast;
+
+pub use outbox::{DeadLetter, Happening, Kind, Letter, Outbox, Resent};
 
 use crate::ambient::Timestamp;
 use crate::room::{Arrival, Counters, EventId, Position, RequestId, ServingRecord, Session, SessionStatus};
@@ -165,11 +168,14 @@ pub enum Change {
     Counters(EventId, Counters),
     /// A document of this name was replaced.
     Document(String),
+    /// There is something in the outbox to be told.
+    Letters,
 }
 
-/// The port. See the module's documentation; engines: [`embedded`].
+/// The port. See the module's documentation; engines: [`embedded`]. Its verbs that write letters: `advance`,
+/// `expire_positions`, `open_session`, `close_session`, `reset`.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: Outbox {
     /// Creates the event unless it exists, and answers how it stands.
     async fn ensure_event(&self, event: &EventId) -> Result<Counters, StoreError>;
 

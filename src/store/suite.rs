@@ -6,6 +6,7 @@
 
 mod concurrency;
 mod line;
+mod outbox;
 mod visitors;
 
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use crate::ambient::Timestamp;
 use crate::room::{EventId, Generation, Position, RequestId, Session, SessionStatus};
 use crate::store::GrantId;
 
-pub(super) use {concurrency::*, line::*, visitors::*};
+pub(super) use {concurrency::*, line::*, outbox::*, visitors::*};
 
 /// The store under test, shared by the tasks of a test.
 pub(super) type Shared = Arc<dyn Store>;
@@ -143,3 +144,19 @@ macro_rules! store_suite {
     };
 }
 pub(super) use store_suite;
+
+/// As [`store_suite!`], for a store with an outbox whose clock stands at [`START`].
+macro_rules! outbox_suite {
+    ($open:path) => {
+        $crate::store::suite::store_suite! { $open;
+            every_change_is_told_in_the_order_of_the_changes
+            joins_are_told_once_a_second_and_not_for_nobody
+            one_of_many_posts_for_a_tick
+            letters_come_in_pages
+            a_sink_begins_with_what_comes_after_its_first_claim
+            letters_are_forgotten_when_they_are_old_and_all_are_done
+            a_dead_letter_is_kept_until_it_is_taken
+        }
+    };
+}
+pub(super) use outbox_suite;

@@ -9,7 +9,7 @@ use tokio::sync::broadcast;
 use super::{
     Advance, Change, Closed, Document, GrantId, NewGrant, Opened, Store, StoreError, Taken, TakenGrant, TokenStanding,
 };
-use super::{Expired, Refill};
+use super::{DeadLetter, Expired, Happening, Letter, Outbox, Refill, Resent};
 use crate::ambient::Timestamp;
 use crate::room::{Arrival, Counters, EventId, Position, RequestId, ServingRecord, Session, SessionStatus};
 
@@ -45,27 +45,30 @@ impl<S: Store> Timed<S> {
 
 /// Forwards each listed operation to the wrapped store, timed under its own name.
 macro_rules! forward {
-    ($($name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {
+    ($port:ident { $($other:tt)* } $($name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {
         #[async_trait]
-        impl<S: Store> Store for Timed<S> {
+        impl<S: Store> $port for Timed<S> {
             $(
                 async fn $name(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
                     self.timed(stringify!($name), self.store.$name($($argument),*)).await
                 }
             )*
 
-            fn changes(&self) -> broadcast::Receiver<Change> {
-                self.store.changes()
-            }
-
-            async fn close(&self) {
-                self.store.close().await;
-            }
+            $($other)*
         }
     };
 }
 
 forward! {
+    Store {
+        fn changes(&self) -> broadcast::Receiver<Change> {
+            self.store.changes()
+        }
+
+        async fn close(&self) {
+            self.store.close().await;
+        }
+    }
     ensure_event(event: &EventId) -> Counters;
     counters(event: &EventId) -> Counters;
     take_positions(event: &EventId, count: u32, at: Timestamp) -> Taken;
@@ -88,4 +91,20 @@ forward! {
     replace_document(name: &str, expected: u64, body: &[u8]) -> bool;
     sweep(now: Timestamp) -> u64;
     health() -> ();
+}
+
+forward! {
+    Outbox {}
+    post_letter(event: &EventId, tick: Timestamp, happening: &Happening) -> bool;
+    tell_joins(event: &EventId) -> bool;
+    letters(after: u64, limit: u32) -> Vec<Letter>;
+    newest_letter() -> u64;
+    claim_delivery(sink: &str) -> Option<u64>;
+    note_delivered(sink: &str, through: u64) -> ();
+    bury_letters(sink: &str, letters: &[Letter], reason: &str) -> ();
+    dead_letters(after: Option<(String, u64)>, limit: u32) -> Vec<DeadLetter>;
+    revive_dead_letters(sink: Option<&str>) -> u64;
+    revived_letters(sink: &str, limit: u32) -> Vec<Letter>;
+    settle_dead_letter(sink: &str, seq: u64, outcome: Resent) -> ();
+    forget_letters(sinks: &[String], before: Timestamp) -> u64;
 }

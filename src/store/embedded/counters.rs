@@ -10,7 +10,7 @@ use super::rows::{stored, stored_time};
 use crate::ambient::Timestamp;
 use crate::policy;
 use crate::room::{Arrival, Counters, EventId, Position};
-use crate::store::{Advance, Expired, Refill, StoreError, Taken};
+use crate::store::{Advance, Expired, Happening, Refill, StoreError, Taken};
 
 /// Sessions go in the order of the line: that is about the order of their ends as well, so that a step
 /// touches few pages of either index.
@@ -73,7 +73,8 @@ impl Ledger {
             delete.execute(params![row.life, stored(serving)])?;
         }
         note_serving(&self.connection, row.life, serving, at, u64::try_from(by).unwrap_or(0))?;
-        self.count(event, |counters| counters.serving = serving).map(Advance::Moved)
+        let moved = self.count(event, |counters| counters.serving = serving)?;
+        self.post_move(event, row.counters.serving, moved).map(Advance::Moved)
     }
 
     /// [`crate::store::Store::expire_positions`].
@@ -101,11 +102,21 @@ impl Ledger {
         if admitted > 0 {
             note_serving(&self.connection, life, counters.serving + admitted, at, admitted)?;
         }
+        let previous = counters.serving;
         let counters = self.count(event, |counters| {
             counters.max_expired = through;
             counters.expired_positions += positions;
             counters.serving += admitted;
         })?;
+        if admitted > 0 {
+            let refilled = Happening::AutomaticServingCounterIncr {
+                previous_serving_counter_position: previous,
+                increment_by: admitted,
+                current_serving_counter_position: counters.serving,
+            };
+            self.post(event, &refilled)?;
+        }
+        self.post_move(event, previous, counters)?;
         Ok(Expired { positions, counters })
     }
 
@@ -131,6 +142,7 @@ impl Ledger {
         if !self.knows(event) {
             return Err(unknown(event));
         }
+        self.tell_joins(event, true)?;
         let old = self.row(event)?;
         let life = begin_life(&self.connection)?;
         self.connection.prepare_cached("UPDATE lives SET ended = 1 WHERE life = ?1")?.execute([old.life])?;
@@ -140,6 +152,7 @@ impl Ledger {
             ..Counters::default()
         };
         self.set(event, EventRow { life, counters, newest_arrival: None, tick: old.tick });
+        self.post(event, &Happening::RoomReset { generation: counters.generation })?;
         Ok(counters)
     }
 

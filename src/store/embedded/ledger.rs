@@ -10,6 +10,7 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, Error, Row, params};
 
+use super::outbox::OutboxMode;
 use super::rows::{arrival, is_corruption, number, store_error, stored, stored_time, time};
 use crate::ambient::Timestamp;
 use crate::room::{Arrival, Counters, EventId, Generation};
@@ -59,15 +60,20 @@ pub(super) struct Ledger {
     touched: Vec<EventId>,
     /// The documents that the open transaction replaced.
     pub(super) documents: Vec<String>,
+    /// What becomes of letters.
+    pub(super) outbox: OutboxMode,
+    /// Whether the open transaction wrote some.
+    pub(super) letters: bool,
     /// Whether memory may differ from the disk, because a commit failed and so did the reading after it.
     stale: bool,
 }
 
 impl Ledger {
     /// The ledger of this database.
-    pub(super) fn open(connection: Connection) -> Result<Self, Error> {
+    pub(super) fn open(connection: Connection, outbox: OutboxMode) -> Result<Self, Error> {
         let events = load(&connection)?;
-        Ok(Self { connection, events, touched: Vec::new(), documents: Vec::new(), stale: false })
+        let (touched, documents) = (Vec::new(), Vec::new());
+        Ok(Self { connection, events, touched, documents, outbox, letters: false, stale: false })
     }
 
     /// Every event as the disk has it.
@@ -103,6 +109,9 @@ impl Ledger {
                 changes.push(Change::Counters(event, entry.row.counters));
             }
         }
+        if std::mem::take(&mut self.letters) {
+            changes.push(Change::Letters);
+        }
         Ok(changes)
     }
 
@@ -111,6 +120,7 @@ impl Ledger {
     pub(super) fn abandon(&mut self) {
         self.touched.clear();
         self.documents.clear();
+        self.letters = false;
         if !self.connection.is_autocommit()
             && let Err(error) = self.connection.execute_batch("ROLLBACK")
         {

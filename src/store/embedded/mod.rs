@@ -7,6 +7,7 @@
 mod counters;
 mod directory;
 mod ledger;
+mod outbox;
 mod reads;
 mod records;
 mod rows;
@@ -25,6 +26,7 @@ use rusqlite::{Connection, Error};
 use tokio::sync::{broadcast, oneshot};
 
 pub use directory::OpenError;
+pub use outbox::OutboxMode;
 
 use directory::DataDirectory;
 use ledger::{Failure, Ledger};
@@ -58,10 +60,19 @@ impl EmbeddedStore {
     /// # Errors
     /// [`OpenError`] says by name what is wrong with the directory or the database in it.
     pub fn open(data_dir: &Path) -> Result<Self, OpenError> {
+        Self::open_with(data_dir, OutboxMode::Off)
+    }
+
+    /// Opens the store with or without an outbox.
+    ///
+    /// # Errors
+    /// As [`EmbeddedStore::open`].
+    pub fn open_with(data_dir: &Path, outbox: OutboxMode) -> Result<Self, OpenError> {
         let directory = DataDirectory::hold(data_dir)?;
         let path = directory.database()?;
         let refused = |reason: String| OpenError::Refused { path: path.clone(), reason };
-        let ledger = Ledger::open(schema::open_writer(&path)?).map_err(|error| schema::refusal(&path, &error))?;
+        let ledger =
+            Ledger::open(schema::open_writer(&path)?, outbox).map_err(|error| schema::refusal(&path, &error))?;
         let lookups = (0..STORE_READERS).map(|_| schema::open_reader(&path)).collect::<Result<_, _>>()?;
         let readers = Arc::new(Readers::new(schema::open_reader(&path)?, lookups));
         let board = Arc::new(Board::new(ledger.committed()));

@@ -9,7 +9,7 @@ use super::ledger::{EventRow, Failure, Ledger, unknown};
 use super::rows::{number, select_session, session, stored, stored_time, time};
 use crate::ambient::Timestamp;
 use crate::room::{EventId, RequestId, Session, SessionStatus};
-use crate::store::{Closed, GrantId, NewGrant, Opened, StoreError, TakenGrant};
+use crate::store::{Closed, GrantId, Happening, NewGrant, Opened, StoreError, TakenGrant};
 
 /// The states of a grant. Given: its code can be redeemed.
 const GIVEN: i64 = 0;
@@ -46,6 +46,7 @@ impl Ledger {
         ])?;
         drop(insert);
         let counters = self.count(&new.event, |counters| counters.sessions_opened += 1)?;
+        self.post(&new.event, &Happening::TokenGenerated { request_id: new.request_id })?;
         Ok(Opened { session: new.clone(), inserted: true, counters })
     }
 
@@ -70,6 +71,7 @@ impl Ledger {
             SessionStatus::Abandoned => counters.abandoned += 1,
             SessionStatus::Active => {}
         })?;
+        self.post(event, &Happening::SessionUpdated { request_id: *request_id, status })?;
         Ok(Closed::Now(counters))
     }
 

@@ -11,6 +11,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Error, ErrorCode, OpenFlags};
 
 use super::directory::OpenError;
+use super::outbox;
 use super::rows::is_corruption;
 use crate::policy::{WAL_CHECKPOINT_PAGES, WAL_SIZE_LIMIT};
 use crate::store::BUSY_TIMEOUT;
@@ -19,7 +20,7 @@ use crate::store::BUSY_TIMEOUT;
 const APPLICATION_ID: i64 = 0x416e_7465;
 
 /// Step `n` leads from schema version `n` to `n + 1`. Steps are never edited once released, only added.
-const MIGRATIONS: [&str; 1] = [VERSION_1];
+const MIGRATIONS: [&str; 2] = [VERSION_1, outbox::TABLES];
 
 /// The newest schema version that this program knows.
 const KNOWN_VERSION: i64 = MIGRATIONS.len() as i64;
