@@ -34,6 +34,11 @@ impl Timestamp {
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_secs(self.0.saturating_sub(earlier.0))
     }
+
+    /// As RFC 3339 writes it: `2026-12-01T09:00:00Z`.
+    pub fn rfc3339(self) -> String {
+        self.to_string().replacen(' ', "T", 1).replace(" UTC", "Z")
+    }
 }
 
 /// As people read it, in UTC: `2026-12-01 09:00:00 UTC`.
@@ -214,6 +219,11 @@ mod tests {
             assert_eq!(Timestamp::from_secs(seconds).to_string(), text);
         }
         assert!(Timestamp::from_secs(u64::MAX).to_string().ends_with(" UTC"));
+    }
+
+    #[test]
+    fn a_time_is_written_for_programs_as_rfc_3339_says() {
+        assert_eq!(Timestamp::from_secs(1_800_000_000).rfc3339(), "2027-01-15T08:00:00Z");
     }
 
     #[test]

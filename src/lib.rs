@@ -8,6 +8,7 @@
 //! - [`keys`]    signing keys and JOSE; [`store`] where state lives: the port and its engines
 //! - [`config`]  what the operator wrote; [`telemetry`] metrics and logs
 //! - [`lobby`]   the use cases
+//! - [`notices`] events out
 //! - [`web`]     HTTP; [`demo`] the demonstration shop, a relying party; [`authorizer`] a program for API Gateway
 //! - [`server`]  wiring: the only place that picks an engine
 
@@ -18,6 +19,7 @@ pub mod demo;
 pub mod durable;
 pub mod keys;
 pub mod lobby;
+pub mod notices;
 pub mod oauth;
 pub mod policy;
 pub mod room;

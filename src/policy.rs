@@ -199,3 +199,39 @@ pub const MAX_ISSUER_BYTES: usize = 512;
 
 /// Serving records that one expiry pass goes through at most: with a pass a second, more than an inlet makes.
 pub const EXPIRY_RECORDS: usize = 100;
+
+// Events out.
+
+/// How long a webhook may take to answer (Standard Webhooks recommends 15 to 30 s).
+pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Letters that are read from the outbox at once, and sent at most twice after a crash.
+pub const NOTICE_PAGE: u32 = 64;
+
+/// How long a sink that failed is left alone at first; doubled with each failure.
+pub const NOTICE_RETRY_FIRST: Duration = Duration::from_secs(1);
+
+/// And at last: a receiver that comes back is not told off for hours.
+pub const NOTICE_RETRY_LONGEST: Duration = Duration::from_secs(300);
+
+/// How often a letter is tried at least before it is given up.
+pub const NOTICE_ATTEMPTS: u32 = 8;
+
+/// How long a sink that is away holds its letters up: a deployment that went wrong is mended within the hour; what is
+/// told later is history, which an operator asks for.
+pub const NOTICE_PATIENCE: Duration = Duration::from_secs(3600);
+
+/// How long a letter that is refused holds up those behind it.
+pub const NOTICE_REFUSAL_PATIENCE: Duration = Duration::from_secs(300);
+
+/// How often a courier that waits looks at the clock.
+pub const NOTICE_POLL: Duration = Duration::from_millis(250);
+
+/// After how much silence a courier looks by itself, should a ring have been lost.
+pub const NOTICE_LOOK: Duration = Duration::from_secs(30);
+
+/// How long letters are kept for streams that were broken: as long as sinks may be away.
+pub const OUTBOX_RETENTION: Duration = NOTICE_PATIENCE;
+
+/// Dead letters in one answer.
+pub const DEAD_LETTER_PAGE: u32 = 100;

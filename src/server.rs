@@ -23,9 +23,10 @@ use crate::config::{Config, SampleShop, Scheme, StoreConfig};
 use crate::demo::{self, Shop};
 use crate::keys::{MasterSecret, MasterSecretError};
 use crate::lobby::{Caretaker, Clients, KEYS_DOCUMENT, KeyServiceError, Lobby, RegisteredClient, Surroundings};
+use crate::notices::{Notices, NoticesError};
 use crate::policy;
 use crate::store::Store;
-use crate::store::embedded::{EmbeddedStore, OpenError};
+use crate::store::embedded::{EmbeddedStore, OpenError, OutboxMode};
 use crate::store::timed::Timed;
 use crate::telemetry::Telemetry;
 use crate::web::{App, Feeds, Mounts, Site, mount};
@@ -89,6 +90,9 @@ pub enum StartError {
     /// The certificate or its key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Nothing can be sent out.
+    #[error(transparent)]
+    Notices(#[from] NoticesError),
     /// The demonstration cannot be shown.
     #[error("the sample shop cannot be opened: {0}")]
     Shop(#[source] io::Error),
@@ -118,6 +122,7 @@ pub struct Running {
     pub issuer: String,
     lobby: Arc<Lobby>,
     feeds: Arc<Feeds>,
+    notices: Option<Arc<Notices>>,
     caretaker: Caretaker,
     publishers: Vec<JoinHandle<()>>,
     servers: Vec<ServerHandle>,
@@ -143,9 +148,10 @@ pub async fn start(mut config: Config, nature: Nature) -> Result<Running, StartE
     let telemetry = Arc::new(Telemetry::default());
     let Opened { lobby, master } = open(&config, &nature, &telemetry).await?;
     let feeds = Arc::new(Feeds::new(&lobby));
+    let notices = open_notices(&config, &lobby).await?;
     let site = site(&config);
     let app = App::new(Arc::clone(&lobby), site, &master, config.admin.keys.clone(), telemetry, Arc::clone(&feeds))?;
-    let app = Data::new(app);
+    let app = Data::new(app.with_notices(notices.clone()));
     let mounts = if private.is_some() { Mounts::Public } else { Mounts::All };
     let mut servers = vec![serve(&app, mounts, listener, tls.clone())?];
     if let Some(listener) = private {
@@ -166,6 +172,7 @@ pub async fn start(mut config: Config, nature: Nature) -> Result<Running, StartE
         serving: servers.into_iter().map(tokio::spawn).collect(),
         lobby,
         feeds,
+        notices,
     })
 }
 
@@ -178,6 +185,7 @@ impl Running {
     /// Lets requests under way finish, ends the streams, and stops everything that was started.
     pub async fn stop(self) {
         self.feeds.close();
+        self.notices.iter().for_each(|notices| notices.close());
         // All at once: one after the other, each would take its whole time to drain.
         join_all(self.servers.iter().map(|server| server.stop(true))).await;
         for serving in self.serving {
@@ -187,6 +195,9 @@ impl Running {
         }
         self.publishers.iter().for_each(JoinHandle::abort);
         self.caretaker.stop().await;
+        if let Some(notices) = self.notices {
+            notices.stop().await;
+        }
         self.lobby.store().close().await;
     }
 }
@@ -228,7 +239,11 @@ pub async fn open_offline(config: &Config, nature: &Nature) -> Result<Arc<Lobby>
 
 async fn open(config: &Config, nature: &Nature, telemetry: &Arc<Telemetry>) -> Result<Opened, StartError> {
     let StoreConfig::Embedded = config.store;
-    let store = Timed::new(EmbeddedStore::open(&config.data_dir)?, telemetry.clone());
+    let outbox = match config.sends_events_out() {
+        true => OutboxMode::Kept(Arc::clone(&nature.clock)),
+        false => OutboxMode::Off,
+    };
+    let store = Timed::new(EmbeddedStore::open_with(&config.data_dir, outbox)?, telemetry.clone());
     let master = master_secret(config, nature, &store).await?;
     let lobby = open_lobby(config, nature, Arc::new(store), master.clone()).await?;
     Ok(Opened { lobby: Arc::new(lobby), master })
@@ -261,6 +276,13 @@ async fn open_lobby(
     let clients: Clients = clients.collect();
     let opened = Lobby::open(config.public_url.as_str(), config.events.clone(), clients, around).await;
     opened.map_err(|source| StartError::State { path: config.data_dir.clone(), source })
+}
+
+async fn open_notices(config: &Config, lobby: &Arc<Lobby>) -> Result<Option<Arc<Notices>>, NoticesError> {
+    if !config.sends_events_out() {
+        return Ok(None);
+    }
+    Ok(Some(Arc::new(Notices::start(lobby, &config.webhooks).await?)))
 }
 
 fn site(config: &Config) -> Site {

@@ -21,6 +21,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod value;
+mod webhook;
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -43,6 +44,7 @@ pub use problem::{ConfigError, Problem};
 pub use public_url::{PublicUrl, PublicUrlError, Scheme};
 pub use reference::{Setting, reference, reference_page};
 pub use store::StoreConfig;
+pub use webhook::{NoticeStream, WebhookConfig};
 
 /// Where Anteroom listens unless it is told otherwise: this machine alone can reach it.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -73,6 +75,10 @@ pub struct Config {
     pub events: Vec<EventSettings>,
     /// The relying parties, each with an ID of its own and bound to one of the events.
     pub clients: Vec<ClientConfig>,
+    /// Who is called when something happens.
+    pub webhooks: Vec<WebhookConfig>,
+    /// Whether operators can listen although nobody else does.
+    pub notice_stream: NoticeStream,
     /// What is logged, and how.
     pub log: Log,
     /// The sample shop to run beside the provider, in a demonstration.
@@ -100,6 +106,11 @@ impl Config {
             ConfigError::of_file(&file.display().to_string(), String::new(), message)
         })?;
         Self::parse(&text, file, environment)
+    }
+
+    /// Whether what happens is told to anybody, so that it must be written down.
+    pub const fn sends_events_out(&self) -> bool {
+        !self.webhooks.is_empty() || matches!(self.notice_stream, NoticeStream::On)
     }
 
     /// Reads the text of `file`, whose directory relative paths start from, and the variables over it.
@@ -151,6 +162,9 @@ fn root(section: &mut Section<'_>) -> Read<Config> {
     }
     let mut client_ids = Unique::default();
     let clients = section.tables("client", |client| client::read(client, &event_ids, &mut client_ids));
+    let mut webhook_names = Unique::default();
+    let webhooks = section.tables("webhook", |hook| webhook::read(hook, &event_ids, &mut webhook_names));
+    let notice_stream = section.or("notices", NoticeStream::Off, |found| found.section(webhook::stream));
     let known_clients = clients.as_deref().ok();
     let demo = section.optional("demo", |found| found.section(|demo| demonstration::read(demo, known_clients)));
     Ok(Config {
@@ -164,6 +178,8 @@ fn root(section: &mut Section<'_>) -> Read<Config> {
         store: store?,
         events: events?,
         clients: clients?,
+        webhooks: webhooks?,
+        notice_stream: notice_stream?,
         log: log?,
         demo: demo?,
     })

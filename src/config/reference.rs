@@ -41,7 +41,7 @@ A variable with this prefix that names no key is refused, unless it is `ANTEROOM
 ";
 
 /// A heading, its introduction, and the prefix of its keys.
-const SECTIONS: [(&str, &str, &str); 7] = [
+const SECTIONS: [(&str, &str, &str); 9] = [
     ("The installation", "These keys stand at the top of the file, before any section.", ""),
     ("`[admin]`", "Who may use the private API and the control panel. Without any key, both stay shut.", "admin."),
     ("`[store]`", "Where state lives.", "store."),
@@ -52,12 +52,18 @@ const SECTIONS: [(&str, &str, &str); 7] = [
         "A relying party: a site that sends its visitors here to log in. One section for each.",
         "client[].",
     ),
+    (
+        "`[[webhook]]`",
+        "Somebody who is called when something happens, see [events out](operators.md#events-out). One section for each.",
+        "webhook[].",
+    ),
+    ("`[notices]`", "Events out.", "notices."),
     ("`[demo]`", "The sample shop. It runs beside the provider when this section is there.", "demo."),
 ];
 
 /// Every key, in the order of the page.
 pub fn reference() -> Vec<Setting> {
-    [installation(), sections(), event(), inlet(), client(), client_behaviour(), demo()].concat()
+    [installation(), sections(), event(), inlet(), client(), client_behaviour(), events_out(), demo()].concat()
 }
 
 /// The page `docs/configuration.md`.
@@ -299,6 +305,32 @@ fn client_behaviour() -> Vec<Setting> {
             "table of claims",
             "none",
             "More claims, each text with `{sub}`, `{position}`, `{event_id}`, or a number, true or false. `email` and `email_verified` are released by the scope `email`, all others by `profile`.",
+        ),
+    ]
+}
+
+fn events_out() -> Vec<Setting> {
+    vec![
+        setting(
+            "webhook[].name",
+            "1 to 64 letters, digits, `_`, `-`",
+            "",
+            "Its name, for the log. Each once. Another name is another webhook, which begins with what happens from then on.",
+        ),
+        setting("webhook[].url", "URL (https, or http on loopback)", "", "Where it is called, by `POST`."),
+        setting(
+            "webhook[].secret",
+            "secret: `whsec_` and the base64 of 24 to 64 bytes",
+            "",
+            "What calls are signed with.",
+        ),
+        setting("webhook[].events", "list of event IDs", "all", "Of which events it hears."),
+        setting("webhook[].kinds", "list of kinds", "all", "Which kinds of notices it gets."),
+        setting(
+            "notices.stream",
+            "true, false",
+            "`false`",
+            "Whether events out are kept for `GET /private/events` although no webhook is configured.",
         ),
     ]
 }

@@ -11,7 +11,7 @@ use super::extract::header_text;
 use super::observe::{Loudness, Observe};
 use super::oidc::{authorize, metadata, resume, token, user_info};
 use super::pages::serve;
-use super::private::{keys, serving, sessions};
+use super::private::{keys, notices, serving, sessions};
 use super::public::{counters, line, queue, tokens, verify};
 use super::respond::{PersonalProblem, Problem};
 use super::{App, cors, ops};
@@ -95,6 +95,9 @@ fn private_routes(app: &Data<App>, config: &mut ServiceConfig) {
     add(config, at("/private/reset_initial_state", Loudness::Info).post(sessions::reset));
     add(config, at(keys::KEYS, Loudness::Info).get(keys::list));
     add(config, at(keys::ROTATE_KEYS, Loudness::Info).post(keys::rotate));
+    add(config, at("/private/events", Loudness::Info).get_alone(notices::events));
+    add(config, at("/private/dead_letters", Loudness::Info).get(notices::dead_letters));
+    add(config, at("/private/dead_letters/redeliver", Loudness::Info).post(notices::redeliver));
     add(config, at("/health/live", Loudness::Debug).get(ops::live));
     add(config, at("/health/ready", Loudness::Debug).get(ops::ready));
     add(config, at("/metrics", Loudness::Debug).get(ops::metrics));

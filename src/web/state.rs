@@ -12,6 +12,7 @@ use crate::ambient::random;
 use crate::config::AdminKey;
 use crate::keys::{FlowSeal, MasterSecret};
 use crate::lobby::Lobby;
+use crate::notices::Notices;
 use crate::oauth::Discovery;
 use crate::telemetry::Telemetry;
 
@@ -44,6 +45,8 @@ pub struct App {
     pub feeds: Arc<Feeds>,
     /// The discovery document.
     pub discovery: Bytes,
+    /// Events out, where somebody hears them.
+    pub notices: Option<Arc<Notices>>,
     request_ids: RequestIds,
 }
 
@@ -62,7 +65,14 @@ impl App {
     ) -> Result<Self, serde_json::Error> {
         let discovery = serde_json::to_vec(&Discovery::new(&site.issuer, lobby.clients().iter()))?.into();
         let request_ids = RequestIds::new(u64::from_le_bytes(random(lobby.entropy())));
-        Ok(Self { lobby, site, flows: FlowSeal::new(master), admins, telemetry, feeds, discovery, request_ids })
+        let (flows, notices) = (FlowSeal::new(master), None);
+        Ok(Self { lobby, site, flows, admins, telemetry, feeds, discovery, notices, request_ids })
+    }
+
+    /// With events out.
+    #[must_use]
+    pub fn with_notices(self, notices: Option<Arc<Notices>>) -> Self {
+        Self { notices, ..self }
     }
 
     /// A name for a request, for logs and error pages: unique in this process, and unlikely to be met elsewhere.

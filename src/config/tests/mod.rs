@@ -141,6 +141,14 @@ event = "one"
 application_type = "native"
 token_endpoint_auth_method = "none"
 redirect_uris = ["com.example.app:/cb", "http://127.0.0.1/cb"]
+[notices]
+stream = true
+[[webhook]]
+name = "shop"
+url = "https://shop.example/hook"
+secret = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+events = ["one"]
+kinds = ["room_reset"]
 "#
     )
 }
@@ -170,6 +178,10 @@ fn every_key_is_taken_over() {
     assert_eq!(all.client.acr_values, ["urn:queue"]);
     assert_eq!(all.client.post_logout_redirect_uris[0].as_str(), "https://shop.example/bye");
     assert!(app.client.is_public() && app.client.secret.is_none());
+    assert!(config.sends_events_out());
+    let hook = &config.webhooks[0];
+    assert_eq!((hook.name.as_str(), hook.secret.expose()), ("shop", SECRET.as_bytes()));
+    assert_eq!((hook.events[0].as_str(), hook.kinds[0].name()), ("one", "room_reset"));
     assert_eq!(config.demo.unwrap().url(), "http://127.0.0.1:8090");
 }
 

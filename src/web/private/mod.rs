@@ -2,5 +2,6 @@
 
 pub mod access;
 pub mod keys;
+pub mod notices;
 pub mod serving;
 pub mod sessions;

@@ -1,0 +1,224 @@
+//! The delivery to one sink: in order, at least once, with patience, and not for ever.
+//!
+//! A letter is told before the next one is tried. A sink that is away holds everything up for
+//! [`policy::NOTICE_PATIENCE`]; then whatever is that old is given up. A letter that the sink refuses is given up
+//! sooner, alone. What was given up is kept as dead letters, which an operator can have sent once more.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use crate::ambient::{Entropy, Timestamp, random};
+use crate::lobby::Lobby;
+use crate::policy;
+use crate::store::{Letter, Outbox, Resent, StoreError};
+
+/// Why a sink did not take a letter.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Refusal {
+    /// It cannot be reached, or not now.
+    Away(String),
+    /// It does not want it.
+    Refused(String),
+}
+
+impl Refusal {
+    fn reason(&self) -> &str {
+        match self {
+            Self::Away(reason) | Self::Refused(reason) => reason,
+        }
+    }
+}
+
+/// Somebody who listens.
+#[async_trait]
+pub(super) trait Sink: Send + Sync + 'static {
+    /// Its name, under which the store keeps how far it got.
+    fn name(&self) -> &str;
+
+    /// Whether it listens to such letters.
+    fn wants(&self, letter: &Letter) -> bool;
+
+    /// Tells it.
+    async fn deliver(&self, letter: &Letter, now: Timestamp) -> Result<(), Refusal>;
+}
+
+/// The failures in a row.
+#[derive(Default)]
+struct Trouble {
+    failures: u32,
+    since: Option<Timestamp>,
+}
+
+impl Trouble {
+    fn note(&mut self, now: Timestamp) {
+        self.failures = self.failures.saturating_add(1);
+        self.since.get_or_insert(now);
+    }
+
+    fn is_hopeless(&self, refusal: &Refusal, now: Timestamp) -> bool {
+        let patience = match refusal {
+            Refusal::Away(_) => policy::NOTICE_PATIENCE,
+            Refusal::Refused(_) => policy::NOTICE_REFUSAL_PATIENCE,
+        };
+        let lasted = self.since.is_some_and(|since| now.since(since) >= patience);
+        self.failures >= policy::NOTICE_ATTEMPTS && lasted
+    }
+
+    /// How long to wait before the next try: doubling, and spread over the upper half so that couriers do not knock
+    /// in step.
+    fn wait(&self, entropy: &dyn Entropy) -> Duration {
+        let doubled = 2_u32.saturating_pow(self.failures.saturating_sub(1).min(16));
+        let longest = policy::NOTICE_RETRY_FIRST.saturating_mul(doubled).min(policy::NOTICE_RETRY_LONGEST);
+        let [byte] = random::<1>(entropy);
+        longest.mul_f64(0.5 + f64::from(byte) / 512.0)
+    }
+}
+
+/// What a round came to.
+enum Round {
+    /// There may be more at once.
+    More,
+    /// Nothing is left.
+    Idle,
+    /// The sink did not take a letter.
+    Failed,
+}
+
+/// See the module's documentation.
+pub(super) struct Courier {
+    lobby: Arc<Lobby>,
+    sink: Arc<dyn Sink>,
+    bell: watch::Receiver<Option<u64>>,
+    trouble: Trouble,
+}
+
+impl Courier {
+    pub(super) fn new(lobby: Arc<Lobby>, sink: Arc<dyn Sink>, bell: watch::Receiver<Option<u64>>) -> Self {
+        Self { lobby, sink, bell, trouble: Trouble::default() }
+    }
+
+    fn outbox(&self) -> &dyn Outbox {
+        self.lobby.store()
+    }
+
+    pub(super) async fn run(mut self) {
+        loop {
+            self.bell.borrow_and_update();
+            match self.round().await {
+                Ok(Round::More) => {}
+                Ok(Round::Idle) => drop(timeout(policy::NOTICE_LOOK, self.bell.changed()).await),
+                Ok(Round::Failed) => self.pause().await,
+                Err(error) => {
+                    tracing::warn!(sink = self.sink.name(), %error, "the outbox cannot be used");
+                    self.trouble.note(self.lobby.now());
+                    self.pause().await;
+                }
+            }
+        }
+    }
+
+    /// Waits until the next try, by our clock or by the machine's, whichever is there first.
+    async fn pause(&self) {
+        let wait = self.trouble.wait(self.lobby.entropy());
+        let (began, started) = (self.lobby.now(), Instant::now());
+        while started.elapsed() < wait && self.lobby.now().since(began) < wait {
+            sleep(policy::NOTICE_POLL.min(wait)).await;
+        }
+    }
+
+    /// Delivers a page.
+    async fn round(&mut self) -> Result<Round, StoreError> {
+        let Some(cursor) = self.outbox().claim_delivery(self.sink.name()).await? else { return Ok(Round::Idle) };
+        let again = self.send_again().await?;
+        let page = self.outbox().letters(cursor, policy::NOTICE_PAGE).await?;
+        let Some(last) = page.last() else { return Ok(if again { Round::More } else { Round::Idle }) };
+        for (index, letter) in page.iter().enumerate().filter(|(_, letter)| self.sink.wants(letter)) {
+            if let Err(refusal) = self.sink.deliver(letter, self.lobby.now()).await {
+                if let Some(before) = index.checked_sub(1).and_then(|before| page.get(before)) {
+                    self.outbox().note_delivered(self.sink.name(), before.seq).await?;
+                }
+                return self.refused(page.get(index..).unwrap_or_default(), &refusal).await;
+            }
+            self.trouble = Trouble::default();
+        }
+        self.outbox().note_delivered(self.sink.name(), last.seq).await?;
+        Ok(Round::More)
+    }
+
+    /// Decides what becomes of `rest`, whose first letter was not taken.
+    async fn refused(&mut self, rest: &[Letter], refusal: &Refusal) -> Result<Round, StoreError> {
+        let (sink, reason, now) = (self.sink.name().to_owned(), refusal.reason(), self.lobby.now());
+        self.trouble.note(now);
+        tracing::warn!(sink, reason, failures = self.trouble.failures, "a notice was not taken");
+        if !self.trouble.is_hopeless(refusal, now) {
+            return Ok(Round::Failed);
+        }
+        let too_old = |letter: &&Letter| now.since(letter.at) >= policy::NOTICE_PATIENCE;
+        let given_up = match refusal {
+            Refusal::Refused(_) => 1,
+            Refusal::Away(_) => rest.iter().take_while(too_old).count().max(1),
+        };
+        let dead = rest.iter().take(given_up).filter(|letter| self.sink.wants(letter)).cloned().collect::<Vec<_>>();
+        self.outbox().bury_letters(&sink, &dead, reason).await?;
+        tracing::error!(sink, reason, letters = dead.len(), "notices were given up: see /private/dead_letters");
+        if matches!(refusal, Refusal::Refused(_)) {
+            self.trouble = Trouble::default();
+            return Ok(Round::More);
+        }
+        Ok(Round::Failed)
+    }
+
+    /// Tries once more what an operator asked for. Whether there was something.
+    async fn send_again(&self) -> Result<bool, StoreError> {
+        let letters = self.outbox().revived_letters(self.sink.name(), policy::NOTICE_PAGE).await?;
+        for letter in &letters {
+            let outcome = match self.sink.deliver(letter, self.lobby.now()).await {
+                Ok(()) => Resent::Taken,
+                Err(refusal) => {
+                    tracing::warn!(sink = self.sink.name(), reason = refusal.reason(), "a dead letter stays one");
+                    Resent::Refused
+                }
+            };
+            self.outbox().settle_dead_letter(self.sink.name(), letter.seq, outcome).await?;
+        }
+        Ok(!letters.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ambient::SeededEntropy;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    #[test]
+    fn waits_double_up_to_the_longest_and_are_spread() {
+        let entropy = SeededEntropy::new(1);
+        let mut trouble = Trouble::default();
+        for exponent in 0..20 {
+            trouble.note(NOW);
+            let full = policy::NOTICE_RETRY_FIRST.saturating_mul(1 << exponent).min(policy::NOTICE_RETRY_LONGEST);
+            let wait = trouble.wait(&entropy);
+            assert!(wait >= full / 2 && wait <= full, "{exponent}: {wait:?}");
+        }
+    }
+
+    #[test]
+    fn a_letter_is_given_up_after_many_failures_over_a_time_and_not_before() {
+        let (away, refused) = (Refusal::Away(String::new()), Refusal::Refused(String::new()));
+        let mut trouble = Trouble::default();
+        (1..policy::NOTICE_ATTEMPTS).for_each(|_| trouble.note(NOW));
+        let late = NOW + policy::NOTICE_PATIENCE;
+        assert!(!trouble.is_hopeless(&away, late) && !trouble.is_hopeless(&refused, late));
+        trouble.note(NOW);
+        assert!(!trouble.is_hopeless(&away, NOW) && !trouble.is_hopeless(&refused, NOW));
+        assert!(trouble.is_hopeless(&refused, NOW + policy::NOTICE_REFUSAL_PATIENCE));
+        assert!(!trouble.is_hopeless(&away, NOW + policy::NOTICE_REFUSAL_PATIENCE));
+        assert!(trouble.is_hopeless(&away, late));
+    }
+}

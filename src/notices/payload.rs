@@ -1,0 +1,19 @@
+//! What is sent: the body of a notice, the same to every listener.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::store::Letter;
+
+/// The letter as listeners read it: `{"type", "timestamp", "data"}` (Standard Webhooks, *Payload structure*).
+pub fn payload(letter: &Letter) -> String {
+    #[derive(Serialize)]
+    struct Payload<'a> {
+        r#type: &'a str,
+        timestamp: String,
+        data: &'a RawValue,
+    }
+    let data = serde_json::from_str(&letter.body).unwrap_or(RawValue::NULL);
+    let payload = Payload { r#type: letter.kind.name(), timestamp: letter.at.rfc3339(), data };
+    serde_json::to_string(&payload).unwrap_or_default()
+}

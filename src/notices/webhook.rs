@@ -1,0 +1,139 @@
+//! A sink that is called by HTTP, signed as Standard Webhooks says (<https://www.standardwebhooks.com>).
+//!
+//! It trusts the machine's certificates, follows no redirect, and never shows its secret or its address, which may
+//! hold one.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, Mac as _};
+use reqwest::{Client, StatusCode};
+use rustls::{ClientConfig, RootCertStore};
+use sha2::{Digest as _, Sha256};
+
+use super::courier::{Refusal, Sink};
+use super::payload;
+use crate::ambient::{Secret, Timestamp};
+use crate::config::WebhookConfig;
+use crate::policy;
+use crate::store::Letter;
+
+/// Why a webhook cannot be called at all.
+#[derive(Debug, thiserror::Error)]
+#[error("the webhook {name} cannot be called: {reason}")]
+pub struct WebhookError {
+    /// Its name.
+    name: String,
+    /// What is wrong.
+    reason: String,
+}
+
+pub(super) struct Webhook {
+    config: WebhookConfig,
+    client: Client,
+    issuer: String,
+}
+
+impl Webhook {
+    pub(super) fn new(config: &WebhookConfig, issuer: &str) -> Result<Self, WebhookError> {
+        let failed = |reason: String| WebhookError { name: config.name.clone(), reason };
+        let builder = Client::builder().timeout(policy::WEBHOOK_TIMEOUT).redirect(reqwest::redirect::Policy::none());
+        // A proxy for the way out is of no use on the way to this machine.
+        let secure = config.url.scheme() == "https";
+        let builder = if secure { builder } else { builder.no_proxy() };
+        let builder = builder.use_preconfigured_tls(tls(secure).map_err(|error| failed(error.to_string()))?);
+        let client = builder.build().map_err(|error| failed(error.without_url().to_string()))?;
+        Ok(Self { config: config.clone(), client, issuer: issuer.to_owned() })
+    }
+}
+
+fn tls(secure: bool) -> Result<ClientConfig, rustls::Error> {
+    let mut roots = RootCertStore::empty();
+    if secure {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// The name of a message: the same however often it is sent, and unlikely to be another deployment's.
+fn message_id(issuer: &str, letter: &Letter) -> String {
+    let text = format!("{issuer}\n{}\n{}\n{}", letter.seq, letter.at.as_secs(), letter.event);
+    let digest = Sha256::digest(text);
+    digest.iter().take(16).fold("msg_".to_owned(), |id, byte| format!("{id}{byte:02x}"))
+}
+
+/// `v1,` and the base64 of HMAC-SHA-256 over `id.timestamp.body`.
+fn signature(secret: &Secret, id: &str, timestamp: u64, body: &str) -> Option<String> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose()).ok()?;
+    mac.update(format!("{id}.{timestamp}.{body}").as_bytes());
+    Some(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
+}
+
+#[async_trait]
+impl Sink for Webhook {
+    fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    fn wants(&self, letter: &Letter) -> bool {
+        let WebhookConfig { events, kinds, .. } = &self.config;
+        (events.is_empty() || events.contains(&letter.event)) && (kinds.is_empty() || kinds.contains(&letter.kind))
+    }
+
+    async fn deliver(&self, letter: &Letter, now: Timestamp) -> Result<(), Refusal> {
+        let (id, timestamp, body) = (message_id(&self.issuer, letter), now.as_secs(), payload(letter));
+        let signed = signature(&self.config.secret, &id, timestamp, &body);
+        let signed = signed.ok_or_else(|| Refusal::Refused("it cannot be signed".to_owned()))?;
+        let request = self
+            .client
+            .post(self.config.url.clone())
+            .header("content-type", "application/json")
+            .header("webhook-id", id)
+            .header("webhook-timestamp", timestamp)
+            .header("webhook-signature", signed)
+            .body(body);
+        let answer = request.send().await.map_err(|error| Refusal::Away(error.without_url().to_string()))?;
+        verdict(answer.status())
+    }
+}
+
+/// What an answer means: only the 2xx are consent. The others may pass, but for those that say "not this one".
+fn verdict(status: StatusCode) -> Result<(), Refusal> {
+    let said = || format!("it answered {}", status.as_u16());
+    match status {
+        _ if status.is_success() => Ok(()),
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
+            Err(Refusal::Away(said()))
+        }
+        _ if status.is_client_error() => Err(Refusal::Refused(said())),
+        _ => Err(Refusal::Away(said())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of the specification's reference libraries.
+    #[test]
+    fn the_signature_is_that_of_the_specification() {
+        let secret = Secret::new(STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap());
+        let signed = signature(&secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, r#"{"test": 2432232314}"#);
+        assert_eq!(signed.unwrap(), "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    }
+
+    #[test]
+    fn only_success_is_consent_and_a_client_error_is_final() {
+        assert_eq!(verdict(StatusCode::NO_CONTENT), Ok(()));
+        for status in [301, 429, 408, 500, 503] {
+            assert!(matches!(verdict(StatusCode::from_u16(status).unwrap()), Err(Refusal::Away(_))), "{status}");
+        }
+        for status in [400, 401, 404, 410] {
+            assert!(matches!(verdict(StatusCode::from_u16(status).unwrap()), Err(Refusal::Refused(_))), "{status}");
+        }
+    }
+}

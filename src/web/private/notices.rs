@@ -1,0 +1,178 @@
+//! Events out as operators hear and mend them: the stream `GET /private/events`, and the dead letters.
+
+use actix_web::http::{StatusCode, header};
+use actix_web::web::{Bytes, Data};
+use actix_web::{HttpRequest, HttpResponse};
+use futures_util::stream::unfold;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use url::form_urlencoded;
+
+use super::access::operator;
+use crate::lobby::Fault;
+use crate::notices::{Notices, payload};
+use crate::policy;
+use crate::store::{DeadLetter, Letter, StoreError};
+use crate::web::App;
+use crate::web::extract::{Body, header_text, json, room};
+use crate::web::respond::{Audience, Problem, json_no_store};
+
+const NO_NOTICES: Problem =
+    Problem::Rest(StatusCode::NOT_FOUND, "No events go out: set notices.stream or configure a webhook");
+
+fn notices(app: &App) -> Result<&Notices, Problem> {
+    app.notices.as_deref().ok_or(NO_NOTICES)
+}
+
+fn away(error: StoreError) -> Problem {
+    Problem::Fault(Fault::Store(error), Audience::Rest)
+}
+
+fn parameter(request: &HttpRequest, name: &str) -> Option<String> {
+    let mut pairs = form_urlencoded::parse(request.query_string().as_bytes());
+    pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+}
+
+/// A listener of the stream.
+struct Listener {
+    app: Data<App>,
+    bell: watch::Receiver<Option<u64>>,
+    /// Whose events; `None`: all.
+    event: Option<String>,
+    after: u64,
+    /// The number that the next letter has, unless letters were forgotten meanwhile; once asked for.
+    expected: Option<u64>,
+}
+
+/// `GET /private/events?event_id=`: what happens from now on, or after `Last-Event-ID`, as server-sent events.
+pub async fn events(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, Problem> {
+    operator(&app, &request)?;
+    let notices = notices(&app)?;
+    let event = parameter(&request, "event_id");
+    if let Some(event) = &event {
+        room(&app.lobby, event)?;
+    }
+    let newest = notices.outbox().newest_letter().await.map_err(away)?;
+    let last = header_text(&request, &header::HeaderName::from_static("last-event-id")).map(str::parse::<u64>);
+    let last = last.transpose().map_err(|_| Problem::Rest(StatusCode::BAD_REQUEST, "Last-Event-ID is none of ours"))?;
+    // A number that was never given comes from before a backup was restored.
+    let after = last.map_or(newest, |last| last.min(newest));
+    let expected = last.map(|last| last.saturating_add(1));
+    let bell = notices.listen();
+    let listener = Listener { app: Data::clone(&app), bell, event, after, expected };
+    let hello = Bytes::from(format!("retry: {}\n\n", policy::STREAM_RETRY.as_millis()));
+    let stream = unfold((Some(hello), listener), |(hello, mut listener)| async move {
+        let message = match hello {
+            Some(hello) => hello,
+            None => listener.next().await?,
+        };
+        Some((Ok::<_, actix_web::Error>(message), (None, listener)))
+    });
+    Ok(HttpResponse::Ok()
+        .content_type("text/event-stream")
+        .insert_header((header::CACHE_CONTROL, "no-cache, no-transform"))
+        .insert_header(("x-accel-buffering", "no"))
+        .streaming(stream))
+}
+
+impl Listener {
+    /// What is to be sent next; `None`: the stream ends.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            let open = self.bell.borrow_and_update().is_some();
+            let notices = self.app.notices.as_ref().filter(|_| open)?;
+            let page = notices.outbox().letters(self.after, policy::NOTICE_PAGE).await;
+            let page = page.inspect_err(|error| tracing::warn!(%error, "a stream of events out ends")).ok()?;
+            let Some(last) = page.last() else {
+                match timeout(policy::STREAM_HEARTBEAT, self.bell.changed()).await {
+                    Err(_) => return Some(Bytes::from_static(b":\n\n")),
+                    Ok(changed) => changed.ok()?,
+                }
+                continue;
+            };
+            self.after = last.seq;
+            let text = self.messages(&page);
+            if !text.is_empty() {
+                return Some(text.into());
+            }
+        }
+    }
+
+    fn messages(&mut self, page: &[Letter]) -> String {
+        let expected = self.expected.take();
+        let first = page.first().map(|letter| letter.seq);
+        let gap = expected.zip(first).filter(|(expected, first)| expected != first);
+        let gap = gap.map(|_| "event: gap\ndata: {}\n\n".to_owned());
+        let wanted =
+            page.iter().filter(|letter| self.event.as_deref().is_none_or(|event| letter.event.as_str() == event));
+        let message = |letter: &Letter| {
+            format!("id: {}\nevent: {}\ndata: {}\n\n", letter.seq, letter.kind.name(), payload(letter))
+        };
+        gap.into_iter().chain(wanted.map(message)).collect()
+    }
+}
+
+/// A dead letter as it is listed.
+#[derive(Serialize)]
+struct Listed {
+    sink: String,
+    id: u64,
+    reason: String,
+    given_up_at: String,
+    redelivery_pending: bool,
+    notice: Box<RawValue>,
+}
+
+impl Listed {
+    fn of(dead: DeadLetter) -> Self {
+        Self {
+            id: dead.letter.seq,
+            given_up_at: dead.died_at.rfc3339(),
+            redelivery_pending: dead.again,
+            notice: RawValue::from_string(payload(&dead.letter)).unwrap_or_default(),
+            sink: dead.sink,
+            reason: dead.reason,
+        }
+    }
+}
+
+/// `GET /private/dead_letters?after=SINK:ID`: a page of what was given up.
+pub async fn dead_letters(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, Problem> {
+    #[derive(Serialize)]
+    struct Answer {
+        dead_letters: Vec<Listed>,
+        next: Option<String>,
+    }
+    operator(&app, &request)?;
+    let unclear = Problem::Rest(StatusCode::BAD_REQUEST, "after must be the next of an earlier answer");
+    let after = match parameter(&request, "after") {
+        Some(text) => {
+            let split = text.rsplit_once(':').and_then(|(sink, id)| Some((sink.to_owned(), id.parse().ok()?)));
+            Some(split.ok_or(unclear)?)
+        }
+        None => None,
+    };
+    let page = notices(&app)?.outbox().dead_letters(after, policy::DEAD_LETTER_PAGE).await.map_err(away)?;
+    let full = page.len() as u64 >= u64::from(policy::DEAD_LETTER_PAGE);
+    let next = page.last().filter(|_| full).map(|last| format!("{}:{}", last.sink, last.letter.seq));
+    Ok(json_no_store(&Answer { dead_letters: page.into_iter().map(Listed::of).collect(), next }))
+}
+
+/// `POST /private/dead_letters/redeliver`: `{"sink"?}`; has what was given up sent once more.
+pub async fn redeliver(request: HttpRequest, app: Data<App>, body: Body) -> Result<HttpResponse, Problem> {
+    #[derive(Deserialize)]
+    struct Redeliver {
+        sink: Option<String>,
+    }
+    #[derive(Serialize)]
+    struct Answer {
+        redelivering: u64,
+    }
+    let operator = operator(&app, &request)?;
+    let Redeliver { sink } = json(body)?;
+    let redelivering = notices(&app)?.outbox().revive_dead_letters(sink.as_deref()).await.map_err(away)?;
+    tracing::info!(operator = operator.name(), redelivering, "dead letters are sent once more");
+    Ok(json_no_store(&Answer { redelivering }))
+}

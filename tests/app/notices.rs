@@ -1,0 +1,399 @@
+//! Events out: what happens reaches who listens, signed, in order, and not only in good weather.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::web::{self, Bytes};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use openssl::hash::MessageDigest;
+use openssl::pkey::PKey;
+use openssl::sign::Signer;
+use reqwest::{Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::{ADMIN_KEY, NOW, TestApp, json as body};
+use crate::wire::PATIENCE;
+
+const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+
+/// What a receiver was sent.
+#[derive(Clone, Debug)]
+struct Call {
+    id: String,
+    timestamp: String,
+    signature: String,
+    body: String,
+}
+
+impl Call {
+    fn notice(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    fn kind(&self) -> String {
+        self.notice()["type"].as_str().unwrap().to_owned()
+    }
+
+    /// Checks the signature as a receiver does, with a library that the program does not use for it.
+    fn verify(&self) {
+        let key = PKey::hmac(&STANDARD.decode(KEY).unwrap()).unwrap();
+        let mut signer = Signer::new(MessageDigest::sha256(), &key).unwrap();
+        signer.update(format!("{}.{}.{}", self.id, self.timestamp, self.body).as_bytes()).unwrap();
+        assert_eq!(self.signature, format!("v1,{}", STANDARD.encode(signer.sign_to_vec().unwrap())));
+    }
+}
+
+/// A receiver of webhooks.
+#[derive(Clone)]
+struct Receiver {
+    address: SocketAddr,
+    calls: Arc<Mutex<Vec<Call>>>,
+    answer: Arc<Mutex<u16>>,
+    handle: ServerHandle,
+}
+
+impl Receiver {
+    fn start() -> Self {
+        Self::at("127.0.0.1:0".parse().unwrap())
+    }
+
+    fn at(address: SocketAddr) -> Self {
+        let calls: Arc<Mutex<Vec<Call>>> = Arc::default();
+        let answer = Arc::new(Mutex::new(200));
+        let state = web::Data::new((Arc::clone(&calls), Arc::clone(&answer)));
+        let server = HttpServer::new(move || {
+            App::new().app_data(web::Data::clone(&state)).route("/hook", web::post().to(receive))
+        });
+        let server = server.workers(1).disable_signals().bind(address).unwrap();
+        let address = server.addrs()[0];
+        let server = server.run();
+        let handle = server.handle();
+        actix_web::rt::spawn(server);
+        Self { address, calls, answer, handle }
+    }
+
+    fn toml(&self, more: &str) -> String {
+        format!(
+            "[[webhook]]\nname = \"hook\"\nurl = \"http://{}/hook\"\nsecret = \"whsec_{KEY}\"\n{more}",
+            self.address
+        )
+    }
+
+    fn answers(&self, status: u16) {
+        *self.answer.lock().unwrap() = status;
+    }
+
+    fn calls(&self) -> Vec<Call> {
+        self.calls.lock().unwrap().clone()
+    }
+
+    /// The calls as soon as there are `count`.
+    async fn wait_for(&self, count: usize) -> Vec<Call> {
+        eventually(async || Some(self.calls()).filter(|calls| calls.len() >= count)).await
+    }
+}
+
+async fn receive(
+    request: HttpRequest,
+    body: Bytes,
+    state: web::Data<(Arc<Mutex<Vec<Call>>>, Arc<Mutex<u16>>)>,
+) -> HttpResponse {
+    let header = |name: &str| request.headers().get(name).unwrap().to_str().unwrap().to_owned();
+    let call = Call {
+        id: header("webhook-id"),
+        timestamp: header("webhook-timestamp"),
+        signature: header("webhook-signature"),
+        body: String::from_utf8(body.to_vec()).unwrap(),
+    };
+    state.0.lock().unwrap().push(call);
+    HttpResponse::build(actix_web::http::StatusCode::from_u16(*state.1.lock().unwrap()).unwrap()).finish()
+}
+
+/// What `look` finds once it finds something.
+async fn eventually<T>(look: impl AsyncFn() -> Option<T>) -> T {
+    let looking = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looking).await.expect("it never happens")
+}
+
+async fn dead_letters(app: &TestApp) -> Vec<Value> {
+    let answer = app.get("/private/dead_letters").bearer_auth(ADMIN_KEY).send().await.unwrap();
+    body(answer).await["dead_letters"].as_array().unwrap().clone()
+}
+
+fn servings(calls: &[Call]) -> Vec<u64> {
+    calls.iter().map(|call| call.notice()["data"]["current"].as_u64().unwrap()).collect()
+}
+
+#[actix_web::test]
+async fn a_login_is_told_signed_and_in_order() {
+    let receiver = Receiver::start();
+    let app = TestApp::with(&receiver.toml("kinds = [\"serving_counter_changed\", \"token_generated\"]")).await;
+    let (_, tokens) = app.tokens(&[]).await;
+    let calls = receiver.wait_for(2).await;
+    calls.iter().for_each(Call::verify);
+    assert_eq!(calls.iter().map(Call::kind).collect::<Vec<_>>(), ["serving_counter_changed", "token_generated"]);
+    let notice = calls[1].notice();
+    let subject = crate::support::claims(tokens["id_token"].as_str().unwrap())["sub"].clone();
+    assert_eq!(notice["data"], json!({ "event_id": "Sample", "request_id": subject }));
+    assert_eq!(notice["timestamp"], NOW.rfc3339());
+    assert_eq!(calls[1].timestamp, NOW.as_secs().to_string());
+    assert_ne!(calls[0].id, calls[1].id);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_webhook_hears_only_of_its_events_and_kinds() {
+    let receiver = Receiver::start();
+    let filter = "events = [\"Door\"]\nkinds = [\"serving_counter_changed\"]";
+    let app = TestApp::with(&receiver.toml(filter)).await;
+    app.join("Door").await;
+    app.serve("Sample", 1).await;
+    app.serve("Door", 7).await;
+    let calls = receiver.wait_for(1).await;
+    assert_eq!(calls[0].notice()["data"], json!({ "event_id": "Door", "previous": 0, "current": 7 }));
+    app.stop().await;
+    assert_eq!(receiver.calls().len(), 1);
+}
+
+#[actix_web::test]
+async fn joins_and_figures_are_told_by_the_clock() {
+    let receiver = Receiver::start();
+    let kinds = "kinds = [\"visitor_joined\", \"waiting_room_metrics\"]\n";
+    let event = "[[event]]\nid = \"Counted\"\nmetrics_events = true\n";
+    let app = TestApp::with(&format!("{}{event}", receiver.toml(kinds))).await;
+    let first = receiver.wait_for(1).await.remove(0);
+    let zero = json!({ "event_id": "Counted", "num_active_tokens": 0, "total_num_tokens": 0, "queue_counter": 0,
+        "serving_number": 0, "completed_sessions": 0, "abandoned_sessions": 0 });
+    assert_eq!((first.kind().as_str(), &first.notice()["data"]), ("waiting_room_metrics", &zero));
+    app.join("Counted").await;
+    let joined = receiver.wait_for(2).await.remove(1);
+    let one = json!({ "event_id": "Counted", "count": 1, "queue_counter": 1 });
+    assert_eq!((joined.kind().as_str(), &joined.notice()["data"]), ("visitor_joined", &one));
+    app.serve("Counted", 5).await;
+    app.pass(60);
+    let figures = receiver.wait_for(3).await.remove(2).notice();
+    assert_eq!((&figures["data"]["queue_counter"], &figures["data"]["serving_number"]), (&json!(1), &json!(5)));
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_receiver_that_fails_is_tried_again_and_nothing_overtakes() {
+    let receiver = Receiver::start();
+    receiver.answers(500);
+    let app = TestApp::with(&receiver.toml("kinds = [\"serving_counter_changed\"]")).await;
+    for _ in 0..3 {
+        app.serve("Sample", 1).await;
+    }
+    receiver.wait_for(1).await;
+    app.pass(600);
+    let failed = receiver.wait_for(2).await;
+    assert_eq!((&failed[0].id, servings(&failed)), (&failed[1].id, vec![1, 1]), "the same message once more");
+    receiver.answers(204);
+    let told = eventually(async || {
+        app.pass(600);
+        Some(receiver.calls()).filter(|calls| servings(calls).contains(&3))
+    });
+    let mut told = servings(&told.await);
+    told.dedup();
+    assert_eq!(told, [1, 2, 3]);
+    assert!(dead_letters(&app).await.is_empty());
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_receiver_that_was_down_hears_everything_when_it_is_back() {
+    let receiver = Receiver::start();
+    let app = TestApp::with(&receiver.toml("kinds = [\"serving_counter_changed\"]")).await;
+    app.serve("Sample", 1).await;
+    receiver.wait_for(1).await;
+    receiver.handle.stop(false).await;
+    for _ in 0..2 {
+        app.serve("Sample", 1).await;
+    }
+    let back = eventually(async || {
+        std::net::TcpListener::bind(receiver.address).ok().map(drop).map(|()| Receiver::at(receiver.address))
+    });
+    let back = back.await;
+    let calls = eventually(async || {
+        app.pass(600);
+        Some(back.calls()).filter(|calls| calls.len() >= 2)
+    });
+    assert_eq!(servings(&calls.await), [2, 3]);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn what_was_told_is_not_told_again_after_a_restart_and_what_was_not_is() {
+    let receiver = Receiver::start();
+    let toml = receiver.toml("kinds = [\"serving_counter_changed\"]");
+    let app = TestApp::with(&toml).await;
+    app.serve("Sample", 1).await;
+    receiver.wait_for(1).await;
+    // It is noted soon after it was told: only a crash in between would tell it twice.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    receiver.answers(500);
+    app.serve("Sample", 1).await;
+    receiver.wait_for(2).await;
+    let directory = app.stop().await;
+    receiver.answers(200);
+    let before = receiver.calls().len();
+    let app = TestApp::in_directory(directory, &toml).await;
+    let calls = receiver.wait_for(before + 1).await;
+    assert_eq!(servings(&calls[before..]), [2]);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn what_is_refused_for_long_is_kept_and_sent_again_on_request() {
+    let receiver = Receiver::start();
+    receiver.answers(400);
+    let app = TestApp::with(&receiver.toml("kinds = [\"serving_counter_changed\"]")).await;
+    app.serve("Sample", 1).await;
+    let dead = eventually(async || {
+        app.pass(301);
+        dead_letters(&app).await.into_iter().next()
+    });
+    let dead = dead.await;
+    assert_eq!((&dead["sink"], &dead["reason"]), (&json!("hook"), &json!("it answered 400")));
+    assert_eq!(dead["notice"]["data"]["current"], 1);
+    receiver.answers(200);
+    let refused = receiver.calls().len();
+    app.serve("Sample", 1).await;
+    assert_eq!(servings(&receiver.wait_for(refused + 1).await[refused..]), [2], "the next is not held up");
+    let asked = app.post_json("/private/dead_letters/redeliver", &json!({ "sink": "hook" }));
+    assert_eq!(body(asked.bearer_auth(ADMIN_KEY).send().await.unwrap()).await, json!({ "redelivering": 1 }));
+    let again = receiver.wait_for(refused + 2).await.remove(refused + 1);
+    again.verify();
+    assert_eq!(again.id, receiver.calls()[0].id);
+    eventually(async || dead_letters(&app).await.is_empty().then_some(())).await;
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_receiver_that_stays_away_costs_it_what_has_become_old() {
+    let receiver = Receiver::start();
+    receiver.answers(503);
+    let app = TestApp::with(&receiver.toml("kinds = [\"serving_counter_changed\"]")).await;
+    for _ in 0..3 {
+        app.serve("Sample", 1).await;
+    }
+    let dead = eventually(async || {
+        app.pass(601);
+        Some(dead_letters(&app).await).filter(|dead| dead.len() == 3)
+    });
+    assert_eq!(dead.await.iter().map(|dead| dead["notice"]["data"]["current"].clone()).collect::<Vec<_>>(), [1, 2, 3]);
+    app.stop().await;
+}
+
+/// The stream of events out, message by message.
+struct Stream {
+    answer: Response,
+    read: String,
+}
+
+impl Stream {
+    async fn open(app: &TestApp, query: &str, last: Option<&str>) -> Self {
+        let request = app.get(&format!("/private/events{query}")).bearer_auth(ADMIN_KEY);
+        let request = last.into_iter().fold(request, |request, last| request.header("last-event-id", last));
+        let answer = request.send().await.unwrap();
+        assert_eq!(
+            (answer.status(), &answer.headers()["content-type"]),
+            (StatusCode::OK, &"text/event-stream".parse().unwrap())
+        );
+        let mut stream = Self { answer, read: String::new() };
+        assert_eq!(stream.next().await.unwrap(), "retry: 3000");
+        stream
+    }
+
+    async fn next(&mut self) -> Option<String> {
+        loop {
+            if let Some((message, rest)) = self.read.split_once("\n\n") {
+                let message = message.to_owned();
+                self.read = rest.to_owned();
+                return Some(message);
+            }
+            let chunk = tokio::time::timeout(PATIENCE, self.answer.chunk()).await.expect("the stream hangs");
+            self.read.push_str(std::str::from_utf8(&chunk.unwrap()?).unwrap());
+        }
+    }
+
+    /// The id, kind and data of the next message.
+    async fn notice(&mut self) -> (String, String, Value) {
+        let message = self.next().await.expect("the stream has ended");
+        let fields: Vec<&str> = message.lines().map(|line| line.split_once(": ").unwrap().1).collect();
+        (fields[0].to_owned(), fields[1].to_owned(), serde_json::from_str(fields[2]).unwrap())
+    }
+}
+
+const STREAM: &str = "[notices]\nstream = true\n";
+
+#[actix_web::test]
+async fn an_operator_hears_what_happens_and_resumes_where_the_stream_broke() {
+    let app = TestApp::with(STREAM).await;
+    app.serve("Sample", 1).await;
+    let mut stream = Stream::open(&app, "?event_id=Sample", None).await;
+    app.serve("Door", 1).await;
+    app.serve("Sample", 1).await;
+    let (id, kind, data) = stream.notice().await;
+    assert_eq!((kind.as_str(), &data["type"]), ("serving_counter_changed", &json!("serving_counter_changed")));
+    assert_eq!(data["data"], json!({ "event_id": "Sample", "previous": 1, "current": 2 }));
+    drop(stream);
+    app.serve("Sample", 1).await;
+    app.serve("Sample", 1).await;
+    let mut stream = Stream::open(&app, "?event_id=Sample", Some(&id)).await;
+    assert_eq!(stream.notice().await.2["data"]["current"], 3);
+    assert_eq!(stream.notice().await.2["data"]["current"], 4);
+    let mut all = Stream::open(&app, "", Some("0")).await;
+    let told = [all.notice().await, all.notice().await];
+    assert_eq!(told.map(|(_, _, data)| data["data"]["event_id"].clone()), ["Sample", "Door"]);
+    app.stop().await;
+    assert_eq!(stream.next().await, None, "streams end with the service");
+}
+
+#[actix_web::test]
+async fn a_stream_says_when_something_is_missing() {
+    let app = TestApp::with(STREAM).await;
+    app.serve("Sample", 1).await;
+    let mut stream = Stream::open(&app, "", Some("99")).await;
+    app.serve("Sample", 1).await;
+    assert_eq!(stream.next().await.unwrap(), "event: gap\ndata: {}");
+    assert_eq!(stream.notice().await.2["data"]["current"], 2);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn the_stream_and_the_dead_letters_are_for_operators_alone() {
+    let app = TestApp::with(STREAM).await;
+    for path in ["/private/events?event_id=Sample", "/private/dead_letters"] {
+        assert_eq!(app.get(path).send().await.unwrap().status(), StatusCode::FORBIDDEN, "{path}");
+    }
+    let redeliver = app.post_json("/private/dead_letters/redeliver", &json!({})).send().await.unwrap();
+    assert_eq!(redeliver.status(), StatusCode::FORBIDDEN);
+    for bad in ["/private/events?event_id=Nowhere", "/private/dead_letters?after=x"] {
+        let answer = app.get(bad).bearer_auth(ADMIN_KEY).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{bad}");
+    }
+    let bad = app.get("/private/events").bearer_auth(ADMIN_KEY).header("last-event-id", "x").send().await.unwrap();
+    assert_eq!(bad.status(), StatusCode::BAD_REQUEST);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn without_a_listener_nothing_goes_out() {
+    let app = TestApp::start().await;
+    app.serve("Sample", 1).await;
+    let answer = app.get("/private/events").bearer_auth(ADMIN_KEY).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+    app.stop().await;
+}
