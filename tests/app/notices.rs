@@ -47,6 +47,9 @@ impl Call {
     }
 }
 
+/// What came in, and what is answered.
+type Inbox = (Arc<Mutex<Vec<Call>>>, Arc<Mutex<u16>>);
+
 /// A receiver of webhooks.
 #[derive(Clone)]
 struct Receiver {
@@ -97,11 +100,7 @@ impl Receiver {
     }
 }
 
-async fn receive(
-    request: HttpRequest,
-    body: Bytes,
-    state: web::Data<(Arc<Mutex<Vec<Call>>>, Arc<Mutex<u16>>)>,
-) -> HttpResponse {
+async fn receive(request: HttpRequest, body: Bytes, state: web::Data<Inbox>) -> HttpResponse {
     let header = |name: &str| request.headers().get(name).unwrap().to_str().unwrap().to_owned();
     let call = Call {
         id: header("webhook-id"),

@@ -15,6 +15,7 @@ mod demonstration;
 mod full_disk;
 mod keys;
 mod logs;
+mod notices;
 mod shutdown;
 mod start;
 mod tls;

@@ -84,6 +84,16 @@ fn what_is_left_out_has_the_defaults_of_the_reference() {
     assert_eq!(format!("{client:?}").replace(r#"RedirectUri("https://s/cb")"#, ""), format!("{default:?}"));
 }
 
+const EVENTS_OUT: &str = r#"[notices]
+stream = true
+[[webhook]]
+name = "shop"
+url = "https://shop.example/hook"
+secret = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+events = ["one"]
+kinds = ["room_reset"]
+"#;
+
 /// Every key, each away from its default.
 fn full() -> String {
     format!(
@@ -141,15 +151,7 @@ event = "one"
 application_type = "native"
 token_endpoint_auth_method = "none"
 redirect_uris = ["com.example.app:/cb", "http://127.0.0.1/cb"]
-[notices]
-stream = true
-[[webhook]]
-name = "shop"
-url = "https://shop.example/hook"
-secret = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
-events = ["one"]
-kinds = ["room_reset"]
-"#
+{EVENTS_OUT}"#
     )
 }
 

@@ -52,6 +52,23 @@ const INSTALLATION: &[(&str, &str)] = &[
     ),
     ("log.format = 'xml'", "log.format: it must be \"text\" or \"json\""),
     ("log.level = 'loud'", "log.level: it must be \"error\", \"warn\", \"info\", \"debug\" or \"trace\""),
+    ("notices.stream = 'yes'", "notices.stream: it must be true or false, without quotes"),
+    (
+        "webhook = [{ name = 'a b', url = 'https://h/', secret = 'whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=' }]",
+        "webhook[0].name: it must be 1 to 64 letters, digits, '_' and '-'",
+    ),
+    (
+        "webhook = [{ name = 'a', url = 'http://hook.example/', secret = 'whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=' }]",
+        "webhook[0].url: it must be https, or http on a loopback address",
+    ),
+    (
+        "webhook = [{ name = 'a', url = 'https://h/', secret = '0123456789abcdef0123456789abcdef' }]",
+        "webhook[0].secret: it must be whsec_ and the base64 of 24 to 64 bytes",
+    ),
+    (
+        "webhook = [{ name = 'a', url = 'http://[::1]/', secret = 'whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=', events = ['No'] }]",
+        "webhook[0].events[0]: there is no event \"No\"",
+    ),
     ("admin.key = []", "admin.key: there is no such key; is keys meant?"),
     ("admin.keys = [{ name = 'ops' }]", "admin.keys[0].key: it is missing"),
     (
