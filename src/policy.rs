@@ -7,6 +7,10 @@ use std::time::Duration;
 /// relying parties redeem at once).
 pub const CODE_LIFETIME: Duration = Duration::from_secs(60);
 
+/// How far the date of a signed request may lie from our clock, either way: what AWS allows (API Gateway says
+/// "Signature expired" after five minutes).
+pub const SIGNATURE_SKEW: Duration = Duration::from_secs(300);
+
 /// How long a redeemed code is remembered at least, so that its reuse is recognised and revokes.
 pub const CODE_MEMORY: Duration = Duration::from_secs(600);
 

@@ -150,7 +150,7 @@ pub async fn start(mut config: Config, nature: Nature) -> Result<Running, StartE
     let feeds = Arc::new(Feeds::new(&lobby));
     let notices = open_notices(&config, &lobby).await?;
     let site = site(&config);
-    let app = App::new(Arc::clone(&lobby), site, &master, config.admin.keys.clone(), telemetry, Arc::clone(&feeds))?;
+    let app = App::new(Arc::clone(&lobby), site, &master, config.admin.clone(), telemetry, Arc::clone(&feeds))?;
     let app = Data::new(app.with_notices(notices.clone()));
     let mounts = if private.is_some() { Mounts::Public } else { Mounts::All };
     let mut servers = vec![serve(&app, mounts, listener, tls.clone())?];

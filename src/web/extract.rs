@@ -22,6 +22,13 @@ use crate::web::respond::Problem;
 /// [`policy::BODY_TIMEOUT`].
 pub struct Body(Option<Bytes>);
 
+impl Body {
+    /// The bytes, if they came whole, in time and were not too many.
+    pub fn bytes(&self) -> Option<&[u8]> {
+        self.0.as_deref()
+    }
+}
+
 impl FromRequest for Body {
     type Error = Error;
     type Future = LocalBoxFuture<'static, Result<Self, Error>>;

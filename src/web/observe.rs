@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform, forward_ready};
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::web::Data;
-use actix_web::{Error, HttpRequest};
+use actix_web::{Error, HttpMessage, HttpRequest};
 use pin_project_lite::pin_project;
 
 use super::App;
+use super::private::access::OperatorName;
 use super::respond::Problem;
 use crate::telemetry::RouteMetrics;
 
@@ -138,13 +139,15 @@ impl Watch {
         let request = answer.request();
         let (method, status) = (request.method().as_str(), answer.status().as_u16());
         let client = client_address(app, request).map(tracing::field::display);
+        let extensions = request.extensions();
+        let operator = extensions.get::<OperatorName>().map(|OperatorName(name)| name.as_str());
         let ms = took.as_secs_f64() * 1e3;
         match self.loudness {
             Loudness::Info => {
-                tracing::info!(target: "anteroom::access", request_id = id, method, route = self.route, status, ms, client, "answered");
+                tracing::info!(target: "anteroom::access", request_id = id, method, route = self.route, status, ms, client, operator, "answered");
             }
             Loudness::Debug => {
-                tracing::debug!(target: "anteroom::access", request_id = id, method, route = self.route, status, ms, client, "answered");
+                tracing::debug!(target: "anteroom::access", request_id = id, method, route = self.route, status, ms, client, operator, "answered");
             }
         }
     }

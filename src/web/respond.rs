@@ -4,6 +4,7 @@
 //! in `oauth` or in the contract; what went wrong inside goes to the log and nowhere else. Handlers return
 //! problems; [`observe`](super::observe) has them turned into answers, for it knows the request's name.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use actix_web::http::StatusCode;
@@ -42,7 +43,7 @@ pub enum Problem {
     /// (RFC 9110 §15.5.6).
     Method(String),
     /// For a caller of the private API who may not: as API Gateway words it.
-    Forbidden(&'static str),
+    Forbidden(Cow<'static, str>),
     /// For a caller of the private API whose call is good but cannot be done now: 409 with the reason.
     Conflict(String),
     /// A fault of ours, told to whoever asked.
@@ -73,7 +74,8 @@ impl fmt::Display for Problem {
                 error.fmt(formatter)
             }
             Self::Bearer(None) | Self::Gate(None) => formatter.write_str("no token"),
-            Self::Rest(_, sentence) | Self::Forbidden(sentence) => formatter.write_str(sentence),
+            Self::Rest(_, sentence) => formatter.write_str(sentence),
+            Self::Forbidden(message) => formatter.write_str(message),
             Self::Method(_) => formatter.write_str(WRONG_METHOD),
             Self::Conflict(sentence) => formatter.write_str(sentence),
             Self::Fault(fault, _) => fault.fmt(formatter),

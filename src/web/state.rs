@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use super::feeds::Feeds;
 use crate::ambient::random;
-use crate::config::AdminKey;
+use crate::config::Admin;
 use crate::keys::{FlowSeal, MasterSecret};
 use crate::lobby::Lobby;
 use crate::notices::Notices;
@@ -38,7 +38,7 @@ pub struct App {
     /// Seals pending authorization requests.
     pub flows: FlowSeal,
     /// Who may use the private API.
-    pub admins: Vec<AdminKey>,
+    pub admin: Admin,
     /// Metrics.
     pub telemetry: Arc<Telemetry>,
     /// The waiting visitors' streams.
@@ -59,14 +59,14 @@ impl App {
         lobby: Arc<Lobby>,
         site: Site,
         master: &MasterSecret,
-        admins: Vec<AdminKey>,
+        admin: Admin,
         telemetry: Arc<Telemetry>,
         feeds: Arc<Feeds>,
     ) -> Result<Self, serde_json::Error> {
         let discovery = serde_json::to_vec(&Discovery::new(&site.issuer, lobby.clients().iter()))?.into();
         let request_ids = RequestIds::new(u64::from_le_bytes(random(lobby.entropy())));
         let (flows, notices) = (FlowSeal::new(master), None);
-        Ok(Self { lobby, site, flows, admins, telemetry, feeds, discovery, notices, request_ids })
+        Ok(Self { lobby, site, flows, admin, telemetry, feeds, discovery, notices, request_ids })
     }
 
     /// With events out.

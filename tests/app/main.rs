@@ -29,6 +29,7 @@ mod notices;
 mod ops;
 mod prompt;
 mod rest;
+mod sigv4;
 mod stream;
 mod tokens;
 mod userinfo;

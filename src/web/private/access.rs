@@ -1,35 +1,79 @@
-//! Who may use the private API: the holders of an admin key.
+//! Who may use the private API: who has an admin key, or signs with a key pair as callers of AWS do.
 
-use actix_web::HttpRequest;
-use actix_web::http::header;
+use std::borrow::Cow;
+use std::net::IpAddr;
 
-use crate::config::AdminKey;
+use actix_web::http::header::{self, HeaderName};
+use actix_web::{HttpMessage, HttpRequest};
+
+use super::sigv4::{self, Received};
 use crate::web::App;
-use crate::web::extract::header_text;
+use crate::web::extract::{Body, header_text};
 use crate::web::respond::Problem;
 
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
 /// The operator who sent the request. Made by [`operator`] alone.
-pub struct Operator<'a>(&'a AdminKey);
+pub struct Operator<'a>(&'a str);
 
 impl Operator<'_> {
-    /// What the log calls the operator's key.
-    pub fn name(&self) -> &str {
-        &self.0.name
+    /// What the log calls the operator: the name of the bearer key, or the ID of the key pair.
+    pub const fn name(&self) -> &str {
+        self.0
     }
 }
 
-/// Tells the operator by the bearer key. Every key is compared, so that the time tells nothing.
+/// Among a request's extensions: the name of the operator who sent it, for the access log.
+pub struct OperatorName(pub String);
+
+/// Tells the operator by the bearer key, or by the signature over the request and its body.
 ///
 /// # Errors
 /// 403, worded as API Gateway does.
-pub fn operator<'a>(app: &'a App, request: &HttpRequest) -> Result<Operator<'a>, Problem> {
-    let bearer = header_text(request, &header::AUTHORIZATION).and_then(|header| header.split_once(' '));
-    let Some((_, key)) = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) else {
-        return Err(Problem::Forbidden("Missing Authentication Token"));
+pub fn operator<'a>(app: &'a App, request: &HttpRequest, body: &Body) -> Result<Operator<'a>, Problem> {
+    let mut given = request.headers().get_all(header::AUTHORIZATION);
+    let (first, second) = (given.next(), given.next());
+    let text = first.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let name = match text.split_once(' ') {
+        Some((sigv4::ALGORITHM, parameters)) if second.is_none() => {
+            signer(app, request, body, parameters).map_err(|refusal| Problem::Forbidden(refusal.message()))?
+        }
+        Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => {
+            bearer(app, key).ok_or(Problem::Forbidden(Cow::Borrowed("Forbidden")))?
+        }
+        _ => return Err(Problem::Forbidden(Cow::Borrowed("Missing Authentication Token"))),
     };
-    let matching = app
-        .admins
-        .iter()
-        .fold(None, |found, admin| if admin.key.matches(key.trim().as_bytes()) { Some(admin) } else { found });
-    matching.map(Operator).ok_or(Problem::Forbidden("Forbidden"))
+    request.extensions_mut().insert(OperatorName(name.to_owned()));
+    Ok(Operator(name))
+}
+
+/// Every key is compared, so that the time tells nothing.
+fn bearer<'a>(app: &'a App, key: &str) -> Option<&'a str> {
+    let keys = app.admin.keys.iter();
+    keys.fold(None, |found, admin| if admin.key.matches(key.trim().as_bytes()) { Some(&admin.name) } else { found })
+        .map(String::as_str)
+}
+
+fn signer<'a>(app: &'a App, request: &HttpRequest, body: &Body, parameters: &str) -> Result<&'a str, sigv4::Refusal> {
+    // What did not arrive whole was not signed.
+    let body = body.bytes().ok_or(sigv4::Refusal::Mismatch)?;
+    let host = forwarded_host(app, request);
+    let replaced = |name: &HeaderName| host.is_some() && name == header::HOST;
+    let headers = request.headers().iter().filter(|(name, _)| !replaced(name));
+    let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let received = Received {
+        method: request.method().as_str(),
+        path: request.uri().path(),
+        query: request.query_string(),
+        headers: headers.chain(host.map(|host| (header::HOST.as_str(), host.as_bytes()))).collect(),
+        body,
+    };
+    sigv4::verify(&received, parameters, &app.admin.sigv4, app.lobby.now())
+}
+
+/// The host that the client asked, where a trusted proxy asks us by another name.
+fn forwarded_host<'a>(app: &App, request: &'a HttpRequest) -> Option<&'a str> {
+    let peer: IpAddr = request.peer_addr()?.ip();
+    let trusted = app.site.trusted_proxies.iter().any(|net| net.contains(&peer));
+    header_text(request, &X_FORWARDED_HOST).filter(|_| trusted)
 }

@@ -36,14 +36,14 @@ pub struct KeyList {
 }
 
 /// `GET /private/keys`.
-pub async fn list(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, Problem> {
-    operator(&app, &request)?;
+pub async fn list(request: HttpRequest, app: Data<App>, body: Body) -> Result<HttpResponse, Problem> {
+    operator(&app, &request, &body)?;
     Ok(answer(app.lobby.keys().ring().duties()))
 }
 
 /// `POST /private/rotate_keys`: `{"how": "patient" | "at_once" | "compromised"}`.
 pub async fn rotate(request: HttpRequest, app: Data<App>, body: Body) -> Result<HttpResponse, Problem> {
-    let operator = operator(&app, &request)?;
+    let operator = operator(&app, &request, &body)?;
     let RotateKeys { how } = json(body)?;
     match app.lobby.rotate_keys(how).await {
         Ok(keys) => {

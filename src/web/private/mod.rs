@@ -5,3 +5,4 @@ pub mod keys;
 pub mod notices;
 pub mod serving;
 pub mod sessions;
+mod sigv4;

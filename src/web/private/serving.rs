@@ -23,7 +23,7 @@ pub async fn increment(request: HttpRequest, app: Data<App>, body: Body) -> Resu
     struct Answer {
         serving_num: u64,
     }
-    let operator = operator(&app, &request)?;
+    let operator = operator(&app, &request, &body)?;
     let increment: Increment = json(body)?;
     let room = room(&app.lobby, &increment.event_id)?;
     let by = increment.increment_by.0;

@@ -39,7 +39,7 @@ struct Redeem {
 
 /// `POST /private/generate_token`: as the public call, for both doors, with an issuer and a validity period of its own.
 pub async fn generate_token(request: HttpRequest, app: Data<App>, body: Body) -> Result<HttpResponse, Problem> {
-    let operator = operator(&app, &request)?;
+    let operator = operator(&app, &request, &body)?;
     let redeem: Redeem = extract::json(body)?;
     let room = room(&app.lobby, &redeem.event_id)?;
     let visitor = visitor(&app, room, &redeem.request_id)?;
@@ -74,7 +74,7 @@ struct Update {
 
 /// `POST /private/update_session`: completed (1) or abandoned (-1).
 pub async fn update_session(request: HttpRequest, app: Data<App>, body: Body) -> Result<HttpResponse, Problem> {
-    let operator = operator(&app, &request)?;
+    let operator = operator(&app, &request, &body)?;
     let update: Update = extract::json(body)?;
     let room = room(&app.lobby, &update.event_id)?;
     let request_id = update.request_id.parse().map_err(|_| refuse("Invalid request ID"))?;
@@ -91,12 +91,12 @@ pub async fn update_session(request: HttpRequest, app: Data<App>, body: Body) ->
 }
 
 /// `GET /private/num_active_tokens?event_id=…`.
-pub async fn num_active_tokens(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, Problem> {
+pub async fn num_active_tokens(request: HttpRequest, app: Data<App>, body: Body) -> Result<HttpResponse, Problem> {
     #[derive(Serialize)]
     struct Answer {
         active_tokens: u64,
     }
-    operator(&app, &request)?;
+    operator(&app, &request, &body)?;
     let [event_id] = query(&request, ["event_id"]).map_err(|_| refuse("Invalid event ID"))?;
     let room = room(&app.lobby, &event_id)?;
     let active_tokens = app.lobby.active_sessions(room).await.map_err(fault)?;
@@ -104,8 +104,8 @@ pub async fn num_active_tokens(request: HttpRequest, app: Data<App>) -> Result<H
 }
 
 /// `GET /private/expired_tokens?event_id=…`: all of them, page by page, so that a million cost no memory.
-pub async fn expired_tokens(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, Problem> {
-    operator(&app, &request)?;
+pub async fn expired_tokens(request: HttpRequest, app: Data<App>, body: Body) -> Result<HttpResponse, Problem> {
+    operator(&app, &request, &body)?;
     let [event_id] = query(&request, ["event_id"]).map_err(|_| refuse("Invalid event ID"))?;
     let event = room(&app.lobby, &event_id)?.settings.id.clone();
     let lobby = Arc::clone(&app.lobby);
@@ -165,7 +165,7 @@ struct Reset {
 
 /// `POST /private/reset_initial_state`.
 pub async fn reset(request: HttpRequest, app: Data<App>, body: Body) -> Result<HttpResponse, Problem> {
-    let operator = operator(&app, &request)?;
+    let operator = operator(&app, &request, &body)?;
     let reset: Reset = extract::json(body)?;
     let room = room(&app.lobby, &reset.event_id)?;
     let counters = app.lobby.reset(room).await.map_err(fault)?;
