@@ -12,4 +12,5 @@ mod edge;
 mod nginx;
 mod openid_client;
 mod openidconnect_crate;
+mod signers;
 mod support;

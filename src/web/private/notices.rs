@@ -47,8 +47,8 @@ struct Listener {
 }
 
 /// `GET /private/events?event_id=`: what happens from now on, or after `Last-Event-ID`, as server-sent events.
-pub async fn events(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, Problem> {
-    operator(&app, &request)?;
+pub async fn events(request: HttpRequest, app: Data<App>, body: Body) -> Result<HttpResponse, Problem> {
+    operator(&app, &request, &body)?;
     let notices = notices(&app)?;
     let event = parameter(&request, "event_id");
     if let Some(event) = &event {
@@ -139,13 +139,13 @@ impl Listed {
 }
 
 /// `GET /private/dead_letters?after=SINK:ID`: a page of what was given up.
-pub async fn dead_letters(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, Problem> {
+pub async fn dead_letters(request: HttpRequest, app: Data<App>, body: Body) -> Result<HttpResponse, Problem> {
     #[derive(Serialize)]
     struct Answer {
         dead_letters: Vec<Listed>,
         next: Option<String>,
     }
-    operator(&app, &request)?;
+    operator(&app, &request, &body)?;
     let unclear = Problem::Rest(StatusCode::BAD_REQUEST, "after must be the next of an earlier answer");
     let after = match parameter(&request, "after") {
         Some(text) => {
@@ -170,7 +170,7 @@ pub async fn redeliver(request: HttpRequest, app: Data<App>, body: Body) -> Resu
     struct Answer {
         redelivering: u64,
     }
-    let operator = operator(&app, &request)?;
+    let operator = operator(&app, &request, &body)?;
     let Redeliver { sink } = json(body)?;
     let redelivering = notices(&app)?.outbox().revive_dead_letters(sink.as_deref()).await.map_err(away)?;
     tracing::info!(operator = operator.name(), redelivering, "dead letters are sent once more");

@@ -14,6 +14,8 @@ use super::process::Process;
 use super::{eventually, free_port};
 
 pub const SECRET: &str = "sample-secret-0123456789-0123456789-0123";
+/// The ID of the key pair whose secret is [`SECRET`].
+pub const PAIR_ID: &str = "AKIDEXAMPLE";
 const ADMIN_KEY: &str = "admin-key-0123456789-0123456789-01234567";
 
 /// How many requests are under way when many join: enough to share their commits, few enough for a small machine.
@@ -26,6 +28,7 @@ listen = "127.0.0.1:0"
 
 [admin]
 keys = [{ name = "ops", key = "admin-key-0123456789-0123456789-01234567" }]
+sigv4 = [{ access_key_id = "AKIDEXAMPLE", secret_access_key = "sample-secret-0123456789-0123456789-0123" }]
 
 [[event]]
 id = "Sample"
