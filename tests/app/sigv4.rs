@@ -253,22 +253,29 @@ async fn a_malformed_header_is_refused() {
 #[actix_web::test]
 async fn the_log_names_the_operator_and_nothing_that_opens() {
     capture::start();
-    let app = start().await;
-    let post = Signing::post(&app);
+    // The log is that of all tests: names that no other uses.
+    let admin = WITH_PAIR.replace("AKIDEXAMPLE", "AKIDNIGHTSHIFT").replace("\"ops\"", "\"night shift\"");
+    let app = TestApp::replacing(KEYS, &admin).await;
+    let post = Signing { key: "AKIDNIGHTSHIFT".into(), ..Signing::post(&app) };
     let signature = post.authorization().rsplit_once('=').unwrap().1.to_owned();
-    let mut ids = Vec::new();
-    let bearer = app.post_json(INCREMENT, &json!({ "event_id": "Sample", "increment_by": 1 })).bearer_auth(ADMIN_KEY);
-    for request in [post.request(&app), bearer, post.request(&app).header("x-amz-date", "x")] {
-        let answer = request.send().await.unwrap();
-        ids.push(answer.headers()["x-request-id"].to_str().unwrap().to_owned());
-    }
+    good(post.request(&app)).await;
+    app.serve("Sample", 1).await;
+    refused(&app, post.request(&app).header("x-amz-date", "x")).await;
     app.stop().await;
     let lines = capture::lines();
-    for (id, operator) in ids.iter().zip([Some("AKIDEXAMPLE"), Some("ops"), None]) {
-        let line = lines.iter().find(|line| line.contains(id) && line.contains(INCREMENT)).unwrap();
-        let line: Value = serde_json::from_str(line).unwrap();
-        assert_eq!(line["fields"]["operator"].as_str(), operator, "{line}");
+    let answered = |line: &&String| line.contains("\"anteroom::access\"") && line.contains(INCREMENT);
+    let told: Vec<Value> = lines
+        .iter()
+        .filter(answered)
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["fields"].clone())
+        .collect();
+    for operator in ["AKIDNIGHTSHIFT", "night shift"] {
+        let lines: Vec<_> = told.iter().filter(|fields| fields["operator"] == operator).collect();
+        assert_eq!(lines.len(), 1, "{operator}");
+        assert_eq!(lines[0]["status"], 200);
     }
+    let mut refused = told.iter().filter(|fields| fields["status"] == 403).peekable();
+    assert!(refused.peek().is_some() && refused.all(|fields| fields.get("operator").is_none()));
     for secret in [signature.as_str(), SECRET, ADMIN_KEY] {
         assert!(!lines.iter().any(|line| line.contains(secret)));
     }
