@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use openssl::hash::MessageDigest;
 use openssl::pkey::PKey;
 use openssl::sign::Signer;
-use reqwest::{Response, StatusCode};
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::{ADMIN_KEY, NOW, TestApp, json as body};
@@ -148,6 +148,24 @@ async fn a_login_is_told_signed_and_in_order() {
     assert_eq!(notice["timestamp"], NOW.rfc3339());
     assert_eq!(calls[1].timestamp, NOW.as_secs().to_string());
     assert_ne!(calls[0].id, calls[1].id);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn what_operators_do_to_sessions_and_the_line_is_told() {
+    let receiver = Receiver::start();
+    let app = TestApp::with(&receiver.toml("kinds = [\"session_updated\", \"room_reset\"]")).await;
+    let (_, tokens) = app.tokens(&[]).await;
+    let subject = crate::support::claims(tokens["id_token"].as_str().unwrap())["sub"].clone();
+    let ended = json!({ "event_id": "Sample", "request_id": subject, "status": -1 });
+    for (path, sent) in [("update_session", ended), ("reset_initial_state", json!({ "event_id": "Sample" }))] {
+        let answer = app.post_json(&format!("/private/{path}"), &sent).bearer_auth(ADMIN_KEY).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{path}");
+    }
+    let calls = receiver.wait_for(2).await;
+    let told: Vec<Value> = calls.iter().map(|call| call.notice()["data"].clone()).collect();
+    let closed = json!({ "event_id": "Sample", "request_id": subject, "status": "abandoned" });
+    assert_eq!(told, [closed, json!({ "event_id": "Sample", "generation": 1 })]);
     app.stop().await;
 }
 
@@ -292,107 +310,5 @@ async fn a_receiver_that_stays_away_costs_it_what_has_become_old() {
         Some(dead_letters(&app).await).filter(|dead| dead.len() == 3)
     });
     assert_eq!(dead.await.iter().map(|dead| dead["notice"]["data"]["current"].clone()).collect::<Vec<_>>(), [1, 2, 3]);
-    app.stop().await;
-}
-
-/// The stream of events out, message by message.
-struct Stream {
-    answer: Response,
-    read: String,
-}
-
-impl Stream {
-    async fn open(app: &TestApp, query: &str, last: Option<&str>) -> Self {
-        let request = app.get(&format!("/private/events{query}")).bearer_auth(ADMIN_KEY);
-        let request = last.into_iter().fold(request, |request, last| request.header("last-event-id", last));
-        let answer = request.send().await.unwrap();
-        assert_eq!(
-            (answer.status(), &answer.headers()["content-type"]),
-            (StatusCode::OK, &"text/event-stream".parse().unwrap())
-        );
-        let mut stream = Self { answer, read: String::new() };
-        assert_eq!(stream.next().await.unwrap(), "retry: 3000");
-        stream
-    }
-
-    async fn next(&mut self) -> Option<String> {
-        loop {
-            if let Some((message, rest)) = self.read.split_once("\n\n") {
-                let message = message.to_owned();
-                self.read = rest.to_owned();
-                return Some(message);
-            }
-            let chunk = tokio::time::timeout(PATIENCE, self.answer.chunk()).await.expect("the stream hangs");
-            self.read.push_str(std::str::from_utf8(&chunk.unwrap()?).unwrap());
-        }
-    }
-
-    /// The id, kind and data of the next message.
-    async fn notice(&mut self) -> (String, String, Value) {
-        let message = self.next().await.expect("the stream has ended");
-        let fields: Vec<&str> = message.lines().map(|line| line.split_once(": ").unwrap().1).collect();
-        (fields[0].to_owned(), fields[1].to_owned(), serde_json::from_str(fields[2]).unwrap())
-    }
-}
-
-const STREAM: &str = "[notices]\nstream = true\n";
-
-#[actix_web::test]
-async fn an_operator_hears_what_happens_and_resumes_where_the_stream_broke() {
-    let app = TestApp::with(STREAM).await;
-    app.serve("Sample", 1).await;
-    let mut stream = Stream::open(&app, "?event_id=Sample", None).await;
-    app.serve("Door", 1).await;
-    app.serve("Sample", 1).await;
-    let (id, kind, data) = stream.notice().await;
-    assert_eq!((kind.as_str(), &data["type"]), ("serving_counter_changed", &json!("serving_counter_changed")));
-    assert_eq!(data["data"], json!({ "event_id": "Sample", "previous": 1, "current": 2 }));
-    drop(stream);
-    app.serve("Sample", 1).await;
-    app.serve("Sample", 1).await;
-    let mut stream = Stream::open(&app, "?event_id=Sample", Some(&id)).await;
-    assert_eq!(stream.notice().await.2["data"]["current"], 3);
-    assert_eq!(stream.notice().await.2["data"]["current"], 4);
-    let mut all = Stream::open(&app, "", Some("0")).await;
-    let told = [all.notice().await, all.notice().await];
-    assert_eq!(told.map(|(_, _, data)| data["data"]["event_id"].clone()), ["Sample", "Door"]);
-    app.stop().await;
-    assert_eq!(stream.next().await, None, "streams end with the service");
-}
-
-#[actix_web::test]
-async fn a_stream_says_when_something_is_missing() {
-    let app = TestApp::with(STREAM).await;
-    app.serve("Sample", 1).await;
-    let mut stream = Stream::open(&app, "", Some("99")).await;
-    app.serve("Sample", 1).await;
-    assert_eq!(stream.next().await.unwrap(), "event: gap\ndata: {}");
-    assert_eq!(stream.notice().await.2["data"]["current"], 2);
-    app.stop().await;
-}
-
-#[actix_web::test]
-async fn the_stream_and_the_dead_letters_are_for_operators_alone() {
-    let app = TestApp::with(STREAM).await;
-    for path in ["/private/events?event_id=Sample", "/private/dead_letters"] {
-        assert_eq!(app.get(path).send().await.unwrap().status(), StatusCode::FORBIDDEN, "{path}");
-    }
-    let redeliver = app.post_json("/private/dead_letters/redeliver", &json!({})).send().await.unwrap();
-    assert_eq!(redeliver.status(), StatusCode::FORBIDDEN);
-    for bad in ["/private/events?event_id=Nowhere", "/private/dead_letters?after=x"] {
-        let answer = app.get(bad).bearer_auth(ADMIN_KEY).send().await.unwrap();
-        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{bad}");
-    }
-    let bad = app.get("/private/events").bearer_auth(ADMIN_KEY).header("last-event-id", "x").send().await.unwrap();
-    assert_eq!(bad.status(), StatusCode::BAD_REQUEST);
-    app.stop().await;
-}
-
-#[actix_web::test]
-async fn without_a_listener_nothing_goes_out() {
-    let app = TestApp::start().await;
-    app.serve("Sample", 1).await;
-    let answer = app.get("/private/events").bearer_auth(ADMIN_KEY).send().await.unwrap();
-    assert_eq!(answer.status(), StatusCode::NOT_FOUND);
     app.stop().await;
 }
