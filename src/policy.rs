@@ -239,3 +239,6 @@ pub const OUTBOX_RETENTION: Duration = NOTICE_PATIENCE;
 
 /// Dead letters in one answer.
 pub const DEAD_LETTER_PAGE: u32 = 100;
+
+/// How often free places are counted anew when somebody else moved the line meanwhile: then the next step has its turn.
+pub const FILL_ATTEMPTS: usize = 3;

@@ -35,6 +35,7 @@ fn summary(config: &Config) -> String {
 fn inlet(event: &EventSettings) -> String {
     match event.inlet {
         Inlet::Manual => "let in by hand".to_owned(),
+        Inlet::MaxSize(places) => format!("{} inside at once", places.max_size),
         Inlet::Periodic(periodic) => {
             format!("{} let in each {} s", periodic.increment_by, periodic.every.as_secs())
         }

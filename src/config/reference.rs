@@ -210,9 +210,9 @@ fn inlet() -> Vec<Setting> {
     vec![
         setting(
             "event[].inlet.strategy",
-            "`\"periodic\"`, `\"manual\"`",
+            "`\"periodic\"`, `\"max_size\"`, `\"manual\"`",
             "without `inlet`: `\"manual\"`",
-            "What moves the serving counter: the clock, or only the private API and the panel.",
+            "What moves the serving counter: the clock; places that become free; or only the private API and the panel.",
         ),
         setting("event[].inlet.increment_by", "whole number from 1", "", "`periodic`: visitors let in in each period."),
         seconds(
@@ -227,8 +227,19 @@ fn inlet() -> Vec<Setting> {
             "`true`",
             "`periodic`: whether they are spread over the period; else they are let in all at once at its end.",
         ),
-        setting("event[].inlet.start", instant, "none", "`periodic`: nobody is let in by the clock before."),
-        setting("event[].inlet.end", instant, "none", "`periodic`: nobody is let in by the clock from then on."),
+        setting(
+            "event[].inlet.max_size",
+            "whole number from 1",
+            "",
+            "`max_size`: how many may be inside at once, those counted who were served and may still come in.",
+        ),
+        setting("event[].inlet.start", instant, "none", "`periodic`, `max_size`: nobody is let in by itself before."),
+        setting(
+            "event[].inlet.end",
+            instant,
+            "none",
+            "`periodic`, `max_size`: nobody is let in by itself from then on.",
+        ),
     ]
 }
 

@@ -146,6 +146,9 @@ impl Lobby {
 
     async fn step_inlet(&self, room: &Room, ticks: &mut Ticks) -> Result<(), Fault> {
         let (event, inlet, now) = (&room.settings.id, room.settings.inlet, self.now());
+        if let Inlet::MaxSize(places) = inlet {
+            return self.fill(room, places, u64::MAX).await.map(drop);
+        }
         let known = ticks.get(event).copied().filter(|tick| tick.since(now) < policy::CLOCK_SET_BACK);
         let seen = known.map_or(now, |tick| tick.max(now));
         let idle = known.is_some() && inlet.due(known, now, &room.board.counters()) == 0;

@@ -14,6 +14,7 @@ mod join;
 mod key_service;
 mod login;
 mod operate;
+mod places;
 mod sessions;
 mod turnstile;
 
@@ -29,6 +30,7 @@ pub use join::Visitor;
 pub use key_service::{KEYS_DOCUMENT, KeyServiceError, Keys};
 pub use login::{Attempt, LoggedIn, Login, Notice, Wait};
 pub use operate::AdvanceError;
+pub use places::{Exits, Refilled};
 pub use sessions::{Overrides, Remaining, RestTokens, Worth};
 
 use turnstile::Turnstiles;

@@ -13,7 +13,7 @@ use super::{Fault, Lobby, Room, Visitor};
 use crate::ambient::Timestamp;
 use crate::keys::{KeyRing, TokenType};
 use crate::oauth::SigningAlg;
-use crate::room::{Admission, Counters, EventId, Position, RequestId, Session, SessionStatus};
+use crate::room::{Admission, Counters, EventId, Inlet, Position, RequestId, Session, SessionStatus};
 use crate::store::Closed;
 
 /// What the private `generate_token` may override. It takes effect where the call opens the session, and for that
@@ -142,6 +142,12 @@ impl Lobby {
         let closed = self.store.close_session(&room.settings.id, request_id, status).await?;
         if let Closed::Now(counters) = closed {
             room.board.update(counters);
+            if let Inlet::MaxSize(places) = room.settings.inlet
+                && let Err(error) = self.fill(room, places, u64::MAX).await
+            {
+                // The session is closed all the same; the inlet's next step finds the place.
+                tracing::warn!(event = %room.settings.id, %error, "a free place waits for the inlet");
+            }
         }
         Ok(closed)
     }

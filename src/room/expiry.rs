@@ -53,12 +53,7 @@ impl ExpiryRule {
         counters: &Counters,
         now: Timestamp,
     ) -> bool {
-        match self {
-            Self::Never => false,
-            Self::Within(_) => {
-                ticket.position.get() <= counters.max_expired || self.is_over(ticket.entry, first_served_at, now)
-            }
-        }
+        ticket.position.get() <= counters.max_expired || self.is_over(ticket.entry, first_served_at, now)
     }
 
     /// The expiry pass: what it gives up at `now`, a range for each serving record, in order. `records` are
@@ -146,7 +141,8 @@ mod tests {
         };
         assert!(late(5, RULE));
         assert!(!late(6, RULE));
-        assert!(!late(5, ExpiryRule::Never));
+        assert!(late(5, ExpiryRule::Never));
+        assert!(!late(6, ExpiryRule::Never));
     }
 
     #[test]

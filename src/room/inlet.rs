@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::Counters;
+use super::{Counters, MaxSize};
 use crate::ambient::Timestamp;
 use crate::policy::INLET_CATCH_UP;
 
@@ -17,6 +17,8 @@ pub enum Inlet {
     Manual,
     /// By the clock.
     Periodic(Periodic),
+    /// As places become free.
+    MaxSize(MaxSize),
 }
 
 /// A steady rate, between a start and an end.
@@ -44,12 +46,13 @@ pub enum Rhythm {
 }
 
 impl Inlet {
-    /// By how much the serving counter moves at `now`, for the time since `previous_tick` (the last one for
+    /// By how much the clock moves the serving counter at `now`, for the time since `previous_tick` (the last one for
     /// which this was asked; `None`: never before, so this second counts alone). Nothing, if the clock went
     /// back. `counters` are the event's at `now`; `serving` plus the answer is always a valid counter.
     pub fn due(&self, previous_tick: Option<Timestamp>, now: Timestamp, counters: &Counters) -> u64 {
         match self {
-            Self::Manual => 0,
+            // Places are told by who is inside, not by the clock.
+            Self::Manual | Self::MaxSize(_) => 0,
             Self::Periodic(periodic) => periodic.due(previous_tick, now, counters),
         }
     }

@@ -18,7 +18,7 @@ use tokio::sync::broadcast;
 pub use outbox::{DeadLetter, Happening, Kind, Letter, Outbox, Resent};
 
 use crate::ambient::Timestamp;
-use crate::room::{Arrival, Counters, EventId, Position, RequestId, ServingRecord, Session, SessionStatus};
+use crate::room::{Arrival, Counters, EventId, Occupancy, Position, RequestId, ServingRecord, Session, SessionStatus};
 
 /// What the store could not do. The text is for the log, never for an answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -32,8 +32,8 @@ pub enum StoreError {
     /// No such event: it was never created with [`Store::ensure_event`].
     #[error("the store has no event {0}")]
     UnknownEvent(EventId),
-    /// The event was reset since the caller read it: what the call carries belongs to an ended generation.
-    #[error("event {0} was reset meanwhile")]
+    /// The event went on since the caller read it: it was reset, or gave the position up that the call is about.
+    #[error("event {0} went on meanwhile")]
     Outdated(EventId),
 }
 
@@ -56,6 +56,17 @@ pub enum Advance {
     /// It moved; the event after it.
     Moved(Counters),
     /// It would have fallen below zero or risen above [`Counters::MAX`]: nothing changed.
+    OutOfRange,
+}
+
+/// Whether the serving counter moved from where the caller saw it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AdvanceFrom {
+    /// It moved; the event after it.
+    Moved(Counters),
+    /// Somebody else had moved it, or the event was reset: nothing changed.
+    Changed,
+    /// It would have risen above [`Counters::MAX`]: nothing changed.
     OutOfRange,
 }
 
@@ -196,6 +207,21 @@ pub trait Store: Outbox {
     /// written. *Embedded:* one transaction.
     async fn advance(&self, event: &EventId, by: i64, at: Timestamp) -> Result<Advance, StoreError>;
 
+    /// Moves the serving counter forward by `by`, as [`advance`](Store::advance) does, if counter and generation are still
+    /// those of `seen`: so that of many who decide on the same view one moves the line. *Embedded:* compare and
+    /// move in one transaction.
+    async fn advance_from(
+        &self,
+        event: &EventId,
+        seen: &Counters,
+        by: u64,
+        at: Timestamp,
+    ) -> Result<AdvanceFrom, StoreError>;
+
+    /// Who holds a place at `now`. No session may be missing in it that is counted in its counters: a place would be
+    /// given twice. *Embedded:* one statement, so one snapshot.
+    async fn occupancy(&self, event: &EventId, now: Timestamp) -> Result<Occupancy, StoreError>;
+
     /// The newest `limit` serving records of the current generation, in order of the serving counter.
     async fn recent_serving_records(&self, event: &EventId, limit: u32) -> Result<Vec<ServingRecord>, StoreError>;
 
@@ -222,7 +248,8 @@ pub trait Store: Outbox {
     async fn claim_tick(&self, event: &EventId, tick: Timestamp) -> Result<Option<Option<Timestamp>>, StoreError>;
 
     /// Opens the session unless its ticket already has one in this generation, and answers the one it has.
-    /// [`StoreError::Outdated`] when the session's generation is not the event's. *Embedded:* insert-or-get in one transaction.
+    /// [`StoreError::Outdated`] when the session's generation is not the event's, or its position was given up by the
+    /// expiry pass: somebody else may have the place. *Embedded:* insert-or-get in one transaction.
     async fn open_session(&self, session: &Session) -> Result<Opened, StoreError>;
 
     /// The session of a ticket in the current generation, whatever its status and age.

@@ -7,6 +7,7 @@
 mod concurrency;
 mod line;
 mod outbox;
+mod places;
 mod visitors;
 
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use crate::ambient::Timestamp;
 use crate::room::{EventId, Generation, Position, RequestId, Session, SessionStatus};
 use crate::store::GrantId;
 
-pub(super) use {concurrency::*, line::*, outbox::*, visitors::*};
+pub(super) use {concurrency::*, line::*, outbox::*, places::*, visitors::*};
 
 /// The store under test, shared by the tasks of a test.
 pub(super) type Shared = Arc<dyn Store>;
@@ -104,6 +105,9 @@ macro_rules! store_suite {
             going_back_to_a_record_keeps_its_time
             the_serving_counter_stays_in_range
             a_move_by_nothing_writes_nothing
+            a_conditional_move_happens_only_from_where_it_was_seen
+            places_are_counted_by_who_is_inside_and_who_may_come
+            a_position_that_was_given_up_opens_no_session
             expiry_counts_positions_that_never_had_a_session
             expiry_can_admit_as_many_more
             expiry_never_passes_the_line_or_the_served
@@ -132,6 +136,7 @@ macro_rules! store_suite {
             one_of_many_claims_the_tick
             one_of_many_replaces_the_document
             moves_at_once_add_up
+            one_of_many_moves_from_the_same_view
             a_reset_among_joins_leaves_no_position_in_two_lives
         }
     };

@@ -7,11 +7,12 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 use super::{
-    Advance, Change, Closed, Document, GrantId, NewGrant, Opened, Store, StoreError, Taken, TakenGrant, TokenStanding,
+    Advance, AdvanceFrom, Change, Closed, Document, GrantId, NewGrant, Opened, Store, StoreError, Taken, TakenGrant,
+    TokenStanding,
 };
 use super::{DeadLetter, Expired, Happening, Letter, Outbox, Refill, Resent};
 use crate::ambient::Timestamp;
-use crate::room::{Arrival, Counters, EventId, Position, RequestId, ServingRecord, Session, SessionStatus};
+use crate::room::{Arrival, Counters, EventId, Occupancy, Position, RequestId, ServingRecord, Session, SessionStatus};
 
 /// Whoever wants to know.
 pub trait Stopwatch: Send + Sync + 'static {
@@ -74,6 +75,8 @@ forward! {
     take_positions(event: &EventId, count: u32, at: Timestamp) -> Taken;
     arrivals(event: &EventId, from: Option<Position>) -> Vec<Arrival>;
     advance(event: &EventId, by: i64, at: Timestamp) -> Advance;
+    advance_from(event: &EventId, seen: &Counters, by: u64, at: Timestamp) -> AdvanceFrom;
+    occupancy(event: &EventId, now: Timestamp) -> Occupancy;
     recent_serving_records(event: &EventId, limit: u32) -> Vec<ServingRecord>;
     serving_record_at(event: &EventId, position: Position) -> Option<ServingRecord>;
     expire_positions(event: &EventId, through: Position, refill: Refill, at: Timestamp) -> Expired;

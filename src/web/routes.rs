@@ -11,7 +11,7 @@ use super::extract::header_text;
 use super::observe::{Loudness, Observe};
 use super::oidc::{authorize, metadata, resume, token, user_info};
 use super::pages::serve;
-use super::private::{keys, notices, serving, sessions};
+use super::private::{inlet, keys, notices, serving, sessions};
 use super::public::{counters, line, queue, tokens, verify};
 use super::respond::{PersonalProblem, Problem};
 use super::{App, cors, ops};
@@ -88,6 +88,7 @@ fn private_routes(app: &Data<App>, config: &mut ServiceConfig) {
     for path in ["/private/increment_serving_counter", "/private/increment_serving_num"] {
         add(config, at(path, Loudness::Info).post(serving::increment));
     }
+    add(config, at("/private/inlet", Loudness::Info).post(inlet::exits));
     add(config, at("/private/generate_token", Loudness::Info).post(sessions::generate_token));
     add(config, at("/private/update_session", Loudness::Info).post(sessions::update_session));
     add(config, at("/private/expired_tokens", Loudness::Info).get(sessions::expired_tokens));

@@ -25,6 +25,7 @@ mod keys;
 mod login;
 mod login_timeout;
 mod logs;
+mod max_size;
 mod notice_stream;
 mod notices;
 mod ops;

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::*;
 use crate::oauth::{AuthMethod, SigningAlg};
-use crate::room::{Entry, ExpiryRule, Inlet, MetricsEvents, OnExpiry, Periodic, Rhythm};
+use crate::room::{Entry, ExpiryRule, Inlet, MaxSize, MetricsEvents, OnExpiry, Periodic, Rhythm};
 
 /// 32 bytes.
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -127,7 +127,8 @@ start = 100
 end = 2026-12-01T09:00:00Z
 [[event]]
 id = "two"
-inlet.strategy = "manual"
+inlet.strategy = "max_size"
+inlet.max_size = 50
 queue_position_expiry_period = 30
 [[client]]
 client_id = "all"
@@ -172,7 +173,7 @@ fn every_key_is_taken_over() {
     let seconds = |at: Option<crate::ambient::Timestamp>| at.map(crate::ambient::Timestamp::as_secs);
     assert_eq!((every.as_secs(), seconds(start), seconds(end)), (10, Some(100), Some(1_796_115_600)));
     assert_eq!(two.expiry, ExpiryRule::Within(std::time::Duration::from_secs(30)));
-    assert_eq!(two.inlet, Inlet::Manual);
+    assert_eq!(two.inlet, Inlet::MaxSize(MaxSize { max_size: 50, start: None, end: None }));
     let [all, app] = config.clients.as_slice() else { panic!("two clients") };
     assert_eq!((all.client.auth_method, all.event.as_str()), (AuthMethod::Post, "two"));
     assert_eq!((all.client.id_token_alg, all.client.access_token_alg), (SigningAlg::EdDsa, SigningAlg::Rs256));

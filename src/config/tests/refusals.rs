@@ -121,11 +121,7 @@ fn each_bad_key_of_an_event_is_named() {
         ("inlet = {}".into(), "event[0].inlet.strategy: it is missing".into()),
         (
             "inlet = { strategy = 'lottery', n = 1 }".into(),
-            "event[0].inlet.strategy: it must be \"periodic\" or \"manual\"".into(),
-        ),
-        (
-            "inlet = { strategy = 'max_size', max_size = 100 }".into(),
-            "event[0].inlet.strategy: the strategy \"max_size\" is not in this version".into(),
+            "event[0].inlet.strategy: it must be \"periodic\", \"max_size\" or \"manual\"".into(),
         ),
         (
             "inlet = { strategy = 'manual', every = 5 }".into(),
@@ -138,7 +134,7 @@ fn each_bad_key_of_an_event_is_named() {
         ),
         (periodic("every = 0"), seconds("inlet.every", 86_400)),
         (periodic("every = 86401"), seconds("inlet.every", 86_400)),
-        (periodic("max_size = 5"), "event[0].inlet.max_size: there is no such key".into()),
+        (periodic("max_size = 5"), "event[0].inlet.max_size: it belongs to the strategy \"max_size\"".into()),
         (periodic("start = 2026-12-01"), format!("event[0].inlet.start: {instant}")),
         (periodic("start = -1"), format!("event[0].inlet.start: {instant}")),
         (periodic("start = 9, end = 9"), "event[0].inlet.end: it must be later than start".into()),
@@ -158,6 +154,25 @@ fn each_bad_key_of_an_event_is_named() {
     assert_eq!(complaints(parse("")), ["event: at least one [[event]] is needed"]);
     let single = "[event]\nid = 'Sample'";
     assert_eq!(complaints(parse(single)), ["event: it must be a list: write [[event]] with double brackets"]);
+}
+
+#[test]
+fn a_room_that_holds_so_many_needs_its_size_and_an_expiry() {
+    let cases = [
+        (
+            "inlet = { strategy = 'max_size', max_size = 100, every = 5 }",
+            "event[0].inlet.every: it belongs to the strategy \"periodic\"",
+        ),
+        ("inlet = { strategy = 'max_size' }", "event[0].inlet.max_size: it is missing"),
+        (
+            "queue_position_expiry = false\ninlet = { strategy = 'max_size', max_size = 1 }",
+            "event[0].queue_position_expiry: it must be true with the strategy \"max_size\": who never comes would hold a \
+             place for ever",
+        ),
+    ];
+    for (lines, complaint) in cases {
+        assert_eq!(complaints(parse(&format!("{SMALL}{lines}"))), [complaint], "{lines}");
+    }
 }
 
 /// What is written, and the complaint.

@@ -10,7 +10,7 @@ use super::rows::{stored, stored_time};
 use crate::ambient::Timestamp;
 use crate::policy;
 use crate::room::{Arrival, Counters, EventId, Position};
-use crate::store::{Advance, Expired, Happening, Refill, StoreError, Taken};
+use crate::store::{Advance, AdvanceFrom, Expired, Happening, Refill, StoreError, Taken};
 
 /// Sessions go in the order of the line: that is about the order of their ends as well, so that a step
 /// touches few pages of either index.
@@ -75,6 +75,25 @@ impl Ledger {
         note_serving(&self.connection, row.life, serving, at, u64::try_from(by).unwrap_or(0))?;
         let moved = self.count(event, |counters| counters.serving = serving)?;
         self.post_move(event, row.counters.serving, moved).map(Advance::Moved)
+    }
+
+    /// [`crate::store::Store::advance_from`].
+    pub(super) fn advance_from(
+        &mut self,
+        event: &EventId,
+        seen: &Counters,
+        by: u64,
+        at: Timestamp,
+    ) -> Result<AdvanceFrom, Failure> {
+        let EventRow { counters, .. } = self.row(event)?;
+        if (counters.serving, counters.generation) != (seen.serving, seen.generation) {
+            return Ok(AdvanceFrom::Changed);
+        }
+        let Ok(by) = i64::try_from(by) else { return Ok(AdvanceFrom::OutOfRange) };
+        Ok(match self.advance(event, by, at)? {
+            Advance::Moved(counters) => AdvanceFrom::Moved(counters),
+            Advance::OutOfRange => AdvanceFrom::OutOfRange,
+        })
     }
 
     /// [`crate::store::Store::expire_positions`].

@@ -34,12 +34,12 @@ use reads::Readers;
 use writer::{Board, Command, Writer, closed, work};
 
 use super::{
-    Advance, Change, Closed, Document, Expired, FEED_CAPACITY, GrantId, NewGrant, Opened, Refill, Store, StoreError,
-    Taken, TakenGrant, TokenStanding,
+    Advance, AdvanceFrom, Change, Closed, Document, Expired, FEED_CAPACITY, GrantId, NewGrant, Opened, Refill, Store,
+    StoreError, Taken, TakenGrant, TokenStanding,
 };
 use crate::ambient::Timestamp;
 use crate::policy::{STORE_READERS, SWEEP_STEP};
-use crate::room::{Arrival, Counters, EventId, Position, RequestId, ServingRecord, Session, SessionStatus};
+use crate::room::{Arrival, Counters, EventId, Occupancy, Position, RequestId, ServingRecord, Session, SessionStatus};
 
 /// The store in a directory of this machine. Dropping it closes it, and waits for that.
 pub struct EmbeddedStore {
@@ -152,6 +152,21 @@ impl Store for EmbeddedStore {
     async fn advance(&self, event: &EventId, by: i64, at: Timestamp) -> Result<Advance, StoreError> {
         let event = event.clone();
         self.write(move |ledger| ledger.advance(&event, by, at)).await
+    }
+
+    async fn advance_from(
+        &self,
+        event: &EventId,
+        seen: &Counters,
+        by: u64,
+        at: Timestamp,
+    ) -> Result<AdvanceFrom, StoreError> {
+        let (event, seen) = (event.clone(), *seen);
+        self.write(move |ledger| ledger.advance_from(&event, &seen, by, at)).await
+    }
+
+    async fn occupancy(&self, event: &EventId, now: Timestamp) -> Result<Occupancy, StoreError> {
+        self.list(event, move |connection, event| reads::occupancy(connection, event, now)).await
     }
 
     async fn recent_serving_records(&self, event: &EventId, limit: u32) -> Result<Vec<ServingRecord>, StoreError> {

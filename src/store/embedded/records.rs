@@ -31,6 +31,9 @@ impl Ledger {
         if let Some(session) = self.find_session(&new.event, &new.request_id)? {
             return Ok(Opened { session, inserted: false, counters });
         }
+        if new.position.get() <= counters.max_expired {
+            return Err(Failure::Refused(StoreError::Outdated(new.event.clone())));
+        }
         let mut insert = self.connection.prepare_cached(
             "INSERT INTO sessions (life, request_id, position, opened_at, expires_at, status, issuer)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",

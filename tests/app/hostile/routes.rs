@@ -41,7 +41,7 @@ const fn route(method: &'static str, path: &'static str, takes: Takes, reader: R
 }
 
 /// All of them but `/verify/EVENT/…`, which answers every method (tests/app/verify.rs).
-pub const ROUTES: [Route; 30] = [
+pub const ROUTES: [Route; 31] = [
     route("GET", "/.well-known/openid-configuration", Takes::Nothing, Reader::Rest, true),
     route("GET", "/.well-known/oauth-authorization-server", Takes::Nothing, Reader::Rest, true),
     route("GET", "/.well-known/jwks.json", Takes::Nothing, Reader::Rest, true),
@@ -62,6 +62,7 @@ pub const ROUTES: [Route; 30] = [
     route("GET", "/api/queue_pos_expiry", Takes::Query, Reader::Rest, true),
     route("GET", "/api/public_key", Takes::Query, Reader::Rest, true),
     route("POST", "/private/generate_token", Takes::Json, Reader::Rest, false),
+    route("POST", "/private/inlet", Takes::Json, Reader::Rest, false),
     route("POST", "/private/update_session", Takes::Json, Reader::Rest, false),
     route("GET", "/private/expired_tokens", Takes::Query, Reader::Rest, false),
     route("GET", "/private/num_active_tokens", Takes::Query, Reader::Rest, false),

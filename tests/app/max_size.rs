@@ -1,0 +1,140 @@
+//! A room that holds so many and no more (`vwr-contract.md`, *Inlet strategies*).
+
+use std::collections::HashMap;
+
+use futures_util::future::join_all;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::sessions::{NOBODY, SAMPLE, post, said, ticket, tokens};
+use crate::support::{Browser, TestApp, json as body};
+
+/// An application whose event `Sample` holds ten at once.
+async fn room_for_ten() -> TestApp {
+    let small = "id = \"Sample\"\ninlet = { strategy = \"max_size\", max_size = 10 }\n#";
+    let app = TestApp::replacing(SAMPLE, small).await;
+    app.lobby().step_inlets(&mut HashMap::new()).await;
+    app
+}
+
+/// What the caretaker does each second.
+async fn a_second_passes(app: &TestApp) {
+    app.pass(1);
+    app.lobby().expire_positions().await;
+    app.lobby().step_inlets(&mut HashMap::new()).await;
+}
+
+async fn exits(app: &TestApp, message: Value) -> Value {
+    let answer = post(app, "/private/inlet", &message).await;
+    assert_eq!(answer.status(), StatusCode::OK, "{message}");
+    body(answer).await
+}
+
+fn inside(app: &TestApp) -> u64 {
+    let counters = app.all_counters()["Sample"];
+    counters.sessions_opened - counters.completed - counters.abandoned
+}
+
+#[actix_web::test]
+async fn of_many_logins_at_once_as_many_come_in_as_the_room_holds() {
+    let app = room_for_ten().await;
+    let pages = join_all((0..50).map(async |_| {
+        let mut browser = Browser::default();
+        browser.authorize(&app, &[]).await
+    }))
+    .await;
+    assert_eq!(pages.iter().filter(|page| page.waits()).count(), 40);
+    assert_eq!((inside(&app), app.all_counters()["Sample"].serving), (10, 10));
+    a_second_passes(&app).await;
+    assert_eq!(app.all_counters()["Sample"].serving, 10);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_session_that_ends_frees_its_place_at_once() {
+    let app = room_for_ten().await;
+    let ids = join_all((0..30).map(|_| app.join("Sample"))).await;
+    let mut served = Vec::new();
+    for id in &ids {
+        if post(&app, "/api/generate_token", &ticket(id)).await.status() == StatusCode::OK {
+            served.push(id);
+        }
+    }
+    assert_eq!(served.len(), 10);
+    let closings = served.iter().take(4).map(async |id| {
+        let sent = json!({ "event_id": "Sample", "request_id": id, "status": 1 });
+        assert_eq!(post(&app, "/private/update_session", &sent).await.status(), StatusCode::OK);
+    });
+    join_all(closings).await;
+    assert_eq!(app.all_counters()["Sample"].serving, 14);
+    // The rest stays for as long as a session may.
+    app.pass(3601);
+    a_second_passes(&app).await;
+    let counters = app.all_counters()["Sample"];
+    assert_eq!(counters.serving - counters.max_expired, 10, "{counters:?}");
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn who_never_comes_to_the_door_is_passed_over() {
+    let app = room_for_ten().await;
+    // Everybody who joins goes away, but for every fifth.
+    let ids = join_all((0..60).map(|_| app.join("Sample"))).await;
+    let (mut came, mut rounds) = (0, 0);
+    while came < 12 {
+        for id in ids.iter().skip(4).step_by(5) {
+            let answer = post(&app, "/api/generate_token", &ticket(id)).await;
+            if answer.status() == StatusCode::OK {
+                came += 1;
+                let done = json!({ "event_id": "Sample", "request_id": id, "status": -1 });
+                assert_eq!(post(&app, "/private/update_session", &done).await.status(), StatusCode::OK);
+            }
+        }
+        assert!(inside(&app) <= 10);
+        // Who stays looks often enough.
+        app.pass(400);
+        a_second_passes(&app).await;
+        rounds += 1;
+        assert!(rounds < 50, "the room is stuck: {:?}", app.all_counters());
+    }
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_message_ends_sessions_and_serves_the_next() {
+    let app = room_for_ten().await;
+    let ids = join_all((0..30).map(|_| app.join("Sample"))).await;
+    let mut served = Vec::new();
+    for id in &ids {
+        if post(&app, "/api/generate_token", &ticket(id)).await.status() == StatusCode::OK {
+            served.push(id.clone());
+        }
+    }
+    let message = json!({
+        "event_id": "Sample", "completed": [served[0], served[1]], "abandoned": [served[2], NOBODY, served[0]],
+    });
+    let told = exits(&app, message.clone()).await;
+    assert_eq!(told, json!({ "serving_num": 13, "updated": 3, "skipped": [NOBODY, served[0]], "admitted": 3 }));
+    let again = exits(&app, message).await;
+    assert_eq!((&again["updated"], &again["admitted"]), (&json!(0), &json!(0)));
+    let few = json!({ "event_id": "Sample", "exited": "1", "completed": [served[3], served[4]] });
+    assert_eq!(exits(&app, few).await["admitted"], json!(1));
+    let nobody = json!({ "event_id": "Sample", "exited": 5 });
+    assert!(exits(&app, nobody).await["serving_num"].as_u64().unwrap() <= 15);
+    a_second_passes(&app).await;
+    assert_eq!(app.all_counters()["Sample"].serving, 15);
+    let late: Vec<_> = app.all_counters().into_values().collect();
+    for bad in [
+        json!({ "event_id": "Sample", "exited": -1 }),
+        json!({ "event_id": "Sample", "completed": [served[5], "nonsense"] }),
+        json!({ "event_id": "Sample", "completed": served[5] }),
+        json!({ "event_id": "Nowhere" }),
+    ] {
+        assert_eq!(said(post(&app, "/private/inlet", &bad).await).await.0, 400, "{bad}");
+    }
+    let refused = said(post(&app, "/private/inlet", &json!({ "event_id": "Door" })).await).await;
+    assert_eq!(refused, (400, "The inlet of this event takes no messages".to_owned()));
+    assert_eq!(app.all_counters().into_values().collect::<Vec<_>>(), late);
+    tokens(&app, &served[5]).await;
+    app.stop().await;
+}
