@@ -41,7 +41,7 @@ const fn route(method: &'static str, path: &'static str, takes: Takes, reader: R
 }
 
 /// All of them but `/verify/EVENT/…`, which answers every method (tests/app/verify.rs).
-pub const ROUTES: [Route; 31] = [
+pub const ROUTES: [Route; 35] = [
     route("GET", "/.well-known/openid-configuration", Takes::Nothing, Reader::Rest, true),
     route("GET", "/.well-known/oauth-authorization-server", Takes::Nothing, Reader::Rest, true),
     route("GET", "/.well-known/jwks.json", Takes::Nothing, Reader::Rest, true),
@@ -67,6 +67,10 @@ pub const ROUTES: [Route; 31] = [
     route("GET", "/private/expired_tokens", Takes::Query, Reader::Rest, false),
     route("GET", "/private/num_active_tokens", Takes::Query, Reader::Rest, false),
     route("POST", "/private/reset_initial_state", Takes::Json, Reader::Rest, false),
+    route("GET", "/private/keys", Takes::Nothing, Reader::Rest, false),
+    route("POST", "/private/rotate_keys", Takes::Json, Reader::Rest, false),
+    route("GET", "/private/dead_letters", Takes::Nothing, Reader::Rest, false),
+    route("POST", "/private/dead_letters/redeliver", Takes::Json, Reader::Rest, false),
     route("POST", "/private/increment_serving_counter", Takes::Json, Reader::Rest, false),
     route("POST", "/private/increment_serving_num", Takes::Json, Reader::Rest, false),
     route("GET", "/health/live", Takes::Nothing, Reader::Rest, false),
