@@ -24,6 +24,17 @@ async fn a_second_passes(app: &TestApp) {
     app.lobby().step_inlets(&mut HashMap::new()).await;
 }
 
+/// Those of `ids` who are given tokens.
+async fn come_in(app: &TestApp, ids: &[String]) -> Vec<String> {
+    let mut inside = Vec::new();
+    for id in ids {
+        if post(app, "/api/generate_token", &ticket(id)).await.status() == StatusCode::OK {
+            inside.push(id.clone());
+        }
+    }
+    inside
+}
+
 async fn exits(app: &TestApp, message: Value) -> Value {
     let answer = post(app, "/private/inlet", &message).await;
     assert_eq!(answer.status(), StatusCode::OK, "{message}");
@@ -54,12 +65,7 @@ async fn of_many_logins_at_once_as_many_come_in_as_the_room_holds() {
 async fn a_session_that_ends_frees_its_place_at_once() {
     let app = room_for_ten().await;
     let ids = join_all((0..30).map(|_| app.join("Sample"))).await;
-    let mut served = Vec::new();
-    for id in &ids {
-        if post(&app, "/api/generate_token", &ticket(id)).await.status() == StatusCode::OK {
-            served.push(id);
-        }
-    }
+    let served = come_in(&app, &ids).await;
     assert_eq!(served.len(), 10);
     let closings = served.iter().take(4).map(async |id| {
         let sent = json!({ "event_id": "Sample", "request_id": id, "status": 1 });
@@ -104,12 +110,7 @@ async fn who_never_comes_to_the_door_is_passed_over() {
 async fn a_message_ends_sessions_and_serves_the_next() {
     let app = room_for_ten().await;
     let ids = join_all((0..30).map(|_| app.join("Sample"))).await;
-    let mut served = Vec::new();
-    for id in &ids {
-        if post(&app, "/api/generate_token", &ticket(id)).await.status() == StatusCode::OK {
-            served.push(id.clone());
-        }
-    }
+    let served = come_in(&app, &ids).await;
     let message = json!({
         "event_id": "Sample", "completed": [served[0], served[1]], "abandoned": [served[2], NOBODY, served[0]],
     });

@@ -11,9 +11,9 @@ use std::collections::HashMap;
 use rusqlite::{Connection, Error, Row, params};
 
 use super::outbox::OutboxMode;
-use super::rows::{arrival, is_corruption, number, store_error, stored, stored_time, time};
+use super::rows::{arrival, columns_of_counters, counters, is_corruption, store_error, stored, stored_time, time};
 use crate::ambient::Timestamp;
-use crate::room::{Arrival, Counters, EventId, Generation};
+use crate::room::{Arrival, Counters, EventId};
 use crate::store::{Change, StoreError};
 
 /// Why a command was not done.
@@ -192,11 +192,8 @@ pub(super) fn unknown(event: &EventId) -> Failure {
 }
 
 fn load(connection: &Connection) -> Result<HashMap<EventId, Entry>, Error> {
-    let mut select = connection.prepare_cached(
-        "SELECT name, life, tick, version, generation, queue, serving, sessions_opened, completed, abandoned,
-                max_expired, expired_positions
-         FROM events",
-    )?;
+    let mut select =
+        connection.prepare_cached(concat!("SELECT name, life, tick, ", columns_of_counters!(), " FROM events"))?;
     let rows = select.query_and_then([], |row| event_row(connection, row))?;
     rows.map(|row| {
         let (event, row) = row?;
@@ -212,17 +209,7 @@ fn event_row(connection: &Connection, row: &Row<'_>) -> Result<(EventId, EventRo
         .map_err(|error| Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error) as Box<_>))?;
     let life = row.get(1)?;
     let tick = row.get::<_, Option<i64>>(2)?.map(|_| time(row, 2)).transpose()?;
-    let counters = Counters {
-        version: number(row, 3)?,
-        generation: Generation(row.get(4)?),
-        queue: number(row, 5)?,
-        serving: number(row, 6)?,
-        sessions_opened: number(row, 7)?,
-        completed: number(row, 8)?,
-        abandoned: number(row, 9)?,
-        max_expired: number(row, 10)?,
-        expired_positions: number(row, 11)?,
-    };
+    let counters = counters(row, 3)?;
     let mut newest =
         connection.prepare_cached("SELECT first, at FROM arrivals WHERE life = ?1 ORDER BY first DESC LIMIT 1")?;
     let newest_arrival = newest.query([life])?.next()?.map(arrival).transpose()?;

@@ -11,10 +11,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rusqlite::{Connection, Error, OptionalExtension, params};
 
 use super::records::{REVOKED, TAKEN};
-use super::rows::{arrival, number, select_session, serving_record, session, store_error, stored, stored_time};
+use super::rows::{
+    arrival, columns_of_counters, counters, number, select_session, serving_record, session, store_error, stored,
+    stored_time,
+};
 use super::writer::closed;
 use crate::ambient::Timestamp;
-use crate::room::{Arrival, Counters, EventId, Generation, Occupancy, Position, RequestId, ServingRecord, Session};
+use crate::room::{Arrival, EventId, Occupancy, Position, RequestId, ServingRecord, Session};
 use crate::store::{Document, GrantId, GrantStanding, StoreError, TokenStanding};
 
 /// The connections that read; each empty once the store is closed. A lock guards the use of its connection
@@ -160,27 +163,19 @@ pub(super) fn active_sessions(connection: &Connection, event: &EventId, now: Tim
 }
 
 /// Counts along an index twice: active sessions by their end, and sessions of the positions that can still be used.
-pub(super) const OCCUPANCY: &str = "SELECT e.version, e.generation, e.queue, e.serving, e.sessions_opened, e.completed,
-        e.abandoned, e.max_expired, e.expired_positions,
-        (SELECT count(*) FROM sessions WHERE life = e.life AND status = 0 AND expires_at >= ?2),
+pub(super) const OCCUPANCY: &str = concat!(
+    "SELECT ",
+    columns_of_counters!(),
+    ", (SELECT count(*) FROM sessions WHERE life = e.life AND status = 0 AND expires_at >= ?2),
         (SELECT count(*) FROM sessions WHERE life = e.life AND position > e.max_expired AND position <= e.serving)
-    FROM events AS e WHERE e.name = ?1";
+    FROM events AS e WHERE e.name = ?1"
+);
 
 /// [`crate::store::Store::occupancy`].
 pub(super) fn occupancy(connection: &Connection, event: &EventId, now: Timestamp) -> Result<Occupancy, Error> {
     let mut select = connection.prepare_cached(OCCUPANCY)?;
     select.query_row(params![event.as_str(), stored_time(now)], |row| {
-        let counters = Counters {
-            version: number(row, 0)?,
-            generation: Generation(row.get(1)?),
-            queue: number(row, 2)?,
-            serving: number(row, 3)?,
-            sessions_opened: number(row, 4)?,
-            completed: number(row, 5)?,
-            abandoned: number(row, 6)?,
-            max_expired: number(row, 7)?,
-            expired_positions: number(row, 8)?,
-        };
+        let counters = counters(row, 0)?;
         Ok(Occupancy::new(counters, number(row, 9)?, number(row, 10)?))
     })
 }

@@ -7,7 +7,7 @@ use rusqlite::types::Type;
 use rusqlite::{Error, ErrorCode, Row};
 
 use crate::ambient::Timestamp;
-use crate::room::{Arrival, EventId, Generation, Position, RequestId, ServingRecord, Session, SessionStatus};
+use crate::room::{Arrival, Counters, EventId, Generation, Position, RequestId, ServingRecord, Session, SessionStatus};
 use crate::store::StoreError;
 
 /// `number` as SQLite keeps it. What is too large for it (a time in the year 292 277 026 596) becomes the largest.
@@ -44,6 +44,29 @@ pub(super) fn arrival(row: &Row<'_>) -> Result<Arrival, Error> {
 /// The columns `serving, issued_at, served`.
 pub(super) fn serving_record(row: &Row<'_>) -> Result<ServingRecord, Error> {
     Ok(ServingRecord { serving: number(row, 0)?, issued_at: time(row, 1)?, served: number(row, 2)? })
+}
+
+/// The columns of [`counters`], of the table `events`.
+macro_rules! columns_of_counters {
+    () => {
+        "version, generation, queue, serving, sessions_opened, completed, abandoned, max_expired, expired_positions"
+    };
+}
+pub(super) use columns_of_counters;
+
+/// The counters in the columns of [`columns_of_counters`], which begin at `first`.
+pub(super) fn counters(row: &Row<'_>, first: usize) -> Result<Counters, Error> {
+    Ok(Counters {
+        version: number(row, first)?,
+        generation: Generation(row.get(first + 1)?),
+        queue: number(row, first + 2)?,
+        serving: number(row, first + 3)?,
+        sessions_opened: number(row, first + 4)?,
+        completed: number(row, first + 5)?,
+        abandoned: number(row, first + 6)?,
+        max_expired: number(row, first + 7)?,
+        expired_positions: number(row, first + 8)?,
+    })
 }
 
 /// A statement that selects the columns of [`session`] first, of tables named `e` (events) and `s` (sessions).
