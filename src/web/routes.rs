@@ -12,7 +12,7 @@ use super::observe::{Loudness, Observe};
 use super::oidc::{authorize, metadata, resume, token, user_info};
 use super::pages::serve;
 use super::private::{inlet, keys, notices, serving, sessions};
-use super::public::{counters, line, queue, tokens, verify};
+use super::public::{counters, line, openapi, queue, tokens, verify};
 use super::respond::{PersonalProblem, Problem};
 use super::{App, cors, ops};
 use crate::oauth::paths;
@@ -74,6 +74,7 @@ fn public_routes(app: &Data<App>, config: &mut ServiceConfig) {
     add(config, at(paths::RESUME, Loudness::Info).get_alone(resume::get).post(resume::post));
     add(config, at(paths::TOKEN, Loudness::Info).post(token::post).cors());
     add(config, at(paths::USER_INFO, Loudness::Info).get(user_info::any).post(user_info::any).cors());
+    add(config, at("/openapi.json", quiet).get(openapi::document).cors());
     add(config, at("/verify", quiet).get(verify::by_query));
     add(config, at("/verify/{event}/{target:.*}", quiet).any(verify::by_path));
     add(config, at("/line/{event}", quiet).get(line::state));

@@ -28,6 +28,7 @@ mod logs;
 mod max_size;
 mod notice_stream;
 mod notices;
+mod openapi;
 mod ops;
 mod prompt;
 mod rest;

@@ -2,6 +2,7 @@
 
 pub mod counters;
 pub mod line;
+pub mod openapi;
 pub mod queue;
 pub mod tokens;
 pub mod verify;

@@ -1,0 +1,25 @@
+//! `GET /openapi.json`: the REST API, described for programs (OpenAPI 3.1).
+
+use actix_web::HttpResponse;
+use actix_web::http::header;
+use actix_web::web::Data;
+use serde_json::Value;
+
+use crate::web::App;
+use crate::web::cors::ANY_ORIGIN;
+
+/// Kept by hand; `tests/app/openapi.rs` holds it to the program.
+const DOCUMENT: &str = include_str!("../../../docs/openapi.json");
+
+/// The server that the document names, quoted as it stands there.
+const EXAMPLE: &str = "\"https://queue.example\"";
+
+/// The document, with the public URL for its server.
+pub async fn document(app: Data<App>) -> HttpResponse {
+    let server = Value::from(app.site.issuer.as_str()).to_string();
+    HttpResponse::Ok()
+        .content_type("application/json")
+        .insert_header(ANY_ORIGIN)
+        .insert_header((header::CACHE_CONTROL, "public, max-age=300"))
+        .body(DOCUMENT.replace(EXAMPLE, &server))
+}
