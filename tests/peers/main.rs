@@ -12,5 +12,6 @@ mod edge;
 mod nginx;
 mod openid_client;
 mod openidconnect_crate;
+mod schemathesis;
 mod signers;
 mod support;

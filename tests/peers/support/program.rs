@@ -16,7 +16,7 @@ use super::{eventually, free_port};
 pub const SECRET: &str = "sample-secret-0123456789-0123456789-0123";
 /// The ID of the key pair whose secret is [`SECRET`].
 pub const PAIR_ID: &str = "AKIDEXAMPLE";
-const ADMIN_KEY: &str = "admin-key-0123456789-0123456789-01234567";
+pub const ADMIN_KEY: &str = "admin-key-0123456789-0123456789-01234567";
 
 /// How many requests are under way when many join: enough to share their commits, few enough for a small machine.
 const AT_A_TIME: usize = 64;
