@@ -10,7 +10,7 @@ use crate::ambient::{Timestamp, random};
 use crate::oauth::{self, AuthorizationRequest, ErrorCode, Grant, LoginDecision, OAuthError, Prompt, Reply};
 use crate::policy;
 use crate::room::{Admission, Door, Entry, EventId, Refusal, RequestId, Served, Session};
-use crate::store::{GrantId, NewGrant};
+use crate::store::{GrantId, NewGrant, StoreError};
 
 /// One look at a pending authorization request: at first, and each time the waiting browser returns.
 pub struct Attempt<'a> {
@@ -158,7 +158,17 @@ impl Lobby {
                     let deadline = room.settings.expiry.deadline(served.ticket().entry, first_served);
                     return Ok(Login::AtTheDoor(self.wait(room, queued, 0, deadline)));
                 }
-                Admission::Served(served) => return self.enter(attempt, room, &queued.visitor, &served).await,
+                Admission::Served(served) => match self.enter(attempt, room, &queued.visitor, &served).await {
+                    // Reset, or given up, since the look at the counters: look again.
+                    Err(Fault::Store(StoreError::Outdated(_))) => {
+                        room.board.refresh(&*self.store, &room.settings.id).await?;
+                        if self.recognise(room, queued.visitor.request_id).is_err() {
+                            let visitor = self.join(room, Door::Login).await?;
+                            queued = Queued { visitor, notice: Some(Notice::LineRestarted) };
+                        }
+                    }
+                    entered => return entered,
+                },
             }
         }
     }

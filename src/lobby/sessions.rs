@@ -14,7 +14,7 @@ use crate::ambient::Timestamp;
 use crate::keys::{KeyRing, TokenType};
 use crate::oauth::SigningAlg;
 use crate::room::{Admission, Counters, EventId, Inlet, Position, RequestId, Session, SessionStatus};
-use crate::store::Closed;
+use crate::store::{Closed, StoreError};
 
 /// What the private `generate_token` may override. It takes effect where the call opens the session, and for that
 /// session alone: tokens once issued keep their claims.
@@ -35,6 +35,8 @@ pub enum Worth {
     Waiting,
     /// Nothing any more: it was served, and not used in time.
     Forfeited,
+    /// Nothing any more: the event was reset in this moment.
+    Void,
     /// Nothing any more: its session was completed or abandoned, or its time is over.
     Ended,
 }
@@ -92,9 +94,14 @@ impl Lobby {
                 Admission::Served(served) => {
                     let validity = overrides.validity.unwrap_or(room.settings.validity);
                     let new = served.session(event.clone(), visitor.request_id, validity, overrides.issuer);
-                    let opened = self.store.open_session(&new).await?;
-                    room.board.update(opened.counters);
-                    opened.session
+                    match self.store.open_session(&new).await {
+                        Ok(opened) => {
+                            room.board.update(opened.counters);
+                            opened.session
+                        }
+                        Err(StoreError::Outdated(_)) => return self.overtaken(room, visitor).await,
+                        Err(error) => return Err(error.into()),
+                    }
                 }
             },
         };
@@ -105,6 +112,13 @@ impl Lobby {
         let (keys, issuer) = (self.keys.ring(), self.issuer.clone());
         let minted = tokio::task::spawn_blocking(move || mint(&session, &issuer, &keys, now)).await;
         minted.map_err(|_| Fault::Internal("the signing thread died"))?.map(Worth::Tokens)
+    }
+
+    /// What a ticket is worth whose event was reset, or whose position was given up, since it was looked at.
+    async fn overtaken(&self, room: &Room, visitor: &Visitor) -> Result<Worth, Fault> {
+        room.board.refresh(&*self.store, &room.settings.id).await?;
+        let still = self.recognise(room, visitor.request_id);
+        Ok(if still.is_ok() { Worth::Forfeited } else { Worth::Void })
     }
 
     /// How long the visitor's position can still be used.

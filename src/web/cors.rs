@@ -1,5 +1,6 @@
 //! Cross-origin requests (Fetch standard): which endpoints a browser application may call from its own page.
 //!
+//! The private calls of the REST contract are among them: the control panel of the retired system is a page that signs them.
 //! No credentials are ever allowed, so any origin may ask: what is answered depends on the request alone.
 
 use actix_web::HttpResponse;
@@ -13,7 +14,10 @@ pub async fn preflight() -> HttpResponse {
     HttpResponse::NoContent()
         .insert_header(ANY_ORIGIN)
         .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS"))
-        .insert_header((header::ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type"))
+        .insert_header((
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            "Authorization, Content-Type, X-Amz-Content-Sha256, X-Amz-Date, X-Amz-Security-Token, X-Api-Key",
+        ))
         .insert_header((header::ACCESS_CONTROL_MAX_AGE, "86400"))
         .finish()
 }

@@ -155,7 +155,7 @@ impl Problem {
                 builder.json(json!({ "error": WRONG_METHOD }))
             }
             Self::Conflict(sentence) => no_store(&mut builder).json(json!({ "error": sentence })),
-            Self::Forbidden(message) => no_store(&mut builder).json(json!({ "message": message })),
+            Self::Forbidden(message) => for_any_origin(&mut builder).json(json!({ "message": message })),
             Self::Fault(fault, audience) => {
                 tracing::error!(request_id = id, %fault, "a request failed");
                 builder.insert_header((header::RETRY_AFTER, RETRY_AFTER));
@@ -251,6 +251,11 @@ pub fn page_response(builder: &mut HttpResponseBuilder, page: &impl Template, po
             HttpResponse::ServiceUnavailable().finish()
         }
     }
+}
+
+/// JSON for operators, of whatever origin their panel is; no cache may keep it.
+pub fn json_for_operators(body: &impl Serialize) -> HttpResponse {
+    for_any_origin(&mut HttpResponse::Ok()).json(body)
 }
 
 /// JSON that no cache may keep (RFC 6749 §5.1).

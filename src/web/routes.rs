@@ -87,14 +87,14 @@ fn public_routes(app: &Data<App>, config: &mut ServiceConfig) {
 fn private_routes(app: &Data<App>, config: &mut ServiceConfig) {
     let add = |config: &mut ServiceConfig, service: Watched| service.mount(app, config);
     for path in ["/private/increment_serving_counter", "/private/increment_serving_num"] {
-        add(config, at(path, Loudness::Info).post(serving::increment));
+        add(config, at(path, Loudness::Info).post(serving::increment).cors());
     }
-    add(config, at("/private/inlet", Loudness::Info).post(inlet::exits));
-    add(config, at("/private/generate_token", Loudness::Info).post(sessions::generate_token));
-    add(config, at("/private/update_session", Loudness::Info).post(sessions::update_session));
-    add(config, at("/private/expired_tokens", Loudness::Info).get(sessions::expired_tokens));
-    add(config, at("/private/num_active_tokens", Loudness::Info).get(sessions::num_active_tokens));
-    add(config, at("/private/reset_initial_state", Loudness::Info).post(sessions::reset));
+    add(config, at("/private/inlet", Loudness::Info).post(inlet::exits).cors());
+    add(config, at("/private/generate_token", Loudness::Info).post(sessions::generate_token).cors());
+    add(config, at("/private/update_session", Loudness::Info).post(sessions::update_session).cors());
+    add(config, at("/private/expired_tokens", Loudness::Info).get(sessions::expired_tokens).cors());
+    add(config, at("/private/num_active_tokens", Loudness::Info).get(sessions::num_active_tokens).cors());
+    add(config, at("/private/reset_initial_state", Loudness::Info).post(sessions::reset).cors());
     add(config, at(keys::KEYS, Loudness::Info).get(keys::list));
     add(config, at(keys::ROTATE_KEYS, Loudness::Info).post(keys::rotate));
     add(config, at("/private/events", Loudness::Info).get_alone(notices::events));

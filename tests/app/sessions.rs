@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use anteroom::lobby::{Overrides, Worth};
 use anteroom::room::{Generation, Position, RequestId, Session, SessionStatus};
 use futures_util::future::join_all;
-use reqwest::{Response, StatusCode};
+use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::{ADMIN_KEY, Browser, NOW, TestApp, claims, header, json as body};
@@ -331,5 +332,38 @@ async fn a_reset_begins_anew_and_voids_every_ticket_and_token() {
     let page = browser.authorize(&app, &[]).await;
     assert!(page.waits());
     assert_eq!(page.position(), 1);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_ticket_of_a_reset_that_comes_in_between_is_unknown_and_no_fault() {
+    let app = TestApp::start().await;
+    let id = app.join("Sample").await;
+    let room = app.lobby().room("Sample").unwrap();
+    let visitor = app.lobby().recognise(room, id.parse().unwrap()).unwrap();
+    app.lobby().reset(room).await.unwrap();
+    app.serve("Sample", 1).await;
+    let worth = app.lobby().generate_token(room, &visitor, Overrides::default()).await;
+    assert!(matches!(worth, Ok(Worth::Void)), "{worth:?}");
+    assert_eq!(app.all_counters()["Sample"].sessions_opened, 0);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_page_of_another_origin_may_sign_private_calls() {
+    let app = TestApp::start().await;
+    for path in ["generate_token", "update_session", "reset_initial_state", "expired_tokens", "increment_serving_num"] {
+        let asked = app.request(Method::OPTIONS, &format!("/private/{path}"));
+        let preflight = asked.header("origin", "https://panel.example").send().await.unwrap();
+        assert_eq!(preflight.status(), StatusCode::NO_CONTENT, "{path}");
+        let allowed = preflight.headers()["access-control-allow-headers"].to_str().unwrap().to_lowercase();
+        for header in ["authorization", "content-type", "x-amz-date", "x-amz-security-token", "x-api-key"] {
+            assert!(allowed.split(", ").any(|name| name == header), "{header}: {allowed}");
+        }
+    }
+    let query = "/private/expired_tokens?event_id=Sample";
+    for answer in [get(&app, query).await, app.get(query).send().await.unwrap()] {
+        assert_eq!(answer.headers()["access-control-allow-origin"], "*");
+    }
     app.stop().await;
 }

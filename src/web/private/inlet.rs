@@ -10,7 +10,7 @@ use crate::lobby::{Exits, Refilled};
 use crate::room::RequestId;
 use crate::web::App;
 use crate::web::extract::{Body, Number, json, room};
-use crate::web::respond::{Audience, Problem, json_no_store};
+use crate::web::respond::{Audience, Problem, json_for_operators};
 
 #[derive(Deserialize)]
 struct Message {
@@ -45,7 +45,7 @@ pub async fn exits(request: HttpRequest, app: Data<App>, body: Body) -> Result<H
     let Refilled { counters, updated, skipped, admitted } =
         noted.ok_or_else(|| refuse("The inlet of this event takes no messages"))?;
     tracing::info!(operator = operator.name(), event = %room.settings.id, updated, admitted, "visitors left");
-    Ok(json_no_store(&Answer { serving_num: counters.serving, updated, skipped, admitted }))
+    Ok(json_for_operators(&Answer { serving_num: counters.serving, updated, skipped, admitted }))
 }
 
 fn ids(texts: &[String]) -> Result<Vec<RequestId>, Problem> {

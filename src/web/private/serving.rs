@@ -1,6 +1,6 @@
 //! `increment_serving_counter`: moving the line by hand.
 
-use actix_web::http::{StatusCode, header};
+use actix_web::http::StatusCode;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use super::access::operator;
 use crate::lobby::AdvanceError;
 use crate::web::App;
 use crate::web::extract::{Body, Number, json, room};
-use crate::web::respond::{Audience, Problem};
+use crate::web::respond::{Audience, Problem, json_for_operators};
 
 #[derive(Deserialize)]
 struct Increment {
@@ -31,7 +31,7 @@ pub async fn increment(request: HttpRequest, app: Data<App>, body: Body) -> Resu
         Ok(counters) => {
             tracing::info!(operator = operator.name(), event = %room.settings.id, by, serving = counters.serving, "the serving counter was moved");
             let answer = Answer { serving_num: counters.serving };
-            Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(answer))
+            Ok(json_for_operators(&answer))
         }
         Err(AdvanceError::OutOfRange) => Err(Problem::Rest(
             StatusCode::BAD_REQUEST,

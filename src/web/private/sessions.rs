@@ -17,9 +17,10 @@ use crate::policy;
 use crate::room::{EventId, Session, SessionStatus};
 use crate::store::Closed;
 use crate::web::App;
+use crate::web::cors::ANY_ORIGIN;
 use crate::web::extract::{self, Body, Number, query, room};
 use crate::web::public::tokens::{visitor, worth};
-use crate::web::respond::{Audience, Problem, json_no_store};
+use crate::web::respond::{Audience, Problem, json_for_operators};
 
 const fn refuse(sentence: &'static str) -> Problem {
     Problem::Rest(StatusCode::BAD_REQUEST, sentence)
@@ -83,7 +84,7 @@ pub async fn update_session(request: HttpRequest, app: Data<App>, body: Body) ->
     match app.lobby.close_session(room, &request_id, status).await.map_err(fault)? {
         Closed::Now(_) => {
             tracing::info!(operator = operator.name(), event = %room.settings.id, ?status, "a session was ended");
-            Ok(json_no_store(&json!({})))
+            Ok(json_for_operators(&json!({})))
         }
         Closed::Before(_) => Err(Problem::Rest(StatusCode::NOT_FOUND, "The status of this session is already set")),
         Closed::Unknown => Err(Problem::Rest(StatusCode::NOT_FOUND, "This request ID has no session")),
@@ -100,7 +101,7 @@ pub async fn num_active_tokens(request: HttpRequest, app: Data<App>, body: Body)
     let [event_id] = query(&request, ["event_id"]).map_err(|_| refuse("Invalid event ID"))?;
     let room = room(&app.lobby, &event_id)?;
     let active_tokens = app.lobby.active_sessions(room).await.map_err(fault)?;
-    Ok(json_no_store(&Answer { active_tokens }))
+    Ok(json_for_operators(&Answer { active_tokens }))
 }
 
 /// `GET /private/expired_tokens?event_id=…`: all of them, page by page, so that a million cost no memory.
@@ -112,7 +113,7 @@ pub async fn expired_tokens(request: HttpRequest, app: Data<App>, body: Body) ->
     // The first page is read before the answer begins: a store that is away can still be told.
     let first = page(&lobby, &event, None).await.map_err(fault)?;
     if first.len() < policy::EXPIRED_PAGE as usize {
-        return Ok(json_no_store(&first.iter().map(|session| session.request_id).collect::<Vec<_>>()));
+        return Ok(json_for_operators(&first.iter().map(|session| session.request_id).collect::<Vec<_>>()));
     }
     let stream = unfold(Listing::Page(first, "["), move |listing| {
         let (lobby, event) = (Arc::clone(&lobby), event.clone());
@@ -121,6 +122,7 @@ pub async fn expired_tokens(request: HttpRequest, app: Data<App>, body: Body) ->
     Ok(HttpResponse::Ok()
         .content_type("application/json")
         .insert_header((actix_web::http::header::CACHE_CONTROL, "no-store"))
+        .insert_header(ANY_ORIGIN)
         .streaming(stream))
 }
 
@@ -170,5 +172,5 @@ pub async fn reset(request: HttpRequest, app: Data<App>, body: Body) -> Result<H
     let room = room(&app.lobby, &reset.event_id)?;
     let counters = app.lobby.reset(room).await.map_err(fault)?;
     tracing::warn!(operator = operator.name(), event = %room.settings.id, generation = counters.generation.0, "the event was reset");
-    Ok(json_no_store(&json!({ "message": "Reset completed" })))
+    Ok(json_for_operators(&json!({ "message": "Reset completed" })))
 }

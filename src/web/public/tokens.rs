@@ -46,6 +46,7 @@ pub fn worth(worth: Worth) -> Result<HttpResponse, Problem> {
         Worth::Tokens(tokens) => Ok(answer(NO_STORE, &tokens)),
         Worth::Waiting => Err(NOT_SERVED),
         Worth::Forfeited => Err(EXPIRED),
+        Worth::Void => Err(UNKNOWN),
         Worth::Ended => Err(Problem::Rest(StatusCode::GONE, "Token corresponding to request id has expired")),
     }
 }
@@ -76,6 +77,7 @@ pub async fn public_key(app: Data<App>, request: HttpRequest) -> Result<HttpResp
 }
 
 const NOT_SERVED: Problem = Problem::Rest(StatusCode::ACCEPTED, "Request ID not being served yet");
+const UNKNOWN: Problem = Problem::Rest(StatusCode::NOT_FOUND, "Request ID not found");
 const EXPIRED: Problem = Problem::Rest(StatusCode::GONE, "Queue position has expired");
 
 /// The visitor that a call names.
@@ -84,8 +86,7 @@ const EXPIRED: Problem = Problem::Rest(StatusCode::GONE, "Queue position has exp
 /// 400 for what is no request ID, 404 for one that nobody was given since the event began.
 pub fn visitor(app: &App, room: &Room, request_id: &str) -> Result<Visitor, Problem> {
     let request_id = request_id.parse().map_err(|_| Problem::Rest(StatusCode::BAD_REQUEST, "Invalid request ID"))?;
-    let unknown = |_| Problem::Rest(StatusCode::NOT_FOUND, "Request ID not found");
-    app.lobby.recognise(room, request_id).map_err(unknown)
+    app.lobby.recognise(room, request_id).map_err(|_| UNKNOWN)
 }
 
 fn answer(caching: HeaderValue, body: &impl Serialize) -> HttpResponse {
