@@ -2,7 +2,7 @@
 
 use super::{Fault, Lobby, Room};
 use crate::policy;
-use crate::room::{ExpiryRule, OnExpiry, Position};
+use crate::room::{ExpiryRule, Inlet, OnExpiry, Position};
 use crate::store::Refill;
 
 impl Lobby {
@@ -20,8 +20,9 @@ impl Lobby {
         let settings = &room.settings;
         let Some(through) = self.lapsed(room).await? else { return Ok(()) };
         let refill = match settings.increment_serving_on_expiry {
-            OnExpiry::Increment => Refill::Next,
-            OnExpiry::Leave => Refill::None,
+            // Where places are counted, the inlet gives them on: while more are inside than there are places, to nobody.
+            OnExpiry::Increment if !matches!(settings.inlet, Inlet::MaxSize(_)) => Refill::Next,
+            OnExpiry::Increment | OnExpiry::Leave => Refill::None,
         };
         let expired = self.store.expire_positions(&settings.id, through, refill, self.now()).await?;
         room.board.update(expired.counters);

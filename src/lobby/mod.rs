@@ -66,6 +66,9 @@ pub struct Room {
     pub settings: EventSettings,
     /// Its numbers.
     pub board: Arc<Board>,
+    /// Held, across awaits, by who ends sessions and gives their places on: so that the sender of a message is told what
+    /// became of its own, and the inlet's tick takes nothing from it in between.
+    turn: tokio::sync::Mutex<()>,
     turnstiles: Turnstiles,
     tickets: TicketKey,
     cookies: CookieKey,
@@ -77,7 +80,7 @@ impl Room {
         let cookies = CookieKey::derive(master, &settings.id);
         let board = Arc::default();
         let turnstiles = Turnstiles::new(&settings.id, &board);
-        Self { settings, board, turnstiles, tickets, cookies }
+        Self { settings, board, turn: tokio::sync::Mutex::default(), turnstiles, tickets, cookies }
     }
 }
 

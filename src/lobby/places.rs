@@ -37,6 +37,7 @@ impl Lobby {
     /// When the store is away; a message that is sent again skips what was done.
     pub async fn note_exits(&self, room: &Room, exits: Exits) -> Result<Option<Refilled>, Fault> {
         let Inlet::MaxSize(places) = room.settings.inlet else { return Ok(None) };
+        let _turn = room.turn.lock().await;
         let completed = exits.completed.into_iter().map(|id| (id, SessionStatus::Completed));
         let abandoned = exits.abandoned.into_iter().map(|id| (id, SessionStatus::Abandoned));
         let (mut updated, mut skipped) = (0, Vec::new());
@@ -49,7 +50,7 @@ impl Lobby {
                 Closed::Before(_) | Closed::Unknown => skipped.push(id),
             }
         }
-        let admitted = self.fill(room, places, exits.exited.unwrap_or(updated)).await?;
+        let admitted = self.fill_in_turn(room, places, exits.exited.unwrap_or(updated)).await?;
         Ok(Some(Refilled { counters: room.board.counters(), updated, skipped, admitted }))
     }
 
@@ -58,6 +59,12 @@ impl Lobby {
     /// # Errors
     /// When the store is away: then nobody was served.
     pub(super) async fn fill(&self, room: &Room, places: MaxSize, limit: u64) -> Result<u64, Fault> {
+        let _turn = room.turn.lock().await;
+        self.fill_in_turn(room, places, limit).await
+    }
+
+    /// The same, for who holds the room's turn.
+    async fn fill_in_turn(&self, room: &Room, places: MaxSize, limit: u64) -> Result<u64, Fault> {
         let event = &room.settings.id;
         for _ in 0..policy::FILL_ATTEMPTS {
             let now = self.now();

@@ -60,6 +60,8 @@ impl MaxSize {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -111,6 +113,143 @@ mod tests {
             let due = room(max_size).due(NOW, &occupancy);
             prop_assert!(due == 0 || occupancy.taken() + due <= max_size);
             prop_assert!(occupancy.counters.serving + due <= Counters::MAX);
+        }
+    }
+
+    /// What can happen between two steps of the inlet.
+    #[derive(Clone, Debug)]
+    enum Happening {
+        Join(u64),
+        /// One of those who may come in does.
+        Enter(prop::sample::Index),
+        Leave(prop::sample::Index),
+        /// The expiry pass; whether it admits as many more.
+        Expire(bool),
+        /// An operator moves the counter.
+        Hand(i64),
+    }
+
+    fn happenings() -> impl Strategy<Value = Vec<Happening>> {
+        let happening = prop_oneof![
+            (1_u64..20).prop_map(Happening::Join),
+            any::<prop::sample::Index>().prop_map(Happening::Enter),
+            any::<prop::sample::Index>().prop_map(Happening::Leave),
+            any::<bool>().prop_map(Happening::Expire),
+            (-15_i64..15).prop_map(Happening::Hand),
+        ];
+        prop::collection::vec(happening, 1..150)
+    }
+
+    /// A room that keeps its books the long way: every position by itself.
+    #[derive(Default)]
+    struct Book {
+        counters: Counters,
+        entered: BTreeSet<u64>,
+        inside: Vec<u64>,
+    }
+
+    impl Book {
+        fn may_come(&self) -> Vec<u64> {
+            let open = self.counters.max_expired + 1..=self.counters.serving;
+            open.filter(|position| !self.entered.contains(position)).collect()
+        }
+
+        fn occupancy(&self) -> Occupancy {
+            let open = self.counters.max_expired + 1..=self.counters.serving;
+            let used = self.entered.iter().filter(|position| open.contains(position)).count() as u64;
+            Occupancy::new(self.counters, self.inside.len() as u64, used)
+        }
+
+        fn taken(&self) -> u64 {
+            (self.inside.len() + self.may_come().len()) as u64
+        }
+
+        fn expire(&mut self, refills: bool) {
+            let through = self.counters.serving.min(self.counters.queue).max(self.counters.max_expired);
+            let given_up = self.may_come().into_iter().filter(|position| *position <= through).count() as u64;
+            self.counters.max_expired = through;
+            self.counters.serving += if refills { given_up } else { 0 };
+        }
+
+        fn enter(&mut self, who: prop::sample::Index) {
+            let here: Vec<u64> = self.may_come().into_iter().filter(|place| *place <= self.counters.queue).collect();
+            if !here.is_empty() {
+                self.entered.insert(*who.get(&here));
+                self.inside.push(*who.get(&here));
+            }
+        }
+
+        fn happen(&mut self, happening: &Happening) {
+            match *happening {
+                Happening::Join(count) => self.counters.queue += count,
+                Happening::Enter(who) => self.enter(who),
+                Happening::Leave(who) if !self.inside.is_empty() => {
+                    self.inside.remove(who.index(self.inside.len()));
+                }
+                Happening::Leave(_) => {}
+                Happening::Expire(refills) => self.expire(refills),
+                Happening::Hand(by) => self.counters.serving = self.counters.serving.saturating_add_signed(by),
+            }
+        }
+
+        fn step(&mut self, places: MaxSize) -> u64 {
+            let due = places.due(NOW, &self.occupancy());
+            self.counters.serving += due;
+            due
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn places_taken_never_exceed_the_limit_whatever_visitors_do(max_size in 1_u64..30, story in happenings()) {
+            let mut book = Book::default();
+            for happening in story.iter().filter(|happening| !matches!(happening, Happening::Hand(_))) {
+                book.happen(happening);
+                prop_assert_eq!(book.occupancy().taken(), book.taken());
+                book.step(room(max_size));
+                prop_assert!(book.taken() <= max_size, "{:?}", book.occupancy());
+            }
+        }
+
+        #[test]
+        fn the_inlet_never_adds_to_what_an_operator_overdid(max_size in 1_u64..30, story in happenings()) {
+            let mut book = Book::default();
+            for happening in &story {
+                book.happen(happening);
+                let before = book.taken();
+                let due = book.step(room(max_size));
+                prop_assert!(due == 0 || before < max_size);
+                prop_assert!(book.taken() <= before.max(max_size));
+            }
+        }
+
+        #[test]
+        fn an_expiry_that_refills_leaves_nothing_to_fill_twice(max_size in 1_u64..30, story in happenings()) {
+            let mut book = Book::default();
+            for happening in &story {
+                book.happen(happening);
+                book.step(room(max_size));
+                let before = book.taken();
+                book.expire(true);
+                prop_assert_eq!(book.taken(), before);
+                prop_assert!(before < max_size || book.step(room(max_size)) == 0);
+            }
+        }
+
+        #[test]
+        fn the_line_never_gets_stuck(max_size in 1_u64..10, story in happenings()) {
+            let mut book = Book::default();
+            for happening in &story {
+                book.happen(happening);
+                book.step(room(max_size));
+            }
+            // From here on nobody who was served comes, and who is inside leaves: the last in line is served all the same.
+            for _ in 0..=book.counters.queue {
+                book.inside.clear();
+                book.expire(false);
+                book.step(room(max_size));
+            }
+            prop_assert!(book.counters.serving >= book.counters.queue, "{:?}", book.counters);
         }
     }
 }

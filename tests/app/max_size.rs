@@ -139,3 +139,24 @@ async fn a_message_ends_sessions_and_serves_the_next() {
     tokens(&app, &served[5]).await;
     app.stop().await;
 }
+
+#[actix_web::test]
+async fn nobody_follows_while_more_are_inside_than_there_are_places() {
+    // Not even those who would take an expired place.
+    let small =
+        "id = \"Sample\"\nincrement_serving_on_expiry = true\ninlet = { strategy = \"max_size\", max_size = 10 }\n#";
+    let app = TestApp::replacing(SAMPLE, small).await;
+    a_second_passes(&app).await;
+    let ids = join_all((0..30).map(|_| app.join("Sample"))).await;
+    assert_eq!(app.serve("Sample", 20).await, 30);
+    let served = come_in(&app, &ids[..15]).await;
+    assert_eq!(served.len(), 15, "what an operator lets in comes in");
+    join_all((0..30).map(|_| app.join("Sample"))).await;
+    app.pass(1000);
+    a_second_passes(&app).await;
+    let counters = app.all_counters()["Sample"];
+    assert_eq!((counters.serving, counters.expired_positions), (30, 15), "15 are inside, and nobody else may come");
+    let leave = json!({ "event_id": "Sample", "completed": served[..6] });
+    assert_eq!(exits(&app, leave).await, json!({ "serving_num": 31, "updated": 6, "skipped": [], "admitted": 1 }));
+    app.stop().await;
+}
