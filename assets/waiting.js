@@ -106,6 +106,12 @@ function start(main) {
     }
   }
 
+  function pause(paused) {
+    if (at("paused").hidden === !paused) return;
+    at("paused").hidden = !paused;
+    at("live").textContent = paused ? at("paused").textContent : "";
+  }
+
   function leave(withinS) {
     if (leaving) return;
     leaving = true;
@@ -135,6 +141,7 @@ function start(main) {
       leave(Math.min(RESET_SPREAD.most, TURN_SPREAD_S + waiting / RESET_SPREAD.perSecond));
       return;
     }
+    pause(message.paused === true);
     waiting = message.waiting;
     serving = message.serving;
     ahead = Math.max(0, position - serving - 1);

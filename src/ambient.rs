@@ -35,6 +35,26 @@ impl Timestamp {
         Duration::from_secs(self.0.saturating_sub(earlier.0))
     }
 
+    /// The second that an RFC 3339 text such as `2026-12-01T09:00:00.5+01:00` lies in; `None` for any other text, and
+    /// before 1970.
+    pub fn from_rfc3339(text: &str) -> Option<Self> {
+        let (date, time) = text.split_once(['T', 't', ' '])?;
+        let zone = time.find(['Z', 'z', '+', '-'])?;
+        let (time, zone) = time.split_at(zone);
+        let [year, month, day] = numbers(date, '-', [9999, 12, 31])?;
+        let [hour, minute, second] = numbers(time.split('.').next()?, ':', [23, 59, 60])?;
+        let offset = match zone.split_at(1) {
+            ("Z" | "z", "") => 0,
+            (sign, offset) => {
+                let [hours, minutes] = numbers(offset, ':', [23, 59])?;
+                let seconds = hours * 3600 + minutes * 60;
+                if sign == "-" { -seconds } else { seconds }
+            }
+        };
+        let seconds = days_since_epoch(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second - offset;
+        u64::try_from(seconds).ok().map(Self)
+    }
+
     /// As RFC 3339 writes it: `2026-12-01T09:00:00Z`.
     pub fn rfc3339(self) -> String {
         self.to_string().replacen(' ', "T", 1).replace(" UTC", "Z")
@@ -49,6 +69,27 @@ impl fmt::Display for Timestamp {
         let (hour, minute, second) = (self.0 % DAY / 3600, self.0 % 3600 / 60, self.0 % 60);
         write!(formatter, "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
     }
+}
+
+/// The numbers of `text` between `separator`s, each in digits alone and no larger than its bound.
+fn numbers<const N: usize>(text: &str, separator: char, bounds: [i64; N]) -> Option<[i64; N]> {
+    let mut parts = text.split(separator);
+    let mut found = [0; N];
+    for (number, bound) in found.iter_mut().zip(bounds) {
+        let digits = parts.next().filter(|part| part.bytes().all(|byte| byte.is_ascii_digit()))?;
+        *number = digits.parse().ok().filter(|number| *number <= bound)?;
+    }
+    parts.next().is_none().then_some(found)
+}
+
+/// Days from 1970-01-01 in the Gregorian calendar. The year is counted from March, so that the leap day is its
+/// last and month lengths repeat: 153 days in every five months.
+const fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
+    let (year, month) = if month < 3 { (year - 1, month + 9) } else { (year, month - 3) };
+    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+    let day_of_year = (153 * month + 2) / 5 + day - 1;
+    // 719 468 days lie between 0000-03-01 and 1970-01-01.
+    year * 365 + leap_days + day_of_year - 719_468
 }
 
 /// Year, month and day of the Gregorian calendar, `days` after 1970-01-01. Counted from the first of March of year 0,
@@ -224,6 +265,28 @@ mod tests {
     #[test]
     fn a_time_is_written_for_programs_as_rfc_3339_says() {
         assert_eq!(Timestamp::from_secs(1_800_000_000).rfc3339(), "2027-01-15T08:00:00Z");
+    }
+
+    #[test]
+    fn dates_count_from_the_epoch_with_their_offset() {
+        let cases = [
+            ("1970-01-01T00:00:00Z", Some(0)),
+            ("2000-02-29T12:00:00.999Z", Some(951_825_600)),
+            ("2026-12-01T09:00:00+01:00", Some(1_796_112_000)),
+            ("2026-11-30 23:30:00-05:30", Some(1_796_101_200)),
+            ("1969-12-31T23:59:59Z", None),
+            ("2026-12-01T09:00:00", None),
+            ("2026-12-01", None),
+            ("2026-13-01T00:00:00Z", None),
+            ("2026-12-01T24:00:00Z", None),
+            ("2026-12-01T09:00Z", None),
+            ("2026-12-01T09:00:00Zulu", None),
+            ("2026-+2-01T09:00:00Z", None),
+            ("", None),
+        ];
+        for (text, seconds) in cases {
+            assert_eq!(Timestamp::from_rfc3339(text).map(Timestamp::as_secs), seconds, "{text}");
+        }
     }
 
     #[test]

@@ -242,3 +242,42 @@ pub const DEAD_LETTER_PAGE: u32 = 100;
 
 /// How often free places are counted anew when somebody else moved the line meanwhile: then the next step has its turn.
 pub const FILL_ATTEMPTS: usize = 3;
+
+/// How long a connection to AWS may take to come about, and a call with all its repetitions: a service of ours waits
+/// behind most of them.
+pub const AWS_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// See [`AWS_CONNECT_TIMEOUT`].
+pub const AWS_OPERATION_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long a health address may take to answer: a site that needs longer cannot take more visitors.
+pub const HEALTH_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Default pause between two looks at a gate (`check_every`): often enough to spare a site the worst of a rush, seldom
+/// enough for what CloudWatch allows an account.
+pub const DEFAULT_GATE_CHECK: Duration = Duration::from_secs(10);
+
+/// Longest pause between two looks (`check_every`): the old system looked once a minute; an hour late is never.
+pub const MAX_GATE_CHECK: Duration = Duration::from_secs(3600);
+
+/// Longest name of a CloudWatch alarm (CloudWatch API, *DescribeAlarms*), in characters.
+pub const MAX_ALARM_NAME: usize = 255;
+
+/// Longest message of an SNS topic, in bytes: 256 KiB that were published (SNS quotas), which JSON may double, and the
+/// envelope.
+pub const MAX_SNS_MESSAGE: usize = 600 * 1024;
+
+/// How old a message may be, or how far ahead of our clock: SNS tries to deliver for an hour at most (SNS developer
+/// guide, *Message delivery retries*), and clocks differ.
+pub const SNS_MESSAGE_AGE: Duration = Duration::from_secs(3600 + 300);
+
+/// How long SNS may take to hand out a certificate or take a confirmation; it waits fifteen seconds for us itself.
+pub const SNS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often at most a certificate is fetched after one could not be: anybody can name addresses that do not exist.
+pub const SNS_CERTIFICATE_REFETCH: Duration = Duration::from_secs(2);
+
+/// Certificates of SNS that are kept: it changes them about once a year.
+pub const SNS_CERTIFICATES: usize = 4;
+
+/// Largest certificate that is read, in bytes: theirs has two thousand.
+pub const MAX_CERTIFICATE: usize = 64 * 1024;

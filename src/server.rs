@@ -19,17 +19,20 @@ use tokio::task::JoinHandle;
 pub use tls::TlsError;
 
 use crate::ambient::{Clock, Entropy};
-use crate::config::{Config, SampleShop, Scheme, StoreConfig};
+use crate::aws::sns::Inbox;
+use crate::config::{Config, SampleShop, Scheme, StoreConfig, TopicConfig};
 use crate::demo::{self, Shop};
+use crate::gates::{Gates, GatesError};
 use crate::keys::{MasterSecret, MasterSecretError};
 use crate::lobby::{Caretaker, Clients, KEYS_DOCUMENT, KeyServiceError, Lobby, RegisteredClient, Surroundings};
 use crate::notices::{Notices, NoticesError};
+use crate::outbound::OutboundError;
 use crate::policy;
 use crate::store::Store;
 use crate::store::embedded::{EmbeddedStore, OpenError, OutboxMode};
 use crate::store::timed::Timed;
 use crate::telemetry::Telemetry;
-use crate::web::{App, Feeds, Mounts, Site, mount};
+use crate::web::{App, Feeds, Mounts, Site, Topics, mount};
 
 /// How long requests under way may take to finish when the service stops; well under the ten seconds in which
 /// orchestrators lose their patience.
@@ -93,6 +96,17 @@ pub enum StartError {
     /// Nothing can be sent out.
     #[error(transparent)]
     Notices(#[from] NoticesError),
+    /// Nobody can be asked how the site is.
+    #[error(transparent)]
+    Gates(#[from] GatesError),
+    /// A topic's messages cannot be checked.
+    #[error("the messages of {topic} cannot be checked: {source}")]
+    Topic {
+        /// The topic.
+        topic: String,
+        /// What is wrong.
+        source: OutboundError,
+    },
     /// The demonstration cannot be shown.
     #[error("the sample shop cannot be opened: {0}")]
     Shop(#[source] io::Error),
@@ -124,6 +138,7 @@ pub struct Running {
     feeds: Arc<Feeds>,
     notices: Option<Arc<Notices>>,
     caretaker: Caretaker,
+    gates: Gates,
     publishers: Vec<JoinHandle<()>>,
     servers: Vec<ServerHandle>,
     serving: Vec<JoinHandle<io::Result<()>>>,
@@ -151,7 +166,8 @@ pub async fn start(mut config: Config, nature: Nature) -> Result<Running, StartE
     let notices = open_notices(&config, &lobby).await?;
     let site = site(&config);
     let app = App::new(Arc::clone(&lobby), site, &master, config.admin.clone(), telemetry, Arc::clone(&feeds))?;
-    let app = Data::new(app.with_notices(notices.clone()));
+    let app = Data::new(app.with_notices(notices.clone()).with_topics(topics(&config)?));
+    let gates = Gates::start(&lobby).await?;
     let mounts = if private.is_some() { Mounts::Public } else { Mounts::All };
     let mut servers = vec![serve(&app, mounts, listener, tls.clone())?];
     if let Some(listener) = private {
@@ -167,6 +183,7 @@ pub async fn start(mut config: Config, nature: Nature) -> Result<Running, StartE
         shop: config.demo.as_ref().map(SampleShop::url),
         issuer: lobby.issuer().to_owned(),
         caretaker: Caretaker::start(&lobby),
+        gates,
         publishers: feeds.publish(&lobby),
         servers: servers.iter().map(Server::handle).collect(),
         serving: servers.into_iter().map(tokio::spawn).collect(),
@@ -195,6 +212,7 @@ impl Running {
         }
         self.publishers.iter().for_each(JoinHandle::abort);
         self.caretaker.stop().await;
+        self.gates.stop().await;
         if let Some(notices) = self.notices {
             notices.stop().await;
         }
@@ -282,7 +300,17 @@ async fn open_notices(config: &Config, lobby: &Arc<Lobby>) -> Result<Option<Arc<
     if !config.sends_events_out() {
         return Ok(None);
     }
-    Ok(Some(Arc::new(Notices::start(lobby, &config.webhooks).await?)))
+    Ok(Some(Arc::new(Notices::start(lobby, &config.webhooks, &config.event_buses).await?)))
+}
+
+fn topics(config: &Config) -> Result<Topics, StartError> {
+    let inbox = |configured: &TopicConfig| {
+        let TopicConfig { topic, event } = configured;
+        let inbox = Inbox::new(topic.clone());
+        let inbox = inbox.map_err(|source| StartError::Topic { topic: topic.arn.to_string(), source })?;
+        Ok((topic.arn.to_string(), (inbox, event.clone())))
+    };
+    config.topics.iter().map(inbox).collect()
 }
 
 fn site(config: &Config) -> Site {

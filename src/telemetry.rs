@@ -81,6 +81,7 @@ struct Rooms {
     expired: Counts,
     serving: Gauges,
     waiting: Gauges,
+    inlet_open: Gauges,
 }
 
 impl Rooms {
@@ -92,6 +93,7 @@ impl Rooms {
         registry.register("positions_expired", "Positions expired since the last reset", self.expired.clone());
         registry.register("serving_counter", "Last position admitted", self.serving.clone());
         registry.register("waiting", "Visitors in line", self.waiting.clone());
+        registry.register("inlet_open", "Whether the gate of the inlet is open", self.inlet_open.clone());
     }
 
     fn show(&self, event: &str, counters: &Counters) {
@@ -105,6 +107,15 @@ impl Rooms {
         self.serving.get_or_create(&labels).set(counters.serving);
         self.waiting.get_or_create(&labels).set(counters.waiting());
     }
+}
+
+/// How the gate of an inlet is shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GateMetric {
+    /// Nobody is let in by itself.
+    Closed = 0,
+    /// The inlet does its work.
+    Open = 1,
 }
 
 /// The metrics of one route, looked up once: one histogram for each class of status.
@@ -154,6 +165,11 @@ impl Telemetry {
     /// Takes over how the rooms stand.
     pub fn show_rooms<'a>(&self, rooms: impl Iterator<Item = (&'a str, Counters)>) {
         rooms.for_each(|(event, counters)| self.rooms.show(event, &counters));
+    }
+
+    /// Takes over how the gate of a room stands.
+    pub fn show_gate(&self, event: &str, gate: GateMetric) {
+        self.rooms.inlet_open.get_or_create(&EventLabels { event: event.to_owned() }).set(gate as u64);
     }
 
     /// All metrics as OpenMetrics text.

@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 const ROWS: &[&[&str]] = &[
     &["ambient"],
     &["policy"],
-    &["durable"],
+    &["durable", "outbound"],
     &["room", "oauth"],
-    &["keys", "store"],
+    &["keys", "store", "aws"],
     &["config"],
     &["telemetry"],
     &["lobby"],
-    &["notices"],
+    &["notices", "gates"],
     &["web", "demo", "authorizer"],
     &["server"],
     &["cli"],
@@ -29,7 +29,7 @@ const ROWS: &[&[&str]] = &[
 const NARROW: &[(&str, &[&str])] = &[
     ("demo", &["ambient"]),
     // A program of its own: what it does not use is not linked into it, nor it into `anteroom`.
-    ("authorizer", &["ambient", "policy", "oauth", "keys"]),
+    ("authorizer", &["ambient", "policy", "outbound", "oauth", "keys"]),
     ("bin", &["authorizer"]),
 ];
 
@@ -40,8 +40,15 @@ const OWNED: &[(&str, &[&str])] = &[
     ("actix_web", &["src/web/", "src/server.rs", "src/server/", "src/demo/", "src/cli/"]),
     ("openidconnect", &["src/demo/"]),
     ("lambda_runtime", &["src/authorizer/"]),
-    ("rustls_native_certs", &["src/authorizer/", "src/notices/"]),
-    ("reqwest", &["src/demo/", "src/cli/", "src/authorizer/", "src/notices/"]),
+    ("rustls_native_certs", &["src/outbound.rs"]),
+    (
+        "reqwest",
+        &["src/outbound.rs", "src/demo/", "src/cli/", "src/authorizer/", "src/notices/", "src/gates.rs", "src/aws/"],
+    ),
+    ("aws_config", &["src/aws/"]),
+    ("aws_sdk_cloudwatch", &["src/aws/"]),
+    ("aws_sdk_eventbridge", &["src/aws/"]),
+    ("openssl", &["src/aws/"]),
     ("askama", &["src/web/", "src/demo/"]),
     ("clap", &["src/cli/"]),
     ("toml", &["src/config/"]),

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use reqwest::{Client, redirect};
-use rustls::crypto::ring;
-use rustls::{ClientConfig, RootCertStore};
+use reqwest::Client;
 use tokio::sync::Mutex;
 use url::Url;
 
 use crate::ambient::{Clock, Timestamp};
 use crate::keys::{PublicKeySet, Verified, VerifyError};
+use crate::outbound::{self, Proxies};
 use crate::policy;
 
 /// Where keys come from.
@@ -44,9 +43,8 @@ impl Kept {
 impl KeySource {
     /// Keys from `url`. Nothing is fetched yet.
     pub(super) fn new(url: Url, clock: Arc<dyn Clock>) -> Result<Self, String> {
-        let builder = Client::builder().no_proxy().timeout(policy::AUTHORIZER_FETCH_TIMEOUT);
-        let builder = builder.redirect(redirect::Policy::none()).use_preconfigured_tls(tls(&url)?);
-        let http = builder.build().map_err(|error| format!("the HTTP client does not start: {error}"))?;
+        let http = outbound::client(&url, policy::AUTHORIZER_FETCH_TIMEOUT, Proxies::Ignored)
+            .map_err(|error| format!("the HTTP client does not start: {error}"))?;
         Ok(Self { url, http, clock, kept: Mutex::default() })
     }
 
@@ -75,32 +73,8 @@ impl KeySource {
     }
 
     async fn fetch(&self) -> Result<PublicKeySet, String> {
-        let answer = self.http.get(self.url.clone()).send().await.and_then(reqwest::Response::error_for_status);
-        let mut answer = answer.map_err(|error| error.without_url().to_string())?;
-        let mut json = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|error| error.without_url().to_string())? {
-            if json.len() + chunk.len() > policy::MAX_KEY_SET {
-                return Err("it is too large for a key set".to_owned());
-            }
-            json.extend_from_slice(&chunk);
-        }
+        let json =
+            outbound::fetch(&self.http, &self.url, policy::MAX_KEY_SET).await.map_err(|error| error.to_string())?;
         PublicKeySet::from_json(&json).map_err(|error| error.to_string())
     }
-}
-
-/// Trusts whom the system trusts (`SSL_CERT_FILE` names others). Reading all of them takes some milliseconds, which
-/// plain HTTP need not pay.
-fn tls(url: &Url) -> Result<ClientConfig, String> {
-    let mut roots = RootCertStore::empty();
-    if url.scheme() == "https" {
-        let found = rustls_native_certs::load_native_certs();
-        let (trusted, _) = roots.add_parsable_certificates(found.certs);
-        if trusted == 0 {
-            return Err(format!("the system trusts no certificate authority: {:?}", found.errors));
-        }
-    }
-    let versions = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    let versions =
-        versions.with_safe_default_protocol_versions().map_err(|error| format!("TLS does not start: {error}"))?;
-    Ok(versions.with_root_certificates(roots).with_no_client_auth())
 }

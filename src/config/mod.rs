@@ -11,7 +11,9 @@ mod client;
 mod demonstration;
 mod environment;
 mod event;
+mod inlet;
 mod logging;
+mod notices;
 mod overrides;
 mod problem;
 mod public_url;
@@ -20,8 +22,8 @@ mod reference;
 mod store;
 #[cfg(test)]
 mod tests;
+mod topic;
 mod value;
-mod webhook;
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -30,7 +32,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use toml::Table;
 
-use crate::room::EventSettings;
+use crate::room::{EventSettings, Inlet};
 use overrides::Overrides;
 use reader::{Read, Reader, Section, Unique};
 
@@ -39,12 +41,13 @@ pub use client::ClientConfig;
 pub use demonstration::{Demonstration, DemonstrationError, SampleShop, demonstrate};
 pub use environment::Environment;
 pub use logging::{Log, LogFormat, LogLevel};
+pub use notices::{EventBridgeConfig, NoticeStream, Subscription, WebhookConfig};
 pub use overrides::CONFIG_VARIABLE;
 pub use problem::{ConfigError, Problem};
 pub use public_url::{PublicUrl, PublicUrlError, Scheme};
 pub use reference::{Setting, reference, reference_page};
 pub use store::StoreConfig;
-pub use webhook::{NoticeStream, WebhookConfig};
+pub use topic::TopicConfig;
 
 /// Where Anteroom listens unless it is told otherwise: this machine alone can reach it.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -77,6 +80,10 @@ pub struct Config {
     pub clients: Vec<ClientConfig>,
     /// Who is called when something happens.
     pub webhooks: Vec<WebhookConfig>,
+    /// The buses that what happens is put on.
+    pub event_buses: Vec<EventBridgeConfig>,
+    /// The topics that tell who left.
+    pub topics: Vec<TopicConfig>,
     /// Whether operators can listen although nobody else does.
     pub notice_stream: NoticeStream,
     /// What is logged, and how.
@@ -110,7 +117,7 @@ impl Config {
 
     /// Whether what happens is told to anybody, so that it must be written down.
     pub const fn sends_events_out(&self) -> bool {
-        !self.webhooks.is_empty() || matches!(self.notice_stream, NoticeStream::On)
+        !self.webhooks.is_empty() || !self.event_buses.is_empty() || matches!(self.notice_stream, NoticeStream::On)
     }
 
     /// Reads the text of `file`, whose directory relative paths start from, and the variables over it.
@@ -162,9 +169,11 @@ fn root(section: &mut Section<'_>) -> Read<Config> {
     }
     let mut client_ids = Unique::default();
     let clients = section.tables("client", |client| client::read(client, &event_ids, &mut client_ids));
-    let mut webhook_names = Unique::default();
-    let webhooks = section.tables("webhook", |hook| webhook::read(hook, &event_ids, &mut webhook_names));
-    let notice_stream = section.or("notices", NoticeStream::Off, |found| found.section(webhook::stream));
+    let mut listeners = Unique::default();
+    let webhooks = section.tables("webhook", |hook| notices::webhook(hook, &event_ids, &mut listeners));
+    let event_buses = section.tables("eventbridge", |bus| notices::event_bus(bus, &event_ids, &mut listeners));
+    let notice_stream = section.or("notices", NoticeStream::Off, |found| found.section(notices::stream));
+    let topics = topics(section, &event_ids, events.as_deref().unwrap_or_default());
     let known_clients = clients.as_deref().ok();
     let demo = section.optional("demo", |found| found.section(|demo| demonstration::read(demo, known_clients)));
     Ok(Config {
@@ -179,9 +188,25 @@ fn root(section: &mut Section<'_>) -> Read<Config> {
         events: events?,
         clients: clients?,
         webhooks: webhooks?,
+        event_buses: event_buses?,
+        topics: topics?,
         notice_stream: notice_stream?,
         log: log?,
         demo: demo?,
+    })
+}
+
+/// Topics tell of rooms that count who is inside; others have no use for them.
+fn topics(section: &mut Section<'_>, ids: &Unique, events: &[EventSettings]) -> Read<Vec<TopicConfig>> {
+    let mut arns = Unique::default();
+    section.tables("sns_topic", |topic| {
+        let read = topic::read(topic, ids, &mut arns)?;
+        let takes_no_messages =
+            |event: &&EventSettings| event.id == read.event && !matches!(event.inlet, Inlet::MaxSize(_));
+        if events.iter().find(takes_no_messages).is_some() {
+            return Err(topic.refuse("event", "its inlet has not the strategy \"max_size\", and takes no messages"));
+        }
+        Ok(read)
     })
 }
 

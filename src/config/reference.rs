@@ -41,7 +41,7 @@ A variable with this prefix that names no key is refused, unless it is `ANTEROOM
 ";
 
 /// A heading, its introduction, and the prefix of its keys.
-const SECTIONS: [(&str, &str, &str); 9] = [
+const SECTIONS: [(&str, &str, &str); 11] = [
     ("The installation", "These keys stand at the top of the file, before any section.", ""),
     ("`[admin]`", "Who may use the private API and the control panel. Without any key, both stay shut.", "admin."),
     ("`[store]`", "Where state lives.", "store."),
@@ -57,7 +57,17 @@ const SECTIONS: [(&str, &str, &str); 9] = [
         "Somebody who is called when something happens, see [events out](operators.md#events-out). One section for each.",
         "webhook[].",
     ),
+    (
+        "`[[eventbridge]]`",
+        "An Amazon EventBridge bus that what happens is put on. One section for each. Region and credentials are found as every AWS SDK finds them.",
+        "eventbridge[].",
+    ),
     ("`[notices]`", "Events out.", "notices."),
+    (
+        "`[[sns_topic]]`",
+        "An Amazon SNS topic that tells who left the site, for rooms with the inlet `max_size`; see [inlets](operators.md#inlets). It is subscribed to `public_url` and `/inlet/sns`.",
+        "sns_topic[].",
+    ),
     ("`[demo]`", "The sample shop. It runs beside the provider when this section is there.", "demo."),
 ];
 
@@ -240,6 +250,24 @@ fn inlet() -> Vec<Setting> {
             "none",
             "`periodic`, `max_size`: nobody is let in by itself from then on.",
         ),
+        setting(
+            "event[].inlet.alarm",
+            "name of a CloudWatch alarm",
+            "none",
+            "`periodic`, `max_size`: nobody is let in by itself while the alarm is in `ALARM`, or cannot be asked.",
+        ),
+        setting(
+            "event[].inlet.health_url",
+            "URL",
+            "none",
+            "`periodic`, `max_size`: nobody is let in by itself unless a `GET` there is answered with a 2xx. Instead of `alarm`.",
+        ),
+        seconds(
+            "event[].inlet.check_every",
+            policy::DEFAULT_GATE_CHECK,
+            policy::MAX_GATE_CHECK,
+            "How often `alarm` or `health_url` is asked.",
+        ),
     ]
 }
 
@@ -326,7 +354,7 @@ fn events_out() -> Vec<Setting> {
             "webhook[].name",
             "1 to 64 letters, digits, `_`, `-`",
             "",
-            "Its name, for the log. Each once. Another name is another webhook, which begins with what happens from then on.",
+            "Its name, for the log. Each once, buses included. Another name is another webhook, which begins with what happens from then on.",
         ),
         setting("webhook[].url", "URL (https, or http on loopback)", "", "Where it is called, by `POST`."),
         setting(
@@ -337,11 +365,23 @@ fn events_out() -> Vec<Setting> {
         ),
         setting("webhook[].events", "list of event IDs", "all", "Of which events it hears."),
         setting("webhook[].kinds", "list of kinds", "all", "Which kinds of notices it gets."),
+        setting("eventbridge[].name", "1 to 64 letters, digits, `_`, `-`", "", "As a webhook's."),
+        setting("eventbridge[].bus", "name or ARN of an event bus", "`\"default\"`", "The bus."),
+        setting("eventbridge[].events", "list of event IDs", "all", "Of which events it hears."),
+        setting("eventbridge[].kinds", "list of kinds", "all", "Which kinds of notices it gets."),
+        setting("sns_topic[].arn", "ARN of a topic", "", "The topic: messages of any other are refused. Each once."),
+        setting("sns_topic[].event", "event ID", "", "Whose exits it tells: an event with the inlet `max_size`."),
+        setting(
+            "sns_topic[].endpoint",
+            "URL (https, or http on loopback)",
+            "AWS, in the topic's region",
+            "Where SNS is, if it is not AWS's (an emulator): certificates and confirmations are asked for there alone.",
+        ),
         setting(
             "notices.stream",
             "true, false",
             "`false`",
-            "Whether events out are kept for `GET /private/events` although no webhook is configured.",
+            "Whether events out are kept for `GET /private/events` although neither a webhook nor a bus is configured.",
         ),
     ]
 }

@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::Value;
-use toml::value::{Datetime, Offset};
+use url::Url;
 
-use super::reader::{Noted, Read, Reader, Section};
+use super::reader::{Noted, Read, Reader, Section, Unique};
 use crate::ambient::{Secret, Timestamp};
+use crate::oauth::is_loopback;
 use crate::policy;
+use crate::room::EventId;
 
 /// The value of a key that is set.
 pub(super) struct Found<'a> {
@@ -88,12 +90,12 @@ impl<'a> Found<'a> {
 
     /// A point in time: a TOML date and time with its offset, or seconds since the Unix epoch.
     pub(super) fn instant(&self) -> Read<Timestamp> {
-        let seconds = match self.value {
-            Value::Integer(seconds) => u64::try_from(*seconds).ok(),
-            Value::Datetime(datetime) => epoch_seconds(datetime),
+        let instant = match self.value {
+            Value::Integer(seconds) => u64::try_from(*seconds).ok().map(Timestamp::from_secs),
+            Value::Datetime(datetime) => Timestamp::from_rfc3339(&datetime.to_string()),
             _ => None,
         };
-        seconds.map(Timestamp::from_secs).ok_or_else(|| {
+        instant.ok_or_else(|| {
             self.refuse(
                 "it must be a date and time with its offset, such as 2026-12-01T09:00:00+01:00, or seconds since 1970",
             )
@@ -185,45 +187,22 @@ impl<'a> Found<'a> {
     }
 }
 
-/// Seconds since the Unix epoch; `None` before it, or when date, time or offset is missing.
-fn epoch_seconds(datetime: &Datetime) -> Option<u64> {
-    let (date, time) = (datetime.date?, datetime.time?);
-    let offset = match datetime.offset? {
-        Offset::Z => 0,
-        Offset::Custom { minutes } => i64::from(minutes) * 60,
-    };
-    let clock = i64::from(time.hour) * 3600 + i64::from(time.minute) * 60 + i64::from(time.second.unwrap_or(0));
-    let days = days_since_epoch(i64::from(date.year), i64::from(date.month), i64::from(date.day));
-    u64::try_from(days * 86_400 + clock - offset).ok()
+/// An event of the configuration.
+pub(super) fn event_of(found: &Found<'_>, known: &Unique) -> Read<EventId> {
+    let event = found.parsed(str::parse::<EventId>)?;
+    let unknown = || found.refuse(format!("there is no event \"{event}\""));
+    if known.contains(event.as_str()) { Ok(event) } else { Err(unknown()) }
 }
 
-/// Days from 1970-01-01 in the Gregorian calendar. The year is counted from March, so that the leap day is its
-/// last and month lengths repeat: 153 days in every five months.
-const fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
-    let (year, month) = if month < 3 { (year - 1, month + 9) } else { (year, month - 3) };
-    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
-    let day_of_year = (153 * month + 2) / 5 + day - 1;
-    // 719 468 days lie between 0000-03-01 and 1970-01-01.
-    year * 365 + leap_days + day_of_year - 719_468
+/// An address on the web, or on the inner network.
+pub(super) fn web_address(text: &str) -> Result<Url, &'static str> {
+    let url = Url::parse(text).map_err(|_| "it must be an absolute URL")?;
+    if matches!(url.scheme(), "http" | "https") { Ok(url) } else { Err("it must be https or http") }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates_count_from_the_epoch_with_their_offset() {
-        let cases = [
-            ("1970-01-01T00:00:00Z", Some(0)),
-            ("2000-02-29T12:00:00Z", Some(951_825_600)),
-            ("2026-12-01T09:00:00+01:00", Some(1_796_112_000)),
-            ("2026-11-30T23:30:00-05:30", Some(1_796_101_200)),
-            ("1969-12-31T23:59:59Z", None),
-            ("2026-12-01T09:00:00", None),
-            ("2026-12-01", None),
-        ];
-        for (text, seconds) in cases {
-            assert_eq!(epoch_seconds(&text.parse().unwrap()), seconds, "{text}");
-        }
-    }
+/// An address that nobody can listen in on the way to.
+pub(super) fn safe_address(text: &str) -> Result<Url, &'static str> {
+    let url = Url::parse(text).map_err(|_| "it must be an absolute URL")?;
+    let safe = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url));
+    if safe { Ok(url) } else { Err("it must be https, or http on a loopback address") }
 }

@@ -87,6 +87,11 @@ impl Board {
         self.bell.send_replace(());
     }
 
+    /// Tells who listens that something besides the numbers changed.
+    pub(super) fn ring(&self) {
+        self.bell.send_replace(());
+    }
+
     /// Reads from the store what changed since the last time.
     ///
     /// # Errors

@@ -152,8 +152,9 @@ impl Lobby {
         let known = ticks.get(event).copied().filter(|tick| tick.since(now) < policy::CLOCK_SET_BACK);
         let seen = known.map_or(now, |tick| tick.max(now));
         let idle = known.is_some() && inlet.due(known, now, &room.board.counters()) == 0;
-        if idle || inlet == Inlet::Manual {
-            // A tick that moves nothing is over as well: what an empty line did not need is not owed to the next rush.
+        if idle || inlet == Inlet::Manual || !room.is_open() {
+            // A tick that moves nothing is over as well: what an empty line did not need, or a closed gate kept back, is
+            // not owed to the next rush.
             ticks.insert(event.clone(), seen);
             return Ok(());
         }

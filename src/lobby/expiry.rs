@@ -21,7 +21,8 @@ impl Lobby {
         let Some(through) = self.lapsed(room).await? else { return Ok(()) };
         let refill = match settings.increment_serving_on_expiry {
             // Where places are counted, the inlet gives them on: while more are inside than there are places, to nobody.
-            OnExpiry::Increment if !matches!(settings.inlet, Inlet::MaxSize(_)) => Refill::Next,
+            // A closed gate gives them to nobody either.
+            OnExpiry::Increment if room.is_open() && !matches!(settings.inlet, Inlet::MaxSize(_)) => Refill::Next,
             OnExpiry::Increment | OnExpiry::Leave => Refill::None,
         };
         let expired = self.store.expire_positions(&settings.id, through, refill, self.now()).await?;

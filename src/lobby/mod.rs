@@ -9,6 +9,7 @@ mod caretaker;
 mod clients;
 mod exchange;
 mod expiry;
+mod gate;
 mod identity;
 mod join;
 mod key_service;
@@ -33,6 +34,7 @@ pub use operate::AdvanceError;
 pub use places::{Exits, Refilled};
 pub use sessions::{Overrides, Remaining, RestTokens, Worth};
 
+use gate::Latch;
 use turnstile::Turnstiles;
 
 use crate::ambient::{Clock, Entropy, Secret, Timestamp};
@@ -70,6 +72,7 @@ pub struct Room {
     /// became of its own, and the inlet's tick takes nothing from it in between.
     turn: tokio::sync::Mutex<()>,
     turnstiles: Turnstiles,
+    latch: Latch,
     tickets: TicketKey,
     cookies: CookieKey,
 }
@@ -80,7 +83,8 @@ impl Room {
         let cookies = CookieKey::derive(master, &settings.id);
         let board = Arc::default();
         let turnstiles = Turnstiles::new(&settings.id, &board);
-        Self { settings, board, turn: tokio::sync::Mutex::default(), turnstiles, tickets, cookies }
+        let (turn, latch) = (tokio::sync::Mutex::default(), Latch::default());
+        Self { settings, board, turn, turnstiles, latch, tickets, cookies }
     }
 }
 

@@ -31,7 +31,7 @@ pub struct Refilled {
 
 impl Lobby {
     /// Ends the sessions of those who left, and serves as many of the next as there are places: `exited`, or else as
-    /// many as were ended, at once; what is free besides, at the inlet's next step. `None`: the event's inlet takes no messages.
+    /// many as were ended, at once; what is free besides, at the inlet's next step. Nobody while the gate is closed. `None`: the event's inlet takes no messages.
     ///
     /// # Errors
     /// When the store is away; a message that is sent again skips what was done.
@@ -66,6 +66,9 @@ impl Lobby {
     /// The same, for who holds the room's turn.
     async fn fill_in_turn(&self, room: &Room, places: MaxSize, limit: u64) -> Result<u64, Fault> {
         let event = &room.settings.id;
+        if !room.is_open() {
+            return Ok(0);
+        }
         for _ in 0..policy::FILL_ATTEMPTS {
             let now = self.now();
             let occupancy = self.store.occupancy(event, now).await?;

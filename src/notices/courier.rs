@@ -1,6 +1,6 @@
 //! The delivery to one sink: in order, at least once, with patience, and not for ever.
 //!
-//! A letter is told before the next one is tried. A sink that is away holds everything up for
+//! A letter is told before the next one is tried, unless the sink takes several at once. A sink that is away holds everything up for
 //! [`policy::NOTICE_PATIENCE`]; then whatever is that old is given up. A letter that the sink refuses is given up
 //! sooner, alone. What was given up is kept as dead letters, which an operator can have sent once more.
 
@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::ambient::{Entropy, Timestamp, random};
+use crate::config::Subscription;
 use crate::lobby::Lobby;
 use crate::policy;
 use crate::store::{Letter, Outbox, Resent, StoreError};
@@ -33,17 +34,28 @@ impl Refusal {
     }
 }
 
+/// How far a delivery got.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Undelivered {
+    /// How many letters were taken before the first that was not.
+    pub(super) taken: usize,
+    /// Why that one was not.
+    pub(super) refusal: Refusal,
+}
+
 /// Somebody who listens.
 #[async_trait]
 pub(super) trait Sink: Send + Sync + 'static {
-    /// Its name, under which the store keeps how far it got.
-    fn name(&self) -> &str;
+    /// What it listens to, and its name, under which the store keeps how far it got.
+    fn subscription(&self) -> &Subscription;
 
-    /// Whether it listens to such letters.
-    fn wants(&self, letter: &Letter) -> bool;
+    /// How many letters it takes at once.
+    fn batch(&self) -> usize {
+        1
+    }
 
-    /// Tells it.
-    async fn deliver(&self, letter: &Letter, now: Timestamp) -> Result<(), Refusal>;
+    /// Tells it `letters`, in order, [`batch`](Sink::batch) at most.
+    async fn deliver(&self, letters: &[&Letter], now: Timestamp) -> Result<(), Undelivered>;
 }
 
 /// The failures in a row.
@@ -101,6 +113,10 @@ impl Courier {
         Self { lobby, sink, bell, trouble: Trouble::default() }
     }
 
+    fn name(&self) -> &str {
+        &self.sink.subscription().name
+    }
+
     fn outbox(&self) -> &dyn Outbox {
         self.lobby.store()
     }
@@ -113,7 +129,7 @@ impl Courier {
                 Ok(Round::Idle) => drop(timeout(policy::NOTICE_LOOK, self.bell.changed()).await),
                 Ok(Round::Failed) => self.pause().await,
                 Err(error) => {
-                    tracing::warn!(sink = self.sink.name(), %error, "the outbox cannot be used");
+                    tracing::warn!(sink = self.name(), %error, "the outbox cannot be used");
                     self.trouble.note(self.lobby.now());
                     self.pause().await;
                 }
@@ -132,26 +148,32 @@ impl Courier {
 
     /// Delivers a page.
     async fn round(&mut self) -> Result<Round, StoreError> {
-        let Some(cursor) = self.outbox().claim_delivery(self.sink.name()).await? else { return Ok(Round::Idle) };
+        let Some(cursor) = self.outbox().claim_delivery(self.name()).await? else { return Ok(Round::Idle) };
         let again = self.send_again().await?;
         let page = self.outbox().letters(cursor, policy::NOTICE_PAGE).await?;
         let Some(last) = page.last() else { return Ok(if again { Round::More } else { Round::Idle }) };
-        for (index, letter) in page.iter().enumerate().filter(|(_, letter)| self.sink.wants(letter)) {
-            if let Err(refusal) = self.sink.deliver(letter, self.lobby.now()).await {
-                if let Some(before) = index.checked_sub(1).and_then(|before| page.get(before)) {
-                    self.outbox().note_delivered(self.sink.name(), before.seq).await?;
+        let wanted: Vec<&Letter> = page.iter().filter(|letter| self.sink.subscription().wants(letter)).collect();
+        for batch in wanted.chunks(self.sink.batch().max(1)) {
+            if let Err(Undelivered { taken, refusal }) = self.sink.deliver(batch, self.lobby.now()).await {
+                let refused = batch.get(taken).map_or(last.seq, |letter| letter.seq);
+                let (before, rest) = page.split_at(page.partition_point(|letter| letter.seq < refused));
+                if let Some(before) = before.last() {
+                    self.outbox().note_delivered(self.name(), before.seq).await?;
                 }
-                return self.refused(page.get(index..).unwrap_or_default(), &refusal).await;
+                if taken > 0 {
+                    self.trouble = Trouble::default();
+                }
+                return self.refused(rest, &refusal).await;
             }
             self.trouble = Trouble::default();
         }
-        self.outbox().note_delivered(self.sink.name(), last.seq).await?;
+        self.outbox().note_delivered(self.name(), last.seq).await?;
         Ok(Round::More)
     }
 
     /// Decides what becomes of `rest`, whose first letter was not taken.
     async fn refused(&mut self, rest: &[Letter], refusal: &Refusal) -> Result<Round, StoreError> {
-        let (sink, reason, now) = (self.sink.name().to_owned(), refusal.reason(), self.lobby.now());
+        let (sink, reason, now) = (self.name().to_owned(), refusal.reason(), self.lobby.now());
         self.trouble.note(now);
         tracing::warn!(sink, reason, failures = self.trouble.failures, "a notice was not taken");
         if !self.trouble.is_hopeless(refusal, now) {
@@ -162,7 +184,12 @@ impl Courier {
             Refusal::Refused(_) => 1,
             Refusal::Away(_) => rest.iter().take_while(too_old).count().max(1),
         };
-        let dead = rest.iter().take(given_up).filter(|letter| self.sink.wants(letter)).cloned().collect::<Vec<_>>();
+        let dead = rest
+            .iter()
+            .take(given_up)
+            .filter(|letter| self.sink.subscription().wants(letter))
+            .cloned()
+            .collect::<Vec<_>>();
         self.outbox().bury_letters(&sink, &dead, reason).await?;
         tracing::error!(sink, reason, letters = dead.len(), "notices were given up: see /private/dead_letters");
         if matches!(refusal, Refusal::Refused(_)) {
@@ -174,16 +201,16 @@ impl Courier {
 
     /// Tries once more what an operator asked for. Whether there was something.
     async fn send_again(&self) -> Result<bool, StoreError> {
-        let letters = self.outbox().revived_letters(self.sink.name(), policy::NOTICE_PAGE).await?;
+        let letters = self.outbox().revived_letters(self.name(), policy::NOTICE_PAGE).await?;
         for letter in &letters {
-            let outcome = match self.sink.deliver(letter, self.lobby.now()).await {
+            let outcome = match self.sink.deliver(&[letter], self.lobby.now()).await {
                 Ok(()) => Resent::Taken,
-                Err(refusal) => {
-                    tracing::warn!(sink = self.sink.name(), reason = refusal.reason(), "a dead letter stays one");
+                Err(Undelivered { refusal, .. }) => {
+                    tracing::warn!(sink = self.name(), reason = refusal.reason(), "a dead letter stays one");
                     Resent::Refused
                 }
             };
-            self.outbox().settle_dead_letter(self.sink.name(), letter.seq, outcome).await?;
+            self.outbox().settle_dead_letter(self.name(), letter.seq, outcome).await?;
         }
         Ok(!letters.is_empty())
     }

@@ -5,6 +5,7 @@
 //! (`store`), nor HTTP's other side: streams are `web`'s.
 
 mod courier;
+mod eventbridge;
 mod figures;
 mod payload;
 mod webhook;
@@ -19,9 +20,11 @@ pub use payload::payload;
 pub use webhook::WebhookError;
 
 use courier::{Courier, Sink};
+use eventbridge::EventBridge;
 use webhook::Webhook;
 
-use crate::config::WebhookConfig;
+use crate::aws::NoRegion;
+use crate::config::{EventBridgeConfig, WebhookConfig};
 use crate::lobby::Lobby;
 use crate::store::{Outbox, StoreError};
 
@@ -34,6 +37,9 @@ pub enum NoticesError {
     /// A webhook cannot be called.
     #[error(transparent)]
     Webhook(#[from] WebhookError),
+    /// A bus cannot be reached.
+    #[error("the event bus cannot be used: {0}")]
+    Region(#[from] NoRegion),
 }
 
 /// Whose turn it is: a number that grows with each ring; `None`: everything ends.
@@ -51,17 +57,24 @@ impl Notices {
     /// Begins to deliver. What happens after this returns reaches every sink.
     ///
     /// # Errors
-    /// When a webhook cannot be called by us at all, or the store is away.
-    pub async fn start(lobby: &Arc<Lobby>, webhooks: &[WebhookConfig]) -> Result<Self, NoticesError> {
+    /// When a webhook cannot be called by us at all, a bus be in no region, or the store is away.
+    pub async fn start(
+        lobby: &Arc<Lobby>,
+        webhooks: &[WebhookConfig],
+        buses: &[EventBridgeConfig],
+    ) -> Result<Self, NoticesError> {
         let mut sinks: Vec<Arc<dyn Sink>> = Vec::new();
         for webhook in webhooks {
             sinks.push(Arc::new(Webhook::new(webhook, lobby.issuer())?));
         }
+        for bus in buses {
+            sinks.push(Arc::new(EventBridge::new(bus).await?));
+        }
         for sink in &sinks {
-            lobby.store().claim_delivery(sink.name()).await?;
+            lobby.store().claim_delivery(&sink.subscription().name).await?;
         }
         let bell = Arc::new(watch::Sender::new(Some(0)));
-        let names = sinks.iter().map(|sink| sink.name().to_owned()).collect();
+        let names = sinks.iter().map(|sink| sink.subscription().name.clone()).collect();
         let mut tasks = vec![
             tokio::spawn(until_closed(bell.subscribe(), ring(Arc::clone(lobby), Arc::clone(&bell)))),
             tokio::spawn(until_closed(bell.subscribe(), figures::tell(Arc::clone(lobby), names))),

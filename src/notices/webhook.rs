@@ -1,22 +1,19 @@
 //! A sink that is called by HTTP, signed as Standard Webhooks says (<https://www.standardwebhooks.com>).
 //!
-//! It trusts the machine's certificates, follows no redirect, and never shows its secret or its address, which may
-//! hold one.
-
-use std::sync::Arc;
+//! It never shows its secret or its address, which may hold one.
 
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac as _};
 use reqwest::{Client, StatusCode};
-use rustls::{ClientConfig, RootCertStore};
 use sha2::{Digest as _, Sha256};
 
-use super::courier::{Refusal, Sink};
+use super::courier::{Refusal, Sink, Undelivered};
 use super::payload;
 use crate::ambient::{Secret, Timestamp};
-use crate::config::WebhookConfig;
+use crate::config::{Subscription, WebhookConfig};
+use crate::outbound::{self, OutboundError, Proxies};
 use crate::policy;
 use crate::store::Letter;
 
@@ -27,7 +24,7 @@ pub struct WebhookError {
     /// Its name.
     name: String,
     /// What is wrong.
-    reason: String,
+    reason: OutboundError,
 }
 
 pub(super) struct Webhook {
@@ -38,25 +35,26 @@ pub(super) struct Webhook {
 
 impl Webhook {
     pub(super) fn new(config: &WebhookConfig, issuer: &str) -> Result<Self, WebhookError> {
-        let failed = |reason: String| WebhookError { name: config.name.clone(), reason };
-        let builder = Client::builder().timeout(policy::WEBHOOK_TIMEOUT).redirect(reqwest::redirect::Policy::none());
-        // A proxy for the way out is of no use on the way to this machine.
-        let secure = config.url.scheme() == "https";
-        let builder = if secure { builder } else { builder.no_proxy() };
-        let builder = builder.use_preconfigured_tls(tls(secure).map_err(|error| failed(error.to_string()))?);
-        let client = builder.build().map_err(|error| failed(error.without_url().to_string()))?;
+        let client = outbound::client(&config.url, policy::WEBHOOK_TIMEOUT, Proxies::FromEnvironment);
+        let client = client.map_err(|reason| WebhookError { name: config.subscription.name.clone(), reason })?;
         Ok(Self { config: config.clone(), client, issuer: issuer.to_owned() })
     }
-}
 
-fn tls(secure: bool) -> Result<ClientConfig, rustls::Error> {
-    let mut roots = RootCertStore::empty();
-    if secure {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    async fn deliver_one(&self, letter: &Letter, now: Timestamp) -> Result<(), Refusal> {
+        let (id, timestamp, body) = (message_id(&self.issuer, letter), now.as_secs(), payload(letter));
+        let signed = signature(&self.config.secret, &id, timestamp, &body);
+        let signed = signed.ok_or_else(|| Refusal::Refused("it cannot be signed".to_owned()))?;
+        let request = self
+            .client
+            .post(self.config.url.clone())
+            .header("content-type", "application/json")
+            .header("webhook-id", id)
+            .header("webhook-timestamp", timestamp)
+            .header("webhook-signature", signed)
+            .body(body);
+        let answer = request.send().await.map_err(|error| Refusal::Away(OutboundError::from(error).to_string()))?;
+        verdict(answer.status())
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// The name of a message: the same however often it is sent, and unlikely to be another deployment's.
@@ -75,29 +73,15 @@ fn signature(secret: &Secret, id: &str, timestamp: u64, body: &str) -> Option<St
 
 #[async_trait]
 impl Sink for Webhook {
-    fn name(&self) -> &str {
-        &self.config.name
+    fn subscription(&self) -> &Subscription {
+        &self.config.subscription
     }
 
-    fn wants(&self, letter: &Letter) -> bool {
-        let WebhookConfig { events, kinds, .. } = &self.config;
-        (events.is_empty() || events.contains(&letter.event)) && (kinds.is_empty() || kinds.contains(&letter.kind))
-    }
-
-    async fn deliver(&self, letter: &Letter, now: Timestamp) -> Result<(), Refusal> {
-        let (id, timestamp, body) = (message_id(&self.issuer, letter), now.as_secs(), payload(letter));
-        let signed = signature(&self.config.secret, &id, timestamp, &body);
-        let signed = signed.ok_or_else(|| Refusal::Refused("it cannot be signed".to_owned()))?;
-        let request = self
-            .client
-            .post(self.config.url.clone())
-            .header("content-type", "application/json")
-            .header("webhook-id", id)
-            .header("webhook-timestamp", timestamp)
-            .header("webhook-signature", signed)
-            .body(body);
-        let answer = request.send().await.map_err(|error| Refusal::Away(error.without_url().to_string()))?;
-        verdict(answer.status())
+    async fn deliver(&self, letters: &[&Letter], now: Timestamp) -> Result<(), Undelivered> {
+        for (taken, letter) in letters.iter().enumerate() {
+            self.deliver_one(letter, now).await.map_err(|refusal| Undelivered { taken, refusal })?;
+        }
+        Ok(())
     }
 }
 

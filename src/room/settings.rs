@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{EventId, ExpiryRule, Inlet};
+use super::{EventId, ExpiryRule, Gate, Inlet};
 use crate::policy::{DEFAULT_POSITION_EXPIRY, DEFAULT_VALIDITY};
 
 /// The settings of one event (`vwr-contract.md`, *Settings of an event*).
@@ -27,6 +27,8 @@ pub struct EventSettings {
     pub public_tokens: PublicTokens,
     /// What moves the serving counter.
     pub inlet: Inlet,
+    /// What keeps the inlet closed.
+    pub gate: Option<Gate>,
 }
 
 /// What the expiry of served positions does to the serving counter.
@@ -77,6 +79,7 @@ impl EventSettings {
             entry: Entry::Automatic,
             public_tokens: PublicTokens::Issued,
             inlet: Inlet::Manual,
+            gate: None,
         }
     }
 }
@@ -97,6 +100,7 @@ mod tests {
             entry: Entry::Automatic,
             public_tokens: PublicTokens::Issued,
             inlet: Inlet::Manual,
+            gate: None,
         };
         assert_eq!(EventSettings::new(id), expected);
     }

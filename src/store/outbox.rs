@@ -30,11 +30,13 @@ pub enum Kind {
     VisitorJoined,
     /// The inlet stands still for a reason.
     InletPaused,
+    /// The inlet moves again.
+    InletResumed,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::TokenGenerated,
         Self::SessionUpdated,
         Self::AutomaticServingCounterIncr,
@@ -43,9 +45,10 @@ impl Kind {
         Self::RoomReset,
         Self::VisitorJoined,
         Self::InletPaused,
+        Self::InletResumed,
     ];
 
-    /// Its name on the wire (`vwr-contract.md`, *Events sent out*; the last four are ours).
+    /// Its name on the wire (`vwr-contract.md`, *Events sent out*; the last five are ours).
     pub const fn name(self) -> &'static str {
         match self {
             Self::TokenGenerated => "token_generated",
@@ -56,6 +59,7 @@ impl Kind {
             Self::RoomReset => "room_reset",
             Self::VisitorJoined => "visitor_joined",
             Self::InletPaused => "inlet_paused",
+            Self::InletResumed => "inlet_resumed",
         }
     }
 
@@ -130,6 +134,8 @@ pub enum Happening {
         /// Why.
         reason: String,
     },
+    /// See [`Kind::InletResumed`].
+    InletResumed {},
 }
 
 fn status_word<S: serde::Serializer>(status: &SessionStatus, serializer: S) -> Result<S::Ok, S::Error> {
@@ -152,6 +158,7 @@ impl Happening {
             Self::RoomReset { .. } => Kind::RoomReset,
             Self::VisitorJoined { .. } => Kind::VisitorJoined,
             Self::InletPaused { .. } => Kind::InletPaused,
+            Self::InletResumed {} => Kind::InletResumed,
         }
     }
 

@@ -20,6 +20,8 @@ pub struct LineState {
     waiting: u64,
     /// In seconds: a position at best, at worst, and between moves; `None`: not known yet.
     pace: Option<[f64; 3]>,
+    /// Whether nobody is let in by itself at the moment, because the site cannot take more.
+    paused: bool,
 }
 
 impl LineState {
@@ -32,6 +34,7 @@ impl LineState {
             serving: view.counters.serving,
             waiting: view.counters.waiting(),
             pace: pace.map(|pace| pace.figures()),
+            paused: !room.is_open(),
         }
     }
 
@@ -78,7 +81,8 @@ impl Feeds {
             let rang = timeout(policy::STREAM_HEARTBEAT, bell.changed()).await;
             let state = LineState::of(&lobby, &room);
             let moved = state.serving != told.serving || state.generation != told.generation;
-            // Joins ring all the time and tell those who wait nothing: only a move, or the heartbeat that keeps
+            let moved = moved || state.paused != told.paused;
+            // Joins ring all the time and tell those who wait nothing: only a move, a pause, or the heartbeat that keeps
             // proxies from closing a silent stream, is worth waking every socket. A closed stream stays closed.
             if moved || rang.is_err() {
                 sender.send_if_modified(|message| message.as_mut().map(|message| *message = state.event()).is_some());

@@ -5,6 +5,7 @@
 
 mod cookies;
 mod cors;
+mod exits;
 mod extract;
 mod feeds;
 mod flow;
@@ -21,4 +22,4 @@ mod state;
 pub use feeds::Feeds;
 pub use private::keys::{KEYS, KeyList, ROTATE_KEYS, RotateKeys};
 pub use routes::{Mounts, mount};
-pub use state::{App, Site};
+pub use state::{App, Site, Topics};

@@ -12,7 +12,7 @@ use super::observe::{Loudness, Observe};
 use super::oidc::{authorize, metadata, resume, token, user_info};
 use super::pages::serve;
 use super::private::{inlet, keys, notices, serving, sessions};
-use super::public::{counters, line, openapi, queue, tokens, verify};
+use super::public::{counters, line, openapi, queue, sns, tokens, verify};
 use super::respond::{PersonalProblem, Problem};
 use super::{App, cors, ops};
 use crate::oauth::paths;
@@ -31,7 +31,7 @@ pub enum Mounts {
 
 /// Mounts everything that an address serves, under the path of the public URL.
 pub fn mount(app: &Data<App>, mounts: Mounts, config: &mut ServiceConfig) {
-    config.app_data(Data::clone(app)).app_data(web::PayloadConfig::new(policy::MAX_BODY));
+    config.app_data(Data::clone(app));
     let base_path = app.site.base_path.as_str();
     let routes = |config: &mut ServiceConfig| {
         if mounts != Mounts::Private {
@@ -75,6 +75,7 @@ fn public_routes(app: &Data<App>, config: &mut ServiceConfig) {
     add(config, at(paths::TOKEN, Loudness::Info).post(token::post).cors());
     add(config, at(paths::USER_INFO, Loudness::Info).get(user_info::any).post(user_info::any).cors());
     add(config, at("/openapi.json", quiet).get(openapi::document).cors());
+    add(config, at("/inlet/sns", Loudness::Info).body_up_to(policy::MAX_SNS_MESSAGE).post(sns::message));
     add(config, at("/verify", quiet).get(verify::by_query));
     add(config, at("/verify/{event}/{target:.*}", quiet).any(verify::by_path));
     add(config, at("/line/{event}", quiet).get(line::state));
@@ -126,10 +127,12 @@ struct Watched {
     loudness: Loudness,
     routes: Vec<Route>,
     methods: Vec<String>,
+    /// The longest body that is read, in bytes.
+    longest_body: usize,
 }
 
 const fn at(path: &'static str, loudness: Loudness) -> Watched {
-    Watched { path, loudness, routes: Vec::new(), methods: Vec::new() }
+    Watched { path, loudness, routes: Vec::new(), methods: Vec::new(), longest_body: policy::MAX_BODY }
 }
 
 impl Watched {
@@ -184,6 +187,11 @@ impl Watched {
         self
     }
 
+    /// For those who have more to say than others.
+    fn body_up_to(self, longest_body: usize) -> Self {
+        Self { longest_body, ..self }
+    }
+
     fn cors(self) -> Self {
         self.on(Method::OPTIONS, cors::preflight)
     }
@@ -194,7 +202,8 @@ impl Watched {
 
     fn resource(self, app: &Data<App>) -> impl HttpServiceFactory + use<> {
         let observe = Observe::new(self.path, self.loudness, app.telemetry.route(self.path));
-        let resource: Resource = self.routes.into_iter().fold(web::resource(self.path), Resource::route);
+        let resource = web::resource(self.path).app_data(web::PayloadConfig::new(self.longest_body));
+        let resource: Resource = self.routes.into_iter().fold(resource, Resource::route);
         let answered = self.methods.join(", ");
         let refuse = move || ready(Err::<HttpResponse, _>(Problem::Method(answered.clone())));
         resource.default_service(web::to(refuse)).wrap(observe)

@@ -9,11 +9,13 @@ use ipnet::IpNet;
 
 use super::feeds::Feeds;
 use crate::ambient::random;
+use crate::aws::sns::Inbox;
 use crate::config::Admin;
 use crate::keys::{FlowSeal, MasterSecret};
 use crate::lobby::Lobby;
 use crate::notices::Notices;
 use crate::oauth::Discovery;
+use crate::room::EventId;
 use crate::telemetry::Telemetry;
 
 /// Where the provider stands on the web.
@@ -28,6 +30,9 @@ pub struct Site {
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
 }
+
+/// The topics that are listened to, by their ARN, each with the event that it tells of.
+pub type Topics = HashMap<String, (Inbox, EventId)>;
 
 /// The state of the application, shared by all workers.
 pub struct App {
@@ -47,6 +52,8 @@ pub struct App {
     pub discovery: Bytes,
     /// Events out, where somebody hears them.
     pub notices: Option<Arc<Notices>>,
+    /// Who tells by SNS who left.
+    pub topics: Topics,
     request_ids: RequestIds,
 }
 
@@ -65,14 +72,20 @@ impl App {
     ) -> Result<Self, serde_json::Error> {
         let discovery = serde_json::to_vec(&Discovery::new(&site.issuer, lobby.clients().iter()))?.into();
         let request_ids = RequestIds::new(u64::from_le_bytes(random(lobby.entropy())));
-        let (flows, notices) = (FlowSeal::new(master), None);
-        Ok(Self { lobby, site, flows, admin, telemetry, feeds, discovery, notices, request_ids })
+        let (flows, notices, topics) = (FlowSeal::new(master), None, Topics::new());
+        Ok(Self { lobby, site, flows, admin, telemetry, feeds, discovery, notices, topics, request_ids })
     }
 
     /// With events out.
     #[must_use]
     pub fn with_notices(self, notices: Option<Arc<Notices>>) -> Self {
         Self { notices, ..self }
+    }
+
+    /// With topics that tell who left.
+    #[must_use]
+    pub fn with_topics(self, topics: Topics) -> Self {
+        Self { topics, ..self }
     }
 
     /// A name for a request, for logs and error pages: unique in this process, and unlikely to be met elsewhere.
@@ -105,4 +118,4 @@ impl RequestIds {
 }
 
 /// The feeds by event, as [`Feeds`] keeps them.
-pub(super) type ByEvent<T> = HashMap<crate::room::EventId, T>;
+pub(super) type ByEvent<T> = HashMap<EventId, T>;

@@ -16,8 +16,8 @@ use tempfile::TempDir;
 use crate::support::{NOW, config_from};
 
 /// A line of one event under a clock that stands still.
-struct Line {
-    lobby: Lobby,
+pub struct Line {
+    pub lobby: Lobby,
     clock: Arc<FrozenClock>,
     ticks: HashMap<EventId, Timestamp>,
     _directory: TempDir,
@@ -25,7 +25,7 @@ struct Line {
 
 impl Line {
     /// `inlet` as in the configuration, with `crowd` visitors in line.
-    async fn with(inlet: &str, crowd: u64) -> Self {
+    pub async fn with(inlet: &str, crowd: u64) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let text = format!("[[event]]\nid = \"Sample\"\ninlet = {{ strategy = \"periodic\", {inlet} }}\n");
         let config = config_from(directory.path(), &text);
@@ -49,12 +49,12 @@ impl Line {
         }
     }
 
-    fn serving(&self) -> u64 {
+    pub fn serving(&self) -> u64 {
         self.lobby.room("Sample").unwrap().board.counters().serving
     }
 
     /// How far the line has moved after each tick; each comes some seconds after the one before.
-    async fn after_ticks(&mut self, seconds: impl IntoIterator<Item = u64>) -> Vec<u64> {
+    pub async fn after_ticks(&mut self, seconds: impl IntoIterator<Item = u64>) -> Vec<u64> {
         let mut moved = Vec::new();
         for wait in seconds {
             self.clock.advance(std::time::Duration::from_secs(wait));

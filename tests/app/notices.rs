@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::web::{self, Bytes};
@@ -16,7 +15,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::{ADMIN_KEY, NOW, TestApp, json as body};
-use crate::wire::PATIENCE;
+use crate::wire::eventually;
 
 const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
@@ -110,19 +109,6 @@ async fn receive(request: HttpRequest, body: Bytes, state: web::Data<Inbox>) -> 
     };
     state.0.lock().unwrap().push(call);
     HttpResponse::build(actix_web::http::StatusCode::from_u16(*state.1.lock().unwrap()).unwrap()).finish()
-}
-
-/// What `look` finds once it finds something.
-async fn eventually<T>(look: impl AsyncFn() -> Option<T>) -> T {
-    let looking = async {
-        loop {
-            if let Some(found) = look().await {
-                return found;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, looking).await.expect("it never happens")
 }
 
 async fn dead_letters(app: &TestApp) -> Vec<Value> {
@@ -258,7 +244,9 @@ async fn what_was_told_is_not_told_again_after_a_restart_and_what_was_not_is() {
     app.serve("Sample", 1).await;
     receiver.wait_for(1).await;
     // It is noted soon after it was told: only a crash in between would tell it twice.
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let store = app.lobby().store();
+    let newest = store.newest_letter().await.unwrap();
+    eventually(async || (store.claim_delivery("hook").await.unwrap() == Some(newest)).then_some(())).await;
     receiver.answers(500);
     app.serve("Sample", 1).await;
     receiver.wait_for(2).await;

@@ -55,3 +55,16 @@ pub async fn exchange(address: SocketAddr, bytes: &[u8]) -> Option<Answer> {
     let received = tokio::time::timeout(PATIENCE, talk).await.expect("the server hangs");
     Answer::parse(&received)
 }
+
+/// What `look` finds once it finds something.
+pub async fn eventually<T>(look: impl AsyncFn() -> Option<T>) -> T {
+    let looking = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looking).await.expect("it never happens")
+}

@@ -102,6 +102,19 @@ test("when the turn has come it is said, and the server is asked to decide", asy
   assert.ok(page.sources[0].closed);
 });
 
+test("a pause is shown and said as long as it lasts", async () => {
+  const page = await open();
+  page.say(state(60));
+  assert.equal(page.parts.paused.hidden, true);
+  page.parts.paused.textContent = "paused";
+  page.say({ ...state(60), paused: true });
+  assert.equal(page.parts.paused.hidden, false);
+  assert.equal(page.parts.live.textContent, "paused");
+  page.say({ ...state(61), paused: false });
+  assert.equal(page.parts.paused.hidden, true);
+  assert.equal(page.parts.live.textContent, "");
+});
+
 test("after a reset the server is asked to decide", async () => {
   const page = await open();
   page.say(state(60));

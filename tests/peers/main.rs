@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "in a test, a panic is how a failure is told")]
 
 mod apache;
+mod aws;
 mod browser;
 mod edge;
 mod nginx;

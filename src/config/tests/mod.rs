@@ -5,10 +5,12 @@ mod refusals;
 mod sources;
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::*;
 use crate::oauth::{AuthMethod, SigningAlg};
-use crate::room::{Entry, ExpiryRule, Inlet, MaxSize, MetricsEvents, OnExpiry, Periodic, Rhythm};
+use crate::room::{Entry, ExpiryRule, Gate, Inlet, MaxSize, MetricsEvents, OnExpiry, Periodic, Rhythm, Signal};
+use crate::store::Kind;
 
 /// 32 bytes.
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -84,6 +86,31 @@ fn what_is_left_out_has_the_defaults_of_the_reference() {
     assert_eq!(format!("{client:?}").replace(r#"RedirectUri("https://s/cb")"#, ""), format!("{default:?}"));
 }
 
+const EVENTS: &str = r#"[[event]]
+id = "one"
+validity_period = 60
+queue_position_expiry = false
+queue_position_expiry_period = 30
+increment_serving_on_expiry = true
+metrics_events = true
+entry = "button"
+[event.inlet]
+strategy = "periodic"
+increment_by = 7
+every = 10
+smooth = false
+start = 100
+end = 2026-12-01T09:00:00Z
+health_url = "http://10.0.0.7/health"
+check_every = 30
+[[event]]
+id = "two"
+inlet.strategy = "max_size"
+inlet.max_size = 50
+inlet.alarm = "site is slow"
+queue_position_expiry_period = 30
+"#;
+
 const EVENTS_OUT: &str = r#"[notices]
 stream = true
 [[webhook]]
@@ -92,6 +119,15 @@ url = "https://shop.example/hook"
 secret = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 events = ["one"]
 kinds = ["room_reset"]
+[[eventbridge]]
+name = "bus"
+bus = "arn:aws:events:eu-central-1:123456789012:event-bus/queue"
+events = ["two"]
+kinds = ["token_generated"]
+[[sns_topic]]
+arn = "arn:aws:sns:eu-central-1:123456789012:exits"
+event = "two"
+endpoint = "http://127.0.0.1:4566"
 "#;
 
 /// Every key, each away from its default.
@@ -110,27 +146,7 @@ demo = {{ shop_listen = "127.0.0.1:8090", shop_client = "all" }}
 [admin]
 keys = [{{ name = "ops", key = "{SECRET}" }}]
 sigv4 = [{{ access_key_id = "AK_1", secret_access_key = "{SECRET}" }}]
-[[event]]
-id = "one"
-validity_period = 60
-queue_position_expiry = false
-queue_position_expiry_period = 30
-increment_serving_on_expiry = true
-metrics_events = true
-entry = "button"
-[event.inlet]
-strategy = "periodic"
-increment_by = 7
-every = 10
-smooth = false
-start = 100
-end = 2026-12-01T09:00:00Z
-[[event]]
-id = "two"
-inlet.strategy = "max_size"
-inlet.max_size = 50
-queue_position_expiry_period = 30
-[[client]]
+{EVENTS}[[client]]
 client_id = "all"
 event = "two"
 client_name = "Everything"
@@ -172,8 +188,12 @@ fn every_key_is_taken_over() {
     };
     let seconds = |at: Option<crate::ambient::Timestamp>| at.map(crate::ambient::Timestamp::as_secs);
     assert_eq!((every.as_secs(), seconds(start), seconds(end)), (10, Some(100), Some(1_796_115_600)));
-    assert_eq!(two.expiry, ExpiryRule::Within(std::time::Duration::from_secs(30)));
+    assert_eq!(two.expiry, ExpiryRule::Within(Duration::from_secs(30)));
     assert_eq!(two.inlet, Inlet::MaxSize(MaxSize { max_size: 50, start: None, end: None }));
+    let health = Signal::Health("http://10.0.0.7/health".parse().unwrap());
+    let gates = [(health, 30), (Signal::Alarm("site is slow".to_owned()), 10)];
+    let gates = gates.map(|(signal, seconds)| Some(Gate { signal, check_every: Duration::from_secs(seconds) }));
+    assert_eq!([&one.gate, &two.gate], [&gates[0], &gates[1]]);
     let [all, app] = config.clients.as_slice() else { panic!("two clients") };
     assert_eq!((all.client.auth_method, all.event.as_str()), (AuthMethod::Post, "two"));
     assert_eq!((all.client.id_token_alg, all.client.access_token_alg), (SigningAlg::EdDsa, SigningAlg::Rs256));
@@ -183,8 +203,18 @@ fn every_key_is_taken_over() {
     assert!(app.client.is_public() && app.client.secret.is_none());
     assert!(config.sends_events_out());
     let hook = &config.webhooks[0];
-    assert_eq!((hook.name.as_str(), hook.secret.expose()), ("shop", SECRET.as_bytes()));
-    assert_eq!((hook.events[0].as_str(), hook.kinds[0].name()), ("one", "room_reset"));
+    assert_eq!((hook.subscription.name.as_str(), hook.secret.expose()), ("shop", SECRET.as_bytes()));
+    assert_eq!(hook.subscription.events, ["one".parse().unwrap()]);
+    assert_eq!(hook.subscription.kinds, [Kind::RoomReset]);
+    let bus = &config.event_buses[0];
+    assert_eq!(bus.bus, "arn:aws:events:eu-central-1:123456789012:event-bus/queue");
+    assert_eq!(
+        (bus.subscription.name.as_str(), bus.subscription.kinds.as_slice()),
+        ("bus", &[Kind::TokenGenerated][..])
+    );
+    let topic = &config.topics[0];
+    assert_eq!(topic.topic.arn.as_str(), "arn:aws:sns:eu-central-1:123456789012:exits");
+    assert_eq!((topic.event.as_str(), topic.topic.endpoint.as_ref().unwrap().port()), ("two", Some(4566)));
     assert_eq!(config.demo.unwrap().url(), "http://127.0.0.1:8090");
 }
 

@@ -69,6 +69,26 @@ const INSTALLATION: &[(&str, &str)] = &[
         "webhook = [{ name = 'a', url = 'http://[::1]/', secret = 'whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=', events = ['No'] }]",
         "webhook[0].events[0]: there is no event \"No\"",
     ),
+    (
+        "eventbridge = [{ name = 'a', bus = 'no bus' }]",
+        "eventbridge[0].bus: it must be the name or the ARN of an event bus",
+    ),
+    (
+        "eventbridge = [{ name = 'a' }]\nwebhook = [{ name = 'a', url = 'https://h/', secret = 'whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=' }]",
+        "eventbridge[0].name: \"a\" is there twice",
+    ),
+    (
+        "sns_topic = [{ arn = 'exits', event = 'Sample' }]",
+        "sns_topic[0].arn: it must be the ARN of an SNS topic, such as arn:aws:sns:eu-central-1:123456789012:exits",
+    ),
+    (
+        "sns_topic = [{ arn = 'arn:aws:sns:eu-central-1:123456789012:exits', event = 'Sample' }]",
+        "sns_topic[0].event: its inlet has not the strategy \"max_size\", and takes no messages",
+    ),
+    (
+        "sns_topic = [{ arn = 'arn:aws:sns:eu-central-1:123456789012:exits', event = 'No' }]",
+        "sns_topic[0].event: there is no event \"No\"",
+    ),
     ("admin.key = []", "admin.key: there is no such key; is keys meant?"),
     ("admin.keys = [{ name = 'ops' }]", "admin.keys[0].key: it is missing"),
     (
@@ -154,6 +174,27 @@ fn each_bad_key_of_an_event_is_named() {
     assert_eq!(complaints(parse("")), ["event: at least one [[event]] is needed"]);
     let single = "[event]\nid = 'Sample'";
     assert_eq!(complaints(parse(single)), ["event: it must be a list: write [[event]] with double brackets"]);
+}
+
+#[test]
+fn each_bad_key_of_a_gate_is_named() {
+    let cases = [
+        ("alarm = ''", "alarm: it must be the name of an alarm: 1 to 255 characters"),
+        ("health_url = '/health'", "health_url: it must be an absolute URL"),
+        ("health_url = 'file:///health'", "health_url: it must be https or http"),
+        ("alarm = 'a', health_url = 'http://h/'", "health_url: there is an alarm already: one of them decides"),
+        ("check_every = 5", "check_every: it belongs to an inlet with alarm or health_url"),
+        ("alarm = 'a', check_every = 0", "check_every: it must be a whole number of seconds from 1 to 3600"),
+    ];
+    for (keys, complaint) in cases {
+        for strategy in ["strategy = 'periodic', increment_by = 1", "strategy = 'max_size', max_size = 1"] {
+            let text = format!("{SMALL}inlet = {{ {strategy}, {keys} }}");
+            assert_eq!(complaints(parse(&text)), [format!("event[0].inlet.{complaint}")], "{keys}");
+        }
+    }
+    let by_hand = format!("{SMALL}inlet = {{ strategy = 'manual', alarm = 'a' }}");
+    let complaint = "event[0].inlet.alarm: it belongs to the strategy \"periodic\" or \"max_size\"";
+    assert_eq!(complaints(parse(&by_hand)), [complaint]);
 }
 
 #[test]

@@ -130,6 +130,7 @@ impl Hall<'_> {
             refresh_seconds: refresh_seconds(estimate),
             generation: wait.visitor.ticket.generation.0,
             notice: wait.notice.map(Notice::from),
+            paused: self.is_paused(),
         };
         let mut answer = page_response(&mut HttpResponse::Ok(), &page, &ContentPolicy::default());
         self.keep(&mut answer, &browser, wait);
@@ -176,6 +177,11 @@ impl Hall<'_> {
     fn resume_url(&self, sealed: &str) -> String {
         let query = form_urlencoded::Serializer::new(String::new()).append_pair("flow", sealed).finish();
         format!("{}?{query}", self.app.path(paths::RESUME))
+    }
+
+    fn is_paused(&self) -> bool {
+        let room = self.app.lobby.room(self.registered.event.as_str());
+        room.is_some_and(|room| !room.is_open())
     }
 
     fn estimate(&self, ahead: u64) -> Option<Estimate> {

@@ -5,6 +5,7 @@ use actix_web::http::header;
 use actix_web::web::Data;
 use serde_json::json;
 
+use crate::telemetry::GateMetric;
 use crate::web::App;
 
 /// `GET /health/live`: the process answers.
@@ -27,6 +28,10 @@ pub async fn ready(app: Data<App>) -> HttpResponse {
 /// `GET /metrics`: OpenMetrics text, as Prometheus reads it.
 pub async fn metrics(app: Data<App>) -> HttpResponse {
     app.telemetry.show_rooms(app.lobby.rooms().map(|room| (room.settings.id.as_str(), room.board.counters())));
+    for room in app.lobby.rooms().filter(|room| room.settings.gate.is_some()) {
+        let gate = if room.is_open() { GateMetric::Open } else { GateMetric::Closed };
+        app.telemetry.show_gate(room.settings.id.as_str(), gate);
+    }
     HttpResponse::Ok()
         .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
         .insert_header((header::CACHE_CONTROL, "no-store"))

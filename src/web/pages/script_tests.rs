@@ -107,6 +107,7 @@ fn the_script_finds_on_the_page_whatever_it_looks_for() {
         refresh_seconds: 30,
         generation: 1,
         notice: None,
+        paused: false,
     };
     let page = page.render().expect("renders");
     let script = std::str::from_utf8(WAITING_SCRIPT.bytes()).expect("text");

@@ -16,8 +16,6 @@ pub enum Notice {
     PlaceExpired,
     /// The operator began the line anew; this is a new place.
     LineRestarted,
-    /// Nobody is let in at the moment.
-    Paused,
 }
 
 impl Notice {
@@ -25,7 +23,6 @@ impl Notice {
         match self {
             Self::PlaceExpired => "Your turn had passed before you came back, so we gave you a new place.",
             Self::LineRestarted => "The line has begun anew, and you have a new place in it.",
-            Self::Paused => "The line is paused for the moment. Your place is kept.",
         }
     }
 }
@@ -52,7 +49,7 @@ pub struct WaitingPage<'a> {
     pub resume_url: &'a str,
     /// The stream of the line's state; each message is what `state_url` answers.
     pub stream_url: &'a str,
-    /// The line's state: `{"generation":1,"serving":120,"waiting":4000,"pace":[0.5,0.8,1.0]}`; the pace in
+    /// The line's state: `{"generation":1,"serving":120,"waiting":4000,"pace":[0.5,0.8,1.0],"paused":false}`; the pace in
     /// seconds (a position at best, at worst, and between moves), or `null`.
     pub state_url: &'a str,
     /// How often the page loads itself anew where there is no script, s.
@@ -61,6 +58,8 @@ pub struct WaitingPage<'a> {
     pub generation: u16,
     /// What the visitor should know first.
     pub notice: Option<Notice>,
+    /// Whether nobody is let in at the moment.
+    pub paused: bool,
 }
 
 /// A number with more digits is written smaller: below 10 000, below a thousand million, above.

@@ -19,6 +19,7 @@ fn waiting(text: &str) -> WaitingPage<'_> {
         refresh_seconds: 30,
         generation: 3,
         notice: Some(Notice::PlaceExpired),
+        paused: false,
     }
 }
 

@@ -4,5 +4,6 @@ pub mod counters;
 pub mod line;
 pub mod openapi;
 pub mod queue;
+pub mod sns;
 pub mod tokens;
 pub mod verify;

@@ -115,11 +115,28 @@ impl Anteroom {
         ok(request.bearer_auth(&self.admin_key).body(body.to_string())).await;
     }
 
-    /// Joins the line by the REST door; the position.
-    pub async fn join(&self) -> u64 {
+    /// Joins the line by the REST door; the request ID.
+    pub async fn ticket(&self) -> String {
         let request = self.http.post(format!("{}/api/assign_queue_num", self.issuer));
         let joined = ok(request.body(json!({ "event_id": "Sample" }).to_string())).await;
-        self.position_of(joined["api_request_id"].as_str().unwrap()).await
+        joined["api_request_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Joins the line by the REST door; the position.
+    pub async fn join(&self) -> u64 {
+        self.position_of(&self.ticket().await).await
+    }
+
+    /// Opens the session of a ticket that is served.
+    pub async fn generate_token(&self, request_id: &str) {
+        let body = json!({ "event_id": "Sample", "request_id": request_id });
+        ok(self.http.post(format!("{}/api/generate_token", self.issuer)).body(body.to_string())).await;
+    }
+
+    /// Begins the line anew.
+    pub async fn reset(&self) {
+        let request = self.http.post(format!("{}/private/reset_initial_state", self.issuer));
+        ok(request.bearer_auth(&self.admin_key).body(json!({ "event_id": "Sample" }).to_string())).await;
     }
 
     /// Lets `visitors` join by the REST door, many at a time.

@@ -1,0 +1,47 @@
+//! How a CloudWatch alarm stands.
+
+use aws_config::SdkConfig;
+use aws_sdk_cloudwatch::Client;
+use aws_sdk_cloudwatch::error::DisplayErrorContext;
+use aws_sdk_cloudwatch::types::{AlarmType, StateValue};
+
+/// How an alarm stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum AlarmState {
+    /// It rings (`ALARM`).
+    Ringing,
+    /// It does not (`OK`, `INSUFFICIENT_DATA`).
+    Silent,
+    /// There is no alarm of this name in the region.
+    Missing,
+}
+
+/// A metric or composite alarm, by its name.
+pub struct Alarm {
+    client: Client,
+    name: String,
+}
+
+impl Alarm {
+    /// The alarm `name` of the region and account of `config`.
+    pub fn new(config: &SdkConfig, name: &str) -> Self {
+        Self { client: Client::new(config), name: name.to_owned() }
+    }
+
+    /// How it stands now (`DescribeAlarms`).
+    ///
+    /// # Errors
+    /// What CloudWatch, or the way there, says; for the log.
+    pub async fn state(&self) -> Result<AlarmState, String> {
+        let ask = self.client.describe_alarms().alarm_names(&self.name);
+        let ask = ask.alarm_types(AlarmType::MetricAlarm).alarm_types(AlarmType::CompositeAlarm);
+        let found = ask.send().await.map_err(|error| DisplayErrorContext(error).to_string())?;
+        let metric = found.metric_alarms().first().and_then(|alarm| alarm.state_value());
+        let composite = found.composite_alarms().first().and_then(|alarm| alarm.state_value());
+        Ok(match metric.or(composite) {
+            Some(StateValue::Alarm) => AlarmState::Ringing,
+            Some(_) => AlarmState::Silent,
+            None => AlarmState::Missing,
+        })
+    }
+}

@@ -1,0 +1,46 @@
+//! What Anteroom says to AWS and hears from it.
+//!
+//! Owns the SDK's settings and its words: how credentials and region are found, how an alarm stands, what a bus
+//! takes, whether a message comes from a topic. Must not know what becomes of it: rooms, notices and stores are told in
+//! their own words.
+
+mod alarm;
+mod bus;
+pub mod sns;
+
+use aws_config::{BehaviorVersion, SdkConfig, timeout::TimeoutConfig};
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+
+pub use alarm::{Alarm, AlarmState};
+pub use bus::{Bus, BusEntry, BusError};
+
+use crate::policy;
+
+/// Something of AWS is wanted, and nobody says in which region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the AWS region is not known: set the variable AWS_REGION, or name it in ~/.aws/config")]
+pub struct NoRegion;
+
+/// Region and credentials as every AWS SDK finds them (environment, profile, web identity, container, instance), over
+/// the TLS of the rest of the program. `endpoint`: where to call instead of AWS.
+pub async fn sdk_config(endpoint: Option<&str>) -> SdkConfig {
+    let http = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(policy::AWS_CONNECT_TIMEOUT)
+        .operation_timeout(policy::AWS_OPERATION_TIMEOUT)
+        .build();
+    let loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http).timeout_config(timeouts);
+    match endpoint {
+        Some(endpoint) => loader.endpoint_url(endpoint).load().await,
+        None => loader.load().await,
+    }
+}
+
+/// The same, where a region is needed.
+///
+/// # Errors
+/// [`NoRegion`].
+pub async fn regional_config() -> Result<SdkConfig, NoRegion> {
+    let config = sdk_config(None).await;
+    if config.region().is_some() { Ok(config) } else { Err(NoRegion) }
+}

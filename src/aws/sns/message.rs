@@ -1,0 +1,194 @@
+//! One message: what it consists of, and what of it is signed.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use openssl::hash::MessageDigest;
+use openssl::pkey::{PKey, Public};
+use openssl::sign::Verifier;
+use serde::Deserialize;
+use url::Url;
+
+use crate::ambient::Timestamp;
+
+/// What a message that is genuine says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Received {
+    /// Somebody published something.
+    Notification {
+        /// Its ID, the same however often it is delivered.
+        id: String,
+        /// What was published.
+        text: String,
+    },
+    /// Somebody subscribed this endpoint: it has to consent.
+    Subscription {
+        /// Where.
+        confirm: Url,
+    },
+    /// Somebody ended the subscription.
+    Unsubscribed,
+}
+
+/// Why a message is not taken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Rejection {
+    /// It is no message of SNS; what is wrong with it.
+    Malformed(&'static str),
+    /// It is of another topic.
+    Foreign,
+    /// It is too old, or from the future: somebody may have kept it.
+    Stale,
+    /// SNS did not sign it.
+    Forged,
+    /// Whether SNS signed it is not looked into now: too many messages named certificates that do not exist.
+    Busy,
+    /// Whether SNS signed it cannot be found out now; why, for the log.
+    Unverifiable(String),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+pub(super) enum Kind {
+    Notification,
+    SubscriptionConfirmation,
+    UnsubscribeConfirmation,
+}
+
+/// A message as it came: anybody may have sent it.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Unproven {
+    #[serde(rename = "Type")]
+    pub(super) kind: Kind,
+    #[serde(rename = "MessageId")]
+    pub(super) id: String,
+    #[serde(rename = "TopicArn")]
+    topic: String,
+    #[serde(rename = "Message")]
+    pub(super) text: String,
+    subject: Option<String>,
+    timestamp: String,
+    token: Option<String>,
+    #[serde(rename = "SubscribeURL")]
+    subscribe_url: Option<String>,
+    signature_version: String,
+    signature: String,
+    #[serde(rename = "SigningCertURL")]
+    signing_cert_url: String,
+}
+
+impl Unproven {
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// [`Rejection::Malformed`].
+    pub fn parse(body: &[u8]) -> Result<Self, Rejection> {
+        serde_json::from_slice(body).map_err(|_| Rejection::Malformed("The body is not a message of Amazon SNS"))
+    }
+
+    /// The topic that it says it is of.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// How far its time lies from `now`, either way.
+    pub(super) fn age(&self, now: Timestamp) -> Result<Duration, Rejection> {
+        let sent = Timestamp::from_rfc3339(&self.timestamp);
+        let sent = sent.ok_or(Rejection::Malformed("The timestamp is not a date and time"))?;
+        Ok(now.since(sent).max(sent.since(now)))
+    }
+
+    pub(super) fn certificate_url(&self) -> Option<Url> {
+        Url::parse(&self.signing_cert_url).ok().filter(|url| url.path().ends_with(".pem"))
+    }
+
+    pub(super) fn subscribe_url(&self) -> Option<Url> {
+        Url::parse(self.subscribe_url.as_deref()?).ok()
+    }
+
+    /// Each signed member and its value, a line each, in the order of the names.
+    fn signed_text(&self) -> String {
+        let subject = self.subject.as_deref();
+        let (subject, subscribe_url, token) = match self.kind {
+            Kind::Notification => (subject, None, None),
+            Kind::SubscriptionConfirmation | Kind::UnsubscribeConfirmation => {
+                (None, self.subscribe_url.as_deref(), self.token.as_deref())
+            }
+        };
+        let members = [
+            ("Message", Some(self.text.as_str())),
+            ("MessageId", Some(&self.id)),
+            ("Subject", subject),
+            ("SubscribeURL", subscribe_url),
+            ("Timestamp", Some(&self.timestamp)),
+            ("Token", token),
+            ("TopicArn", Some(&self.topic)),
+            ("Type", Some(self.kind.name())),
+        ];
+        members.into_iter().filter_map(|(name, value)| Some(format!("{name}\n{}\n", value?))).collect()
+    }
+
+    /// Whether the owner of `key` signed it.
+    pub(super) fn verify(&self, key: &PKey<Public>) -> Result<(), Rejection> {
+        let digest = match self.signature_version.as_str() {
+            "1" => MessageDigest::sha1(),
+            "2" => MessageDigest::sha256(),
+            _ => return Err(Rejection::Malformed("The signature is of an unknown version")),
+        };
+        let signature = STANDARD.decode(&self.signature).map_err(|_| Rejection::Forged)?;
+        let good = Verifier::new(digest, key)
+            .and_then(|mut verifier| verifier.verify_oneshot(&signature, self.signed_text().as_bytes()));
+        if good.unwrap_or(false) { Ok(()) } else { Err(Rejection::Forged) }
+    }
+}
+
+impl Kind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Notification => "Notification",
+            Self::SubscriptionConfirmation => "SubscriptionConfirmation",
+            Self::UnsubscribeConfirmation => "UnsubscribeConfirmation",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(kind: &str, more: &str) -> Unproven {
+        let text = format!(
+            r#"{{"Type":"{kind}","MessageId":"id","TopicArn":"arn","Message":"a\nb","Timestamp":"2026-11-25T12:00:00.123Z",
+                "SignatureVersion":"2","Signature":"","SigningCertURL":"https://sns.x.amazonaws.com/a.pem"{more}}}"#
+        );
+        Unproven::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn what_is_signed_is_as_the_developer_guide_says() {
+        let with_subject = message("Notification", r#","Subject":"s","UnsubscribeURL":"https://u""#);
+        let expected = "Message\na\nb\nMessageId\nid\nSubject\ns\nTimestamp\n2026-11-25T12:00:00.123Z\nTopicArn\narn\n\
+                        Type\nNotification\n";
+        assert_eq!(with_subject.signed_text(), expected);
+        assert_eq!(message("Notification", "").signed_text(), expected.replace("Subject\ns\n", ""));
+        let confirmation = message("SubscriptionConfirmation", r#","Token":"t","SubscribeURL":"https://s""#);
+        let expected = "Message\na\nb\nMessageId\nid\nSubscribeURL\nhttps://s\nTimestamp\n2026-11-25T12:00:00.123Z\n\
+                        Token\nt\nTopicArn\narn\nType\nSubscriptionConfirmation\n";
+        assert_eq!(confirmation.signed_text(), expected);
+    }
+
+    #[test]
+    fn its_age_counts_both_ways() {
+        let sent = Timestamp::from_rfc3339("2026-11-25T12:00:00Z").unwrap();
+        let age = |now| message("Notification", "").age(now).unwrap().as_secs();
+        assert_eq!((age(sent + Duration::from_secs(7)), age(sent - Duration::from_secs(5))), (7, 5));
+    }
+
+    #[test]
+    fn anything_else_is_no_message() {
+        for text in ["", "[]", "{}", r#"{"Type":"Other"}"#, "null"] {
+            assert!(matches!(Unproven::parse(text.as_bytes()), Err(Rejection::Malformed(_))), "{text}");
+        }
+    }
+}

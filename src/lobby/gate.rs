@@ -1,0 +1,54 @@
+//! Gates: what was found out about the site, and what that does to a room.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{Fault, Lobby, Room};
+use crate::ambient::Timestamp;
+use crate::room::GateState;
+use crate::store::Happening;
+
+/// How the gate of a room stands, as far as this node knows: closed until somebody has looked.
+#[derive(Default)]
+pub(super) struct Latch(AtomicBool);
+
+const OPEN: &[u8] = b"open";
+const CLOSED: &[u8] = b"closed";
+
+impl Room {
+    /// Whether anybody may be let in by itself now. Operators let in whom they like.
+    pub fn is_open(&self) -> bool {
+        self.settings.gate.is_none() || self.latch.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Lobby {
+    /// Takes over how the gate of a room stands, and tells whoever listens when that is news: once in the whole cluster,
+    /// for the store keeps what was told last.
+    ///
+    /// # Errors
+    /// When the store is away: then the gate stands as was found, and the next look tells of it.
+    pub async fn note_gate(&self, room: &Room, found: GateState) -> Result<(), Fault> {
+        let event = &room.settings.id;
+        let open = found == GateState::Open;
+        if room.latch.0.swap(open, Ordering::Relaxed) != open {
+            tracing::info!(%event, gate = ?found, "the gate of the inlet moved");
+            room.board.ring();
+        }
+        let name = format!("gate/{event}");
+        let told = self.store.document(&name).await?;
+        let (version, told) = told.map_or((0, OPEN.to_vec()), |told| (told.version, told.body));
+        let now = if open { OPEN } else { CLOSED };
+        if told == now {
+            return Ok(());
+        }
+        let news = match found {
+            GateState::Open => Happening::InletResumed {},
+            GateState::Closed(reason) => Happening::InletPaused { reason },
+        };
+        // First the letter, then the note of it: who dies in between has somebody else write the same letter, which is
+        // written once for each number.
+        self.store.post_letter(event, Timestamp::from_secs(version), &news).await?;
+        self.store.replace_document(&name, version, now).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,152 @@
+//! Requests that Anteroom itself sends: to webhooks, health addresses, certificates, key sets.
+//!
+//! Owns how such a request behaves: it trusts whom the system trusts (`SSL_CERT_FILE` names others), follows no
+//! redirect, waits only so long and reads only so much. Must not know what is asked, nor why. Its errors never name the
+//! address, which may hold a secret.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::{Client, Response, redirect};
+use rustls::crypto::ring;
+use rustls::{ClientConfig, RootCertStore};
+use url::Url;
+
+/// Why a request cannot be sent, or its answer not be used. For the log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OutboundError {
+    /// The system trusts nobody, or TLS does not start.
+    #[error("TLS cannot be used: {0}")]
+    Tls(String),
+    /// Nobody answers.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The answer is not a 2xx, but this.
+    #[error("it answered {0}")]
+    Answered(u16),
+    /// The answer has more bytes than this.
+    #[error("the answer has more than {0} bytes")]
+    TooLarge(usize),
+}
+
+impl From<reqwest::Error> for OutboundError {
+    fn from(error: reqwest::Error) -> Self {
+        let error = error.without_url();
+        // The reason is at the end of the chain: "connection refused", not "error sending request".
+        let mut reason: &dyn std::error::Error = &error;
+        let mut text = reason.to_string();
+        while let Some(source) = reason.source() {
+            reason = source;
+            text = format!("{error}: {reason}");
+        }
+        Self::Unreachable(text)
+    }
+}
+
+/// Whether a proxy for the way out is used where the environment names one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Proxies {
+    /// As the environment says (`HTTPS_PROXY`).
+    FromEnvironment,
+    /// Never.
+    Ignored,
+}
+
+/// A client for requests to addresses such as `target`, each of which may take `patience`. Reading all trusted
+/// certificates takes some milliseconds, which plain HTTP need not pay.
+///
+/// # Errors
+/// When TLS cannot be used: the system trusts nobody.
+pub fn client(target: &Url, patience: Duration, proxies: Proxies) -> Result<Client, OutboundError> {
+    let secure = target.scheme() == "https";
+    let builder = Client::builder().timeout(patience).redirect(redirect::Policy::none());
+    // On the way to this machine a proxy for the way out is of no use.
+    let direct = !secure || proxies == Proxies::Ignored;
+    let builder = if direct { builder.no_proxy() } else { builder };
+    Ok(builder.use_preconfigured_tls(tls(secure)?).build()?)
+}
+
+fn tls(secure: bool) -> Result<ClientConfig, OutboundError> {
+    let mut roots = RootCertStore::empty();
+    if secure {
+        let found = rustls_native_certs::load_native_certs();
+        let (trusted, _) = roots.add_parsable_certificates(found.certs);
+        if trusted == 0 {
+            return Err(OutboundError::Tls(format!("the system trusts no certificate authority: {:?}", found.errors)));
+        }
+    }
+    let versions = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let versions =
+        versions.with_safe_default_protocol_versions().map_err(|error| OutboundError::Tls(error.to_string()))?;
+    Ok(versions.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// What `target` holds: the body of a 2xx answer of `most` bytes at most.
+///
+/// # Errors
+/// When it cannot be reached, says anything else, or says too much.
+pub async fn fetch(client: &Client, target: &Url, most: usize) -> Result<Vec<u8>, OutboundError> {
+    let mut answer = consent(client.get(target.clone()).send().await?)?;
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await? {
+        if body.len() + chunk.len() > most {
+            return Err(OutboundError::TooLarge(most));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// The answer, if it is a 2xx.
+///
+/// # Errors
+/// With the status, if it is another.
+pub fn consent(answer: Response) -> Result<Response, OutboundError> {
+    let status = answer.status();
+    if status.is_success() { Ok(answer) } else { Err(OutboundError::Answered(status.as_u16())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// An address that answers one request with `answer`.
+    async fn once(answer: &'static str) -> Url {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/?token=hush", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1024];
+            let _ = stream.read(&mut request).await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        });
+        url.parse().unwrap()
+    }
+
+    async fn fetched(target: &Url) -> Result<Vec<u8>, OutboundError> {
+        fetch(&client(target, Duration::from_secs(20), Proxies::Ignored).unwrap(), target, 5).await
+    }
+
+    #[tokio::test]
+    async fn only_a_success_that_is_short_enough_is_read() {
+        let cases = [
+            ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello", Ok(b"hello".to_vec())),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nhello!", Err(OutboundError::TooLarge(5))),
+            ("HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n", Err(OutboundError::Answered(503))),
+            ("HTTP/1.1 302 Found\r\nlocation: /other\r\ncontent-length: 0\r\n\r\n", Err(OutboundError::Answered(302))),
+        ];
+        for (answer, expected) in cases {
+            assert_eq!(fetched(&once(answer).await).await, expected, "{answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_error_says_why_and_never_where() {
+        let nobody: Url = "http://127.0.0.1:1/?token=hush".parse().unwrap();
+        let error = fetched(&nobody).await.unwrap_err().to_string();
+        assert!(error.contains("refused") && !error.contains("hush"), "{error}");
+    }
+}

@@ -1,0 +1,199 @@
+//! The gate of an inlet: while the site is not well, nobody is let in by itself (`vwr-contract.md`, *Inlet strategies*).
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use actix_web::dev::ServerHandle;
+use actix_web::http::StatusCode;
+use actix_web::web::{self, Data};
+use actix_web::{App, HttpResponse, HttpServer};
+use anteroom::room::GateState;
+use futures_util::future::join_all;
+
+use crate::inlet::Line;
+use crate::sessions::{SAMPLE, post, ticket};
+use crate::support::{Browser, TestApp, json};
+use crate::wire::eventually;
+
+/// A site that says how it is.
+struct Site {
+    address: SocketAddr,
+    status: Arc<AtomicU16>,
+    handle: ServerHandle,
+}
+
+impl Site {
+    fn start(status: u16) -> Self {
+        let status = Arc::new(AtomicU16::new(status));
+        let state = Data::new(Arc::clone(&status));
+        let server =
+            HttpServer::new(move || App::new().app_data(Data::clone(&state)).route("/health", web::get().to(health)));
+        let server = server.workers(1).disable_signals().bind("127.0.0.1:0").unwrap();
+        let address = server.addrs()[0];
+        let server = server.run();
+        let handle = server.handle();
+        actix_web::rt::spawn(server);
+        Self { address, status, handle }
+    }
+
+    fn says(&self, status: u16) {
+        self.status.store(status, Ordering::SeqCst);
+    }
+
+    /// An application that asks it each second before `inlet` moves.
+    async fn guards(&self, inlet: &str) -> TestApp {
+        let address = self.address;
+        let gate = format!("health_url = \"http://{address}/health\", check_every = 1");
+        let guarded = format!(
+            "id = \"Sample\"\nincrement_serving_on_expiry = true\ninlet = {{ {inlet}, {gate} }}\n[notices]\nstream = true\n\
+             [[event]]\nid = \"Ungated\"\ninlet"
+        );
+        TestApp::replacing(SAMPLE, &guarded).await
+    }
+}
+
+async fn health(status: Data<Arc<AtomicU16>>) -> HttpResponse {
+    HttpResponse::new(StatusCode::from_u16(status.load(Ordering::SeqCst)).unwrap())
+}
+
+/// Waits until the application knows what the site says.
+async fn until_open(app: &TestApp, open: bool) {
+    eventually(async || (app.lobby().room("Sample").unwrap().is_open() == open).then_some(())).await;
+}
+
+/// What the caretaker does each second.
+async fn a_second_passes(app: &TestApp) {
+    app.pass(1);
+    app.lobby().expire_positions().await;
+    app.lobby().step_inlets(&mut HashMap::new()).await;
+}
+
+fn serving(app: &TestApp) -> u64 {
+    app.all_counters()["Sample"].serving
+}
+
+/// What was told of the gate.
+async fn told(app: &TestApp) -> Vec<(&'static str, String)> {
+    let letters = app.lobby().store().letters(0, 1000).await.unwrap();
+    let gate = letters.into_iter().filter(|letter| letter.kind.name().starts_with("inlet_"));
+    gate.map(|letter| (letter.kind.name(), letter.body)).collect()
+}
+
+/// Says to a lobby that nobody else tells what its gate is.
+async fn note(line: &Line, found: GateState) {
+    line.lobby.note_gate(line.lobby.room("Sample").unwrap(), found).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_line_moves_only_while_the_gate_is_open_and_makes_up_for_nothing() {
+    let closed = || GateState::Closed("the site is not well".to_owned());
+    for inlet in ["increment_by = 60, every = 60", "increment_by = 1, every = 1, smooth = false"] {
+        let mut line = Line::with(&format!("{inlet}, health_url = \"http://127.0.0.1:1/\""), 50).await;
+        assert_eq!(line.after_ticks([1, 1]).await, [0, 0], "nobody has looked yet");
+        note(&line, GateState::Open).await;
+        assert_eq!(line.after_ticks([1, 1]).await, [1, 2]);
+        note(&line, closed()).await;
+        assert_eq!(line.after_ticks([1; 100]).await.last(), Some(&2));
+        note(&line, GateState::Open).await;
+        assert_eq!(line.after_ticks([1, 1]).await, [3, 4], "what was held back is not owed");
+    }
+}
+
+#[actix_web::test]
+async fn a_site_is_well_that_answers_with_a_2xx() {
+    let site = Site::start(200);
+    let app = site.guards("strategy = \"periodic\", increment_by = 60, every = 60").await;
+    until_open(&app, true).await;
+    for sick in [503, 302, 404] {
+        site.says(sick);
+        until_open(&app, false).await;
+        site.says(204);
+        until_open(&app, true).await;
+    }
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_site_that_does_not_answer_gets_only_whom_an_operator_lets_in() {
+    let site = Site::start(200);
+    let app = site.guards("strategy = \"max_size\", max_size = 3").await;
+    join_all((0..5).map(|_| app.join("Sample"))).await;
+    until_open(&app, true).await;
+    // Full, so that no step that is under way can move it any more.
+    a_second_passes(&app).await;
+    site.handle.stop(false).await;
+    until_open(&app, false).await;
+    assert_eq!((serving(&app), app.serve("Sample", 2).await), (3, 5));
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_full_room_refills_when_the_site_is_well_again() {
+    let site = Site::start(200);
+    let app = site.guards("strategy = \"max_size\", max_size = 3").await;
+    let first = app.join("Sample").await;
+    join_all((0..10).map(|_| app.join("Sample"))).await;
+    until_open(&app, true).await;
+    a_second_passes(&app).await;
+    assert_eq!(serving(&app), 3);
+    assert_eq!(post(&app, "/api/generate_token", &ticket(&first)).await.status(), 200);
+    site.says(500);
+    until_open(&app, false).await;
+    let left = serde_json::json!({ "event_id": "Sample", "completed": [first] });
+    assert_eq!(post(&app, "/private/inlet", &left).await.status(), 200);
+    app.pass(1000);
+    a_second_passes(&app).await;
+    assert_eq!(serving(&app), 3, "neither who left nor who did not come is replaced");
+    site.says(200);
+    until_open(&app, true).await;
+    a_second_passes(&app).await;
+    assert_eq!(serving(&app), 6);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn places_that_expire_while_the_site_is_not_well_are_given_to_nobody() {
+    let site = Site::start(500);
+    let app = site.guards("strategy = \"periodic\", increment_by = 1, every = 86400").await;
+    join_all((0..10).map(|_| app.join("Sample"))).await;
+    app.serve("Sample", 4).await;
+    app.pass(1000);
+    app.lobby().expire_positions().await;
+    let counters = app.all_counters()["Sample"];
+    assert_eq!((counters.serving, counters.expired_positions), (4, 4));
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn what_the_gate_does_is_told_once_also_over_a_restart() {
+    let site = Site::start(200);
+    let inlet = "strategy = \"periodic\", increment_by = 60, every = 60";
+    let app = site.guards(inlet).await;
+    until_open(&app, true).await;
+    assert!(told(&app).await.is_empty(), "a gate that is open from the start is no news");
+    site.says(503);
+    let paused = eventually(async || told(&app).await.pop()).await;
+    let reason = "the health address is not well: it answered 503";
+    assert_eq!(paused, ("inlet_paused", format!(r#"{{"event_id":"Sample","reason":"{reason}"}}"#)));
+    let mut browser = Browser::default();
+    let waiting = browser.authorize(&app, &[]).await;
+    assert!(waiting.body.contains(r#"id="paused">The line is paused"#), "{}", waiting.body);
+    let state = json(app.get("/line/Sample").send().await.unwrap()).await;
+    assert_eq!(state["paused"], true);
+    let metrics = app.get("/metrics").send().await.unwrap().text().await.unwrap();
+    assert!(
+        metrics.contains(r#"anteroom_inlet_open{event="Sample"} 0"#) && !metrics.contains(r#"inlet_open{event="Door"#)
+    );
+    // Another node, or this one after a restart, finds that it was told.
+    let room = app.lobby().room("Sample").unwrap();
+    let closed = GateState::Closed("another reason".to_owned());
+    app.lobby().note_gate(room, closed).await.unwrap();
+    assert_eq!(told(&app).await.len(), 1);
+    site.says(200);
+    let resumed = eventually(async || told(&app).await.into_iter().nth(1)).await;
+    assert_eq!(resumed, ("inlet_resumed", r#"{"event_id":"Sample"}"#.to_owned()));
+    assert!(browser.resume(&app, &waiting).await.body.contains(r#"id="paused" hidden>The line is paused"#));
+    app.stop().await;
+}
