@@ -2,6 +2,8 @@
 #
 # Each ensure_ function does nothing, and says nothing, when there is nothing to do.
 
+sources=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
 say() {
     printf '%s\n' "$*" >&2
 }
@@ -74,4 +76,37 @@ ensure_rust() {
             die "rustup could not install a Rust toolchain. Install Rust: https://rustup.rs"
     fi
     export PATH="$home/bin:$PATH"
+}
+
+# Where cargo puts what it makes of these sources.
+target_directory() {
+    (cd "$sources" && realpath --canonicalize-missing "${CARGO_TARGET_DIR:-target}")
+}
+
+# What the distributed engine stands on: redis-server on PATH, and Amazon DynamoDB Local with its Java.
+ensure_store_servers() {
+    local packages=()
+    command -v redis-server >/dev/null || packages+=(redis-server)
+    command -v java >/dev/null || packages+=(openjdk-17-jre-headless)
+    if ((${#packages[@]} > 0)); then
+        ensure_apt "${packages[@]}"
+    fi
+    ensure_dynamodb_local
+}
+
+# DynamoDB Local in dynamodb-local/ of the target directory, as the file that names its version asks for it.
+ensure_dynamodb_local() {
+    local wanted=$sources/tests/peers/dynamodb/pom.xml place
+    place=$(target_directory)/dynamodb-local
+    if cmp --silent "$wanted" "$place/pom.xml"; then
+        return
+    fi
+    command -v mvn >/dev/null || ensure_apt maven
+    say "Fetching DynamoDB Local …"
+    rm -rf "$place" "$place.part"
+    mvn --batch-mode --quiet -Dstyle.color=never --strict-checksums --file "$wanted" dependency:copy-dependencies \
+        "-DoutputDirectory=$place.part" >&2 || die "DynamoDB Local cannot be fetched."
+    # Last: what is there is whole.
+    cp "$wanted" "$place.part/pom.xml"
+    mv "$place.part" "$place"
 }
