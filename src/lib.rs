@@ -5,8 +5,8 @@
 //! - [`ambient`] time, randomness and secrets, injected; [`policy`] every duration and limit, by name;
 //!   [`durable`] files that are made once; [`outbound`] requests that we send
 //! - [`room`]    the rules of waiting, pure; [`oauth`] the rules of the protocol, pure
-//! - [`keys`]    signing keys and JOSE; [`store`] where state lives: the port and its engines;
-//!   [`aws`] what we say to AWS, and hear from it
+//! - [`aws`]     what we say to AWS, and hear from it
+//! - [`keys`]    signing keys and JOSE; [`store`] where state lives: the port and its engines
 //! - [`config`]  what the operator wrote; [`telemetry`] metrics and logs
 //! - [`lobby`]   the use cases
 //! - [`notices`] events out; [`gates`] whether the site can take more

@@ -281,3 +281,48 @@ pub const SNS_CERTIFICATES: usize = 4;
 
 /// Largest certificate that is read, in bytes: theirs has two thousand.
 pub const MAX_CERTIFICATE: usize = 64 * 1024;
+
+/// How long the creation of DynamoDB's tables is waited for: it takes them seconds.
+pub const TABLE_WAIT: Duration = Duration::from_secs(120);
+
+/// How often it is asked whether they are there.
+pub const TABLE_POLL: Duration = Duration::from_millis(250);
+
+/// How long a write of an event's item is tried before whoever waits for it is told that the store is away.
+pub const DESK_DEADLINE: Duration = Duration::from_secs(3);
+
+/// How many verbs one write of an event's item carries: an item may have 400 KB, a session under way takes 200 bytes.
+pub const DESK_MAX_BATCH: usize = 512;
+
+/// How long a node waits for company before its next write of an item that another node writes too, at first.
+pub const DESK_MIN_WINDOW: Duration = Duration::from_millis(2);
+
+/// How long at most: with it, a hundred nodes write an item a thousand times a second, which is what it bears.
+pub const DESK_MAX_WINDOW: Duration = Duration::from_millis(100);
+
+/// After how many writes of an item a node's latest one may be forgotten: many more than fit into the deadline.
+pub const DESK_NODE_MEMORY: u64 = 10_000;
+
+/// How many changes wait to be said by Redis, or to be heard, before some are left out: others look by themselves.
+pub const BELL_BACKLOG: usize = 1024;
+
+/// How long Redis may take to answer.
+pub const BELL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long to wait before Redis is tried again.
+pub const BELL_RETRY: Duration = Duration::from_millis(250);
+
+/// How many grants one sweep of DynamoDB looks at: reading is paid for.
+pub const SWEEP_LOOK: i32 = 1_000;
+
+/// How often each node looks at an event's item, whether or not Redis told of a change.
+pub const WATCH_PERIOD: Duration = Duration::from_secs(1);
+
+/// How long a task may stand in an event's journal before any node carries it out: its own takes milliseconds.
+pub const ORPHAN_AGE: Duration = Duration::from_secs(4);
+
+/// How long a node may move letters, or deliver to a sink, after it last said that it does.
+pub const LEASE: Duration = Duration::from_secs(15);
+
+/// How many letters are moved from events to the outbox at once.
+pub const LETTERS_AT_ONCE: usize = 25;

@@ -28,8 +28,9 @@ use crate::lobby::{Caretaker, Clients, KEYS_DOCUMENT, KeyServiceError, Lobby, Re
 use crate::notices::{Notices, NoticesError};
 use crate::outbound::OutboundError;
 use crate::policy;
+use crate::store::OutboxMode;
 use crate::store::Store;
-use crate::store::embedded::{EmbeddedStore, OpenError, OutboxMode};
+use crate::store::embedded::{EmbeddedStore, OpenError};
 use crate::store::timed::Timed;
 use crate::telemetry::Telemetry;
 use crate::web::{App, Feeds, Mounts, Site, Topics, mount};

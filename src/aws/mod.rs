@@ -9,6 +9,7 @@ mod bus;
 pub mod sns;
 
 use aws_config::{BehaviorVersion, SdkConfig, timeout::TimeoutConfig};
+use aws_sdk_dynamodb::config::SharedHttpClient;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
 pub use alarm::{Alarm, AlarmState};
@@ -21,15 +22,20 @@ use crate::policy;
 #[error("the AWS region is not known: set the variable AWS_REGION, or name it in ~/.aws/config")]
 pub struct NoRegion;
 
+/// What the SDK speaks HTTP with: TLS by the provider that the rest of the program uses.
+pub fn http_client() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
+}
+
 /// Region and credentials as every AWS SDK finds them (environment, profile, web identity, container, instance), over
 /// the TLS of the rest of the program. `endpoint`: where to call instead of AWS.
 pub async fn sdk_config(endpoint: Option<&str>) -> SdkConfig {
-    let http = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(policy::AWS_CONNECT_TIMEOUT)
         .operation_timeout(policy::AWS_OPERATION_TIMEOUT)
         .build();
-    let loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http).timeout_config(timeouts);
+    let loader =
+        aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http_client()).timeout_config(timeouts);
     match endpoint {
         Some(endpoint) => loader.endpoint_url(endpoint).load().await,
         None => loader.load().await,

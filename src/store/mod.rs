@@ -4,6 +4,7 @@
 //! the protocol beyond the grant that it keeps. Every method names what makes it atomic in each engine.
 //! A value that was answered survives the loss of the process.
 
+pub mod distributed;
 pub mod embedded;
 pub mod outbox;
 #[cfg(test)]
@@ -15,13 +16,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::broadcast;
 
-pub use outbox::{DeadLetter, Happening, Kind, Letter, Outbox, Resent};
+pub use outbox::{DeadLetter, Happening, Kind, Letter, Outbox, OutboxMode, Resent};
 
 use crate::ambient::Timestamp;
 use crate::room::{Arrival, Counters, EventId, Occupancy, Position, RequestId, ServingRecord, Session, SessionStatus};
 
 /// What the store could not do. The text is for the log, never for an answer.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// The store cannot be read or written now: disk full or read-only, connection lost, shutting down.
     #[error("the store is unavailable: {0}")]
@@ -183,7 +184,7 @@ pub enum Change {
     Letters,
 }
 
-/// The port. See the module's documentation; engines: [`embedded`]. Its verbs that write letters: `advance`,
+/// The port. See the module's documentation; engines: [`embedded`] and [`distributed`]. Its verbs that write letters: `advance`,
 /// `expire_positions`, `open_session`, `close_session`, `reset`.
 #[async_trait]
 pub trait Store: Outbox {

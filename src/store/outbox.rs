@@ -4,11 +4,13 @@
 //! know who is told, nor how. Letters of an event are in the order of its changes. A store that was opened without an
 //! outbox writes none, so that nobody pays for what nobody hears.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use serde::Serialize;
 
 use super::StoreError;
-use crate::ambient::Timestamp;
+use crate::ambient::{Clock, Timestamp};
 use crate::room::{EventId, Generation, RequestId, SessionStatus};
 
 /// What can be told, by name.
@@ -214,6 +216,26 @@ pub enum Resent {
     Taken,
     /// It was not: keep it, and do not try by yourself.
     Refused,
+}
+
+/// What happens to what happens.
+#[derive(Clone, Default)]
+pub enum OutboxMode {
+    /// Nobody hears of it: nothing is written.
+    #[default]
+    Off,
+    /// It is written down with the time of this clock.
+    Kept(Arc<dyn Clock>),
+}
+
+impl OutboxMode {
+    /// What a letter that is written now is dated; `None`: none is.
+    pub(super) fn now(&self) -> Option<Timestamp> {
+        match self {
+            Self::Off => None,
+            Self::Kept(clock) => Some(clock.now()),
+        }
+    }
 }
 
 /// The verbs of the outbox. In a store without one, nothing is written and nothing found.

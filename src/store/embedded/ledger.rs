@@ -10,11 +10,10 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, Error, Row, params};
 
-use super::outbox::OutboxMode;
 use super::rows::{arrival, columns_of_counters, counters, is_corruption, store_error, stored, stored_time, time};
 use crate::ambient::Timestamp;
 use crate::room::{Arrival, Counters, EventId};
-use crate::store::{Change, StoreError};
+use crate::store::{Change, OutboxMode, StoreError};
 
 /// Why a command was not done.
 #[derive(Debug)]

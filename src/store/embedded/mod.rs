@@ -26,7 +26,6 @@ use rusqlite::{Connection, Error};
 use tokio::sync::{broadcast, oneshot};
 
 pub use directory::OpenError;
-pub use outbox::OutboxMode;
 
 use directory::DataDirectory;
 use ledger::{Failure, Ledger};
@@ -34,8 +33,8 @@ use reads::Readers;
 use writer::{Board, Command, Writer, closed, work};
 
 use super::{
-    Advance, AdvanceFrom, Change, Closed, Document, Expired, FEED_CAPACITY, GrantId, NewGrant, Opened, Refill, Store,
-    StoreError, Taken, TakenGrant, TokenStanding,
+    Advance, AdvanceFrom, Change, Closed, Document, Expired, FEED_CAPACITY, GrantId, NewGrant, Opened, OutboxMode,
+    Refill, Store, StoreError, Taken, TakenGrant, TokenStanding,
 };
 use crate::ambient::Timestamp;
 use crate::policy::{STORE_READERS, SWEEP_STEP};

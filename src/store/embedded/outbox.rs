@@ -3,8 +3,6 @@
 //! Owns the tables `outbox`, `joins_told`, `cursors` and `dead_letters`. It must not know who is told. The clock is
 //! handed in when the store is opened, for closing a session and resetting an event are verbs without a time.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use rusqlite::types::Type;
 use rusqlite::{Connection, Error, Row, params};
@@ -12,7 +10,7 @@ use rusqlite::{Connection, Error, Row, params};
 use super::EmbeddedStore;
 use super::ledger::{Failure, Ledger};
 use super::rows::{number, stored, stored_time, time, unreadable};
-use crate::ambient::{Clock, Timestamp};
+use crate::ambient::Timestamp;
 use crate::policy::SWEEP_STEP;
 use crate::room::{Counters, EventId};
 use crate::store::StoreError;
@@ -52,25 +50,6 @@ CREATE TABLE dead_letters (
     PRIMARY KEY (sink, seq)
 ) STRICT, WITHOUT ROWID;
 ";
-
-/// What happens to what happens.
-#[derive(Clone, Default)]
-pub enum OutboxMode {
-    /// Nobody hears of it: nothing is written.
-    #[default]
-    Off,
-    /// It is written down with the time of this clock.
-    Kept(Arc<dyn Clock>),
-}
-
-impl OutboxMode {
-    fn now(&self) -> Option<Timestamp> {
-        match self {
-            Self::Off => None,
-            Self::Kept(clock) => Some(clock.now()),
-        }
-    }
-}
 
 impl Ledger {
     /// Writes a letter, if there is an outbox: to be called by the verb that does what it tells of.

@@ -1,0 +1,317 @@
+//! The verbs of an event as its item will say them: rules alone, no reading and no writing.
+//!
+//! A [`Draft`] is the item as the next write will leave it. A verb refuses before it changes anything, for the other
+//! verbs of the same write go on. All of them may run again, from a newer item, when another node wrote meanwhile.
+
+use super::state::{Entrant, EventState, LogRow, Mark, Note, Pending, Task};
+use crate::ambient::Timestamp;
+use crate::policy::CLOCK_SET_BACK;
+use crate::room::{Arrival, Counters, EventId, Position, Session, SessionStatus};
+use crate::store::{Advance, AdvanceFrom, Closed, Expired, Happening, Opened, Refill, StoreError, Taken};
+
+/// See the module's documentation.
+pub(super) struct Draft<'a> {
+    pub(super) event: &'a EventId,
+    pub(super) state: EventState,
+    /// The time that letters get; `None`: nobody wants any.
+    pub(super) pen: Option<Timestamp>,
+}
+
+/// A session that was to be opened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Opening {
+    /// It is up to the caller to open it.
+    Begun(EventState),
+    /// Somebody else is at it.
+    UnderWay(EventState, Pending),
+}
+
+/// A session that was to be closed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Closing {
+    /// It is up to the caller to close it.
+    Begun(EventState),
+    /// Somebody else is at it.
+    UnderWay(EventState, Pending),
+    /// It belongs to a line that was reset.
+    Gone,
+}
+
+/// Positions that were to be given up.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Expiry {
+    /// There are none.
+    Nothing(Counters),
+    /// They are given up; it is up to the caller to count them.
+    Begun(EventState, Pending),
+    /// Those of an earlier call have not been counted yet.
+    UnderWay(EventState, Pending),
+}
+
+impl Draft<'_> {
+    fn outdated(&self) -> StoreError {
+        StoreError::Outdated(self.event.clone())
+    }
+
+    /// Changes the counters, in a way that others are told of.
+    fn count(&mut self, change: impl FnOnce(&mut Counters)) -> Counters {
+        change(&mut self.state.counters);
+        self.state.counters.version += 1;
+        self.state.counters
+    }
+
+    /// [`crate::store::Store::take_positions`].
+    pub(super) fn take_positions(&mut self, count: u32, at: Timestamp) -> Result<Taken, StoreError> {
+        let queue = self.state.counters.queue;
+        let (first, last) = (Position::new(queue + 1), Position::new(queue + u64::from(count)));
+        let (Some(first), Some(last)) = (first, last) else {
+            return Err(StoreError::Unavailable(format!("event {} has no position left", self.event)));
+        };
+        if first > last {
+            return Err(StoreError::Unavailable("somebody asked for no positions".to_owned()));
+        }
+        let entry = match self.state.newest_arrival {
+            Some(newest) if newest.at >= at => newest.at,
+            _ => {
+                self.state.newest_arrival = Some(Arrival { first, at });
+                self.state.journal.rows.push(LogRow::Arrival { first, at });
+                at
+            }
+        };
+        let counters = self.count(|counters| counters.queue = last.get());
+        Ok(Taken { first, last, entry, counters })
+    }
+
+    /// [`crate::store::Store::advance`] forward.
+    pub(super) fn advance(&mut self, by: u64, at: Timestamp) -> Advance {
+        let serving = self.state.counters.serving.checked_add(by).filter(|serving| *serving <= Counters::MAX);
+        match serving {
+            None => Advance::OutOfRange,
+            Some(_) if by == 0 => Advance::Moved(self.state.counters),
+            Some(serving) => {
+                self.record(serving, at, by);
+                Advance::Moved(self.serve(serving))
+            }
+        }
+    }
+
+    /// [`crate::store::Store::advance`] back, from where the caller saw the counter and looked whether a record
+    /// `stands` where it goes. `None`: it is there no more.
+    pub(super) fn go_back(&mut self, seen: &EventState, to: u64, stands: bool, at: Timestamp) -> Option<Counters> {
+        let turns = |state: &EventState| (state.life, state.journal.turns);
+        if turns(seen) != turns(&self.state) {
+            return None;
+        }
+        self.state.cut(to);
+        if stands {
+            self.state.journal.turns += 1;
+        } else {
+            self.record(to, at, 0);
+        }
+        Some(self.serve(to))
+    }
+
+    /// [`crate::store::Store::advance_from`].
+    pub(super) fn advance_from(&mut self, seen: &Counters, by: u64, at: Timestamp) -> AdvanceFrom {
+        let now = &self.state.counters;
+        // Until the places that were given up are counted, nobody knows how many are free.
+        if (now.serving, now.generation) != (seen.serving, seen.generation) || self.state.expiring().is_some() {
+            return AdvanceFrom::Changed;
+        }
+        match self.advance(by, at) {
+            Advance::Moved(counters) => AdvanceFrom::Moved(counters),
+            Advance::OutOfRange => AdvanceFrom::OutOfRange,
+        }
+    }
+
+    fn record(&mut self, serving: u64, at: Timestamp, served: u64) {
+        self.state.journal.turns += 1;
+        let turn = self.state.journal.turns;
+        self.state.journal.rows.push(LogRow::Serving { turn, serving, at, served });
+    }
+
+    fn serve(&mut self, serving: u64) -> Counters {
+        let previous = self.state.counters.serving;
+        let counters = self.count(|counters| counters.serving = serving);
+        if previous != serving {
+            self.note(&Happening::ServingCounterChanged { previous, current: serving });
+        }
+        counters
+    }
+
+    /// [`crate::store::Store::expire_positions`], the first half: from now on none of them can be used.
+    pub(super) fn begin_expiry(&mut self, through: Position, refill: Refill, at: Timestamp, mark: Mark) -> Expiry {
+        if let Some(pending) = self.state.expiring() {
+            return Expiry::UnderWay(self.state.clone(), pending.clone());
+        }
+        let Counters { serving, queue, max_expired: from, .. } = self.state.counters;
+        let through = through.get().min(serving).min(queue);
+        if through <= from {
+            return Expiry::Nothing(self.state.counters);
+        }
+        self.count(|counters| counters.max_expired = through);
+        let pending = Pending { mark, task: Task::Expire { from, through, refill: refill == Refill::Next, at } };
+        self.state.journal.pending.push(pending.clone());
+        Expiry::Begun(self.state.clone(), pending)
+    }
+
+    /// Its second half: `used` of them have a session. The counters alone where somebody else did it.
+    pub(super) fn end_expiry(&mut self, mark: Mark, used: u64) -> Expired {
+        let Some(Task::Expire { from, through, refill, at }) = self.strike_out(mark) else {
+            return Expired { positions: 0, counters: self.state.counters };
+        };
+        let positions = (through - from).saturating_sub(used);
+        let previous = self.state.counters.serving;
+        let admitted = if refill { positions.min(Counters::MAX - previous) } else { 0 };
+        self.count(|counters| counters.expired_positions += positions);
+        if admitted > 0 {
+            self.note(&Happening::AutomaticServingCounterIncr {
+                previous_serving_counter_position: previous,
+                increment_by: admitted,
+                current_serving_counter_position: previous + admitted,
+            });
+            self.advance(admitted, at);
+        }
+        Expired { positions, counters: self.state.counters }
+    }
+
+    /// [`crate::store::Store::claim_tick`].
+    pub(super) fn claim_tick(&mut self, tick: Timestamp) -> Option<Option<Timestamp>> {
+        let before = self.state.tick;
+        if before.is_some_and(|claimed| binds(claimed, tick)) {
+            return None;
+        }
+        self.state.tick = Some(tick);
+        Some(before)
+    }
+
+    /// [`crate::store::Store::open_session`], the first half, for a ticket that had no session a moment ago.
+    pub(super) fn begin_opening(&mut self, session: &Session, mark: Mark) -> Result<Opening, StoreError> {
+        if session.generation != self.state.counters.generation {
+            return Err(self.outdated());
+        }
+        let same = |pending: &&Pending| matches!(&pending.task, Task::Open(entrant) if entrant.request_id == session.request_id);
+        if let Some(pending) = self.state.journal.pending.iter().find(same) {
+            return Ok(Opening::UnderWay(self.state.clone(), pending.clone()));
+        }
+        if session.position.get() <= self.state.counters.max_expired {
+            return Err(self.outdated());
+        }
+        self.state.journal.pending.push(Pending { mark, task: Task::Open(Entrant::of(session)) });
+        Ok(Opening::Begun(self.state.clone()))
+    }
+
+    /// Its second half: it was `inserted`, or another had come first.
+    pub(super) fn end_opening(&mut self, session: Session, mark: Mark, inserted: bool) -> Result<Opened, StoreError> {
+        let struck = self.strike_out(mark);
+        if session.generation != self.state.counters.generation {
+            return Err(self.outdated());
+        }
+        if let (Some(Task::Open(entrant)), true) = (&struck, inserted) {
+            self.count(|counters| counters.sessions_opened += 1);
+            self.note(&Happening::TokenGenerated { request_id: entrant.request_id });
+        }
+        Ok(Opened { session, inserted, counters: self.state.counters })
+    }
+
+    /// [`crate::store::Store::close_session`], the first half, for a session that was active a moment ago.
+    pub(super) fn begin_closing(&mut self, session: &Session, status: SessionStatus, mark: Mark) -> Closing {
+        if session.generation != self.state.counters.generation {
+            return Closing::Gone;
+        }
+        let same = |pending: &&Pending| matches!(pending.task, Task::Close { request_id, .. } if request_id == session.request_id);
+        if let Some(pending) = self.state.journal.pending.iter().find(same) {
+            return Closing::UnderWay(self.state.clone(), pending.clone());
+        }
+        let task = Task::Close { request_id: session.request_id, code: status.code() };
+        self.state.journal.pending.push(Pending { mark, task });
+        Closing::Begun(self.state.clone())
+    }
+
+    /// Its second half: the session was closed by this (`None`), or had been before.
+    pub(super) fn end_closing(&mut self, mark: Mark, before: Option<SessionStatus>) -> Closed {
+        let struck = self.strike_out(mark);
+        if let Some(status) = before {
+            return Closed::Before(status);
+        }
+        if let Some(Task::Close { request_id, code }) = struck {
+            let status = SessionStatus::from_code(code.into()).unwrap_or(SessionStatus::Completed);
+            self.count(|counters| match status {
+                SessionStatus::Abandoned => counters.abandoned += 1,
+                SessionStatus::Completed | SessionStatus::Active => counters.completed += 1,
+            });
+            self.note(&Happening::SessionUpdated { request_id, status });
+        }
+        Closed::Now(self.state.counters)
+    }
+
+    fn strike_out(&mut self, mark: Mark) -> Option<Task> {
+        let pending = &mut self.state.journal.pending;
+        let at = pending.iter().position(|pending| pending.mark == mark)?;
+        Some(pending.remove(at).task)
+    }
+
+    /// [`crate::store::Store::reset`].
+    pub(super) fn reset(&mut self) -> Counters {
+        self.tell_joins(true);
+        let old = std::mem::take(&mut self.state);
+        let counters = Counters {
+            version: old.counters.version + 1,
+            generation: old.counters.generation.next(),
+            ..Counters::default()
+        };
+        self.state.revision = old.revision;
+        self.state.life = old.life + 1;
+        self.state.counters = counters;
+        self.state.tick = old.tick;
+        let journal = &mut self.state.journal;
+        (journal.notes, journal.noted) = (old.journal.notes, old.journal.noted);
+        (journal.posted, journal.nodes) = (old.journal.posted, old.journal.nodes);
+        journal.ended = old.journal.ended;
+        journal.ended.push(old.life);
+        self.note(&Happening::RoomReset { generation: counters.generation });
+        counters
+    }
+
+    /// [`crate::store::Outbox::post_letter`].
+    pub(super) fn post(&mut self, tick: Timestamp, happening: &Happening) -> bool {
+        let kind = happening.kind().name();
+        let latest = self.state.journal.posted.get(kind);
+        if self.pen.is_none() || latest.is_some_and(|latest| binds(*latest, tick)) {
+            return false;
+        }
+        self.state.journal.posted.insert(kind.to_owned(), tick);
+        self.note(happening);
+        true
+    }
+
+    /// [`crate::store::Outbox::tell_joins`]; with `at_once`, however short a time ago it was last done.
+    pub(super) fn tell_joins(&mut self, at_once: bool) -> bool {
+        let Some(now) = self.pen else { return false };
+        let (before, at) = self.state.journal.told;
+        let queue = self.state.counters.queue;
+        let count = queue.saturating_sub(before);
+        if count == 0 || (at == now && !at_once) {
+            return false;
+        }
+        self.state.journal.told = (queue, now);
+        self.note(&Happening::VisitorJoined { count, queue_counter: queue });
+        true
+    }
+
+    /// Writes a letter, if anybody wants one.
+    fn note(&mut self, happening: &Happening) {
+        let Some(at) = self.pen else { return };
+        // All of it is text and numbers: it cannot fail.
+        let Ok(body) = happening.body(self.event) else { return };
+        let journal = &mut self.state.journal;
+        journal.noted += 1;
+        let number = journal.noted;
+        journal.notes.push(Note { number, at, kind: happening.kind().name().to_owned(), body });
+    }
+}
+
+/// Whether a claim of this tick stands against a later one, rather than being of a clock that was wrong.
+fn binds(claimed: Timestamp, tick: Timestamp) -> bool {
+    claimed >= tick && claimed.since(tick) < CLOCK_SET_BACK
+}

@@ -1,0 +1,252 @@
+//! What the verbs work with, on the engine's own thread: the desks, the tables, and the verbs that need several steps.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use super::desk::{self, Desk, Office, closed};
+use super::draft::{Closing, Expiry, Opening};
+use super::fields::Fields;
+use super::log;
+use super::outbox::Mover;
+use super::sessions::{self, Outcome};
+use super::shelf;
+use super::state::{EventState, Mark, Pending};
+use super::tables::{Condition, Table};
+use crate::ambient::{Timestamp, random};
+use crate::room::{Counters, EventId, Position, RequestId, Session, SessionStatus};
+use crate::store::{Advance, Closed, Expired, Opened, Refill, StoreError};
+
+/// See the module's documentation.
+pub(super) struct Engine {
+    pub(super) office: Office,
+    desks: RwLock<HashMap<EventId, Arc<Desk>>>,
+    closed: AtomicBool,
+    /// Where the last look at the grants ended.
+    swept: Mutex<Option<Fields>>,
+    pub(super) mover: tokio::sync::Mutex<Mover>,
+    /// What this node has a lease of, and until when.
+    pub(super) leases: tokio::sync::Mutex<HashMap<String, Timestamp>>,
+}
+
+impl Engine {
+    pub(super) fn new(office: Office) -> Self {
+        Self {
+            office,
+            desks: RwLock::default(),
+            closed: AtomicBool::new(false),
+            swept: Mutex::default(),
+            mover: tokio::sync::Mutex::default(),
+            leases: tokio::sync::Mutex::default(),
+        }
+    }
+
+    pub(super) fn open(&self) -> Result<(), StoreError> {
+        if self.closed.load(Ordering::Acquire) { Err(closed()) } else { Ok(()) }
+    }
+
+    pub(super) fn desk(&self, event: &EventId) -> Result<Arc<Desk>, StoreError> {
+        self.open()?;
+        let desks = self.desks.read().unwrap_or_else(PoisonError::into_inner);
+        desks.get(event).cloned().ok_or_else(|| StoreError::UnknownEvent(event.clone()))
+    }
+
+    pub(super) fn desks(&self) -> Vec<(EventId, Arc<Desk>)> {
+        let desks = self.desks.read().unwrap_or_else(PoisonError::into_inner);
+        desks.iter().map(|(event, desk)| (event.clone(), Arc::clone(desk))).collect()
+    }
+
+    pub(super) fn mark(&self) -> Mark {
+        Mark::new(random(&*self.office.entropy))
+    }
+
+    pub(super) async fn state(&self, event: &EventId) -> Result<EventState, StoreError> {
+        self.desk(event)?;
+        desk::read(&self.office.tables, event).await
+    }
+
+    /// [`crate::store::Store::ensure_event`].
+    pub(super) async fn ensure_event(self: &Arc<Self>, event: &EventId) -> Result<Counters, StoreError> {
+        match self.desk(event) {
+            Ok(desk) => return Ok(desk.slate.counters()),
+            Err(StoreError::UnknownEvent(_)) => {}
+            Err(error) => return Err(error),
+        }
+        let fresh = EventState::default().item(event)?;
+        self.office.tables.put(Table::Events, fresh, Condition::new("attribute_not_exists(event_id)")).await?;
+        let state = desk::read(&self.office.tables, event).await?;
+        let mut desks = self.desks.write().unwrap_or_else(PoisonError::into_inner);
+        let desk = desks.entry(event.clone()).or_insert_with(|| {
+            let desk = Arc::new(Desk::open(event.clone(), state, self.office.clone()));
+            super::watch::start(self, event, &desk);
+            desk
+        });
+        Ok(desk.slate.counters())
+    }
+
+    /// [`crate::store::Store::advance`].
+    pub(super) async fn advance(&self, event: &EventId, by: i64, at: Timestamp) -> Result<Advance, StoreError> {
+        let desk = self.desk(event)?;
+        if let Ok(forward) = u64::try_from(by) {
+            return desk.run(move |draft| Ok(draft.advance(forward, at))).await;
+        }
+        loop {
+            let seen = self.state(event).await?;
+            let Some(to) = seen.counters.serving.checked_sub(by.unsigned_abs()) else { return Ok(Advance::OutOfRange) };
+            let nearest = log::record_from(&self.office.tables, event, &seen, to).await?;
+            let stands = nearest.is_some_and(|record| record.serving == to);
+            if let Some(counters) = desk.run(move |draft| Ok(draft.go_back(&seen, to, stands, at))).await? {
+                return Ok(Advance::Moved(counters));
+            }
+        }
+    }
+
+    /// [`crate::store::Store::expire_positions`].
+    pub(super) async fn expire_positions(
+        &self,
+        event: &EventId,
+        through: Position,
+        refill: Refill,
+        at: Timestamp,
+    ) -> Result<Expired, StoreError> {
+        let (desk, mark) = (self.desk(event)?, self.mark());
+        loop {
+            match desk.run(move |draft| Ok(draft.begin_expiry(through, refill, at, mark))).await? {
+                Expiry::Nothing(counters) => return Ok(Expired { positions: 0, counters }),
+                Expiry::Begun(state, pending) => {
+                    let counted = self.carry_out(event, &state, &pending).await?;
+                    let Outcome::Counted(used) = counted else { continue };
+                    return desk.run(move |draft| Ok(draft.end_expiry(mark, used))).await;
+                }
+                Expiry::UnderWay(state, pending) => self.help(event, &state, &pending).await?,
+            }
+        }
+    }
+
+    /// [`crate::store::Store::open_session`].
+    pub(super) async fn open_session(&self, session: Session) -> Result<Opened, StoreError> {
+        let (event, mark) = (session.event.clone(), self.mark());
+        let desk = self.desk(&event)?;
+        let there = sessions::find(&self.office.tables, &event, session.generation, &session.request_id);
+        if let Some(session) = there.await? {
+            return Self::found(&desk, session).await;
+        }
+        let wanted = session.clone();
+        let (state, pending, ours) = match desk.run(move |draft| draft.begin_opening(&wanted, mark)).await {
+            Ok(Opening::Begun(state)) => (state, None, true),
+            Ok(Opening::UnderWay(state, pending)) => (state, Some(pending), false),
+            // It may have been opened, and its place given up, since we looked.
+            Err(StoreError::Outdated(_)) => {
+                let there = sessions::find(&self.office.tables, &event, session.generation, &session.request_id);
+                let session = there.await?.ok_or(StoreError::Outdated(event))?;
+                return Self::found(&desk, session).await;
+            }
+            Err(error) => return Err(error),
+        };
+        let begun = state.journal.pending.iter().find(|pending| pending.mark == mark).cloned();
+        let Some(pending) = pending.or(begun) else { return Err(StoreError::Outdated(event)) };
+        let Outcome::Opened(session, inserted) = self.carry_out(&event, &state, &pending).await? else {
+            return Err(StoreError::Outdated(event));
+        };
+        let mark = pending.mark;
+        let ended = move |draft: &mut super::draft::Draft<'_>| draft.end_opening(session.clone(), mark, inserted);
+        let opened = desk.run(ended).await?;
+        Ok(Opened { inserted: opened.inserted && ours, ..opened })
+    }
+
+    /// The answer about a session that was there: not of a line that was reset since.
+    async fn found(desk: &Desk, session: Session) -> Result<Opened, StoreError> {
+        desk.run(move |draft| {
+            let counters = draft.state.counters;
+            if counters.generation == session.generation {
+                Ok(Opened { session: session.clone(), inserted: false, counters })
+            } else {
+                Err(StoreError::Outdated(session.event.clone()))
+            }
+        })
+        .await
+    }
+
+    /// The session of a ticket in the present generation.
+    pub(super) async fn session(&self, event: &EventId, request_id: &RequestId) -> Result<Option<Session>, StoreError> {
+        let generation = self.desk(event)?.slate.counters().generation;
+        sessions::find(&self.office.tables, event, generation, request_id).await
+    }
+
+    /// [`crate::store::Store::close_session`].
+    pub(super) async fn close_session(
+        &self,
+        event: &EventId,
+        request_id: &RequestId,
+        status: SessionStatus,
+    ) -> Result<Closed, StoreError> {
+        let (desk, mark) = (self.desk(event)?, self.mark());
+        let Some(session) = self.session(event, request_id).await? else { return Ok(Closed::Unknown) };
+        if session.status != SessionStatus::Active || status == SessionStatus::Active {
+            return Ok(Closed::Before(session.status));
+        }
+        match desk.run(move |draft| Ok(draft.begin_closing(&session, status, mark))).await? {
+            Closing::Gone => Ok(Closed::Unknown),
+            Closing::Begun(state) => {
+                let begun = state.journal.pending.iter().find(|pending| pending.mark == mark);
+                let Some(pending) = begun else { return Ok(Closed::Unknown) };
+                let Outcome::Closed(before) = self.carry_out(event, &state, pending).await? else {
+                    return Ok(Closed::Unknown);
+                };
+                desk.run(move |draft| Ok(draft.end_closing(mark, before))).await
+            }
+            Closing::UnderWay(state, pending) => {
+                self.help(event, &state, &pending).await?;
+                let session = self.session(event, request_id).await?;
+                Ok(session.map_or(Closed::Unknown, |session| Closed::Before(session.status)))
+            }
+        }
+    }
+
+    async fn carry_out(&self, event: &EventId, state: &EventState, pending: &Pending) -> Result<Outcome, StoreError> {
+        sessions::carry_out(&self.office.tables, event, state, pending.mark, &pending.task).await
+    }
+
+    /// Does for another call, perhaps of a node that is no more, what it has under way.
+    pub(super) async fn help(&self, event: &EventId, state: &EventState, pending: &Pending) -> Result<(), StoreError> {
+        let (desk, mark) = (self.desk(event)?, pending.mark);
+        match self.carry_out(event, state, pending).await? {
+            Outcome::Opened(session, inserted) => {
+                let ended = desk.run(move |draft| draft.end_opening(session.clone(), mark, inserted)).await;
+                ended.map(drop)
+            }
+            Outcome::Closed(before) => desk.run(move |draft| Ok(draft.end_closing(mark, before))).await.map(drop),
+            Outcome::Counted(used) => desk.run(move |draft| Ok(draft.end_expiry(mark, used))).await.map(drop),
+        }
+    }
+
+    /// [`crate::store::Store::sweep`].
+    pub(super) async fn sweep(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.open()?;
+        let from = self.swept.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (forgotten, end) = shelf::forget_grants(&self.office.tables, now, from).await?;
+        *self.swept.lock().unwrap_or_else(PoisonError::into_inner) = end;
+        for (event, desk) in self.desks() {
+            let state = self.state(&event).await?;
+            sessions::sweep_places(&self.office.tables, &event, &state, now).await?;
+            if let Some(life) = state.journal.ended.first().copied() {
+                super::lives::forget(&self.office.tables, &event, life).await?;
+                desk.run(move |draft| {
+                    draft.state.journal.ended.retain(|ended| *ended != life);
+                    Ok(())
+                })
+                .await?;
+            }
+        }
+        Ok(forgotten)
+    }
+
+    /// Finishes what is under way; whoever asks from now on is refused.
+    pub(super) async fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        let desks = std::mem::take(&mut *self.desks.write().unwrap_or_else(PoisonError::into_inner));
+        for desk in desks.into_values() {
+            desk.stop().await;
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The two logs of a line: serving records and arrivals. What a row says was decided in the event's item; here it
+//! reaches its table, and is read together with what has not reached it yet.
+
+use super::desk;
+use super::fields::{Fields, number, text};
+use super::state::{EventState, LogRow, life_key};
+use super::tables::{Condition, Query, Table, Tables};
+use crate::room::{Arrival, EventId, Position, ServingRecord};
+use crate::store::StoreError;
+
+/// Writes a row of the log, unless a later one has its place.
+pub(super) async fn put(tables: &Tables, event: &EventId, life: u64, row: LogRow) -> Result<(), StoreError> {
+    let key = Fields::new().with_text("event_id", life_key(event, life));
+    match row {
+        LogRow::Arrival { first, at } => {
+            let item = key.with_number("queue_position", first.get()).with_time("entry_time", at);
+            tables.put(Table::Arrivals, item, Condition::none()).await?;
+        }
+        LogRow::Serving { turn, serving, at, served } => {
+            let item = key
+                .with_number("serving_counter", serving)
+                .with_time("issue_time", at)
+                .with_number("queue_positions_served", served)
+                .with_number("turn", turn);
+            let earlier = Condition::new("attribute_not_exists(turn) OR turn < :turn").with(":turn", number(turn));
+            tables.put(Table::ServingRecords, item, earlier).await?;
+        }
+    }
+    Ok(())
+}
+
+/// [`crate::store::Store::arrivals`].
+pub(super) async fn arrivals(
+    tables: &Tables,
+    event: &EventId,
+    from: Option<Position>,
+) -> Result<Vec<Arrival>, StoreError> {
+    let state = desk::read(tables, event).await?;
+    let key = text(life_key(event, state.life));
+    let mut rows = Vec::new();
+    let mut keys = Condition::new("event_id = :event").with(":event", key.clone());
+    if let Some(from) = from {
+        let covering = Condition::new("event_id = :event AND queue_position <= :from");
+        let covering = covering.with(":event", key.clone()).with(":from", number(from.get()));
+        rows = tables.query(Query { newest_first: true, limit: 1, ..Query::of(Table::Arrivals, covering) }).await?;
+        rows.truncate(1);
+        keys = Condition::new("event_id = :event AND queue_position > :from");
+        keys = keys.with(":event", key).with(":from", number(from.get()));
+    }
+    rows.extend(tables.query(Query::of(Table::Arrivals, keys)).await?);
+    let stored =
+        rows.iter().map(|row| Ok(Arrival { first: row.position("queue_position")?, at: row.time("entry_time")? }));
+    let mut found = stored.collect::<Result<Vec<Arrival>, StoreError>>()?;
+    for fresh in state.fresh_arrivals() {
+        if !found.contains(&fresh) {
+            found.push(fresh);
+        }
+    }
+    found.sort_by_key(|arrival| arrival.first);
+    if let Some(from) = from {
+        let before = found.iter().rposition(|arrival| arrival.first <= from).unwrap_or(0);
+        found.drain(..before);
+    }
+    Ok(found)
+}
+
+/// [`crate::store::Store::recent_serving_records`].
+pub(super) async fn recent_records(
+    tables: &Tables,
+    event: &EventId,
+    limit: u32,
+) -> Result<Vec<ServingRecord>, StoreError> {
+    let state = desk::read(tables, event).await?;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut found: Vec<ServingRecord> = state.fresh_records().collect();
+    let keys = Condition::new("event_id = :event").with(":event", text(life_key(event, state.life)));
+    // Those that a step back took are looked at in vain; there are never many.
+    let at_once = limit.saturating_mul(2).min(1_000);
+    let newest = Query { newest_first: true, limit: at_once, ..Query::of(Table::ServingRecords, keys) };
+    let page = tables.query(newest).await?;
+    let whole = page.len() < at_once;
+    add_records(&state, &page, &mut found)?;
+    if !whole && found.len() < limit {
+        let keys = Condition::new("event_id = :event").with(":event", text(life_key(event, state.life)));
+        add_records(&state, &tables.query(Query::of(Table::ServingRecords, keys)).await?, &mut found)?;
+    }
+    found.sort_by_key(|record| record.serving);
+    found.drain(..found.len().saturating_sub(limit));
+    Ok(found)
+}
+
+/// Adds the rows that count and are not there yet.
+fn add_records(state: &EventState, rows: &[Fields], found: &mut Vec<ServingRecord>) -> Result<(), StoreError> {
+    for row in rows {
+        let record = record(row)?;
+        let known = found.iter().any(|other| other.serving == record.serving);
+        if state.counts(row.number("turn")?, record.serving) && !known {
+            found.push(record);
+        }
+    }
+    Ok(())
+}
+
+fn record(row: &Fields) -> Result<ServingRecord, StoreError> {
+    Ok(ServingRecord {
+        serving: row.number("serving_counter")?,
+        issued_at: row.time("issue_time")?,
+        served: row.number("queue_positions_served")?,
+    })
+}
+
+/// The first record at `serving` or above.
+pub(super) async fn record_from(
+    tables: &Tables,
+    event: &EventId,
+    state: &EventState,
+    serving: u64,
+) -> Result<Option<ServingRecord>, StoreError> {
+    let fresh = state.fresh_records().filter(|record| record.serving >= serving).min_by_key(|record| record.serving);
+    let mut from = serving;
+    loop {
+        let keys = Condition::new("event_id = :event AND serving_counter >= :from");
+        let keys = keys.with(":event", text(life_key(event, state.life))).with(":from", number(from));
+        let page = tables.query(Query { limit: 8, ..Query::of(Table::ServingRecords, keys) }).await?;
+        for row in &page {
+            let record = record(row)?;
+            if state.counts(row.number("turn")?, record.serving) {
+                return Ok(Some(match fresh {
+                    Some(fresh) if fresh.serving <= record.serving => fresh,
+                    _ => record,
+                }));
+            }
+            from = record.serving + 1;
+        }
+        if page.len() < 8 {
+            return Ok(fresh);
+        }
+    }
+}

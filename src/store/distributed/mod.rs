@@ -1,0 +1,354 @@
+//! The distributed engine: DynamoDB keeps, Redis tells; any number of nodes.
+//!
+//! Owns one thread on which it speaks to both. DynamoDB is the authority: each event is one item that decides about its
+//! line (`state.rs`, `draft.rs`), written over a desk on each node (`desk.rs`); what belongs into other items is in that
+//! item's journal until it is there (`log.rs`, `sessions.rs`, `outbox.rs`). Redis carries news (`ring.rs`), and nothing
+//! rests on it (`watch.rs`). It must not know what a login or a line is beyond the port's nouns.
+
+mod desk;
+mod draft;
+mod engine;
+mod fields;
+mod lives;
+mod log;
+mod outbox;
+mod ring;
+mod schema;
+#[cfg(test)]
+mod servers;
+mod sessions;
+mod shelf;
+mod state;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::Client;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use desk::Office;
+use engine::Engine;
+use ring::{Bell, Ringing};
+use tables::Tables;
+
+use super::{
+    Advance, AdvanceFrom, Change, Closed, Document, Expired, FEED_CAPACITY, GrantId, NewGrant, Opened, OutboxMode,
+    Refill, Store, StoreError, Taken, TakenGrant, TokenStanding,
+};
+use crate::ambient::{Entropy, Timestamp, random};
+use crate::room::{Arrival, Counters, EventId, Occupancy, Position, RequestId, ServingRecord, Session, SessionStatus};
+
+/// What the engine is opened with.
+pub struct Options {
+    /// Speaks to DynamoDB.
+    pub dynamodb: Client,
+    /// Speak to Redis: the one server, or some of a cluster's.
+    pub redis: Vec<redis::Client>,
+    /// Stands before the names of all tables, and of the channel in Redis.
+    pub table_prefix: String,
+    /// What becomes of letters.
+    pub outbox: OutboxMode,
+    /// Where names of nodes and of calls are drawn from.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// Creates the tables that are missing, and waits until they can be used. Answers the names of those that it created.
+///
+/// # Errors
+/// When DynamoDB does not do it: credentials, rights, region, or away.
+pub async fn create_tables(dynamodb: Client, table_prefix: &str) -> Result<Vec<String>, StoreError> {
+    Tables::new(dynamodb, table_prefix).create().await
+}
+
+/// See the module's documentation.
+pub struct DistributedStore {
+    engine: Arc<Engine>,
+    runtime: Handle,
+    feed: broadcast::Sender<Change>,
+    /// Ends the thread when it is dropped.
+    thread: Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
+}
+
+impl DistributedStore {
+    /// Opens the store. The tables must be there; Redis and DynamoDB may be away for now.
+    ///
+    /// # Errors
+    /// When the operating system gives no thread.
+    pub fn open(options: Options) -> Result<Self, StoreError> {
+        let unavailable = |error: std::io::Error| StoreError::Unavailable(error.to_string());
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(unavailable)?;
+        let (feed, _) = broadcast::channel(FEED_CAPACITY);
+        let node = format!("{:016x}", u64::from_be_bytes(random(&*options.entropy)));
+        let channel = format!("{}changes", options.table_prefix);
+        let (bell, heard) = {
+            let _inside = runtime.enter();
+            Bell::hang(options.redis, channel, node.clone())
+        };
+        let office = Office {
+            tables: Tables::new(options.dynamodb, &options.table_prefix),
+            bell,
+            outbox: options.outbox,
+            entropy: options.entropy,
+            node,
+            feed: feed.clone(),
+        };
+        let engine = Arc::new(Engine::new(office));
+        runtime.spawn(hear(Arc::downgrade(&engine), heard));
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = thread::Builder::new()
+            .name("store-engine".to_owned())
+            // An error says that the sender was dropped, which means the same.
+            .spawn(move || drop(runtime.block_on(stopped)))
+            .map_err(unavailable)?;
+        Ok(Self { engine, runtime: handle, feed, thread: Mutex::new(Some((stop, thread))) })
+    }
+
+    /// Has `work` done on the engine's thread, to its end even if nobody waits for it any more.
+    async fn on_engine<T, F>(&self, work: impl FnOnce(Arc<Engine>) -> F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        self.engine.open()?;
+        let working = self.runtime.spawn(work(Arc::clone(&self.engine)));
+        working.await.map_err(|_| desk::closed())?
+    }
+
+    fn join(&self) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((stop, thread)) = thread {
+            drop(stop);
+            if thread.join().is_err() {
+                tracing::error!("the store's thread had died");
+            }
+        }
+    }
+}
+
+impl Drop for DistributedStore {
+    fn drop(&mut self) {
+        self.join();
+    }
+}
+
+/// Notes what other nodes say.
+async fn hear(engine: std::sync::Weak<Engine>, mut heard: mpsc::Receiver<Ringing>) {
+    while let Some(what) = heard.recv().await {
+        let Some(engine) = engine.upgrade() else { return };
+        // Nobody may be listening to the feed.
+        match what {
+            Ringing::Counters { event, numbers } => {
+                if let (Ok(desk), Some(counters)) = (engine.desk(&event), ring::counters(numbers)) {
+                    desk.slate.learn(counters);
+                }
+            }
+            Ringing::Document { name } => drop(engine.office.feed.send(Change::Document(name))),
+            Ringing::Letters {} => drop(engine.office.feed.send(Change::Letters)),
+        }
+    }
+}
+
+#[async_trait]
+impl Store for DistributedStore {
+    async fn ensure_event(&self, event: &EventId) -> Result<Counters, StoreError> {
+        let event = event.clone();
+        self.on_engine(|engine| async move { engine.ensure_event(&event).await }).await
+    }
+
+    async fn counters(&self, event: &EventId) -> Result<Counters, StoreError> {
+        self.engine.desk(event).map(|desk| desk.slate.counters())
+    }
+
+    async fn take_positions(&self, event: &EventId, count: u32, at: Timestamp) -> Result<Taken, StoreError> {
+        self.engine.desk(event)?.run(move |draft| draft.take_positions(count, at)).await
+    }
+
+    async fn arrivals(&self, event: &EventId, from: Option<Position>) -> Result<Vec<Arrival>, StoreError> {
+        self.engine.desk(event)?;
+        let event = event.clone();
+        self.on_engine(move |engine| async move { log::arrivals(&engine.office.tables, &event, from).await }).await
+    }
+
+    async fn advance(&self, event: &EventId, by: i64, at: Timestamp) -> Result<Advance, StoreError> {
+        let event = event.clone();
+        self.on_engine(move |engine| async move { engine.advance(&event, by, at).await }).await
+    }
+
+    async fn advance_from(
+        &self,
+        event: &EventId,
+        seen: &Counters,
+        by: u64,
+        at: Timestamp,
+    ) -> Result<AdvanceFrom, StoreError> {
+        let seen = *seen;
+        self.engine.desk(event)?.run(move |draft| Ok(draft.advance_from(&seen, by, at))).await
+    }
+
+    async fn occupancy(&self, event: &EventId, now: Timestamp) -> Result<Occupancy, StoreError> {
+        let event = event.clone();
+        self.on_engine(move |engine| async move {
+            let state = engine.state(&event).await?;
+            sessions::occupancy(&engine.office.tables, &event, &state, now).await
+        })
+        .await
+    }
+
+    async fn recent_serving_records(&self, event: &EventId, limit: u32) -> Result<Vec<ServingRecord>, StoreError> {
+        self.engine.desk(event)?;
+        let event = event.clone();
+        let work =
+            move |engine: Arc<Engine>| async move { log::recent_records(&engine.office.tables, &event, limit).await };
+        self.on_engine(work).await
+    }
+
+    async fn serving_record_at(
+        &self,
+        event: &EventId,
+        position: Position,
+    ) -> Result<Option<ServingRecord>, StoreError> {
+        let event = event.clone();
+        self.on_engine(move |engine| async move {
+            let state = engine.state(&event).await?;
+            log::record_from(&engine.office.tables, &event, &state, position.get()).await
+        })
+        .await
+    }
+
+    async fn expire_positions(
+        &self,
+        event: &EventId,
+        through: Position,
+        refill: Refill,
+        at: Timestamp,
+    ) -> Result<Expired, StoreError> {
+        let event = event.clone();
+        self.on_engine(move |engine| async move { engine.expire_positions(&event, through, refill, at).await }).await
+    }
+
+    async fn claim_tick(&self, event: &EventId, tick: Timestamp) -> Result<Option<Option<Timestamp>>, StoreError> {
+        self.engine.desk(event)?.run(move |draft| Ok(draft.claim_tick(tick))).await
+    }
+
+    async fn open_session(&self, session: &Session) -> Result<Opened, StoreError> {
+        let session = session.clone();
+        self.on_engine(move |engine| async move { engine.open_session(session).await }).await
+    }
+
+    async fn session(&self, event: &EventId, request_id: &RequestId) -> Result<Option<Session>, StoreError> {
+        let (event, request_id) = (event.clone(), *request_id);
+        self.on_engine(move |engine| async move { engine.session(&event, &request_id).await }).await
+    }
+
+    async fn close_session(
+        &self,
+        event: &EventId,
+        request_id: &RequestId,
+        status: SessionStatus,
+    ) -> Result<Closed, StoreError> {
+        let (event, request_id) = (event.clone(), *request_id);
+        self.on_engine(move |engine| async move { engine.close_session(&event, &request_id, status).await }).await
+    }
+
+    async fn active_sessions(&self, event: &EventId, now: Timestamp) -> Result<u64, StoreError> {
+        let event = event.clone();
+        self.on_engine(move |engine| async move {
+            let life = engine.state(&event).await?.life;
+            sessions::active(&engine.office.tables, &event, life, now).await
+        })
+        .await
+    }
+
+    async fn expired_sessions(
+        &self,
+        event: &EventId,
+        now: Timestamp,
+        after: Option<(Timestamp, RequestId)>,
+        limit: u32,
+    ) -> Result<Vec<Session>, StoreError> {
+        let (event, limit) = (event.clone(), usize::try_from(limit).unwrap_or(usize::MAX));
+        self.on_engine(move |engine| async move {
+            let life = engine.state(&event).await?.life;
+            sessions::expired(&engine.office.tables, &event, life, now, after, limit).await
+        })
+        .await
+    }
+
+    async fn put_grant(&self, grant: &NewGrant) -> Result<(), StoreError> {
+        self.engine.desk(&grant.event)?;
+        let grant = grant.clone();
+        self.on_engine(move |engine| async move { shelf::put_grant(&engine.office.tables, &grant).await }).await
+    }
+
+    async fn take_grant(&self, id: &GrantId, now: Timestamp) -> Result<TakenGrant, StoreError> {
+        let (id, mark) = (*id, self.engine.mark());
+        self.on_engine(move |engine| async move { shelf::take_grant(&engine.office.tables, &id, now, mark).await })
+            .await
+    }
+
+    async fn token_standing(
+        &self,
+        event: &EventId,
+        request_id: &RequestId,
+        grant: &GrantId,
+    ) -> Result<TokenStanding, StoreError> {
+        let (event, request_id, grant) = (event.clone(), *request_id, *grant);
+        self.on_engine(move |engine| async move {
+            let session = engine.session(&event, &request_id);
+            let grant = shelf::grant_standing(&engine.office.tables, &grant);
+            let (session, grant) = futures_util::future::try_join(session, grant).await?;
+            Ok(TokenStanding { session, grant })
+        })
+        .await
+    }
+
+    async fn reset(&self, event: &EventId) -> Result<Counters, StoreError> {
+        self.engine.desk(event)?.run(|draft| Ok(draft.reset())).await
+    }
+
+    async fn document(&self, name: &str) -> Result<Option<Document>, StoreError> {
+        let name = name.to_owned();
+        self.on_engine(move |engine| async move { shelf::document(&engine.office.tables, &name).await }).await
+    }
+
+    async fn replace_document(&self, name: &str, expected: u64, body: &[u8]) -> Result<bool, StoreError> {
+        let (name, body, mark) = (name.to_owned(), body.to_owned(), self.engine.mark());
+        self.on_engine(move |engine| async move {
+            let done = shelf::replace_document(&engine.office.tables, &name, expected, &body, mark).await?;
+            if done {
+                engine.office.bell.ring_document(&name);
+                // Nobody may be listening.
+                drop(engine.office.feed.send(Change::Document(name)));
+            }
+            Ok(done)
+        })
+        .await
+    }
+
+    async fn sweep(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.on_engine(move |engine| async move { engine.sweep(now).await }).await
+    }
+
+    async fn health(&self) -> Result<(), StoreError> {
+        self.on_engine(|engine| async move { shelf::beat(&engine.office.tables, &engine.office.node).await }).await
+    }
+
+    fn changes(&self) -> broadcast::Receiver<Change> {
+        self.feed.subscribe()
+    }
+
+    async fn close(&self) {
+        let engine = Arc::clone(&self.engine);
+        // It can only fail because the thread has ended already.
+        drop(self.runtime.spawn(async move { engine.close().await }).await);
+        self.join();
+    }
+}

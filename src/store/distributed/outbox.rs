@@ -1,0 +1,399 @@
+//! The outbox: letters leave the journals of the events for a shelf of their own, where they get their numbers.
+//!
+//! One node at a time moves them, as long as its lease lasts; should two believe that they hold it, each number is still
+//! given once, and a letter may be told twice. Owns the table `Outbox`, whose shelves are `letters`, `dead`, `cursor` and
+//! `lease`. Times here are of the clock that letters are dated by.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+
+use super::DistributedStore;
+use super::engine::Engine;
+use super::fields::{Fields, number, text, unreadable};
+use super::tables::{Condition, Query, Table, Tables, Written};
+use crate::ambient::Timestamp;
+use crate::policy::{LEASE, LETTERS_AT_ONCE};
+use crate::room::EventId;
+use crate::store::StoreError;
+use crate::store::outbox::{DeadLetter, Happening, Kind, Letter, Outbox, Resent};
+
+/// Parts a sink's name from a number where both are a label: less than any character of a name.
+const PART: char = '\u{1}';
+
+/// Greater than any label.
+const LAST: &str = "\u{10ffff}";
+
+fn key(shelf: &str, label: impl Into<String>) -> Fields {
+    Fields::new().with_text("shelf", shelf).with_text("label", label)
+}
+
+/// A number as a text that is ordered as the number is.
+fn label(seq: u64) -> String {
+    format!("{seq:020}")
+}
+
+fn dead_label(sink: &str, seq: u64) -> String {
+    format!("{sink}{PART}{}", label(seq))
+}
+
+fn row(shelf: &str, label: String, letter: &Letter) -> Fields {
+    key(shelf, label)
+        .with_number("seq", letter.seq)
+        .with_text("event_id", letter.event.as_str())
+        .with_time("written_at", letter.at)
+        .with_text("kind", letter.kind.name())
+        .with_text("body", letter.body.as_str())
+}
+
+fn letter(row: &Fields) -> Result<Letter, StoreError> {
+    Ok(Letter {
+        seq: row.number("seq")?,
+        event: row.text("event_id")?.parse().map_err(|_| unreadable("event_id"))?,
+        at: row.time("written_at")?,
+        kind: Kind::from_name(row.text("kind")?).ok_or_else(|| unreadable("kind"))?,
+        body: row.owned_text("body")?,
+    })
+}
+
+fn dead_letter(row: &Fields) -> Result<DeadLetter, StoreError> {
+    Ok(DeadLetter {
+        sink: row.owned_text("sink")?,
+        letter: letter(row)?,
+        reason: row.owned_text("reason")?,
+        died_at: row.time("died_at")?,
+        again: row.number("again")? == 1,
+    })
+}
+
+/// The rows of a shelf above one label, through another.
+fn shelf(name: &str, above: &str, through: &str, limit: usize) -> Query {
+    let keys = Condition::new("shelf = :shelf AND label BETWEEN :above AND :through")
+        .with(":shelf", text(name))
+        .with(":above", text(format!("{above}{PART}")))
+        .with(":through", text(through));
+    Query { limit, ..Query::of(Table::Outbox, keys) }
+}
+
+/// What the node that moves letters knows.
+#[derive(Default)]
+pub(super) struct Mover {
+    held: bool,
+    /// By event, through which of its letters they are on the shelf.
+    moved: HashMap<EventId, u64>,
+    newest: u64,
+}
+
+impl Engine {
+    fn tables(&self) -> &Tables {
+        &self.office.tables
+    }
+
+    /// Takes or keeps a lease. Whether this node has it now.
+    async fn lease(&self, what: &str, now: Timestamp) -> Result<bool, StoreError> {
+        let mut leases = self.leases.lock().await;
+        // Half of it is left: good enough.
+        if leases.get(what).is_some_and(|until| now + LEASE / 2 < *until) {
+            return Ok(true);
+        }
+        let (node, until) = (self.office.node.as_str(), now + LEASE);
+        let item = key("lease", what).with_text("holder", node).with_time("held_until", until);
+        let free = Condition::new("attribute_not_exists(shelf) OR holder = :me OR held_until < :now")
+            .with(":me", text(node))
+            .with(":now", number(now.as_secs()));
+        let held = self.tables().put(Table::Outbox, item, free).await? == Written::Done;
+        match held {
+            true => leases.insert(what.to_owned(), until),
+            false => leases.remove(what),
+        };
+        Ok(held)
+    }
+
+    /// Moves the letters that stand in the journals, if that is up to this node.
+    pub(super) async fn move_letters(&self) -> Result<(), StoreError> {
+        self.open()?;
+        let Some(now) = self.office.outbox.now() else { return Ok(()) };
+        let mut mover = self.mover.lock().await;
+        if !self.lease("letters", now).await? {
+            mover.held = false;
+            return Ok(());
+        }
+        if !mover.held {
+            *mover = self.take_over().await?;
+        }
+        for (event, desk) in self.desks() {
+            loop {
+                let state = self.state(&event).await?;
+                let notes: Vec<_> = state.journal.notes.iter().take(LETTERS_AT_ONCE).cloned().collect();
+                let Some(last) = notes.last().map(|note| note.number) else { break };
+                let through = mover.moved.get(&event).copied().unwrap_or(0);
+                for note in notes.into_iter().filter(|note| note.number > through) {
+                    let Some(kind) = Kind::from_name(&note.kind) else { continue };
+                    let letter = Letter { seq: 0, event: event.clone(), at: note.at, kind, body: note.body };
+                    mover.newest = self.shelve(mover.newest, letter, note.number).await?;
+                    mover.moved.insert(event.clone(), note.number);
+                }
+                let newest = mover.newest;
+                self.note_newest(newest).await?;
+                desk.run(move |draft| {
+                    draft.state.journal.notes.retain(|note| note.number > last);
+                    Ok(())
+                })
+                .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the node that moved letters before this one had done.
+    async fn take_over(&self) -> Result<Mover, StoreError> {
+        let keys = Condition::new("shelf = :shelf").with(":shelf", text("letters"));
+        // It may have stopped between putting letters on the shelf and striking them out of their journal.
+        let latest = Query { newest_first: true, limit: LETTERS_AT_ONCE, ..Query::of(Table::Outbox, keys) };
+        let mut mover = Mover { held: true, newest: self.newest().await?, ..Mover::default() };
+        for row in self.tables().query(latest).await? {
+            mover.newest = mover.newest.max(row.number("seq")?);
+            let event = row.text("event_id")?.parse().map_err(|_| unreadable("event_id"))?;
+            let through = mover.moved.entry(event).or_default();
+            *through = row.number("note")?.max(*through);
+        }
+        Ok(mover)
+    }
+
+    /// Puts a letter on the shelf under the first free number above `newest`, and answers it.
+    async fn shelve(&self, newest: u64, mut letter: Letter, note: u64) -> Result<u64, StoreError> {
+        letter.seq = newest + 1;
+        loop {
+            let item = row("letters", label(letter.seq), &letter).with_number("note", note);
+            let free = Condition::new("attribute_not_exists(shelf)");
+            match self.tables().put(Table::Outbox, item, free).await? {
+                Written::Done => return Ok(letter.seq),
+                Written::Refused(there) => {
+                    let same = there.number("note")? == note && there.text("event_id")? == letter.event.as_str();
+                    if same {
+                        return Ok(letter.seq);
+                    }
+                    letter.seq += 1;
+                }
+            }
+        }
+    }
+
+    /// Remembers the newest number, for letters are forgotten.
+    async fn note_newest(&self, newest: u64) -> Result<(), StoreError> {
+        let item = key("cursor", cursor_label("")).with_number("through", newest);
+        let older = Condition::new("attribute_not_exists(shelf) OR through < :through");
+        self.tables().put(Table::Outbox, item, older.with(":through", number(newest))).await.map(drop)
+    }
+
+    async fn newest(&self) -> Result<u64, StoreError> {
+        self.cursor("").await.map(Option::unwrap_or_default)
+    }
+
+    async fn cursor(&self, sink: &str) -> Result<Option<u64>, StoreError> {
+        let cursor = self.tables().get(Table::Outbox, key("cursor", cursor_label(sink))).await?;
+        cursor.map(|cursor| cursor.number("through")).transpose()
+    }
+
+    /// [`crate::store::Outbox::letters`].
+    pub(super) async fn letters(&self, after: u64, limit: usize) -> Result<Vec<Letter>, StoreError> {
+        self.move_letters().await?;
+        let rows = self.tables().query(shelf("letters", &label(after), LAST, limit)).await?;
+        rows.iter().take(limit).map(letter).collect()
+    }
+
+    /// [`crate::store::Outbox::newest_letter`].
+    pub(super) async fn newest_letter(&self) -> Result<u64, StoreError> {
+        self.move_letters().await?;
+        self.newest().await
+    }
+
+    /// [`crate::store::Outbox::claim_delivery`].
+    pub(super) async fn claim_delivery(&self, sink: &str) -> Result<Option<u64>, StoreError> {
+        let Some(now) = self.office.outbox.now() else { return Ok(Some(0)) };
+        if !self.lease(&format!("to {sink}"), now).await? {
+            return Ok(None);
+        }
+        if let Some(through) = self.cursor(sink).await? {
+            return Ok(Some(through));
+        }
+        let newest = self.newest_letter().await?;
+        let first = key("cursor", cursor_label(sink)).with_number("through", newest);
+        let condition = Condition::new("attribute_not_exists(shelf)");
+        self.tables().put(Table::Outbox, first, condition).await?;
+        self.cursor(sink).await
+    }
+
+    /// [`crate::store::Outbox::note_delivered`].
+    pub(super) async fn note_delivered(&self, sink: &str, through: u64) -> Result<(), StoreError> {
+        self.open()?;
+        let further = Condition::new("through < :through").with(":through", number(through));
+        let cursor = key("cursor", cursor_label(sink));
+        self.tables().update(Table::Outbox, cursor, "SET through = :through", further).await.map(drop)
+    }
+
+    /// [`crate::store::Outbox::bury_letters`].
+    pub(super) async fn bury_letters(&self, sink: &str, letters: &[Letter], reason: &str) -> Result<(), StoreError> {
+        self.open()?;
+        let Some(now) = self.office.outbox.now() else { return Ok(()) };
+        for letter in letters {
+            let item = row("dead", dead_label(sink, letter.seq), letter)
+                .with_text("sink", sink)
+                .with_text("reason", reason)
+                .with_time("died_at", now)
+                .with_number("again", 0);
+            self.tables().put(Table::Outbox, item, Condition::new("attribute_not_exists(shelf)")).await?;
+        }
+        match letters.iter().map(|letter| letter.seq).max() {
+            Some(last) => self.note_delivered(sink, last).await,
+            None => Ok(()),
+        }
+    }
+
+    /// [`crate::store::Outbox::dead_letters`].
+    pub(super) async fn dead_letters(
+        &self,
+        after: Option<(String, u64)>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        self.open()?;
+        let above = after.map_or_else(String::new, |(sink, seq)| dead_label(&sink, seq));
+        let rows = self.tables().query(shelf("dead", &above, LAST, limit)).await?;
+        rows.iter().take(limit).map(dead_letter).collect()
+    }
+
+    async fn dead_of(&self, sink: Option<&str>) -> Result<Vec<DeadLetter>, StoreError> {
+        self.open()?;
+        let whole = match sink {
+            Some(sink) => shelf("dead", sink, &format!("{sink}{PART}{LAST}"), 0),
+            None => shelf("dead", "", LAST, 0),
+        };
+        self.tables().query(whole).await?.iter().map(dead_letter).collect()
+    }
+
+    /// [`crate::store::Outbox::revive_dead_letters`].
+    pub(super) async fn revive_dead_letters(&self, sink: Option<&str>) -> Result<u64, StoreError> {
+        let mut revived = 0;
+        for dead in self.dead_of(sink).await? {
+            revived += u64::from(self.mark_dead(&dead.sink, dead.letter.seq, true).await?);
+        }
+        if revived > 0 {
+            self.office.bell.ring_letters();
+            // Nobody may be listening.
+            drop(self.office.feed.send(crate::store::Change::Letters));
+        }
+        Ok(revived)
+    }
+
+    async fn mark_dead(&self, sink: &str, seq: u64, again: bool) -> Result<bool, StoreError> {
+        let there = Condition::new("attribute_exists(shelf)").with(":again", number(u8::from(again)));
+        let dead = key("dead", dead_label(sink, seq));
+        Ok(self.tables().update(Table::Outbox, dead, "SET again = :again", there).await? == Written::Done)
+    }
+
+    /// [`crate::store::Outbox::revived_letters`].
+    pub(super) async fn revived_letters(&self, sink: &str, limit: usize) -> Result<Vec<Letter>, StoreError> {
+        let dead = self.dead_of(Some(sink)).await?;
+        Ok(dead.into_iter().filter(|dead| dead.again).map(|dead| dead.letter).take(limit).collect())
+    }
+
+    /// [`crate::store::Outbox::settle_dead_letter`].
+    pub(super) async fn settle_dead_letter(&self, sink: &str, seq: u64, outcome: Resent) -> Result<(), StoreError> {
+        self.open()?;
+        match outcome {
+            Resent::Refused => self.mark_dead(sink, seq, false).await.map(drop),
+            Resent::Taken => {
+                let dead = key("dead", dead_label(sink, seq));
+                self.tables().delete(Table::Outbox, dead, Condition::none()).await.map(drop)
+            }
+        }
+    }
+
+    /// [`crate::store::Outbox::forget_letters`].
+    pub(super) async fn forget_letters(&self, sinks: &[String], before: Timestamp) -> Result<u64, StoreError> {
+        let mut through = self.newest_letter().await?;
+        for sink in sinks {
+            through = through.min(self.cursor(sink).await?.unwrap_or(0));
+        }
+        let mut forgotten = 0;
+        loop {
+            let page = self.tables().query(shelf("letters", "", &label(through), LETTERS_AT_ONCE)).await?;
+            let old = page.iter().map(letter).collect::<Result<Vec<_>, _>>()?;
+            let old: Vec<Letter> = old.into_iter().take_while(|letter| letter.at < before).collect();
+            for letter in &old {
+                let old = key("letters", label(letter.seq));
+                self.tables().delete(Table::Outbox, old, Condition::none()).await?;
+            }
+            forgotten += old.len() as u64;
+            if old.len() < LETTERS_AT_ONCE {
+                return Ok(forgotten);
+            }
+        }
+    }
+}
+
+/// A label must not be empty: the newest number's own is.
+fn cursor_label(sink: &str) -> String {
+    format!("to {sink}")
+}
+
+#[async_trait]
+impl Outbox for DistributedStore {
+    async fn post_letter(&self, event: &EventId, tick: Timestamp, happening: &Happening) -> Result<bool, StoreError> {
+        let happening = happening.clone();
+        self.engine.desk(event)?.run(move |draft| Ok(draft.post(tick, &happening))).await
+    }
+
+    async fn tell_joins(&self, event: &EventId) -> Result<bool, StoreError> {
+        self.engine.desk(event)?.run(|draft| Ok(draft.tell_joins(false))).await
+    }
+
+    async fn letters(&self, after: u64, limit: u32) -> Result<Vec<Letter>, StoreError> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        self.on_engine(move |engine| async move { engine.letters(after, limit).await }).await
+    }
+
+    async fn newest_letter(&self) -> Result<u64, StoreError> {
+        self.on_engine(|engine| async move { engine.newest_letter().await }).await
+    }
+
+    async fn claim_delivery(&self, sink: &str) -> Result<Option<u64>, StoreError> {
+        let sink = sink.to_owned();
+        self.on_engine(move |engine| async move { engine.claim_delivery(&sink).await }).await
+    }
+
+    async fn note_delivered(&self, sink: &str, through: u64) -> Result<(), StoreError> {
+        let sink = sink.to_owned();
+        self.on_engine(move |engine| async move { engine.note_delivered(&sink, through).await }).await
+    }
+
+    async fn bury_letters(&self, sink: &str, letters: &[Letter], reason: &str) -> Result<(), StoreError> {
+        let (sink, letters, reason) = (sink.to_owned(), letters.to_vec(), reason.to_owned());
+        self.on_engine(move |engine| async move { engine.bury_letters(&sink, &letters, &reason).await }).await
+    }
+
+    async fn dead_letters(&self, after: Option<(String, u64)>, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        self.on_engine(move |engine| async move { engine.dead_letters(after, limit).await }).await
+    }
+
+    async fn revive_dead_letters(&self, sink: Option<&str>) -> Result<u64, StoreError> {
+        let sink = sink.map(str::to_owned);
+        self.on_engine(move |engine| async move { engine.revive_dead_letters(sink.as_deref()).await }).await
+    }
+
+    async fn revived_letters(&self, sink: &str, limit: u32) -> Result<Vec<Letter>, StoreError> {
+        let (sink, limit) = (sink.to_owned(), usize::try_from(limit).unwrap_or(usize::MAX));
+        self.on_engine(move |engine| async move { engine.revived_letters(&sink, limit).await }).await
+    }
+
+    async fn settle_dead_letter(&self, sink: &str, seq: u64, outcome: Resent) -> Result<(), StoreError> {
+        let sink = sink.to_owned();
+        self.on_engine(move |engine| async move { engine.settle_dead_letter(&sink, seq, outcome).await }).await
+    }
+
+    async fn forget_letters(&self, sinks: &[String], before: Timestamp) -> Result<u64, StoreError> {
+        let sinks = sinks.to_vec();
+        self.on_engine(move |engine| async move { engine.forget_letters(&sinks, before).await }).await
+    }
+}

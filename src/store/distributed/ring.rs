@@ -1,0 +1,219 @@
+//! The bell: nodes tell each other by Redis that something changed.
+//!
+//! Owns one channel and what is said on it. Nothing rests on it: what was not heard is found by looking at DynamoDB once
+//! a second (`watch.rs`). So Redis keeps nothing, may be emptied, may lose what was written last, may be away. A node
+//! of a Redis Cluster passes a message on to all others, so any node that answers will do.
+
+use futures_util::StreamExt;
+use redis::{AsyncCommands, Client};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use crate::policy::{BELL_BACKLOG, BELL_RETRY, BELL_TIMEOUT};
+use crate::room::{Counters, EventId, Generation};
+
+/// What is said.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) enum Ringing {
+    #[serde(rename = "c")]
+    Counters { event: EventId, numbers: [u64; 9] },
+    #[serde(rename = "d")]
+    Document { name: String },
+    #[serde(rename = "l")]
+    Letters {},
+}
+
+impl Ringing {
+    fn counters(event: &EventId, counters: Counters) -> Self {
+        let numbers = [
+            counters.version,
+            counters.generation.0.into(),
+            counters.queue,
+            counters.serving,
+            counters.sessions_opened,
+            counters.completed,
+            counters.abandoned,
+            counters.max_expired,
+            counters.expired_positions,
+        ];
+        Self::Counters { event: event.clone(), numbers }
+    }
+}
+
+/// The counters that were said; `None`: nobody says such a thing.
+pub(super) fn counters(numbers: [u64; 9]) -> Option<Counters> {
+    let [version, generation, queue, serving, sessions_opened, completed, abandoned, max_expired, expired_positions] =
+        numbers;
+    let generation = Generation(u16::try_from(generation).ok()?);
+    Some(Counters {
+        version,
+        generation,
+        queue,
+        serving,
+        sessions_opened,
+        completed,
+        abandoned,
+        max_expired,
+        expired_positions,
+    })
+}
+
+#[derive(Serialize, Deserialize)]
+struct Envelope {
+    /// Who says it.
+    node: String,
+    what: Ringing,
+}
+
+/// See the module's documentation.
+#[derive(Clone)]
+pub(super) struct Bell {
+    out: mpsc::Sender<Ringing>,
+}
+
+impl Bell {
+    /// The bell of `node`, and what others say. To be called on the engine's runtime; it ends with its last clone.
+    pub(super) fn hang(clients: Vec<Client>, channel: String, node: String) -> (Self, mpsc::Receiver<Ringing>) {
+        let (out, outgoing) = mpsc::channel(BELL_BACKLOG);
+        let (incoming, heard) = mpsc::channel(BELL_BACKLOG);
+        tokio::spawn(speak(clients.clone(), channel.clone(), node.clone(), outgoing));
+        tokio::spawn(listen(clients, channel, node, incoming));
+        (Self { out }, heard)
+    }
+
+    pub(super) fn ring_counters(&self, event: &EventId, counters: Counters) {
+        self.ring(Ringing::counters(event, counters));
+    }
+
+    pub(super) fn ring_document(&self, name: &str) {
+        self.ring(Ringing::Document { name: name.to_owned() });
+    }
+
+    pub(super) fn ring_letters(&self) {
+        self.ring(Ringing::Letters {});
+    }
+
+    /// While Redis is away and the backlog is full, nothing is said: others look by themselves.
+    fn ring(&self, what: Ringing) {
+        drop(self.out.try_send(what));
+    }
+}
+
+async fn speak(clients: Vec<Client>, channel: String, node: String, mut outgoing: mpsc::Receiver<Ringing>) {
+    let mut connection = None;
+    let mut batch = Vec::new();
+    while outgoing.recv_many(&mut batch, BELL_BACKLOG).await > 0 {
+        if connection.is_none() {
+            connection = connect(&clients).await;
+        }
+        let Some(open) = connection.as_mut() else {
+            batch.clear();
+            tokio::time::sleep(BELL_RETRY).await;
+            continue;
+        };
+        for what in newest_only(std::mem::take(&mut batch)) {
+            let Ok(message) = serde_json::to_string(&Envelope { node: node.clone(), what }) else { continue };
+            let said = tokio::time::timeout(BELL_TIMEOUT, open.publish::<_, _, ()>(&channel, message)).await;
+            if !matches!(said, Ok(Ok(()))) {
+                connection = None;
+                break;
+            }
+        }
+    }
+}
+
+/// Of several about the same event, the last.
+fn newest_only(batch: Vec<Ringing>) -> Vec<Ringing> {
+    let mut kept: Vec<Ringing> = Vec::with_capacity(batch.len());
+    for what in batch {
+        let same = |other: &Ringing| match (other, &what) {
+            (Ringing::Counters { event: one, .. }, Ringing::Counters { event: other, .. }) => one == other,
+            (one, other) => one == other,
+        };
+        kept.retain(|other| !same(other));
+        kept.push(what);
+    }
+    kept
+}
+
+async fn connect(clients: &[Client]) -> Option<redis::aio::MultiplexedConnection> {
+    for client in clients {
+        let connecting = tokio::time::timeout(BELL_TIMEOUT, client.get_multiplexed_async_connection()).await;
+        if let Ok(Ok(connection)) = connecting {
+            return Some(connection);
+        }
+    }
+    None
+}
+
+async fn listen(clients: Vec<Client>, channel: String, node: String, incoming: mpsc::Sender<Ringing>) {
+    let mut away = false;
+    while !incoming.is_closed() {
+        for client in &clients {
+            if hear(client, &channel, &node, &incoming, &mut away).await.is_none() {
+                return;
+            }
+        }
+        if !away {
+            tracing::warn!("Redis does not answer: changes on other nodes are seen a second later");
+            away = true;
+        }
+        tokio::time::sleep(BELL_RETRY).await;
+    }
+}
+
+/// Passes on what is said until the connection ends; `None`: nobody wants to know any more.
+async fn hear(
+    client: &Client,
+    channel: &str,
+    node: &str,
+    incoming: &mpsc::Sender<Ringing>,
+    away: &mut bool,
+) -> Option<()> {
+    let Ok(Ok(mut connection)) = tokio::time::timeout(BELL_TIMEOUT, client.get_async_pubsub()).await else {
+        return Some(());
+    };
+    if !matches!(tokio::time::timeout(BELL_TIMEOUT, connection.subscribe(channel)).await, Ok(Ok(()))) {
+        return Some(());
+    }
+    if std::mem::take(away) {
+        tracing::info!("Redis answers again");
+    }
+    let mut messages = connection.into_on_message();
+    loop {
+        let message = tokio::select! {
+            message = messages.next() => message,
+            () = incoming.closed() => return None,
+        };
+        let Some(message) = message else { return Some(()) };
+        let envelope = message.get_payload::<String>().ok().and_then(|text| serde_json::from_str(&text).ok());
+        // What another program says on our channel is not understood, and its own business.
+        let Some(Envelope { node: who, what }) = envelope else { continue };
+        if who != node {
+            incoming.send(what).await.ok()?;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_heard_as_they_were_said() {
+        let event: EventId = "Sample".parse().unwrap();
+        let said = Counters { version: 1, generation: Generation(2), queue: 3, serving: 4, ..Counters::default() };
+        let text = serde_json::to_string(&Ringing::counters(&event, said)).unwrap();
+        let Ringing::Counters { numbers, .. } = serde_json::from_str(&text).unwrap() else { panic!() };
+        assert_eq!(counters(numbers), Some(said));
+        assert_eq!(counters([0, 65_536, 0, 0, 0, 0, 0, 0, 0]), None);
+    }
+
+    #[test]
+    fn of_one_event_the_newest_is_said() {
+        let [one, two] = ["One", "Two"].map(|name| name.parse::<EventId>().unwrap());
+        let at = |event, version| Ringing::counters(event, Counters { version, ..Counters::default() });
+        let batch = vec![at(&one, 1), Ringing::Letters {}, at(&two, 1), at(&one, 2), Ringing::Letters {}];
+        assert_eq!(newest_only(batch), [at(&two, 1), at(&one, 2), Ringing::Letters {}]);
+    }
+}

@@ -1,0 +1,299 @@
+//! Sessions: one item by ticket, and a place by position while it matters who is inside.
+//!
+//! Opening and closing are decided in three writes: the intent in the event's journal, the session itself, and its
+//! count (see `draft.rs`). Each can be repeated by whoever finds it half done: a session carries the mark of the call
+//! that opened and of the one that closed it.
+
+use super::fields::{Fields, number, text, unreadable};
+use super::state::{EventState, Mark, Task, life_key};
+use super::tables::{Condition, EXPIRES_INDEX, Query, Table, Tables, Written};
+use crate::ambient::Timestamp;
+use crate::room::{EventId, Generation, Occupancy, RequestId, Session, SessionStatus};
+use crate::store::StoreError;
+
+fn key(request_id: &RequestId) -> Fields {
+    Fields::new().with_text("request_id", request_id.to_string())
+}
+
+fn item(session: &Session, life: u64, mark: Mark) -> Fields {
+    key(&session.request_id)
+        .with_text("event_id", life_key(&session.event, life))
+        .with_number("life", life)
+        .with_number("generation", session.generation.0)
+        .with_number("queue_number", session.position.get())
+        .with_time("issued_at", session.opened_at)
+        .with_time("expires", session.expires_at)
+        .with_number("session_status", session.status.code())
+        .with_some("issuer", session.issuer.clone().map(text))
+        .with_text("opened_by", String::from(mark))
+}
+
+fn status(item: &Fields) -> Result<SessionStatus, StoreError> {
+    SessionStatus::from_code(item.signed("session_status")?).ok_or_else(|| unreadable("session_status"))
+}
+
+fn session(item: &Fields, event: &EventId) -> Result<Session, StoreError> {
+    let generation = u16::try_from(item.number("generation")?).map_err(|_| unreadable("generation"))?;
+    Ok(Session {
+        event: event.clone(),
+        generation: Generation(generation),
+        request_id: item.text("request_id")?.parse().map_err(|_| unreadable("request_id"))?,
+        position: item.position("queue_number")?,
+        opened_at: item.time("issued_at")?,
+        expires_at: item.time("expires")?,
+        status: status(item)?,
+        issuer: item.maybe("issuer", |item, name| item.text(name).map(str::to_owned))?,
+    })
+}
+
+/// Whether the item is of this life of the event.
+fn is_of(item: &Fields, event: &EventId, life: u64) -> Result<bool, StoreError> {
+    Ok(item.text("event_id")? == life_key(event, life))
+}
+
+/// The session of a ticket in this generation.
+pub(super) async fn find(
+    tables: &Tables,
+    event: &EventId,
+    generation: Generation,
+    request_id: &RequestId,
+) -> Result<Option<Session>, StoreError> {
+    let Some(item) = tables.get(Table::Tokens, key(request_id)).await? else { return Ok(None) };
+    let of_event = item.text("event_id")?.rsplit_once('#').is_some_and(|(name, _)| name == event.as_str());
+    let found = session(&item, event)?;
+    Ok((of_event && found.generation == generation).then_some(found))
+}
+
+/// Writes the session unless its ticket has one: `None` if this call, or another with its mark, wrote it; else that
+/// which was there.
+pub(super) async fn put(
+    tables: &Tables,
+    session: &Session,
+    life: u64,
+    mark: Mark,
+) -> Result<Option<Session>, StoreError> {
+    let earlier_life = "attribute_not_exists(request_id) OR (begins_with(event_id, :event) AND life < :life)";
+    let condition =
+        Condition::new(earlier_life).with(":event", text(format!("{}#", session.event))).with(":life", number(life));
+    match tables.put(Table::Tokens, item(session, life, mark), condition).await? {
+        Written::Done => {}
+        Written::Refused(there) if there.text("opened_by")? == String::from(mark) => {}
+        Written::Refused(there) => return self::session(&there, &session.event).map(Some),
+    }
+    let place = place_key(&session.event, life, session.position.get())
+        .with_time("expires", session.expires_at)
+        .with_number("inside", 1);
+    tables.put(Table::Places, place, Condition::new("attribute_not_exists(inside)")).await?;
+    Ok(None)
+}
+
+/// Closes the session if it is active: `None` if this call, or another with its mark, closed it; else how it had ended.
+pub(super) async fn close(
+    tables: &Tables,
+    event: &EventId,
+    life: u64,
+    request_id: &RequestId,
+    status: SessionStatus,
+    mark: Mark,
+) -> Result<Option<SessionStatus>, StoreError> {
+    let active = Condition::new("event_id = :event AND session_status = :active")
+        .with(":event", text(life_key(event, life)))
+        .with(":active", number(SessionStatus::Active.code()))
+        .with(":status", number(status.code()))
+        .with(":mark", text(String::from(mark)));
+    let change = "SET session_status = :status, closed_by = :mark";
+    match tables.update(Table::Tokens, key(request_id), change, active).await? {
+        Written::Done => {}
+        Written::Refused(there) if there.0.is_empty() => return Ok(Some(SessionStatus::Active)),
+        Written::Refused(there) if there.maybe("closed_by", Fields::owned_text)? == Some(String::from(mark)) => {}
+        Written::Refused(there) => return self::status(&there).map(Some),
+    }
+    if let Some(there) = tables.get(Table::Tokens, key(request_id)).await?
+        && is_of(&there, event, life)?
+    {
+        let place = place_key(event, life, there.number("queue_number")?);
+        let left = Condition::new("attribute_exists(inside)").with(":inside", number(0));
+        tables.update(Table::Places, place, "SET inside = :inside", left).await?;
+    }
+    Ok(None)
+}
+
+fn place_key(event: &EventId, life: u64, position: u64) -> Fields {
+    Fields::new().with_text("event_id", life_key(event, life)).with_number("queue_position", position)
+}
+
+/// How many of the positions above `from` through `through` have a session or are about to.
+pub(super) async fn used(
+    tables: &Tables,
+    event: &EventId,
+    state: &EventState,
+    from: u64,
+    through: u64,
+) -> Result<u64, StoreError> {
+    let keys = Condition::new("event_id = :event AND queue_position BETWEEN :first AND :last")
+        .with(":event", text(life_key(event, state.life)))
+        .with(":first", number(from + 1))
+        .with(":last", number(through));
+    let rows = tables.query(Query::of(Table::Places, keys)).await?;
+    let mut positions = rows.iter().map(|row| row.number("queue_position")).collect::<Result<Vec<_>, _>>()?;
+    positions.extend(state.entrants().map(|(_, entrant)| entrant.position.get()));
+    positions.retain(|position| (from + 1..=through).contains(position));
+    positions.sort_unstable();
+    positions.dedup();
+    Ok(positions.len() as u64)
+}
+
+/// Who holds a place, counting those whose session is only being opened. The item was read before this: who is in its
+/// counters is in its journal or among the places.
+pub(super) async fn occupancy(
+    tables: &Tables,
+    event: &EventId,
+    state: &EventState,
+    now: Timestamp,
+) -> Result<Occupancy, StoreError> {
+    let keys = Condition::new("event_id = :event").with(":event", text(life_key(event, state.life)));
+    let rows = tables.query(Query::of(Table::Places, keys)).await?;
+    let (mut active, mut used) = (0, 0);
+    let mut seen = Vec::with_capacity(rows.len());
+    let counters = state.counters;
+    let usable = |position: u64| position > counters.max_expired && position <= counters.serving;
+    for row in &rows {
+        let position = row.number("queue_position")?;
+        active += u64::from(row.number("inside")? == 1 && row.time("expires")? >= now);
+        used += u64::from(usable(position));
+        seen.push(position);
+    }
+    for (_, entrant) in state.entrants() {
+        let position = entrant.position.get();
+        // The rows are in the order of their positions.
+        if seen.binary_search(&position).is_err() {
+            active += u64::from(entrant.expires_at >= now);
+            used += u64::from(usable(position));
+        }
+    }
+    Ok(Occupancy::new(counters, active, used))
+}
+
+/// Forgets the places that nobody asks after any more: given up or used long ago, and left.
+pub(super) async fn sweep_places(
+    tables: &Tables,
+    event: &EventId,
+    state: &EventState,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let keys = Condition::new("event_id = :event AND queue_position <= :expired")
+        .with(":event", text(life_key(event, state.life)))
+        .with(":expired", number(state.counters.max_expired));
+    for row in tables.query(Query::of(Table::Places, keys)).await? {
+        if row.number("inside")? == 0 || row.time("expires")? < now {
+            let place = place_key(event, state.life, row.number("queue_position")?);
+            tables.delete(Table::Places, place, Condition::none()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// [`crate::store::Store::active_sessions`]; sessions of the last second may be missing.
+pub(super) async fn active(tables: &Tables, event: &EventId, life: u64, now: Timestamp) -> Result<u64, StoreError> {
+    let keys = Condition::new("event_id = :event AND expires >= :now")
+        .with(":event", text(life_key(event, life)))
+        .with(":now", number(now.as_secs()))
+        .with(":active", number(SessionStatus::Active.code()));
+    let filter = Some("session_status = :active");
+    tables.count(Query { index: Some(EXPIRES_INDEX), filter, ..Query::of(Table::Tokens, keys) }).await
+}
+
+/// [`crate::store::Store::expired_sessions`].
+pub(super) async fn expired(
+    tables: &Tables,
+    event: &EventId,
+    life: u64,
+    now: Timestamp,
+    after: Option<(Timestamp, RequestId)>,
+    limit: usize,
+) -> Result<Vec<Session>, StoreError> {
+    let Some(last) = now.as_secs().checked_sub(1) else { return Ok(Vec::new()) };
+    let mut from = after.map_or(0, |(end, _)| end.as_secs());
+    let mut found: Vec<Session> = Vec::new();
+    // Sessions of one second are in no order there: each second is read whole.
+    while found.len() < limit && from <= last {
+        let at_once = limit.saturating_add(1).clamp(16, 1_000);
+        let rows = span(tables, event, life, from, last, at_once).await?;
+        let sessions = rows.iter().map(|row| session(row, event)).collect::<Result<Vec<_>, _>>()?;
+        let Some(newest) = sessions.last().map(|session| session.expires_at.as_secs()) else { break };
+        let whole = rows.len() < at_once;
+        let mut seconds: Vec<Session> = match whole {
+            true => sessions,
+            false if sessions.first().is_some_and(|first| first.expires_at.as_secs() == newest) => {
+                let second = span(tables, event, life, newest, newest, 0).await?;
+                second.iter().map(|row| session(row, event)).collect::<Result<_, _>>()?
+            }
+            false => sessions.into_iter().filter(|session| session.expires_at.as_secs() < newest).collect(),
+        };
+        from = match (whole, seconds.last()) {
+            (true, _) | (false, None) => last + 1,
+            (false, Some(session)) => session.expires_at.as_secs() + 1,
+        };
+        let rank = |end: Timestamp, request_id: &RequestId| (end, *request_id.as_bytes());
+        let after = after.as_ref().map(|(end, request_id)| rank(*end, request_id));
+        let place = |session: &Session| rank(session.expires_at, &session.request_id);
+        seconds.retain(|session| after.is_none_or(|after| place(session) > after));
+        seconds.sort_by_key(place);
+        found.append(&mut seconds);
+    }
+    found.truncate(limit);
+    Ok(found)
+}
+
+async fn span(
+    tables: &Tables,
+    event: &EventId,
+    life: u64,
+    from: u64,
+    last: u64,
+    limit: usize,
+) -> Result<Vec<Fields>, StoreError> {
+    let keys = Condition::new("event_id = :event AND expires BETWEEN :from AND :last")
+        .with(":event", text(life_key(event, life)))
+        .with(":from", number(from))
+        .with(":last", number(last));
+    let mut rows = tables.query(Query { index: Some(EXPIRES_INDEX), limit, ..Query::of(Table::Tokens, keys) }).await?;
+    if limit > 0 {
+        rows.truncate(limit);
+    }
+    Ok(rows)
+}
+
+/// How a task under way ends, having done what of it lies outside the event's item.
+pub(super) enum Outcome {
+    /// The session that the ticket has, and whether the task opened it.
+    Opened(Session, bool),
+    /// How the session had ended before, if it was not the task that closed it.
+    Closed(Option<SessionStatus>),
+    /// So many of the positions have a session.
+    Counted(u64),
+}
+
+/// Does what of the task lies outside the event's item, which stands as `state` or did since the task was decided.
+pub(super) async fn carry_out(
+    tables: &Tables,
+    event: &EventId,
+    state: &EventState,
+    mark: Mark,
+    task: &Task,
+) -> Result<Outcome, StoreError> {
+    Ok(match task {
+        Task::Open(entrant) => {
+            let session = entrant.session(event, state.counters.generation);
+            match put(tables, &session, state.life, mark).await? {
+                None => Outcome::Opened(session, true),
+                Some(there) => Outcome::Opened(there, false),
+            }
+        }
+        Task::Close { request_id, code } => {
+            let status = SessionStatus::from_code((*code).into()).unwrap_or(SessionStatus::Completed);
+            Outcome::Closed(close(tables, event, state.life, request_id, status, mark).await?)
+        }
+        Task::Expire { from, through, .. } => Outcome::Counted(used(tables, event, state, *from, *through).await?),
+    })
+}

@@ -1,0 +1,299 @@
+//! The tables, and the few ways in which they are read and written.
+//!
+//! Owns names, keys and index (those of the retired system where it had them) and turns the SDK's many errors into
+//! the two that matter: a condition did not hold, or the store is away. Every write is of one item. It is repeated
+//! by the SDK where no answer came, so whoever writes must be able to tell that it was already done.
+
+use std::fmt::Display;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure, Select};
+
+use super::fields::Fields;
+use crate::store::StoreError;
+
+/// A table, by what it holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Table {
+    /// An item for each event: its counters, and what is under way.
+    Events,
+    /// Sessions by ticket.
+    Tokens,
+    /// Serving records by serving counter.
+    ServingRecords,
+    /// The arrival log by position.
+    Arrivals,
+    /// Who holds a place, by position.
+    Places,
+    /// Grants by digest of their code.
+    Grants,
+    /// Documents by name.
+    Documents,
+    /// Letters, how far each sink is, dead letters, leases.
+    Outbox,
+}
+
+impl Table {
+    pub(super) const ALL: [Self; 8] = [
+        Self::Events,
+        Self::Tokens,
+        Self::ServingRecords,
+        Self::Arrivals,
+        Self::Places,
+        Self::Grants,
+        Self::Documents,
+        Self::Outbox,
+    ];
+
+    /// Its name behind the prefix.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Events => "Events",
+            Self::Tokens => "TokenTable",
+            Self::ServingRecords => "ServingCounterIssuedAt",
+            Self::Arrivals => "QueuePositionEntryTime",
+            Self::Places => "Places",
+            Self::Grants => "Grants",
+            Self::Documents => "Documents",
+            Self::Outbox => "Outbox",
+        }
+    }
+}
+
+/// The index of [`Table::Tokens`] by event and end.
+pub(super) const EXPIRES_INDEX: &str = "EventExpiresIndex";
+
+/// Whether a conditional write was done.
+#[derive(Debug, PartialEq)]
+pub(super) enum Written {
+    Done,
+    /// The condition did not hold; the item as it stands (empty: there is none).
+    Refused(Fields),
+}
+
+/// What must hold for a write to be done, with its values.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Condition {
+    expression: Option<String>,
+    values: Vec<(String, AttributeValue)>,
+}
+
+impl Condition {
+    /// None.
+    pub(super) fn none() -> Self {
+        Self::default()
+    }
+
+    pub(super) fn new(expression: &str) -> Self {
+        Self { expression: Some(expression.to_owned()), values: Vec::new() }
+    }
+
+    #[must_use]
+    pub(super) fn with(mut self, name: &str, value: AttributeValue) -> Self {
+        self.values.push((name.to_owned(), value));
+        self
+    }
+}
+
+/// What a query looks for: one partition, part of its order.
+pub(super) struct Query {
+    pub(super) table: Table,
+    pub(super) index: Option<&'static str>,
+    /// Of the key alone.
+    pub(super) keys: Condition,
+    /// What of it is answered.
+    pub(super) filter: Option<&'static str>,
+    pub(super) newest_first: bool,
+    /// How many items are looked at at most; 0: all.
+    pub(super) limit: usize,
+}
+
+impl Query {
+    pub(super) const fn of(table: Table, keys: Condition) -> Self {
+        Self { table, index: None, keys, filter: None, newest_first: false, limit: 0 }
+    }
+}
+
+/// See the module's documentation.
+#[derive(Clone)]
+pub(super) struct Tables {
+    client: Client,
+    prefix: String,
+}
+
+impl Tables {
+    pub(super) fn new(client: Client, prefix: &str) -> Self {
+        Self { client, prefix: prefix.to_owned() }
+    }
+
+    pub(super) const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn name(&self, table: Table) -> String {
+        format!("{}{}", self.prefix, table.name())
+    }
+
+    /// The item of this key, as it is now.
+    pub(super) async fn get(&self, table: Table, key: Fields) -> Result<Option<Fields>, StoreError> {
+        self.read(table, key, true).await
+    }
+
+    /// The item of this key, perhaps as it was a moment ago; half the price.
+    pub(super) async fn glance(&self, table: Table, key: Fields) -> Result<Option<Fields>, StoreError> {
+        self.read(table, key, false).await
+    }
+
+    async fn read(&self, table: Table, key: Fields, consistent: bool) -> Result<Option<Fields>, StoreError> {
+        let get = self.client.get_item().table_name(self.name(table)).set_key(Some(key.0)).consistent_read(consistent);
+        let answer = get.send().await.map_err(|error| self.away(table, &error))?;
+        Ok(answer.item.map(Fields))
+    }
+
+    /// Writes the item whole, if the condition holds.
+    pub(super) async fn put(&self, table: Table, item: Fields, condition: Condition) -> Result<Written, StoreError> {
+        let mut put = self.client.put_item().table_name(self.name(table)).set_item(Some(item.0));
+        put = put.set_condition_expression(condition.expression);
+        for (name, value) in condition.values {
+            put = put.expression_attribute_values(name, value);
+        }
+        put = put.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        match put.send().await {
+            Ok(_) => Ok(Written::Done),
+            Err(error) => match error.as_service_error() {
+                Some(PutItemError::ConditionalCheckFailedException(refusal)) => Ok(refused(refusal.item.clone())),
+                _ => Err(self.away(table, &error)),
+            },
+        }
+    }
+
+    /// Changes fields of the item by an update expression, if the condition holds; the values are the condition's.
+    pub(super) async fn update(
+        &self,
+        table: Table,
+        key: Fields,
+        change: &str,
+        condition: Condition,
+    ) -> Result<Written, StoreError> {
+        let mut update = self.client.update_item().table_name(self.name(table)).set_key(Some(key.0));
+        update = update.update_expression(change).set_condition_expression(condition.expression);
+        for (name, value) in condition.values {
+            update = update.expression_attribute_values(name, value);
+        }
+        update = update.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        match update.send().await {
+            Ok(_) => Ok(Written::Done),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(refusal)) => Ok(refused(refusal.item.clone())),
+                _ => Err(self.away(table, &error)),
+            },
+        }
+    }
+
+    /// Deletes the item, if the condition holds.
+    pub(super) async fn delete(&self, table: Table, key: Fields, condition: Condition) -> Result<Written, StoreError> {
+        let mut delete = self.client.delete_item().table_name(self.name(table)).set_key(Some(key.0));
+        delete = delete.set_condition_expression(condition.expression);
+        for (name, value) in condition.values {
+            delete = delete.expression_attribute_values(name, value);
+        }
+        match delete.send().await {
+            Ok(_) => Ok(Written::Done),
+            Err(error) => match error.as_service_error() {
+                Some(DeleteItemError::ConditionalCheckFailedException(refusal)) => Ok(refused(refusal.item.clone())),
+                _ => Err(self.away(table, &error)),
+            },
+        }
+    }
+
+    /// What the query finds, in the order of the key.
+    pub(super) async fn query(&self, query: Query) -> Result<Vec<Fields>, StoreError> {
+        let mut found = Vec::new();
+        let mut from = None;
+        loop {
+            let answer = self.page(&query, from, None).await?;
+            found.extend(answer.items.unwrap_or_default().into_iter().map(Fields));
+            from = answer.last_evaluated_key;
+            if from.is_none() || (query.limit > 0 && found.len() >= query.limit) {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// A page of the table in no order, from where the last one ended: some items and where they end (`None`: there
+    /// are no more).
+    pub(super) async fn scan(
+        &self,
+        table: Table,
+        from: Option<Fields>,
+        limit: i32,
+    ) -> Result<(Vec<Fields>, Option<Fields>), StoreError> {
+        let scan = self.client.scan().table_name(self.name(table)).limit(limit);
+        let answer = scan.set_exclusive_start_key(from.map(|key| key.0)).send().await;
+        let answer = answer.map_err(|error| self.away(table, &error))?;
+        let items = answer.items.unwrap_or_default().into_iter().map(Fields).collect();
+        Ok((items, answer.last_evaluated_key.map(Fields)))
+    }
+
+    /// How many the query finds.
+    pub(super) async fn count(&self, query: Query) -> Result<u64, StoreError> {
+        let mut found = 0;
+        let mut from = None;
+        loop {
+            let answer = self.page(&query, from, Some(Select::Count)).await?;
+            found += u64::try_from(answer.count).unwrap_or(0);
+            from = answer.last_evaluated_key;
+            if from.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    async fn page(
+        &self,
+        query: &Query,
+        from: Option<std::collections::HashMap<String, AttributeValue>>,
+        select: Option<Select>,
+    ) -> Result<aws_sdk_dynamodb::operation::query::QueryOutput, StoreError> {
+        let mut page = self.client.query().table_name(self.name(query.table)).set_exclusive_start_key(from);
+        page = page.set_key_condition_expression(query.keys.expression.clone()).set_select(select);
+        for (name, value) in &query.keys.values {
+            page = page.expression_attribute_values(name, value.clone());
+        }
+        if let Some(filter) = query.filter {
+            page = page.filter_expression(filter);
+        }
+        // An index answers as it was a moment ago, whatever one asks of it.
+        page = page.set_index_name(query.index.map(str::to_owned)).consistent_read(query.index.is_none());
+        page = page.scan_index_forward(!query.newest_first);
+        if query.limit > 0 {
+            page = page.limit(i32::try_from(query.limit).unwrap_or(i32::MAX));
+        }
+        page.send().await.map_err(|error| self.away(query.table, &error))
+    }
+
+    /// What the log and the store's error say where DynamoDB did not do it.
+    pub(super) fn away<E: ProvideErrorMetadata, R>(&self, table: Table, error: &SdkError<E, R>) -> StoreError {
+        let name = self.name(table);
+        let reason = |reason: &dyn Display| StoreError::Unavailable(format!("DynamoDB, table {name}: {reason}"));
+        match error {
+            SdkError::ServiceError(service) => match service.err().code() {
+                Some("ResourceNotFoundException") => {
+                    reason(&"there is no such table; `anteroom store init` creates it")
+                }
+                code => reason(&code.or_else(|| service.err().message()).unwrap_or("refused")),
+            },
+            SdkError::TimeoutError(_) => reason(&"no answer in time"),
+            SdkError::DispatchFailure(_) => reason(&"it cannot be reached"),
+            _ => reason(&"its answer was not understood"),
+        }
+    }
+}
+
+fn refused(item: Option<std::collections::HashMap<String, AttributeValue>>) -> Written {
+    Written::Refused(Fields(item.unwrap_or_default()))
+}

@@ -1,0 +1,77 @@
+//! Looking after an event from this node: what Redis did not tell, and what a node that is no more left half done.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::desk::Desk;
+use super::engine::Engine;
+use super::fields::Fields;
+use super::log;
+use super::state::{EventState, LogRow, Mark};
+use super::tables::Table;
+use crate::policy::{ORPHAN_AGE, WATCH_PERIOD};
+use crate::room::EventId;
+use crate::store::StoreError;
+
+/// What stands in a journal.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Seen {
+    Task(Mark),
+    Row(u64, LogRow),
+}
+
+/// Watches the event for as long as the engine lives. To be called on its runtime.
+pub(super) fn start(engine: &Arc<Engine>, event: &EventId, desk: &Arc<Desk>) {
+    let (engine, desk, event) = (Arc::downgrade(engine), Arc::downgrade(desk), event.clone());
+    tokio::spawn(watch(engine, desk, event));
+}
+
+async fn watch(engine: Weak<Engine>, desk: Weak<Desk>, event: EventId) {
+    let mut ticks = tokio::time::interval(WATCH_PERIOD);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut since = HashMap::new();
+    loop {
+        ticks.tick().await;
+        let (Some(engine), Some(desk)) = (engine.upgrade(), desk.upgrade()) else { return };
+        // What fails is tried again a second later; the verbs tell of a store that is away.
+        drop(look(&engine, &desk, &event, &mut since).await);
+    }
+}
+
+async fn look(
+    engine: &Engine,
+    desk: &Desk,
+    event: &EventId,
+    since: &mut HashMap<Seen, Instant>,
+) -> Result<(), StoreError> {
+    let key = Fields::new().with_text("event_id", event.as_str());
+    let Some(item) = engine.office.tables.glance(Table::Events, key).await? else {
+        return Err(StoreError::UnknownEvent(event.clone()));
+    };
+    let state = EventState::read(&item)?;
+    desk.slate.learn(state.counters);
+    let rows = state.journal.rows.iter().map(|row| Seen::Row(state.life, *row));
+    let now: Vec<Seen> = state.journal.pending.iter().map(|pending| Seen::Task(pending.mark)).chain(rows).collect();
+    since.retain(|seen, _| now.contains(seen));
+    let old = |seen: &Seen, since: &mut HashMap<Seen, Instant>| {
+        since.entry(*seen).or_insert_with(Instant::now).elapsed() >= ORPHAN_AGE
+    };
+    for pending in &state.journal.pending {
+        if old(&Seen::Task(pending.mark), since) {
+            tracing::info!(%event, "finishing what another node, or an earlier try, left half done");
+            engine.help(event, &state, pending).await?;
+        }
+    }
+    for row in &state.journal.rows {
+        if old(&Seen::Row(state.life, *row), since) {
+            log::put(&engine.office.tables, event, state.life, *row).await?;
+            desk.rows_done(state.life, [*row]);
+        }
+    }
+    if desk.is_untidy() {
+        desk.run(|_| Ok(())).await?;
+    }
+    Ok(())
+}
