@@ -104,7 +104,7 @@ ensure_dynamodb_local() {
     command -v mvn >/dev/null || ensure_apt maven
     say "Fetching DynamoDB Local …"
     rm -rf "$place" "$place.part"
-    mvn --batch-mode --quiet -Dstyle.color=never --strict-checksums --file "$wanted" dependency:copy-dependencies \
+    mvn --batch-mode --quiet --strict-checksums --file "$wanted" dependency:copy-dependencies \
         "-DoutputDirectory=$place.part" >&2 || die "DynamoDB Local cannot be fetched."
     # Last: what is there is whole.
     cp "$wanted" "$place.part/pom.xml"
