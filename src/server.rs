@@ -65,6 +65,9 @@ pub enum StartError {
         /// The data directory.
         path: PathBuf,
     },
+    /// The configured engine is not there.
+    #[error("store.engine: the distributed engine is not in this version; \"embedded\" is the only one")]
+    NoDistributedEngine,
     /// The data directory cannot be used.
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -257,7 +260,9 @@ pub async fn open_offline(config: &Config, nature: &Nature) -> Result<Arc<Lobby>
 }
 
 async fn open(config: &Config, nature: &Nature, telemetry: &Arc<Telemetry>) -> Result<Opened, StartError> {
-    let StoreConfig::Embedded = config.store;
+    if let StoreConfig::Distributed(_) = config.store {
+        return Err(StartError::NoDistributedEngine);
+    }
     let outbox = match config.sends_events_out() {
         true => OutboxMode::Kept(Arc::clone(&nature.clock)),
         false => OutboxMode::Off,

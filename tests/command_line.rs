@@ -71,6 +71,18 @@ fn a_good_configuration_is_summed_up() {
 }
 
 #[test]
+fn the_sum_names_the_shared_store_but_not_its_password() {
+    let store = "[store]\nengine = 'distributed'\nredis_url = 'rediss://line:hush-hush@redis:6380'\n";
+    let directory = configuration(&format!("{store}[[event]]\nid = 'Sample'\n"));
+    let endpoint = ("ANTEROOM_STORE__DYNAMODB_ENDPOINT", "http://127.0.0.1:8000");
+    for (variables, dynamodb) in [(&[][..], "of AWS"), (&[endpoint], "http://127.0.0.1:8000/")] {
+        let text = stdout(&anteroom(directory.path(), &["check-config", "--config", "anteroom.toml"], variables));
+        let lines = format!("redis    rediss://redis:6380\ndynamodb {dynamodb}, tables anteroom-*\n");
+        assert!(text.contains(&lines) && !text.contains("hush"), "{text}");
+    }
+}
+
+#[test]
 fn a_bad_configuration_ends_with_2_and_every_problem_on_a_line() {
     let directory = configuration("listne = 1\n[admin]\nkeys = [{ name = 'a', key = 'hush-hush' }]\n");
     for command in ["check-config", "serve", "healthcheck"] {

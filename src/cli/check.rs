@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anteroom::config::{Config, Environment};
+use anteroom::config::{Config, Environment, StoreConfig};
 use anteroom::room::{EventSettings, Inlet};
 
 use super::{Failure, existing_config, print};
@@ -19,6 +19,7 @@ fn summary(config: &Config) -> String {
     lines.push(format!("listen   {} ({transport})", config.listen));
     lines.extend(config.private_listen.map(|address| format!("private  {address} (plain HTTP)")));
     lines.push(format!("data     {}", config.data_dir.display()));
+    lines.extend(store(&config.store));
     lines.push(match (config.admin.keys.len(), config.admin.sigv4.len()) {
         (0, 0) => "admin    no key: the private API and the control panel stay shut".to_owned(),
         (keys, pairs) => format!("admin    bearer keys: {keys}, SigV4 key pairs: {pairs}"),
@@ -30,6 +31,14 @@ fn summary(config: &Config) -> String {
     }));
     lines.extend(config.demo.as_ref().map(|shop| format!("demo     sample shop at {}", shop.url())));
     lines.join("\n")
+}
+
+/// Where state is, if it is not in the data directory.
+fn store(store: &StoreConfig) -> Vec<String> {
+    let StoreConfig::Distributed(store) = store else { return Vec::new() };
+    let redis: Vec<String> = store.redis_urls.iter().map(ToString::to_string).collect();
+    let dynamodb = store.dynamodb_endpoint.as_ref().map_or("of AWS", |url| url.as_str());
+    vec![format!("redis    {}", redis.join(", ")), format!("dynamodb {dynamodb}, tables {}*", store.table_prefix)]
 }
 
 fn inlet(event: &EventSettings) -> String {

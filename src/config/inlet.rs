@@ -50,7 +50,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Read<(Inlet, Option<Gate>)> {
 /// Refuses keys that belong to another strategy.
 fn foreign(section: &mut Section<'_>, keys: &[&'static str], strategy: &str) -> Read<()> {
     let message = format!("it belongs to the strategy {strategy}");
-    let refused: Vec<_> = keys.iter().map(|key| section.not_yet(key, &message)).collect();
+    let refused: Vec<_> = keys.iter().map(|key| section.unfit(key, &message)).collect();
     refused.into_iter().collect()
 }
 
@@ -92,7 +92,7 @@ fn gate(section: &mut Section<'_>) -> Read<Option<Gate>> {
         (None, Some(health)) => Signal::Health(health),
         (None, None) => {
             let message = "it belongs to an inlet with alarm or health_url";
-            return section.not_yet("check_every", message).map(|()| None);
+            return section.unfit("check_every", message).map(|()| None);
         }
     };
     let default = policy::DEFAULT_GATE_CHECK;

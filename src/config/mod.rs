@@ -46,7 +46,7 @@ pub use overrides::CONFIG_VARIABLE;
 pub use problem::{ConfigError, Problem};
 pub use public_url::{PublicUrl, PublicUrlError, Scheme};
 pub use reference::{Setting, reference, reference_page};
-pub use store::StoreConfig;
+pub use store::{DistributedConfig, RedisUrl, StoreConfig};
 pub use topic::TopicConfig;
 
 /// Where Anteroom listens unless it is told otherwise: this machine alone can reach it.

@@ -157,8 +157,8 @@ impl<'a> Section<'a> {
         self.list(key, |found| found.section(&mut read))
     }
 
-    /// Refuses, by name, a key that a later version will have.
-    pub(super) fn not_yet(&mut self, key: &'static str, message: &str) -> Read<()> {
+    /// Refuses, by name, a key that means nothing beside the others.
+    pub(super) fn unfit(&mut self, key: &'static str, message: &str) -> Read<()> {
         self.asked.push(key);
         if self.table.contains_key(key) { Err(self.refuse(key, message)) } else { Ok(()) }
     }

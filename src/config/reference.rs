@@ -2,6 +2,8 @@
 //!
 //! A test holds the list against the keys that are really asked for, and the page against the list.
 
+mod client;
+
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -73,7 +75,7 @@ const SECTIONS: [(&str, &str, &str); 11] = [
 
 /// Every key, in the order of the page.
 pub fn reference() -> Vec<Setting> {
-    [installation(), sections(), event(), inlet(), client(), client_behaviour(), events_out(), demo()].concat()
+    [installation(), admin(), store(), log(), event(), inlet(), client::settings(), events_out(), demo()].concat()
 }
 
 /// The page `docs/configuration.md`.
@@ -145,7 +147,7 @@ fn installation() -> Vec<Setting> {
     ]
 }
 
-fn sections() -> Vec<Setting> {
+fn admin() -> Vec<Setting> {
     vec![
         setting("admin.keys[].name", "text", "", "Who uses the key, for the log. Each name once."),
         setting("admin.keys[].key", "secret", "", "The bearer key."),
@@ -156,7 +158,40 @@ fn sections() -> Vec<Setting> {
             "The ID of a key pair of AWS Signature Version 4. Each ID once.",
         ),
         setting("admin.sigv4[].secret_access_key", "secret", "", "The secret of the pair."),
-        setting("store.engine", "`\"embedded\"`", "`\"embedded\"`", "`embedded` is SQLite in `data_dir`."),
+    ]
+}
+
+fn store() -> Vec<Setting> {
+    vec![
+        setting(
+            "store.engine",
+            "`\"embedded\"`, `\"distributed\"`",
+            "`\"embedded\"`",
+            "`embedded` is SQLite in `data_dir`, for one node. `distributed` is Redis and DynamoDB, for any number; the other keys belong to it.",
+        ),
+        setting(
+            "store.redis_url",
+            "URL (`redis://`, or `rediss://` for TLS), or a list of them; or `env:NAME`, `file:PATH`",
+            "`distributed`: must be set",
+            "Where Redis is: the server, whichever is the primary, or a Redis Cluster. Several, in a list or with commas between them, are nodes of one cluster, of which one that answers is enough. User and password stand in the URL: `rediss://USER:PASSWORD@HOST:6379`, with a comma in a password written `%2C`.",
+        ),
+        setting(
+            "store.dynamodb_endpoint",
+            "URL (https, http)",
+            "AWS",
+            "Where DynamoDB is, if it is not AWS's. Region and credentials are found as every AWS SDK finds them.",
+        ),
+        setting(
+            "store.table_prefix",
+            "0 to 64 letters, digits, `_`, `.`, `-`",
+            format!("`\"{}\"`", super::store::DEFAULT_TABLE_PREFIX),
+            "What the names of tables begin with, and of channels in Redis: deployments that share an account or a Redis need one each.",
+        ),
+    ]
+}
+
+fn log() -> Vec<Setting> {
+    vec![
         setting("log.format", "`\"text\"`, `\"json\"`", "`\"text\"`", "Lines for people, or a JSON object a line."),
         setting(
             "log.level",
@@ -267,83 +302,6 @@ fn inlet() -> Vec<Setting> {
             policy::DEFAULT_GATE_CHECK,
             policy::MAX_GATE_CHECK,
             "How often `alarm` or `health_url` is asked.",
-        ),
-    ]
-}
-
-fn client() -> Vec<Setting> {
-    let id = format!("1 to {} printable ASCII characters", policy::MAX_CLIENT_ID_LENGTH);
-    vec![
-        setting("client[].client_id", id, "", "The client ID. Each once."),
-        setting("client[].event", "event ID", "", "Where the client's visitors wait: one of the events of this file."),
-        setting("client[].client_name", "text", "none", "What visitors call the site; shown while they wait."),
-        setting("client[].client_secret", "secret", "must be set; a public client has none", "The client's secret."),
-        setting(
-            "client[].token_endpoint_auth_method",
-            "`\"any\"`, `\"client_secret_basic\"`, `\"client_secret_post\"`, `\"none\"`",
-            "`\"any\"`",
-            "How the client proves who it is: with its secret in the header or in the body (`any`: as it likes), or not at all (`none`: a public client, which must use PKCE).",
-        ),
-        setting(
-            "client[].application_type",
-            "`\"web\"`, `\"native\"`",
-            "`\"web\"`",
-            "`native`: an app. Ports of its loopback redirect URIs are free, and schemes of its own are allowed.",
-        ),
-        setting(
-            "client[].redirect_uris",
-            "list of URLs",
-            "",
-            "Where answers may go; at least one. They match as exact strings: https, or http on loopback; no wildcards.",
-        ),
-        setting(
-            "client[].post_logout_redirect_uris",
-            "list of URLs",
-            "none",
-            "Where a browser may go after logout. The same rules.",
-        ),
-    ]
-}
-
-fn client_behaviour() -> Vec<Setting> {
-    let page = "URL (https, or http on loopback)";
-    vec![
-        setting(
-            "client[].initiate_login_uri",
-            page,
-            "none",
-            "Where the site starts a login: a visitor who waited longer than `login_timeout` is sent here, and let in at once.",
-        ),
-        setting("client[].client_uri", page, "none", "The site's home page; stands in for `initiate_login_uri`."),
-        seconds(
-            "client[].login_timeout",
-            policy::DEFAULT_LOGIN_TIMEOUT,
-            policy::FLOW_LIFETIME,
-            "How old a login request may be when it is answered: less than the site itself allows.",
-        ),
-        setting(
-            "client[].id_token_signed_response_alg",
-            "`\"RS256\"`, `\"ES256\"`, `\"EdDSA\"`",
-            "`\"RS256\"`",
-            "How ID tokens are signed.",
-        ),
-        setting(
-            "client[].access_token_signing_alg",
-            "`\"RS256\"`, `\"ES256\"`, `\"EdDSA\"`",
-            "`\"ES256\"`",
-            "How access tokens are signed. API Gateway's own JWT authorizer knows RS256 only.",
-        ),
-        setting(
-            "client[].acr_values",
-            "list of texts",
-            "none",
-            "`acr` values that are echoed when a request asks for them.",
-        ),
-        setting(
-            "client[].claims",
-            "table of claims",
-            "none",
-            "More claims, each text with `{sub}`, `{position}`, `{event_id}`, or a number, true or false. `email` and `email_verified` are released by the scope `email`, all others by `profile`.",
         ),
     ]
 }

@@ -120,23 +120,28 @@ impl<'a> Found<'a> {
         if from_variable { PathBuf::from(path) } else { self.reader.directory.join(path) }
     }
 
-    /// A secret, as it stands or by reference: `env:NAME`, `file:PATH`.
+    /// A secret that is hard to guess, as it stands or by reference.
     pub(super) fn secret(&self) -> Read<Secret> {
-        let text = self.text()?;
-        let secret = if let Some(name) = text.strip_prefix("env:") {
-            let missing = || self.refuse(format!("the variable {name} is not set"));
-            Secret::new(self.reader.environment.get(name).ok_or_else(missing)?)
-        } else if let Some(path) = text.strip_prefix("file:") {
-            self.secret_file(&self.resolve(path))?
-        } else {
-            Secret::new(text)
-        };
+        let secret = self.referenced()?;
         let length = secret.expose().len();
         if length < policy::MIN_SECRET_BYTES {
             let least = policy::MIN_SECRET_BYTES;
             return Err(self.refuse(format!("the secret has {length} bytes; at least {least} are needed")));
         }
         Ok(secret)
+    }
+
+    /// Text that is not for everybody, as it stands or by reference: `env:NAME`, `file:PATH`.
+    pub(super) fn referenced(&self) -> Read<Secret> {
+        let text = self.text()?;
+        if let Some(name) = text.strip_prefix("env:") {
+            let missing = || self.refuse(format!("the variable {name} is not set"));
+            Ok(Secret::new(self.reader.environment.get(name).ok_or_else(missing)?))
+        } else if let Some(path) = text.strip_prefix("file:") {
+            self.secret_file(&self.resolve(path))
+        } else {
+            Ok(Secret::new(text))
+        }
     }
 
     /// What the file holds but for the line's end, which editors add.
@@ -147,6 +152,11 @@ impl<'a> Found<'a> {
         let kept = text.strip_suffix('\n').map_or(text.len(), |line| line.strip_suffix('\r').unwrap_or(line).len());
         text.truncate(kept);
         Ok(Secret::new(text))
+    }
+
+    /// Whether this is a list.
+    pub(super) const fn is_list(&self) -> bool {
+        matches!(self.value, Value::Array(_))
     }
 
     /// The entries of a list. All are read, so that every bad one is noted.

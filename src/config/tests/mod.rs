@@ -3,6 +3,7 @@
 mod demonstration;
 mod refusals;
 mod sources;
+mod store;
 
 use std::path::Path;
 use std::time::Duration;
@@ -140,7 +141,7 @@ private_listen = "127.0.0.1:8081"
 data_dir = "state"
 trusted_proxies = ["10.1.2.3/8", "::1"]
 tls = {{ certificate = "c.pem", key = "/k.pem" }}
-store.engine = "embedded"
+store = {{ engine = "distributed", redis_url = "rediss://line:{SECRET}@redis.example:6380", dynamodb_endpoint = "http://dynamodb:8000", table_prefix = "shop_" }}
 log = {{ format = "json", level = "trace" }}
 demo = {{ shop_listen = "127.0.0.1:8090", shop_client = "all" }}
 [admin]
@@ -180,6 +181,10 @@ fn every_key_is_taken_over() {
     assert_eq!(config.trusted_proxies, ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
     let tls = TlsFiles { certificate: "/etc/anteroom/c.pem".into(), key: "/k.pem".into() };
     assert_eq!(config.tls, Some(tls));
+    let StoreConfig::Distributed(store) = &config.store else { panic!("{:?}", config.store) };
+    assert_eq!(store.redis_urls[0].expose(), format!("rediss://line:{SECRET}@redis.example:6380"));
+    assert_eq!(store.dynamodb_endpoint.as_ref().map(url::Url::as_str), Some("http://dynamodb:8000/"));
+    assert_eq!(store.table_prefix, "shop_");
     let [one, two] = config.events.as_slice() else { panic!("two events") };
     assert_eq!((one.validity.as_secs(), one.expiry, one.entry), (60, ExpiryRule::Never, Entry::Button));
     assert_eq!((one.increment_serving_on_expiry, one.metrics_events), (OnExpiry::Increment, MetricsEvents::EachMinute));

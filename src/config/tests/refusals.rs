@@ -41,15 +41,7 @@ const INSTALLATION: &[(&str, &str)] = &[
     ("data_dir = ''", "data_dir: it must name a path"),
     ("issuer = 'x'", "issuer: there is no such key"),
     ("pubic_url = 'x'", "pubic_url: there is no such key; is public_url meant?"),
-    (
-        "store.engine = 'distributed'",
-        "store.engine: the distributed engine is not in this version; \"embedded\" is the only one",
-    ),
-    ("store.engine = 'postgres'", "store.engine: it must be \"embedded\""),
-    (
-        "store.redis_url = 'redis://127.0.0.1'",
-        "store.redis_url: it belongs to the distributed engine, which is not in this version",
-    ),
+    ("store.engine = 'postgres'\nstore.table_prefix = '#'", "store.engine: it must be \"embedded\" or \"distributed\""),
     ("log.format = 'xml'", "log.format: it must be \"text\" or \"json\""),
     ("log.level = 'loud'", "log.level: it must be \"error\", \"warn\", \"info\", \"debug\" or \"trace\""),
     ("notices.stream = 'yes'", "notices.stream: it must be true or false, without quotes"),
