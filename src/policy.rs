@@ -326,3 +326,9 @@ pub const LEASE: Duration = Duration::from_secs(15);
 
 /// How many letters are moved from events to the outbox at once.
 pub const LETTERS_AT_ONCE: usize = 25;
+
+/// How long one try of a request to DynamoDB may take: it answers within milliseconds, or not at all.
+pub const DYNAMODB_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long all tries of a request to DynamoDB may take together.
+pub const DYNAMODB_PATIENCE: Duration = Duration::from_secs(3);

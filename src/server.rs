@@ -1,6 +1,7 @@
 //! Wiring: from a configuration to a running service, and back to nothing. The only place that picks an engine.
 
 mod limits;
+mod state;
 mod tls;
 
 use std::io;
@@ -16,22 +17,24 @@ use futures_util::future::join_all;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::task::JoinHandle;
 
+pub use state::{create_tables, open_offline};
 pub use tls::TlsError;
 
+use state::{Opened, open};
+
 use crate::ambient::{Clock, Entropy};
+use crate::aws::NoRegion;
 use crate::aws::sns::Inbox;
-use crate::config::{Config, SampleShop, Scheme, StoreConfig, TopicConfig};
+use crate::config::{Config, SampleShop, Scheme, TopicConfig};
 use crate::demo::{self, Shop};
 use crate::gates::{Gates, GatesError};
-use crate::keys::{MasterSecret, MasterSecretError};
-use crate::lobby::{Caretaker, Clients, KEYS_DOCUMENT, KeyServiceError, Lobby, RegisteredClient, Surroundings};
+use crate::keys::MasterSecretError;
+use crate::lobby::{Caretaker, KeyServiceError, Lobby};
 use crate::notices::{Notices, NoticesError};
 use crate::outbound::OutboundError;
 use crate::policy;
-use crate::store::OutboxMode;
-use crate::store::Store;
-use crate::store::embedded::{EmbeddedStore, OpenError};
-use crate::store::timed::Timed;
+use crate::store::StoreError;
+use crate::store::embedded::OpenError;
 use crate::telemetry::Telemetry;
 use crate::web::{App, Feeds, Mounts, Site, Topics, mount};
 
@@ -44,9 +47,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// How long a client may take to send its request's head.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Where the master secret lies in the data directory.
-const MASTER_SECRET: &str = "master-secret";
 
 /// Why the service does not start.
 #[derive(Debug, thiserror::Error)]
@@ -65,9 +65,15 @@ pub enum StartError {
         /// The data directory.
         path: PathBuf,
     },
-    /// The configured engine is not there.
-    #[error("store.engine: the distributed engine is not in this version; \"embedded\" is the only one")]
-    NoDistributedEngine,
+    /// The tables of the distributed engine cannot be spoken to.
+    #[error("store: {0}")]
+    Aws(#[from] NoRegion),
+    /// An address of Redis cannot be used.
+    #[error("store.redis_url: {0}")]
+    Redis(String),
+    /// The distributed engine does not open.
+    #[error("store: {0}")]
+    Tables(#[from] StoreError),
     /// The data directory cannot be used.
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -79,6 +85,9 @@ pub enum StartError {
         /// What is wrong with it.
         source: MasterSecretError,
     },
+    /// The master secret that the nodes share cannot be used.
+    #[error("the master secret in the table of documents: {0}")]
+    SharedSecret(MasterSecretError),
     /// The master secret is gone while what was sealed under it is there.
     #[error("{} is missing, and the signing keys in the store were sealed under it: put it back from your backup, or \
              begin with an empty data directory", path.display())]
@@ -238,68 +247,6 @@ fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
 fn address_of(listener: &TcpListener) -> Result<SocketAddr, StartError> {
     let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
     listener.local_addr().map_err(|source| StartError::Listen { address: unknown, source })
-}
-
-/// A deployment whose state is at hand.
-struct Opened {
-    lobby: Arc<Lobby>,
-    master: MasterSecret,
-}
-
-/// Opens the state of the deployment without serving it: for commands that work on a service that is not running.
-/// It is held until the lobby's store is closed.
-///
-/// # Errors
-/// See [`StartError`]; [`StartError::Store`] when a running service holds the state.
-pub async fn open_offline(config: &Config, nature: &Nature) -> Result<Arc<Lobby>, StartError> {
-    let secret = config.data_dir.join(MASTER_SECRET);
-    if !secret.exists() {
-        return Err(StartError::Empty { path: config.data_dir.clone() });
-    }
-    Ok(open(config, nature, &Arc::new(Telemetry::default())).await?.lobby)
-}
-
-async fn open(config: &Config, nature: &Nature, telemetry: &Arc<Telemetry>) -> Result<Opened, StartError> {
-    if let StoreConfig::Distributed(_) = config.store {
-        return Err(StartError::NoDistributedEngine);
-    }
-    let outbox = match config.sends_events_out() {
-        true => OutboxMode::Kept(Arc::clone(&nature.clock)),
-        false => OutboxMode::Off,
-    };
-    let store = Timed::new(EmbeddedStore::open_with(&config.data_dir, outbox)?, telemetry.clone());
-    let master = master_secret(config, nature, &store).await?;
-    let lobby = open_lobby(config, nature, Arc::new(store), master.clone()).await?;
-    Ok(Opened { lobby: Arc::new(lobby), master })
-}
-
-/// The master secret of the deployment. It is made where there is nothing yet; beside keys that were sealed under another
-/// one, a new one would only hide that the old is missing.
-async fn master_secret(config: &Config, nature: &Nature, store: &dyn Store) -> Result<MasterSecret, StartError> {
-    let path = config.data_dir.join(MASTER_SECRET);
-    let state = |source| StartError::State { path: config.data_dir.clone(), source: KeyServiceError::Store(source) };
-    let in_use = store.document(KEYS_DOCUMENT).await.map_err(state)?.is_some();
-    if in_use && !path.exists() {
-        return Err(StartError::SecretMissing { path });
-    }
-    let made = MasterSecret::load_or_create(&path, &*nature.entropy);
-    Ok(made.map_err(|source| StartError::MasterSecret { path, source })?.0)
-}
-
-async fn open_lobby(
-    config: &Config,
-    nature: &Nature,
-    store: Arc<dyn Store>,
-    master: MasterSecret,
-) -> Result<Lobby, StartError> {
-    let clients = config
-        .clients
-        .iter()
-        .map(|configured| RegisteredClient { client: configured.client.clone(), event: configured.event.clone() });
-    let around = Surroundings { clock: Arc::clone(&nature.clock), entropy: Arc::clone(&nature.entropy), store, master };
-    let clients: Clients = clients.collect();
-    let opened = Lobby::open(config.public_url.as_str(), config.events.clone(), clients, around).await;
-    opened.map_err(|source| StartError::State { path: config.data_dir.clone(), source })
 }
 
 async fn open_notices(config: &Config, lobby: &Arc<Lobby>) -> Result<Option<Arc<Notices>>, NoticesError> {

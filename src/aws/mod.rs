@@ -8,7 +8,9 @@ mod alarm;
 mod bus;
 pub mod sns;
 
-use aws_config::{BehaviorVersion, SdkConfig, timeout::TimeoutConfig};
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig, timeout::TimeoutConfig};
 use aws_sdk_dynamodb::config::SharedHttpClient;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
@@ -30,6 +32,10 @@ pub fn http_client() -> SharedHttpClient {
 /// Region and credentials as every AWS SDK finds them (environment, profile, web identity, container, instance), over
 /// the TLS of the rest of the program. `endpoint`: where to call instead of AWS.
 pub async fn sdk_config(endpoint: Option<&str>) -> SdkConfig {
+    loader(endpoint).load().await
+}
+
+fn loader(endpoint: Option<&str>) -> ConfigLoader {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(policy::AWS_CONNECT_TIMEOUT)
         .operation_timeout(policy::AWS_OPERATION_TIMEOUT)
@@ -37,8 +43,8 @@ pub async fn sdk_config(endpoint: Option<&str>) -> SdkConfig {
     let loader =
         aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http_client()).timeout_config(timeouts);
     match endpoint {
-        Some(endpoint) => loader.endpoint_url(endpoint).load().await,
-        None => loader.load().await,
+        Some(endpoint) => loader.endpoint_url(endpoint),
+        None => loader,
     }
 }
 
@@ -49,4 +55,25 @@ pub async fn sdk_config(endpoint: Option<&str>) -> SdkConfig {
 pub async fn regional_config() -> Result<SdkConfig, NoRegion> {
     let config = sdk_config(None).await;
     if config.region().is_some() { Ok(config) } else { Err(NoRegion) }
+}
+
+/// Speaks to DynamoDB, at this address or AWS's own. A service of one's own needs no region.
+///
+/// # Errors
+/// See [`NoRegion`].
+pub async fn dynamodb(endpoint: Option<&str>) -> Result<aws_sdk_dynamodb::Client, NoRegion> {
+    let shared = match endpoint {
+        Some(_) => {
+            let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new()).or_else("local");
+            loader(endpoint).region(region).load().await
+        }
+        None => regional_config().await?,
+    };
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(policy::DYNAMODB_TIMEOUT)
+        .operation_attempt_timeout(policy::DYNAMODB_TIMEOUT)
+        .operation_timeout(policy::DYNAMODB_PATIENCE)
+        .build();
+    let config = aws_sdk_dynamodb::config::Builder::from(&shared).timeout_config(timeouts);
+    Ok(aws_sdk_dynamodb::Client::from_conf(config.build()))
 }

@@ -8,6 +8,7 @@ mod health;
 mod keys;
 mod reach;
 mod serve;
+mod store;
 
 use std::env;
 use std::io::{self, Write as _};
@@ -42,6 +43,9 @@ enum Command {
     /// List or rotate the signing keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Create the tables of the distributed engine
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// Print the page docs/configuration.md
     #[command(hide = true)]
     ConfigReference,
@@ -78,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::CheckConfig(file) => check::check(file.named(&environment).as_deref(), &environment),
         Command::Healthcheck { file, url } => health::check(file.named(&environment).as_deref(), url, &environment),
         Command::Keys(command) => keys::run(command, &environment),
+        Command::Store(command) => store::run(command, &environment),
         Command::ConfigReference => {
             print(&reference_page());
             Ok(())

@@ -187,6 +187,12 @@ fn store() -> Vec<Setting> {
             format!("`\"{}\"`", super::store::DEFAULT_TABLE_PREFIX),
             "What the names of tables begin with, and of channels in Redis: deployments that share an account or a Redis need one each.",
         ),
+        setting(
+            "store.master_secret",
+            "at least 32 bytes, in base64url or hexadecimal digits",
+            "unset",
+            "What all keys of the deployment are derived from, the same on every node. Unset: the first node makes it and leaves it in DynamoDB, where whoever may read the table `Documents` may read it.",
+        ),
     ]
 }
 

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::reader::{Read, Section};
 use super::value::{Found, web_address};
+use crate::keys::MasterSecret;
 
 /// The engine that keeps the state.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +29,8 @@ pub struct DistributedConfig {
     pub dynamodb_endpoint: Option<Url>,
     /// What the names of tables, and of channels in Redis, begin with.
     pub table_prefix: String,
+    /// What every symmetric key of the deployment is derived from; unset: the first node makes it and leaves it in DynamoDB.
+    pub master_secret: Option<MasterSecret>,
 }
 
 /// The address of a Redis, checked, with the password that it may hold. Shown without user and password.
@@ -77,7 +80,7 @@ const NOT_A_REDIS_URL: &str =
     "it must be a URL such as redis://HOST:6379, or rediss:// for TLS; a comma in a password is written %2C";
 
 /// The keys that mean nothing without the distributed engine.
-const OF_THE_DISTRIBUTED_ENGINE: [&str; 3] = ["redis_url", "dynamodb_endpoint", "table_prefix"];
+const OF_THE_DISTRIBUTED_ENGINE: [&str; 4] = ["redis_url", "dynamodb_endpoint", "table_prefix", "master_secret"];
 
 /// What the names of tables begin with, unless it is said otherwise.
 pub(super) const DEFAULT_TABLE_PREFIX: &str = "anteroom-";
@@ -112,10 +115,12 @@ fn distributed(section: &mut Section<'_>) -> Read<DistributedConfig> {
     let redis_urls = section.required("redis_url", redis_urls);
     let dynamodb_endpoint = section.optional("dynamodb_endpoint", |found| found.parsed(endpoint));
     let table_prefix = section.or("table_prefix", DEFAULT_TABLE_PREFIX.to_owned(), |found| found.parsed(table_prefix));
+    let master_secret = section.optional("master_secret", master_secret);
     Ok(DistributedConfig {
         redis_urls: redis_urls?,
         dynamodb_endpoint: dynamodb_endpoint?,
         table_prefix: table_prefix?,
+        master_secret: master_secret?,
     })
 }
 
@@ -130,6 +135,12 @@ fn urls_of_text(found: &Found<'_>) -> Read<Vec<RedisUrl>> {
     let text = str::from_utf8(text.expose()).map_err(|_| found.refuse(NOT_A_REDIS_URL))?;
     let urls: Result<Vec<RedisUrl>, _> = text.split(',').map(|url| RedisUrl::parse(url.trim())).collect();
     urls.map_err(|message| found.refuse(message))
+}
+
+fn master_secret(found: &Found<'_>) -> Read<MasterSecret> {
+    let text = found.referenced()?;
+    let text = str::from_utf8(text.expose()).unwrap_or_default();
+    MasterSecret::parse(text).map_err(|error| found.refuse(error.to_string()))
 }
 
 fn endpoint(text: &str) -> Result<Url, &'static str> {

@@ -123,7 +123,8 @@ impl MasterSecret {
         }
     }
 
-    fn to_text(&self) -> Zeroizing<String> {
+    /// Its text, as [`MasterSecret::parse`] takes it; for the place where it is kept alone.
+    pub fn to_text(&self) -> Zeroizing<String> {
         // A buffer with room for all of it is never moved, so no copy stays behind.
         let mut text = Zeroizing::new(String::with_capacity(self.0.expose().len() * 2));
         URL_SAFE_NO_PAD.encode_string(self.0.expose(), &mut text);

@@ -14,6 +14,7 @@ use crate::room::{Entry, ExpiryRule, Gate, Inlet, MaxSize, MetricsEvents, OnExpi
 use crate::store::Kind;
 
 /// 32 bytes.
+const MASTER: &str = "a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5";
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 const EXAMPLE: &str = include_str!("../../../docs/anteroom.example.toml");
@@ -141,7 +142,7 @@ private_listen = "127.0.0.1:8081"
 data_dir = "state"
 trusted_proxies = ["10.1.2.3/8", "::1"]
 tls = {{ certificate = "c.pem", key = "/k.pem" }}
-store = {{ engine = "distributed", redis_url = "rediss://line:{SECRET}@redis.example:6380", dynamodb_endpoint = "http://dynamodb:8000", table_prefix = "shop_" }}
+store = {{ engine = "distributed", redis_url = "rediss://line:{SECRET}@redis.example:6380", dynamodb_endpoint = "http://dynamodb:8000", table_prefix = "shop_", master_secret = "{MASTER}" }}
 log = {{ format = "json", level = "trace" }}
 demo = {{ shop_listen = "127.0.0.1:8090", shop_client = "all" }}
 [admin]
@@ -185,6 +186,7 @@ fn every_key_is_taken_over() {
     assert_eq!(store.redis_urls[0].expose(), format!("rediss://line:{SECRET}@redis.example:6380"));
     assert_eq!(store.dynamodb_endpoint.as_ref().map(url::Url::as_str), Some("http://dynamodb:8000/"));
     assert_eq!(store.table_prefix, "shop_");
+    assert_eq!(store.master_secret.as_ref().unwrap().secret().expose(), [0xa5; 32]);
     let [one, two] = config.events.as_slice() else { panic!("two events") };
     assert_eq!((one.validity.as_secs(), one.expiry, one.entry), (60, ExpiryRule::Never, Entry::Button));
     assert_eq!((one.increment_serving_on_expiry, one.metrics_events), (OnExpiry::Increment, MetricsEvents::EachMinute));

@@ -97,6 +97,12 @@ fn what_the_distributed_engine_cannot_use_is_refused_and_not_repeated() {
         ("dynamodb_endpoint = 'http://dynamodb/?a'", "dynamodb_endpoint", BARE),
         (long.as_str(), "table_prefix", PREFIX),
         ("table_prefix = 'shop/'", "table_prefix", PREFIX),
+        ("master_secret = 'hiddenhi'", "master_secret", "a master secret has at least 32 bytes; this one has 6"),
+        (
+            "master_secret = '#hidden'",
+            "master_secret",
+            "a master secret is written in base64url or in hexadecimal digits",
+        ),
         ("table = 'shop'", "table", "there is no such key"),
     ];
     for (keys, key, message) in cases {

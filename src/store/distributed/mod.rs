@@ -30,6 +30,7 @@ use std::thread::{self, JoinHandle};
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
+pub use redis::Client as RedisClient;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -50,7 +51,7 @@ pub struct Options {
     /// Speaks to DynamoDB.
     pub dynamodb: Client,
     /// Speak to Redis: the one server, or some of a cluster's.
-    pub redis: Vec<redis::Client>,
+    pub redis: Vec<RedisClient>,
     /// Stands before the names of all tables, and of the channel in Redis.
     pub table_prefix: String,
     /// What becomes of letters.

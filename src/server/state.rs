@@ -1,0 +1,143 @@
+//! Opening the state of a deployment: its engine, its master secret, its lobby.
+
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use super::{Nature, StartError};
+use crate::aws;
+use crate::config::{Config, DistributedConfig, StoreConfig};
+use crate::keys::MasterSecret;
+use crate::lobby::{Clients, KEYS_DOCUMENT, KeyServiceError, Lobby, RegisteredClient, Surroundings};
+use crate::store::distributed::{self, DistributedStore};
+use crate::store::embedded::EmbeddedStore;
+use crate::store::timed::Timed;
+use crate::store::{OutboxMode, Store};
+use crate::telemetry::Telemetry;
+
+/// Where the master secret lies in the data directory, and under which name in a shared store.
+const MASTER_SECRET: &str = "master-secret";
+
+/// A deployment whose state is at hand.
+pub(super) struct Opened {
+    pub(super) lobby: Arc<Lobby>,
+    pub(super) master: MasterSecret,
+}
+
+/// Opens the state of the deployment without serving it: for commands that work on a service that is not running.
+/// The embedded engine's is held until the lobby's store is closed.
+///
+/// # Errors
+/// See [`StartError`]; [`StartError::Store`] when a running service holds the state.
+pub async fn open_offline(config: &Config, nature: &Nature) -> Result<Arc<Lobby>, StartError> {
+    let embedded = matches!(config.store, StoreConfig::Embedded);
+    if embedded && !config.data_dir.join(MASTER_SECRET).exists() {
+        return Err(StartError::Empty { path: config.data_dir.clone() });
+    }
+    Ok(open(config, nature, &Arc::new(Telemetry::default())).await?.lobby)
+}
+
+/// Creates the tables of the distributed engine that are missing. Answers the names of those that it created; `None`:
+/// the embedded engine has no use for any.
+///
+/// # Errors
+/// See [`StartError`].
+pub async fn create_tables(config: &Config) -> Result<Option<Vec<String>>, StartError> {
+    match &config.store {
+        StoreConfig::Embedded => Ok(None),
+        StoreConfig::Distributed(shared) => {
+            let dynamodb = aws::dynamodb(shared.dynamodb_endpoint.as_ref().map(url::Url::as_str)).await?;
+            Ok(Some(distributed::create_tables(dynamodb, &shared.table_prefix).await?))
+        }
+    }
+}
+
+pub(super) async fn open(config: &Config, nature: &Nature, telemetry: &Arc<Telemetry>) -> Result<Opened, StartError> {
+    let outbox = match config.sends_events_out() {
+        true => OutboxMode::Kept(Arc::clone(&nature.clock)),
+        false => OutboxMode::Off,
+    };
+    let (store, master): (Arc<dyn Store>, _) = match &config.store {
+        StoreConfig::Embedded => {
+            let store = Timed::new(EmbeddedStore::open_with(&config.data_dir, outbox)?, telemetry.clone());
+            let master = own_secret(config, nature, &store).await?;
+            (Arc::new(store), master)
+        }
+        StoreConfig::Distributed(shared) => {
+            let store = Timed::new(open_distributed(shared, nature, outbox).await?, telemetry.clone());
+            let master = shared_secret(shared, nature, &store).await?;
+            (Arc::new(store), master)
+        }
+    };
+    let lobby = open_lobby(config, nature, store, master.clone()).await?;
+    Ok(Opened { lobby: Arc::new(lobby), master })
+}
+
+async fn open_distributed(
+    shared: &DistributedConfig,
+    nature: &Nature,
+    outbox: OutboxMode,
+) -> Result<DistributedStore, StartError> {
+    let clients = shared.redis_urls.iter().map(|url| redis_client(url.expose()));
+    let options = distributed::Options {
+        dynamodb: aws::dynamodb(shared.dynamodb_endpoint.as_ref().map(url::Url::as_str)).await?,
+        redis: clients.collect::<Result<_, _>>()?,
+        table_prefix: shared.table_prefix.clone(),
+        outbox,
+        entropy: Arc::clone(&nature.entropy),
+    };
+    Ok(DistributedStore::open(options)?)
+}
+
+fn redis_client(url: &str) -> Result<distributed::RedisClient, StartError> {
+    // Its own words could hold the address, and with it the password.
+    distributed::RedisClient::open(url).map_err(|error| StartError::Redis(error.category().to_owned()))
+}
+
+/// The master secret of a deployment of one process. It is made where there is nothing yet; beside keys that were sealed
+/// under another one, a new one would only hide that the old is missing.
+async fn own_secret(config: &Config, nature: &Nature, store: &dyn Store) -> Result<MasterSecret, StartError> {
+    let path = config.data_dir.join(MASTER_SECRET);
+    let state = |source| StartError::State { path: config.data_dir.clone(), source: KeyServiceError::Store(source) };
+    let in_use = store.document(KEYS_DOCUMENT).await.map_err(state)?.is_some();
+    if in_use && !path.exists() {
+        return Err(StartError::SecretMissing { path });
+    }
+    let made = MasterSecret::load_or_create(&path, &*nature.entropy);
+    Ok(made.map_err(|source| StartError::MasterSecret { path, source })?.0)
+}
+
+/// The master secret of all nodes: the one that was written down for them, else the one that the first of them made and
+/// left in the store.
+async fn shared_secret(
+    shared: &DistributedConfig,
+    nature: &Nature,
+    store: &dyn Store,
+) -> Result<MasterSecret, StartError> {
+    if let Some(secret) = &shared.master_secret {
+        return Ok(secret.clone());
+    }
+    if store.document(MASTER_SECRET).await?.is_none() {
+        // Of several nodes that start together one makes it; all read what became of it.
+        let fresh = MasterSecret::generate(&*nature.entropy);
+        store.replace_document(MASTER_SECRET, 0, fresh.to_text().as_bytes()).await?;
+    }
+    let made = Zeroizing::new(store.document(MASTER_SECRET).await?.map(|made| made.body).unwrap_or_default());
+    MasterSecret::parse(&String::from_utf8_lossy(&made)).map_err(StartError::SharedSecret)
+}
+
+async fn open_lobby(
+    config: &Config,
+    nature: &Nature,
+    store: Arc<dyn Store>,
+    master: MasterSecret,
+) -> Result<Lobby, StartError> {
+    let clients = config
+        .clients
+        .iter()
+        .map(|configured| RegisteredClient { client: configured.client.clone(), event: configured.event.clone() });
+    let around = Surroundings { clock: Arc::clone(&nature.clock), entropy: Arc::clone(&nature.entropy), store, master };
+    let clients: Clients = clients.collect();
+    let opened = Lobby::open(config.public_url.as_str(), config.events.clone(), clients, around).await;
+    opened.map_err(|source| StartError::State { path: config.data_dir.clone(), source })
+}
