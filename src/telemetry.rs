@@ -20,6 +20,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Log, LogFormat};
 use crate::room::Counters;
+use crate::store::distributed::{Meter, RequestKind};
 use crate::store::timed::Stopwatch;
 
 /// Starts the log, on standard error. Libraries speak up only when something is wrong, unless everything is asked for.
@@ -58,6 +59,11 @@ struct EventLabels {
     event: String,
 }
 
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct CapacityLabels {
+    kind: &'static str,
+}
+
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 type Gauges = Family<EventLabels, Gauge<u64, AtomicU64>>;
 type Counts = Family<EventLabels, Counter<u64, AtomicU64>>;
@@ -67,7 +73,33 @@ pub struct Telemetry {
     registry: Registry,
     requests: Histograms<RouteLabels>,
     store: Histograms<StoreLabels>,
+    dynamodb: DynamoDb,
     rooms: Rooms,
+}
+
+/// What is asked of DynamoDB, by kind of capacity.
+#[derive(Default)]
+struct DynamoDb {
+    requests: Family<CapacityLabels, Counter<u64, AtomicU64>>,
+    units: Family<CapacityLabels, Counter<f64, AtomicU64>>,
+}
+
+impl DynamoDb {
+    fn register(&self, registry: &mut Registry) {
+        registry.register("dynamodb_requests", "Requests to DynamoDB", self.requests.clone());
+        registry.register("dynamodb_units", "Request units that they took", self.units.clone());
+    }
+}
+
+impl Meter for Telemetry {
+    fn request(&self, kind: RequestKind, units: f64) {
+        let kind = match kind {
+            RequestKind::Read => "read",
+            RequestKind::Write => "write",
+        };
+        self.dynamodb.requests.get_or_create(&CapacityLabels { kind }).inc();
+        self.dynamodb.units.get_or_create(&CapacityLabels { kind }).inc_by(units);
+    }
 }
 
 /// How the rooms stand. What only grows is a counter: that a reset of the event begins it anew is what Prometheus
@@ -145,7 +177,9 @@ impl Default for Telemetry {
         registry.register_with_unit("store_duration", "Time of store operations", Unit::Seconds, store.clone());
         let rooms = Rooms::default();
         rooms.register(&mut registry);
-        Self { registry, requests, store, rooms }
+        let dynamodb = DynamoDb::default();
+        dynamodb.register(&mut registry);
+        Self { registry, requests, store, dynamodb, rooms }
     }
 }
 

@@ -47,7 +47,7 @@ pub async fn create_tables(config: &Config) -> Result<Option<Vec<String>>, Start
         StoreConfig::Embedded => Ok(None),
         StoreConfig::Distributed(shared) => {
             let dynamodb = aws::dynamodb(shared.dynamodb_endpoint.as_ref().map(url::Url::as_str)).await?;
-            Ok(Some(distributed::create_tables(dynamodb, &shared.table_prefix).await?))
+            Ok(Some(distributed::create_tables(dynamodb, &shared.table_prefix, Arc::new(Telemetry::default())).await?))
         }
     }
 }
@@ -64,7 +64,7 @@ pub(super) async fn open(config: &Config, nature: &Nature, telemetry: &Arc<Telem
             (Arc::new(store), master)
         }
         StoreConfig::Distributed(shared) => {
-            let store = Timed::new(open_distributed(shared, nature, outbox).await?, telemetry.clone());
+            let store = Timed::new(open_distributed(shared, nature, outbox, telemetry).await?, telemetry.clone());
             let master = shared_secret(shared, nature, &store).await?;
             (Arc::new(store), master)
         }
@@ -77,6 +77,7 @@ async fn open_distributed(
     shared: &DistributedConfig,
     nature: &Nature,
     outbox: OutboxMode,
+    telemetry: &Arc<Telemetry>,
 ) -> Result<DistributedStore, StartError> {
     let clients = shared.redis_urls.iter().map(|url| redis_client(url.expose()));
     let options = distributed::Options {
@@ -85,6 +86,7 @@ async fn open_distributed(
         table_prefix: shared.table_prefix.clone(),
         outbox,
         entropy: Arc::clone(&nature.entropy),
+        meter: telemetry.clone(),
     };
     Ok(DistributedStore::open(options)?)
 }

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::draft::Draft;
 use super::fields::number;
+use super::log;
 use super::ring::Bell;
 use super::state::{EventState, LogRow, Stamp};
 use super::tables::{Condition, Table, Tables, Written};
@@ -92,6 +93,8 @@ impl Slate {
 /// See the module's documentation.
 pub(super) struct Desk {
     pub(super) slate: Arc<Slate>,
+    /// The newest serving records, as this node read them last.
+    pub(super) records: Mutex<log::Memo>,
     inbox: mpsc::UnboundedSender<Message>,
     done: Done,
 }
@@ -128,7 +131,7 @@ impl Desk {
             window: Duration::ZERO,
         };
         tokio::spawn(clerk.run(waiting));
-        Self { slate, inbox, done }
+        Self { slate, records: Mutex::default(), inbox, done }
     }
 
     /// Has `verb` run as part of a write, and answers what it answered once that is durable. It may run more than once.
@@ -321,7 +324,7 @@ impl Clerk {
             tokio::spawn(async move {
                 for row in fresh {
                     // What fails stays in the journal, where whoever looks after the event finds it.
-                    if super::log::put(&tables, &event, life, row).await.is_ok() {
+                    if log::put(&tables, &event, life, row).await.is_ok() {
                         lock(&done).push((life, row));
                     }
                 }

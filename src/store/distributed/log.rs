@@ -1,9 +1,11 @@
 //! The two logs of a line: serving records and arrivals. What a row says was decided in the event's item; here it
 //! reaches its table, and is read together with what has not reached it yet.
 
+use std::sync::{Mutex, PoisonError};
+
 use super::desk;
 use super::fields::{Fields, number, text};
-use super::state::{EventState, LogRow, life_key};
+use super::state::{Cut, EventState, LogRow, life_key};
 use super::tables::{Condition, Query, Table, Tables};
 use crate::room::{Arrival, EventId, Position, ServingRecord};
 use crate::store::StoreError;
@@ -36,6 +38,12 @@ pub(super) async fn arrivals(
     from: Option<Position>,
 ) -> Result<Vec<Arrival>, StoreError> {
     let state = desk::read(tables, event).await?;
+    // Nothing came since: the usual case, within a second.
+    if let (Some(from), Some(newest)) = (from, state.newest_arrival)
+        && newest.first <= from
+    {
+        return Ok(vec![newest]);
+    }
     let key = text(life_key(event, state.life));
     let mut rows = Vec::new();
     let mut keys = Condition::new("event_id = :event").with(":event", key.clone());
@@ -64,28 +72,82 @@ pub(super) async fn arrivals(
     Ok(found)
 }
 
-/// [`crate::store::Store::recent_serving_records`].
+/// The newest records as they were read last, and what they rest on.
+#[derive(Default)]
+pub(super) struct Memo {
+    life: u64,
+    cuts: Vec<Cut>,
+    limit: usize,
+    records: Vec<ServingRecord>,
+}
+
+impl Memo {
+    /// Whether what it holds still counts: then only later records are missing.
+    fn holds(&self, state: &EventState, limit: usize) -> bool {
+        self.life == state.life && self.cuts == state.journal.cuts && self.limit == limit
+    }
+}
+
+/// [`crate::store::Store::recent_serving_records`]. Waiting visitors make every node ask for them again and again: what
+/// `memo` holds is not read a second time.
 pub(super) async fn recent_records(
     tables: &Tables,
     event: &EventId,
     limit: u32,
+    memo: &Mutex<Memo>,
 ) -> Result<Vec<ServingRecord>, StoreError> {
     let state = desk::read(tables, event).await?;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let mut found: Vec<ServingRecord> = state.fresh_records().collect();
-    let keys = Condition::new("event_id = :event").with(":event", text(life_key(event, state.life)));
-    // Those that a step back took are looked at in vain; there are never many.
-    let at_once = limit.saturating_mul(2).min(1_000);
-    let newest = Query { newest_first: true, limit: at_once, ..Query::of(Table::ServingRecords, keys) };
-    let page = tables.query(newest).await?;
-    let whole = page.len() < at_once;
-    add_records(&state, &page, &mut found)?;
-    if !whole && found.len() < limit {
-        let keys = Condition::new("event_id = :event").with(":event", text(life_key(event, state.life)));
-        add_records(&state, &tables.query(Query::of(Table::ServingRecords, keys)).await?, &mut found)?;
-    }
+    let known = {
+        let memo = memo.lock().unwrap_or_else(PoisonError::into_inner);
+        memo.holds(&state, limit).then(|| memo.records.clone())
+    };
+    let mut found = match known {
+        Some(mut known) => {
+            let last = known.last().map_or(0, |record| record.serving);
+            add_records(&state, &records_above(tables, event, &state, last).await?, &mut known)?;
+            known
+        }
+        None => newest_records(tables, event, &state, limit).await?,
+    };
+    let fresh: Vec<ServingRecord> = state.fresh_records().collect();
+    let new = fresh.into_iter().filter(|fresh| !found.iter().any(|known| known.serving == fresh.serving));
+    found.extend(new.collect::<Vec<_>>());
     found.sort_by_key(|record| record.serving);
     found.drain(..found.len().saturating_sub(limit));
+    let kept = Memo { life: state.life, cuts: state.journal.cuts, limit, records: found.clone() };
+    *memo.lock().unwrap_or_else(PoisonError::into_inner) = kept;
+    Ok(found)
+}
+
+async fn records_above(
+    tables: &Tables,
+    event: &EventId,
+    state: &EventState,
+    serving: u64,
+) -> Result<Vec<Fields>, StoreError> {
+    let keys = Condition::new("event_id = :event AND serving_counter > :serving")
+        .with(":event", text(life_key(event, state.life)))
+        .with(":serving", number(serving));
+    tables.query(Query::of(Table::ServingRecords, keys)).await
+}
+
+async fn newest_records(
+    tables: &Tables,
+    event: &EventId,
+    state: &EventState,
+    limit: usize,
+) -> Result<Vec<ServingRecord>, StoreError> {
+    let keys = || Condition::new("event_id = :event").with(":event", text(life_key(event, state.life)));
+    // Those that a step back took are looked at in vain; there are never many.
+    let at_once = limit.saturating_mul(2).min(1_000);
+    let newest = Query { newest_first: true, limit: at_once, ..Query::of(Table::ServingRecords, keys()) };
+    let page = tables.query(newest).await?;
+    let mut found = Vec::new();
+    add_records(state, &page, &mut found)?;
+    if page.len() >= at_once && found.len() < limit {
+        add_records(state, &tables.query(Query::of(Table::ServingRecords, keys())).await?, &mut found)?;
+    }
     Ok(found)
 }
 

@@ -38,6 +38,7 @@ use desk::Office;
 use engine::Engine;
 use ring::{Bell, Ringing};
 use tables::Tables;
+pub use tables::{Meter, RequestKind};
 
 use super::{
     Advance, AdvanceFrom, Change, Closed, Document, Expired, FEED_CAPACITY, GrantId, NewGrant, Opened, OutboxMode,
@@ -58,14 +59,20 @@ pub struct Options {
     pub outbox: OutboxMode,
     /// Where names of nodes and of calls are drawn from.
     pub entropy: Arc<dyn Entropy>,
+    /// Hears what is asked of DynamoDB.
+    pub meter: Arc<dyn Meter>,
 }
 
 /// Creates the tables that are missing, and waits until they can be used. Answers the names of those that it created.
 ///
 /// # Errors
 /// When DynamoDB does not do it: credentials, rights, region, or away.
-pub async fn create_tables(dynamodb: Client, table_prefix: &str) -> Result<Vec<String>, StoreError> {
-    Tables::new(dynamodb, table_prefix).create().await
+pub async fn create_tables(
+    dynamodb: Client,
+    table_prefix: &str,
+    meter: Arc<dyn Meter>,
+) -> Result<Vec<String>, StoreError> {
+    Tables::new(dynamodb, table_prefix, meter).create().await
 }
 
 /// See the module's documentation.
@@ -93,7 +100,7 @@ impl DistributedStore {
             Bell::hang(options.redis, channel, node.clone())
         };
         let office = Office {
-            tables: Tables::new(options.dynamodb, &options.table_prefix),
+            tables: Tables::new(options.dynamodb, &options.table_prefix, options.meter),
             bell,
             outbox: options.outbox,
             entropy: options.entropy,
@@ -204,11 +211,11 @@ impl Store for DistributedStore {
     }
 
     async fn recent_serving_records(&self, event: &EventId, limit: u32) -> Result<Vec<ServingRecord>, StoreError> {
-        self.engine.desk(event)?;
-        let event = event.clone();
-        let work =
-            move |engine: Arc<Engine>| async move { log::recent_records(&engine.office.tables, &event, limit).await };
-        self.on_engine(work).await
+        let (desk, event) = (self.engine.desk(event)?, event.clone());
+        self.on_engine(move |engine| async move {
+            log::recent_records(&engine.office.tables, &event, limit, &desk.records).await
+        })
+        .await
     }
 
     async fn serving_record_at(

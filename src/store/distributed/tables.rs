@@ -4,14 +4,18 @@
 //! the two that matter: a condition did not hold, or the store is away. Every write is of one item. It is repeated
 //! by the SDK where no answer came, so whoever writes must be able to tell that it was already done.
 
+use std::collections::HashMap;
 use std::fmt::Display;
+use std::sync::Arc;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure, Select};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, ConsumedCapacity, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure, Select,
+};
 
 use super::fields::Fields;
 use crate::store::StoreError;
@@ -63,6 +67,9 @@ impl Table {
         }
     }
 }
+
+/// Every request says what it took.
+const TOTAL: ReturnConsumedCapacity = ReturnConsumedCapacity::Total;
 
 /// The index of [`Table::Tokens`] by event and end.
 pub(super) const EXPIRES_INDEX: &str = "EventExpiresIndex";
@@ -118,16 +125,36 @@ impl Query {
     }
 }
 
+/// Hears what is asked of DynamoDB, for that is what is paid for.
+pub trait Meter: Send + Sync + 'static {
+    /// One request of this kind took so many capacity units.
+    fn request(&self, kind: RequestKind, units: f64);
+}
+
+/// What kind of capacity a request takes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum RequestKind {
+    /// Read request units: 4 KB as it is now, 8 KB as it was a moment ago.
+    Read,
+    /// Write request units: 1 KB.
+    Write,
+}
+
 /// See the module's documentation.
 #[derive(Clone)]
 pub(super) struct Tables {
     client: Client,
     prefix: String,
+    meter: Arc<dyn Meter>,
 }
 
 impl Tables {
-    pub(super) fn new(client: Client, prefix: &str) -> Self {
-        Self { client, prefix: prefix.to_owned() }
+    pub(super) fn new(client: Client, prefix: &str, meter: Arc<dyn Meter>) -> Self {
+        Self { client, prefix: prefix.to_owned(), meter }
+    }
+
+    fn took(&self, kind: RequestKind, capacity: Option<&ConsumedCapacity>) {
+        self.meter.request(kind, capacity.and_then(ConsumedCapacity::capacity_units).unwrap_or(0.0));
     }
 
     pub(super) const fn client(&self) -> &Client {
@@ -150,7 +177,9 @@ impl Tables {
 
     async fn read(&self, table: Table, key: Fields, consistent: bool) -> Result<Option<Fields>, StoreError> {
         let get = self.client.get_item().table_name(self.name(table)).set_key(Some(key.0)).consistent_read(consistent);
-        let answer = get.send().await.map_err(|error| self.away(table, &error))?;
+        let answer = get.return_consumed_capacity(TOTAL).send().await;
+        let answer = answer.map_err(|error| self.away(table, &error))?;
+        self.took(RequestKind::Read, answer.consumed_capacity());
         Ok(answer.item.map(Fields))
     }
 
@@ -162,10 +191,13 @@ impl Tables {
             put = put.expression_attribute_values(name, value);
         }
         put = put.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        match put.send().await {
-            Ok(_) => Ok(Written::Done),
+        match put.return_consumed_capacity(TOTAL).send().await {
+            Ok(answer) => {
+                self.took(RequestKind::Write, answer.consumed_capacity());
+                Ok(Written::Done)
+            }
             Err(error) => match error.as_service_error() {
-                Some(PutItemError::ConditionalCheckFailedException(refusal)) => Ok(refused(refusal.item.clone())),
+                Some(PutItemError::ConditionalCheckFailedException(refusal)) => self.refused(refusal.item.clone()),
                 _ => Err(self.away(table, &error)),
             },
         }
@@ -185,10 +217,13 @@ impl Tables {
             update = update.expression_attribute_values(name, value);
         }
         update = update.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        match update.send().await {
-            Ok(_) => Ok(Written::Done),
+        match update.return_consumed_capacity(TOTAL).send().await {
+            Ok(answer) => {
+                self.took(RequestKind::Write, answer.consumed_capacity());
+                Ok(Written::Done)
+            }
             Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(refusal)) => Ok(refused(refusal.item.clone())),
+                Some(UpdateItemError::ConditionalCheckFailedException(refusal)) => self.refused(refusal.item.clone()),
                 _ => Err(self.away(table, &error)),
             },
         }
@@ -201,10 +236,13 @@ impl Tables {
         for (name, value) in condition.values {
             delete = delete.expression_attribute_values(name, value);
         }
-        match delete.send().await {
-            Ok(_) => Ok(Written::Done),
+        match delete.return_consumed_capacity(TOTAL).send().await {
+            Ok(answer) => {
+                self.took(RequestKind::Write, answer.consumed_capacity());
+                Ok(Written::Done)
+            }
             Err(error) => match error.as_service_error() {
-                Some(DeleteItemError::ConditionalCheckFailedException(refusal)) => Ok(refused(refusal.item.clone())),
+                Some(DeleteItemError::ConditionalCheckFailedException(refusal)) => self.refused(refusal.item.clone()),
                 _ => Err(self.away(table, &error)),
             },
         }
@@ -233,8 +271,9 @@ impl Tables {
         limit: i32,
     ) -> Result<(Vec<Fields>, Option<Fields>), StoreError> {
         let scan = self.client.scan().table_name(self.name(table)).limit(limit);
-        let answer = scan.set_exclusive_start_key(from.map(|key| key.0)).send().await;
-        let answer = answer.map_err(|error| self.away(table, &error))?;
+        let scan = scan.set_exclusive_start_key(from.map(|key| key.0)).return_consumed_capacity(TOTAL);
+        let answer = scan.send().await.map_err(|error| self.away(table, &error))?;
+        self.took(RequestKind::Read, answer.consumed_capacity());
         let items = answer.items.unwrap_or_default().into_iter().map(Fields).collect();
         Ok((items, answer.last_evaluated_key.map(Fields)))
     }
@@ -256,7 +295,7 @@ impl Tables {
     async fn page(
         &self,
         query: &Query,
-        from: Option<std::collections::HashMap<String, AttributeValue>>,
+        from: Option<HashMap<String, AttributeValue>>,
         select: Option<Select>,
     ) -> Result<aws_sdk_dynamodb::operation::query::QueryOutput, StoreError> {
         let mut page = self.client.query().table_name(self.name(query.table)).set_exclusive_start_key(from);
@@ -273,7 +312,16 @@ impl Tables {
         if query.limit > 0 {
             page = page.limit(i32::try_from(query.limit).unwrap_or(i32::MAX));
         }
-        page.send().await.map_err(|error| self.away(query.table, &error))
+        let answer = page.return_consumed_capacity(TOTAL).send().await;
+        let answer = answer.map_err(|error| self.away(query.table, &error))?;
+        self.took(RequestKind::Read, answer.consumed_capacity());
+        Ok(answer)
+    }
+
+    /// A refusal costs as a write does; how much is not said.
+    fn refused(&self, item: Option<HashMap<String, AttributeValue>>) -> Result<Written, StoreError> {
+        self.meter.request(RequestKind::Write, 1.0);
+        Ok(Written::Refused(Fields(item.unwrap_or_default())))
     }
 
     /// What the log and the store's error say where DynamoDB did not do it.
@@ -292,8 +340,4 @@ impl Tables {
             _ => reason(&"its answer was not understood"),
         }
     }
-}
-
-fn refused(item: Option<std::collections::HashMap<String, AttributeValue>>) -> Written {
-    Written::Refused(Fields(item.unwrap_or_default()))
 }

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 
 use super::servers::{Servers, servers};
-use super::{DistributedStore, Options, create_tables};
+use super::{DistributedStore, Meter, Options, RequestKind, create_tables};
 use crate::ambient::{FrozenClock, OsEntropy};
 use crate::store::suite::{Shared, at, outbox_suite, store_suite};
 use crate::store::{OutboxMode, Store};
@@ -23,6 +23,13 @@ fn client(servers: &Servers) -> Client {
     Client::from_conf(config)
 }
 
+/// What is asked costs nothing here.
+struct Free;
+
+impl Meter for Free {
+    fn request(&self, _kind: RequestKind, _units: f64) {}
+}
+
 /// Tables of its own for each test.
 fn prefix() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -33,14 +40,15 @@ fn prefix() -> String {
 fn node(servers: &Servers, prefix: &str, outbox: OutboxMode) -> DistributedStore {
     let redis = vec![redis::Client::open(servers.redis.as_str()).unwrap()];
     let entropy = Arc::new(OsEntropy);
-    let options = Options { dynamodb: client(servers), redis, table_prefix: prefix.to_owned(), outbox, entropy };
+    let (dynamodb, table_prefix, meter) = (client(servers), prefix.to_owned(), Arc::new(Free));
+    let options = Options { dynamodb, redis, table_prefix, outbox, entropy, meter };
     DistributedStore::open(options).unwrap()
 }
 
 async fn open_with(outbox: OutboxMode) -> Option<(Shared, ())> {
     let servers = servers()?;
     let prefix = prefix();
-    create_tables(client(servers), &prefix).await.unwrap();
+    create_tables(client(servers), &prefix, Arc::new(Free)).await.unwrap();
     let store: Arc<dyn Store> = Arc::new(node(servers, &prefix, outbox));
     Some((store, ()))
 }
