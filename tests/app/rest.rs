@@ -177,6 +177,8 @@ async fn the_serving_counter_moves_by_the_operators_hand() {
         ("/private/increment_serving_counter", json!(5), 5),
         ("/private/increment_serving_num", json!("7"), 12),
         ("/private/increment_serving_counter", json!(" -2 "), 10),
+        ("/private/increment_serving_counter", json!(1e2), 110),
+        ("/private/increment_serving_counter", json!(-100.0), 10),
         ("/private/increment_serving_counter", json!(0), 10),
         ("/private/increment_serving_counter", json!(-10), 0),
     ];
@@ -211,6 +213,7 @@ async fn a_step_that_is_impossible_or_unreadable_changes_nothing() {
         (json!({ "event_id": "Sample", "increment_by": "9223372036854775808" }), malformed),
         (json!({ "event_id": "Sample", "increment_by": "one" }), malformed),
         (json!({ "event_id": "Sample", "increment_by": 1.5 }), malformed),
+        (json!({ "event_id": "Sample", "increment_by": 1e18 }), malformed),
         (json!({ "event_id": "Sample", "increment_by": null }), malformed),
         (json!({ "event_id": "Sample" }), malformed),
         (json!({ "increment_by": 1 }), malformed),
