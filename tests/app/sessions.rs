@@ -217,11 +217,16 @@ async fn overrides_hold_for_their_session_alone() {
         ("validity_period", json!(604_801)),
         ("validity_period", json!("soon")),
         ("issuer", json!("")),
-        ("issuer", json!("x".repeat(513))),
+        ("issuer", json!("elsewhere")),
+        ("issuer", json!("https://elsewhere.example/?a=b")),
+        ("issuer", json!("https://elsewhere.example/#a")),
+        ("issuer", json!(format!("https://{}", "x".repeat(505)))),
     ] {
         let mut sent = ticket(&second);
         sent[name] = bad;
-        assert_eq!(said(post(&app, "/private/generate_token", &sent).await).await.0, 400, "{sent}");
+        let (status, sentence) = said(post(&app, "/private/generate_token", &sent).await).await;
+        assert_eq!(status, 400, "{sent}");
+        assert_eq!(sentence.starts_with("Invalid issuer: "), name == "issuer", "{sent}: {sentence}");
     }
     app.stop().await;
 }
