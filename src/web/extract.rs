@@ -27,6 +27,11 @@ impl Body {
     pub fn bytes(&self) -> Option<&[u8]> {
         self.0.as_deref()
     }
+
+    /// Reads it where no extractor does.
+    pub async fn read(request: &HttpRequest, payload: &mut Payload) -> Self {
+        Self::from_request(request, payload).await.unwrap_or(Self(None))
+    }
 }
 
 impl FromRequest for Body {

@@ -314,10 +314,43 @@ async fn another_method_is_refused_with_those_that_are_answered() {
 }
 
 #[actix_web::test]
+async fn below_private_only_operators_are_told_that_something_is_not_there() {
+    for app in [TestApp::start().await, TestApp::at("https://queue.example/line").await] {
+        refuses_all_but_operators(&app).await;
+        app.stop().await;
+    }
+}
+
+/// That a path or method that is not there is shut like all others below `/private`.
+async fn refuses_all_but_operators(app: &TestApp) {
+    let calls = [
+        (Method::GET, "/private", 404),
+        (Method::POST, "/private/", 404),
+        (Method::GET, "/private/nothing?a=b", 404),
+        (Method::PUT, "/private/nothing", 404),
+        (Method::GET, "/private/increment_serving_counter", 405),
+        (Method::DELETE, "/private/keys", 405),
+        (Method::OPTIONS, "/private/keys", 405),
+    ];
+    for (method, path, status) in calls {
+        let ask = || app.request(method.clone(), path).header("accept", "text/html").body("{}");
+        for (request, message) in
+            [(ask(), "Missing Authentication Token"), (ask().bearer_auth(format!("{ADMIN_KEY}x")), "Forbidden")]
+        {
+            let answer = request.send().await.unwrap();
+            assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{method} {path}");
+            assert!(!answer.headers().contains_key("allow"), "{method} {path}");
+            assert_eq!(body(answer).await, json!({ "message": message }), "{method} {path}");
+        }
+        let told = ask().bearer_auth(ADMIN_KEY).header("accept", "*/*").send().await.unwrap();
+        assert_eq!(told.status().as_u16(), status, "{method} {path}");
+    }
+}
+
+#[actix_web::test]
 async fn nothing_else_is_there() {
     let app = TestApp::start().await;
-    for path in ["/api", "/api/", "/api/serving_num/", "/api/nothing", "/private", "/private/nothing", "/nothing", "//"]
-    {
+    for path in ["/api", "/api/", "/api/serving_num/", "/api/nothing", "/privately", "/nothing", "//"] {
         for method in [Method::GET, Method::POST, Method::OPTIONS] {
             let answer = app.request(method, path).send().await.unwrap();
             assert_eq!(refusal(answer).await, (404, "There is nothing at this path".to_owned()), "{path}");
