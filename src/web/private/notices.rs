@@ -146,7 +146,7 @@ pub async fn dead_letters(request: HttpRequest, app: Data<App>, body: Body) -> R
         next: Option<String>,
     }
     operator(&app, &request, &body)?;
-    let unclear = Problem::Rest(StatusCode::BAD_REQUEST, "after must be the next of an earlier answer");
+    let unclear = Problem::Rest(StatusCode::BAD_REQUEST, "Invalid after: it must be the next of an earlier answer");
     let after = match parameter(&request, "after") {
         Some(text) => {
             let split = text.rsplit_once(':').and_then(|(sink, id)| Some((sink.to_owned(), id.parse().ok()?)));
