@@ -45,6 +45,8 @@ async fn a_json_log_names_every_request_and_holds_no_secret() {
             for member in ["timestamp", "level", "target", "method", "status", "ms", "client"] {
                 assert!(!request[member].is_null(), "no {member}: {request}");
             }
+            let time = request["ms"].to_string();
+            assert!(time.split_once('.').is_none_or(|(_, decimals)| decimals.len() <= 3), "{time}");
         }
     }
     let failed = lines.iter().find(|line| line["request_id"] == named.as_str());
