@@ -5,11 +5,11 @@
 //! sooner, alone. What was given up is kept as dead letters, which an operator can have sent once more.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use crate::ambient::{Entropy, Timestamp, random};
 use crate::config::Subscription;
@@ -149,13 +149,9 @@ impl Courier {
         }
     }
 
-    /// Waits until the next try, by our clock or by the machine's, whichever is there first.
+    /// Waits until the next try.
     async fn pause(&self) {
-        let wait = self.trouble.wait(self.lobby.entropy());
-        let (began, started) = (self.lobby.now(), Instant::now());
-        while started.elapsed() < wait && self.lobby.now().since(began) < wait {
-            sleep(policy::NOTICE_POLL.min(wait)).await;
-        }
+        self.lobby.passes(self.trouble.wait(self.lobby.entropy())).await;
     }
 
     /// Delivers a page.
