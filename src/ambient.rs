@@ -55,6 +55,16 @@ impl Timestamp {
         u64::try_from(seconds).ok().map(Self)
     }
 
+    /// The second that a date of HTTP such as `Wed, 25 Nov 2026 12:00:00 GMT` names (RFC 9110 §5.6.7, in the form that
+    /// senders must use); `None` for any other text.
+    pub fn from_http_date(text: &str) -> Option<Self> {
+        const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+        let words: Vec<_> = text.split_once(", ")?.1.split(' ').collect();
+        let &[day, month, year, time, "GMT"] = words.as_slice() else { return None };
+        let month = MONTHS.iter().position(|name| *name == month)? + 1;
+        Self::from_rfc3339(&format!("{year}-{month:02}-{day}T{time}Z"))
+    }
+
     /// As RFC 3339 writes it: `2026-12-01T09:00:00Z`.
     pub fn rfc3339(self) -> String {
         self.to_string().replacen(' ', "T", 1).replace(" UTC", "Z")
@@ -308,5 +318,23 @@ mod tests {
         let first: [u8; 32] = random(&one);
         assert_eq!(first, random::<32>(&other));
         assert_ne!(first, random::<32>(&one));
+    }
+
+    #[test]
+    fn a_date_of_http_names_a_second() {
+        let read = |text| Timestamp::from_http_date(text).map(Timestamp::rfc3339);
+        assert_eq!(read("Wed, 25 Nov 2026 12:00:09 GMT").as_deref(), Some("2026-11-25T12:00:09Z"));
+        for bad in [
+            "",
+            "Wed, 25 Nov 2026 12:00:09",
+            "Wed, 25 Nov 2026 12:00:09 UTC",
+            "Wed, 25 Nov 2026 12:00:09+01:00 GMT",
+            "Wed, 25 Foo 2026 12:00:09 GMT",
+            "Wed, 32 Nov 2026 12:00:09 GMT",
+            "Wed, 25 Nov 2026 12:61:09 GMT",
+            "25 Nov 2026 12:00:09 GMT",
+        ] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
     }
 }

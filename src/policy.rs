@@ -228,8 +228,8 @@ pub const NOTICE_PATIENCE: Duration = Duration::from_secs(3600);
 /// How long a letter that is refused holds up those behind it.
 pub const NOTICE_REFUSAL_PATIENCE: Duration = Duration::from_secs(300);
 
-/// How often a courier that waits looks at the clock.
-pub const NOTICE_POLL: Duration = Duration::from_millis(250);
+/// How often whoever waits for a time to pass looks at the clock.
+pub const CLOCK_POLL: Duration = Duration::from_millis(250);
 
 /// After how much silence a courier looks by itself, should a ring have been lost.
 pub const NOTICE_LOOK: Duration = Duration::from_secs(30);

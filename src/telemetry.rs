@@ -18,15 +18,25 @@ use prometheus_client::registry::{Registry, Unit};
 
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Log, LogFormat};
+use crate::config::{Log, LogFormat, LogLevel};
 use crate::room::Counters;
 use crate::store::distributed::{Meter, RequestKind};
 use crate::store::timed::Stopwatch;
 
-/// Starts the log, on standard error. Libraries speak up only when something is wrong, unless everything is asked for.
+/// Where actix tells, as an error, that a client sent what is no HTTP. Its other errors there are streams of ours that
+/// broke off, which we report ourselves.
+const MALFORMED_REQUESTS: &str = "actix_http::h1::dispatcher";
+
+/// What is logged at a level. Libraries speak up only when something is wrong; a client that sends nonsense is nothing
+/// wrong, and would fill the log at its pleasure: that is for who looks for a fault.
+pub fn log_filter(level: LogLevel) -> String {
+    let malformed = if level >= LogLevel::Debug { "warn" } else { "off" };
+    format!("warn,{MALFORMED_REQUESTS}={malformed},anteroom={}", level.as_str())
+}
+
+/// Starts the log, on standard error.
 pub fn start_logging(log: &Log) {
-    let level = log.level.as_str();
-    let filter = EnvFilter::new(format!("warn,anteroom={level}"));
+    let filter = EnvFilter::new(log_filter(log.level));
     // A line that cannot be written (a full disk, a reader that went away) is lost; the subscriber's own complaint
     // about it would go to standard error as well, and there panic in whichever thread wanted to log.
     let log_lines =

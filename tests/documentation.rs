@@ -163,6 +163,44 @@ fn every_route_is_described() {
     }
 }
 
+/// The sentences that a source file answers with. A name of a header or a scheme is none: no small letter follows.
+fn sentences(path: &Path) -> Vec<String> {
+    let text = fs::read_to_string(path).unwrap();
+    let (code, _) = text.split_once("#[cfg(test)]").unwrap_or((&text, ""));
+    let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let code = lines.collect::<String>().replace("\\\"", "'");
+    let literals = code.split('"').skip(1).step_by(2);
+    let sentence = |literal: &&str| {
+        let second = literal.split(' ').nth(1).and_then(|word| word.chars().next());
+        let begins = literal.starts_with(|letter: char| letter.is_ascii_uppercase());
+        begins
+            && second.is_some_and(|letter| letter.is_ascii_lowercase() || letter == 'I')
+            && !literal.contains(['=', '{'])
+    };
+    literals.filter(sentence).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_sentence_that_the_rest_api_answers_is_described() {
+    let folders = ["src/web/public", "src/web/private"].map(|folder| root().join(folder));
+    let files = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap()).map(|entry| entry.unwrap().path());
+    let shared = ["extract", "exits", "respond", "routes"].map(|name| root().join(format!("src/web/{name}.rs")));
+    // The words of API Gateway (403) are in docs/operators.md.
+    let files = files.chain(shared).filter(|path| path.is_file() && !path.ends_with("sigv4.rs"));
+    let answered: BTreeSet<String> = files.flat_map(|path| sentences(&path)).collect();
+    assert!(answered.contains("Invalid event ID") && answered.len() >= 35, "{answered:?}");
+    let (page, document) = (read("docs/integrators.md"), read("docs/openapi.json"));
+    let (_, page) = page.split_once("## The REST calls").unwrap();
+    // What is answered where the document has no path.
+    let elsewhere = ["There is no such line", "There is nothing at this path"];
+    for sentence in answered {
+        let shown = [format!("`{sentence}`"), format!("\"{sentence}\"")].iter().any(|shown| page.contains(shown));
+        assert!(shown, "docs/integrators.md does not describe: {sentence}");
+        let known = elsewhere.contains(&sentence.as_str()) || document.contains(&format!("\"{sentence}\""));
+        assert!(known, "docs/openapi.json does not describe: {sentence}");
+    }
+}
+
 #[test]
 fn every_metric_is_described() {
     let telemetry = Telemetry::default();

@@ -64,11 +64,13 @@ pub async fn measure(options: &Options) -> Outcome<Vec<Bar>> {
         reach: "all, 0 errors, positions unique and dense",
         reached: done == options.visitors && errors == 0 && all && counted,
         made_of: format!(
-            "{} arrivals a second; {} requests in {total:.0} s, {} a second; slowest join {:.0} ms",
+            "{} arrivals a second; {} requests in {total:.0} s, {} a second; a join from sending to answer: {}; before \
+             that, waiting in the client for one of its {CONNECTIONS} connections: {}",
             grouped(options.visitors as f64 / took.as_secs_f64()),
             grouped(asked as f64),
             grouped(asked as f64 / total),
-            crowd.slowest_join.get().as_secs_f64() * 1e3,
+            spread(crowd.joins.borrow().iter().map(|join| join.took)),
+            spread(crowd.joins.borrow().iter().map(|join| join.waited)),
         ),
     }])
 }
@@ -83,7 +85,25 @@ struct Crowd {
     errors: RefCell<Vec<String>>,
     asked: Cell<u64>,
     done: Cell<u64>,
-    slowest_join: Cell<Duration>,
+    joins: RefCell<Vec<Times>>,
+}
+
+/// How long a request took.
+#[derive(Clone, Copy)]
+struct Times {
+    /// In the client, until a connection was free for it.
+    waited: Duration,
+    /// From sending it until its answer was read. The client has one thread, so this too is somewhat its own affair.
+    took: Duration,
+}
+
+/// The slowest of some times, and the time within which 99 of 100 were done.
+fn spread(times: impl Iterator<Item = Duration>) -> String {
+    let mut sorted: Vec<Duration> = times.collect();
+    sorted.sort_unstable();
+    let rank = (sorted.len() * 99).div_ceil(100);
+    let ms = |time: Option<&Duration>| time.map_or(f64::NAN, |time| time.as_secs_f64() * 1e3);
+    format!("p99 {:.1} ms, slowest {:.1} ms", ms(sorted.get(rank.saturating_sub(1))), ms(sorted.last()))
 }
 
 impl Crowd {
@@ -96,7 +116,7 @@ impl Crowd {
             errors: RefCell::default(),
             asked: Cell::new(0),
             done: Cell::new(0),
-            slowest_join: Cell::default(),
+            joins: RefCell::default(),
         }
     }
 
@@ -130,9 +150,9 @@ impl Crowd {
 
     async fn wait_and_enter(&self) -> Outcome<()> {
         let join = post("/api/assign_queue_num", JSON, &format!(r#"{{"event_id":"{CROWD}"}}"#));
-        let came = Instant::now();
-        let id = text(&self.ask(&join).await?, "api_request_id")?;
-        self.slowest_join.set(self.slowest_join.get().max(came.elapsed()));
+        let (joined, times) = self.ask_timed(&join).await?;
+        self.joins.borrow_mut().push(times);
+        let id = text(&joined, "api_request_id")?;
         let number = self.ask(&get(&format!("/api/queue_num?event_id={CROWD}&request_id={id}"), "")).await?;
         let position = number["queue_number"].as_u64().ok_or("no queue_number")?;
         self.note(position)?;
@@ -166,6 +186,12 @@ impl Crowd {
 
     /// Asks on a connection that is free; only 200 is a good answer.
     async fn ask(&self, request: &str) -> Outcome<Value> {
+        Ok(self.ask_timed(request).await?.0)
+    }
+
+    /// The same, with how long it took.
+    async fn ask_timed(&self, request: &str) -> Outcome<(Value, Times)> {
+        let came = Instant::now();
         let _slot = self.free.acquire().await?;
         let idle = self.idle.borrow_mut().pop();
         let mut connection = match idle {
@@ -173,11 +199,13 @@ impl Crowd {
             None => Connection::open(&self.address).await?,
         };
         self.asked.set(self.asked.get() + 1);
+        let sent = Instant::now();
         let answer = connection.ask(request).await?;
+        let times = Times { waited: sent - came, took: sent.elapsed() };
         ensure(answer.status == 200, || format!("{request}: {answer:?}"))?;
         let body = serde_json::from_str(answer.body)?;
         self.idle.borrow_mut().push(connection);
-        Ok(body)
+        Ok((body, times))
     }
 }
 

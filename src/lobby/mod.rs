@@ -21,6 +21,9 @@ mod turnstile;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
 
 pub use board::{Board, View};
 pub use caretaker::Caretaker;
@@ -39,6 +42,7 @@ use turnstile::Turnstiles;
 
 use crate::ambient::{Clock, Entropy, Secret, Timestamp};
 use crate::keys::{KeyError, MasterSecret};
+use crate::policy;
 use crate::room::{CookieKey, EventId, EventSettings, TicketKey};
 use crate::store::{Store, StoreError};
 
@@ -167,6 +171,14 @@ impl Lobby {
     /// The current time.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Returns when `time` has passed, by our clock or by the machine's, whichever is there first.
+    pub async fn passes(&self, time: Duration) {
+        let (began, started) = (self.now(), Instant::now());
+        while started.elapsed() < time && self.now().since(began) < time {
+            sleep(policy::CLOCK_POLL.min(time)).await;
+        }
     }
 
     /// The source of randomness.

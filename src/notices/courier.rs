@@ -5,11 +5,11 @@
 //! sooner, alone. What was given up is kept as dead letters, which an operator can have sent once more.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use crate::ambient::{Entropy, Timestamp, random};
 use crate::config::Subscription;
@@ -22,6 +22,8 @@ use crate::store::{Letter, Outbox, Resent, StoreError};
 pub(super) enum Refusal {
     /// It cannot be reached, or not now.
     Away(String),
+    /// It asks to be left alone for so long.
+    Busy(String, Duration),
     /// It does not want it.
     Refused(String),
 }
@@ -29,7 +31,14 @@ pub(super) enum Refusal {
 impl Refusal {
     fn reason(&self) -> &str {
         match self {
-            Self::Away(reason) | Self::Refused(reason) => reason,
+            Self::Away(reason) | Self::Busy(reason, _) | Self::Refused(reason) => reason,
+        }
+    }
+
+    const fn asked(&self) -> Duration {
+        match self {
+            Self::Busy(_, asked) => *asked,
+            Self::Away(_) | Self::Refused(_) => Duration::ZERO,
         }
     }
 }
@@ -63,17 +72,20 @@ pub(super) trait Sink: Send + Sync + 'static {
 struct Trouble {
     failures: u32,
     since: Option<Timestamp>,
+    /// For how long the sink asked to be left alone the last time.
+    asked: Duration,
 }
 
 impl Trouble {
-    fn note(&mut self, now: Timestamp) {
+    fn note(&mut self, now: Timestamp, asked: Duration) {
+        self.asked = asked;
         self.failures = self.failures.saturating_add(1);
         self.since.get_or_insert(now);
     }
 
     fn is_hopeless(&self, refusal: &Refusal, now: Timestamp) -> bool {
         let patience = match refusal {
-            Refusal::Away(_) => policy::NOTICE_PATIENCE,
+            Refusal::Away(_) | Refusal::Busy(..) => policy::NOTICE_PATIENCE,
             Refusal::Refused(_) => policy::NOTICE_REFUSAL_PATIENCE,
         };
         let lasted = self.since.is_some_and(|since| now.since(since) >= patience);
@@ -81,12 +93,12 @@ impl Trouble {
     }
 
     /// How long to wait before the next try: doubling, and spread over the upper half so that couriers do not knock
-    /// in step.
+    /// in step; not less than the sink asked for, but never so long that it could keep letters from being given up.
     fn wait(&self, entropy: &dyn Entropy) -> Duration {
         let doubled = 2_u32.saturating_pow(self.failures.saturating_sub(1).min(16));
         let longest = policy::NOTICE_RETRY_FIRST.saturating_mul(doubled).min(policy::NOTICE_RETRY_LONGEST);
         let [byte] = random::<1>(entropy);
-        longest.mul_f64(0.5 + f64::from(byte) / 512.0)
+        longest.mul_f64(0.5 + f64::from(byte) / 512.0).max(self.asked.min(policy::NOTICE_RETRY_LONGEST))
     }
 }
 
@@ -130,20 +142,16 @@ impl Courier {
                 Ok(Round::Failed) => self.pause().await,
                 Err(error) => {
                     tracing::warn!(sink = self.name(), %error, "the outbox cannot be used");
-                    self.trouble.note(self.lobby.now());
+                    self.trouble.note(self.lobby.now(), Duration::ZERO);
                     self.pause().await;
                 }
             }
         }
     }
 
-    /// Waits until the next try, by our clock or by the machine's, whichever is there first.
+    /// Waits until the next try.
     async fn pause(&self) {
-        let wait = self.trouble.wait(self.lobby.entropy());
-        let (began, started) = (self.lobby.now(), Instant::now());
-        while started.elapsed() < wait && self.lobby.now().since(began) < wait {
-            sleep(policy::NOTICE_POLL.min(wait)).await;
-        }
+        self.lobby.passes(self.trouble.wait(self.lobby.entropy())).await;
     }
 
     /// Delivers a page.
@@ -174,7 +182,7 @@ impl Courier {
     /// Decides what becomes of `rest`, whose first letter was not taken.
     async fn refused(&mut self, rest: &[Letter], refusal: &Refusal) -> Result<Round, StoreError> {
         let (sink, reason, now) = (self.name().to_owned(), refusal.reason(), self.lobby.now());
-        self.trouble.note(now);
+        self.trouble.note(now, refusal.asked());
         tracing::warn!(sink, reason, failures = self.trouble.failures, "a notice was not taken");
         if !self.trouble.is_hopeless(refusal, now) {
             return Ok(Round::Failed);
@@ -182,7 +190,7 @@ impl Courier {
         let too_old = |letter: &&Letter| now.since(letter.at) >= policy::NOTICE_PATIENCE;
         let given_up = match refusal {
             Refusal::Refused(_) => 1,
-            Refusal::Away(_) => rest.iter().take_while(too_old).count().max(1),
+            Refusal::Away(_) | Refusal::Busy(..) => rest.iter().take_while(too_old).count().max(1),
         };
         let dead = rest
             .iter()
@@ -228,7 +236,7 @@ mod tests {
         let entropy = SeededEntropy::new(1);
         let mut trouble = Trouble::default();
         for exponent in 0..20 {
-            trouble.note(NOW);
+            trouble.note(NOW, Duration::ZERO);
             let full = policy::NOTICE_RETRY_FIRST.saturating_mul(1 << exponent).min(policy::NOTICE_RETRY_LONGEST);
             let wait = trouble.wait(&entropy);
             assert!(wait >= full / 2 && wait <= full, "{exponent}: {wait:?}");
@@ -236,16 +244,31 @@ mod tests {
     }
 
     #[test]
+    fn a_sink_is_left_alone_for_as_long_as_it_asks_and_no_longer_than_the_longest_wait() {
+        let entropy = SeededEntropy::new(1);
+        let mut trouble = Trouble::default();
+        let minute = Duration::from_secs(60);
+        trouble.note(NOW, minute);
+        assert_eq!(trouble.wait(&entropy), minute);
+        trouble.note(NOW, Duration::from_secs(86_400));
+        assert_eq!(trouble.wait(&entropy), policy::NOTICE_RETRY_LONGEST);
+        // The last word counts, and a short one does not shorten what failures have lengthened.
+        trouble.note(NOW, Duration::from_secs(1));
+        assert!(trouble.wait(&entropy) >= policy::NOTICE_RETRY_FIRST * 2 && trouble.wait(&entropy) < minute);
+    }
+
+    #[test]
     fn a_letter_is_given_up_after_many_failures_over_a_time_and_not_before() {
         let (away, refused) = (Refusal::Away(String::new()), Refusal::Refused(String::new()));
         let mut trouble = Trouble::default();
-        (1..policy::NOTICE_ATTEMPTS).for_each(|_| trouble.note(NOW));
+        (1..policy::NOTICE_ATTEMPTS).for_each(|_| trouble.note(NOW, Duration::ZERO));
         let late = NOW + policy::NOTICE_PATIENCE;
         assert!(!trouble.is_hopeless(&away, late) && !trouble.is_hopeless(&refused, late));
-        trouble.note(NOW);
+        trouble.note(NOW, Duration::ZERO);
         assert!(!trouble.is_hopeless(&away, NOW) && !trouble.is_hopeless(&refused, NOW));
         assert!(trouble.is_hopeless(&refused, NOW + policy::NOTICE_REFUSAL_PATIENCE));
         assert!(!trouble.is_hopeless(&away, NOW + policy::NOTICE_REFUSAL_PATIENCE));
-        assert!(trouble.is_hopeless(&away, late));
+        let busy = Refusal::Busy(String::new(), Duration::ZERO);
+        assert!(trouble.is_hopeless(&away, late) && trouble.is_hopeless(&busy, late));
     }
 }

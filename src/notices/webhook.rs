@@ -2,10 +2,13 @@
 //!
 //! It never shows its secret or its address, which may hold one.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac as _};
+use reqwest::header::{HeaderValue, RETRY_AFTER};
 use reqwest::{Client, StatusCode};
 use sha2::{Digest as _, Sha256};
 
@@ -53,7 +56,7 @@ impl Webhook {
             .header("webhook-signature", signed)
             .body(body);
         let answer = request.send().await.map_err(|error| Refusal::Away(OutboundError::from(error).to_string()))?;
-        verdict(answer.status())
+        verdict(answer.status(), asked(answer.headers().get(RETRY_AFTER), now))
     }
 }
 
@@ -85,9 +88,20 @@ impl Sink for Webhook {
     }
 }
 
+/// For how long a receiver asks to be left alone: `Retry-After`, in seconds or as a date (RFC 9110 §10.2.3).
+fn asked(header: Option<&HeaderValue>, now: Timestamp) -> Option<Duration> {
+    let text = header?.to_str().ok()?.trim();
+    let seconds = text.parse().ok().map(Duration::from_secs);
+    seconds.or_else(|| Timestamp::from_http_date(text).map(|then| then.since(now)))
+}
+
 /// What an answer means: only the 2xx are consent. The others may pass, but for those that say "not this one".
-fn verdict(status: StatusCode) -> Result<(), Refusal> {
+fn verdict(status: StatusCode, asked: Option<Duration>) -> Result<(), Refusal> {
     let said = || format!("it answered {}", status.as_u16());
+    let may_ask = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+    if let Some(asked) = asked.filter(|_| may_ask) {
+        return Err(Refusal::Busy(said(), asked));
+    }
     match status {
         _ if status.is_success() => Ok(()),
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
@@ -112,6 +126,7 @@ mod tests {
 
     #[test]
     fn only_success_is_consent_and_a_client_error_is_final() {
+        let verdict = |status| verdict(status, None);
         assert_eq!(verdict(StatusCode::NO_CONTENT), Ok(()));
         for status in [301, 429, 408, 500, 503] {
             assert!(matches!(verdict(StatusCode::from_u16(status).unwrap()), Err(Refusal::Away(_))), "{status}");
@@ -119,5 +134,37 @@ mod tests {
         for status in [400, 401, 404, 410] {
             assert!(matches!(verdict(StatusCode::from_u16(status).unwrap()), Err(Refusal::Refused(_))), "{status}");
         }
+    }
+
+    #[test]
+    fn a_receiver_that_is_busy_says_for_how_long() {
+        let now = Timestamp::from_http_date("Wed, 25 Nov 2026 12:00:00 GMT").unwrap();
+        for (text, seconds) in [
+            ("0", Some(0)),
+            ("120", Some(120)),
+            (" 7 ", Some(7)),
+            ("Wed, 25 Nov 2026 12:01:30 GMT", Some(90)),
+            ("Wed, 25 Nov 2026 11:00:00 GMT", Some(0)),
+            ("-1", None),
+            ("1.5", None),
+            ("soon", None),
+            ("99999999999999999999999", None),
+        ] {
+            let header = HeaderValue::from_str(text).unwrap();
+            assert_eq!(asked(Some(&header), now), seconds.map(Duration::from_secs), "{text}");
+        }
+        assert_eq!(asked(None, now), None);
+        let minute = Some(Duration::from_secs(60));
+        for status in [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE] {
+            assert!(
+                matches!(verdict(status, minute), Err(Refusal::Busy(_, asked)) if Some(asked) == minute),
+                "{status}"
+            );
+        }
+        for status in [StatusCode::INTERNAL_SERVER_ERROR, StatusCode::REQUEST_TIMEOUT] {
+            assert!(matches!(verdict(status, minute), Err(Refusal::Away(_))), "{status}");
+        }
+        assert!(matches!(verdict(StatusCode::GONE, minute), Err(Refusal::Refused(_))));
+        assert_eq!(verdict(StatusCode::OK, minute), Ok(()));
     }
 }

@@ -27,6 +27,11 @@ impl Body {
     pub fn bytes(&self) -> Option<&[u8]> {
         self.0.as_deref()
     }
+
+    /// Reads it where no extractor does.
+    pub async fn read(request: &HttpRequest, payload: &mut Payload) -> Self {
+        Self::from_request(request, payload).await.unwrap_or(Self(None))
+    }
 }
 
 impl FromRequest for Body {
@@ -102,7 +107,10 @@ pub fn room<'a>(lobby: &'a Lobby, event_id: &str) -> Result<&'a Room, Problem> {
     Ok(room)
 }
 
-/// A number that callers of the old system may send as a JSON string.
+/// The largest whole number up to which a float has them all (RFC 8259 §6): beyond, it may be a neighbour's.
+const LARGEST_EXACT_FLOAT: f64 = 9_007_199_254_740_991.0;
+
+/// A whole number, which callers of the old system may send as a JSON string, and writers of JSON as `1.0` or `1e2`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Number(pub i64);
 
@@ -113,10 +121,13 @@ impl<'de> Deserialize<'de> for Number {
         enum Form {
             Number(i64),
             Text(String),
+            Float(f64),
         }
         match Form::deserialize(deserializer)? {
             Form::Number(number) => Ok(Self(number)),
             Form::Text(text) => text.trim().parse().map(Self).map_err(serde::de::Error::custom),
+            Form::Float(float) if float.fract() == 0.0 && float.abs() <= LARGEST_EXACT_FLOAT => Ok(Self(float as i64)),
+            Form::Float(_) => Err(serde::de::Error::custom("no whole number, or too large for a float")),
         }
     }
 }
@@ -137,6 +148,18 @@ mod tests {
         let found = ["Sample".to_owned(), "a b&c".to_owned()];
         assert_eq!(asked("event_id=Sample&request_id=a+b%26c"), Ok(found.clone()));
         assert_eq!(asked("x=1&request_id=a%20b%26c&event_id=%53ample&x=2"), Ok(found));
+    }
+
+    #[test]
+    fn a_number_is_whole_however_it_is_written() {
+        let read = |text: &str| serde_json::from_str::<Number>(text).ok().map(|Number(number)| number);
+        let written = [("1.0", 1), ("-1.0", -1), ("1e2", 100), ("-0.0", 0), ("12.50e1", 125), ("\"7\"", 7)];
+        written.iter().for_each(|(text, number)| assert_eq!(read(text), Some(*number), "{text}"));
+        assert_eq!(read("9007199254740991.0"), Some(9_007_199_254_740_991));
+        assert_eq!(read("9223372036854775807"), Some(i64::MAX));
+        for text in ["1.5", "1e-2", "9007199254740992.0", "1e18", "-1e300", "9223372036854775808", "1e999", "\"1.5\""] {
+            assert_eq!(read(text), None, "{text}");
+        }
     }
 
     #[test]

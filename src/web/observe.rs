@@ -141,7 +141,7 @@ impl Watch {
         let client = client_address(app, request).map(tracing::field::display);
         let extensions = request.extensions();
         let operator = extensions.get::<OperatorName>().map(|OperatorName(name)| name.as_str());
-        let ms = took.as_secs_f64() * 1e3;
+        let ms = milliseconds(took);
         match self.loudness {
             Loudness::Info => {
                 tracing::info!(target: "anteroom::access", request_id = id, method, route = self.route, status, ms, client, operator, "answered");
@@ -151,6 +151,11 @@ impl Watch {
             }
         }
     }
+}
+
+/// To the microsecond: what is finer is noise, and long to read.
+fn milliseconds(took: Duration) -> f64 {
+    (took.as_secs_f64() * 1e6).round() / 1e3
 }
 
 /// Who sent the request: the peer, or, behind trusted proxies, the last address in `X-Forwarded-For` that is not
@@ -166,4 +171,18 @@ fn client_address(app: &App, request: &HttpRequest) -> Option<IpAddr> {
     // Read from the right: each trusted proxy vouches for the hop before it, and what is no address ends the chain.
     let mut addresses = hops.map_while(|hop| std::str::from_utf8(hop).ok()?.trim().parse().ok());
     Some(addresses.find(|hop| !trusted(hop)).unwrap_or(peer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_told_to_the_microsecond() {
+        for (nanoseconds, told) in
+            [(2_051_701, "2.052"), (0, "0"), (499, "0"), (100_000, "0.1"), (3_600_000_000_001, "3600000")]
+        {
+            assert_eq!(milliseconds(Duration::from_nanos(nanoseconds)).to_string(), told);
+        }
+    }
 }

@@ -1,16 +1,15 @@
 //! Every path, once.
 
-use std::future::ready;
-
 use actix_web::dev::HttpServiceFactory;
 use actix_web::http::{Method, StatusCode, header};
-use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::web::{self, Data, Payload, ServiceConfig};
 use actix_web::{Handler, HttpRequest, HttpResponse, Resource, Responder, Route};
 
 use super::extract::header_text;
 use super::observe::{Loudness, Observe};
 use super::oidc::{authorize, metadata, resume, token, user_info};
 use super::pages::serve;
+use super::private::access::{PRIVATE, operators_alone};
 use super::private::{inlet, keys, notices, serving, sessions};
 use super::public::{counters, line, openapi, queue, sns, tokens, verify};
 use super::respond::{PersonalProblem, Problem};
@@ -40,7 +39,7 @@ pub fn mount(app: &Data<App>, mounts: Mounts, config: &mut ServiceConfig) {
         if mounts != Mounts::Public {
             private_routes(app, config);
         }
-        nowhere(app, config);
+        nowhere(app, mounts, config);
     };
     if base_path.is_empty() {
         return routes(config);
@@ -52,7 +51,7 @@ pub fn mount(app: &Data<App>, mounts: Mounts, config: &mut ServiceConfig) {
         config.service(web::resource(path).route(web::get().to(metadata::discovery)).route(preflight));
     }
     config.service(web::scope(base_path).configure(routes));
-    nowhere(app, config);
+    nowhere(app, mounts, config);
 }
 
 /// The paths of visitors and relying parties.
@@ -107,13 +106,29 @@ fn private_routes(app: &Data<App>, config: &mut ServiceConfig) {
 }
 
 /// Every other path. A resource rather than the application's default service, so that it is watched like all others.
-fn nowhere(app: &Data<App>, config: &mut ServiceConfig) {
+fn nowhere(app: &Data<App>, mounts: Mounts, config: &mut ServiceConfig) {
     let observe = Observe::new("nowhere", Loudness::Debug, app.telemetry.route("nowhere"));
-    config.service(web::resource(["", "/{path:.*}"]).default_service(web::to(not_found)).wrap(observe));
+    let resource = web::resource(["", "/{path:.*}"]).app_data(web::PayloadConfig::new(policy::MAX_BODY));
+    let answer = move |request, app, payload| not_found(mounts, request, app, payload);
+    config.service(resource.default_service(web::to(answer)).wrap(observe));
+}
+
+/// Whether a path belongs to the operators.
+fn is_private(path: &str) -> bool {
+    path.strip_prefix(PRIVATE).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// A browser is shown a page, for a person opened the address; whoever else asked is told in JSON.
-async fn not_found(request: HttpRequest) -> Result<HttpResponse, Problem> {
+async fn not_found(
+    mounts: Mounts,
+    request: HttpRequest,
+    app: Data<App>,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
+    let below = request.match_info().as_str().strip_prefix(app.site.base_path.as_str());
+    if mounts != Mounts::Public && below.is_some_and(is_private) {
+        operators_alone(&app, &request, payload).await?;
+    }
     let accepted = header_text(&request, &header::ACCEPT).unwrap_or_default();
     if accepted.contains("text/html") {
         return Err(Problem::Personal(PersonalProblem::NothingHere));
@@ -204,8 +219,16 @@ impl Watched {
         let observe = Observe::new(self.path, self.loudness, app.telemetry.route(self.path));
         let resource = web::resource(self.path).app_data(web::PayloadConfig::new(self.longest_body));
         let resource: Resource = self.routes.into_iter().fold(resource, Resource::route);
-        let answered = self.methods.join(", ");
-        let refuse = move || ready(Err::<HttpResponse, _>(Problem::Method(answered.clone())));
+        let (private, answered) = (is_private(self.path), self.methods.join(", "));
+        let refuse = move |request: HttpRequest, app: Data<App>, payload: Payload| {
+            let refusal = Problem::Method(answered.clone());
+            async move {
+                if private {
+                    operators_alone(&app, &request, payload).await?;
+                }
+                Err::<HttpResponse, _>(refusal)
+            }
+        };
         resource.default_service(web::to(refuse)).wrap(observe)
     }
 }

@@ -6,6 +6,8 @@
 use std::io;
 use std::sync::{Mutex, Once, PoisonError};
 
+use anteroom::config::LogLevel;
+use anteroom::telemetry::log_filter;
 use tracing_subscriber::EnvFilter;
 
 static CAUGHT: Mutex<Vec<u8>> = Mutex::new(Vec::new());
@@ -14,7 +16,7 @@ static CAUGHT: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 pub fn start() {
     static STARTED: Once = Once::new();
     STARTED.call_once(|| {
-        let filter = EnvFilter::new("warn,anteroom=trace");
+        let filter = EnvFilter::new(log_filter(LogLevel::Trace));
         tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(|| Catcher).init();
     });
 }

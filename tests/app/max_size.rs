@@ -120,7 +120,7 @@ async fn a_message_ends_sessions_and_serves_the_next() {
     assert_eq!((&again["updated"], &again["admitted"]), (&json!(0), &json!(0)));
     let few = json!({ "event_id": "Sample", "exited": "1", "completed": [served[3], served[4]] });
     assert_eq!(exits(&app, few).await["admitted"], json!(1));
-    let nobody = json!({ "event_id": "Sample", "exited": 5 });
+    let nobody = json!({ "event_id": "Sample", "exited": 5.0 });
     assert!(exits(&app, nobody).await["serving_num"].as_u64().unwrap() <= 15);
     a_second_passes(&app).await;
     assert_eq!(app.all_counters()["Sample"].serving, 15);

@@ -1,5 +1,7 @@
 //! Events out as operators hear them.
 
+use std::time::Duration;
+
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -38,9 +40,12 @@ impl Stream {
         }
     }
 
-    /// The id, kind and data of the next message.
+    /// The id, kind and data of the next message that is no comment.
     async fn notice(&mut self) -> (String, String, Value) {
-        let message = self.next().await.expect("the stream has ended");
+        let mut message = self.next().await.expect("the stream has ended");
+        while message == ":" {
+            message = self.next().await.expect("the stream has ended");
+        }
         let fields: Vec<&str> = message.lines().map(|line| line.split_once(": ").unwrap().1).collect();
         (fields[0].to_owned(), fields[1].to_owned(), serde_json::from_str(fields[2]).unwrap())
     }
@@ -79,6 +84,26 @@ async fn a_stream_says_when_something_is_missing() {
     app.serve("Sample", 1).await;
     assert_eq!(stream.next().await.unwrap(), "event: gap\ndata: {}");
     assert_eq!(stream.notice().await.2["data"]["current"], 2);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_stream_that_has_nothing_to_say_shows_that_it_lives() {
+    let app = TestApp::with(STREAM).await;
+    let mut stream = Stream::open(&app, "?event_id=Sample", None).await;
+    let heard = async {
+        loop {
+            // What others are told does not break the silence.
+            app.pass(5);
+            app.serve("Door", 1).await;
+            if let Ok(message) = tokio::time::timeout(Duration::from_millis(100), stream.next()).await {
+                return message.unwrap();
+            }
+        }
+    };
+    assert_eq!(tokio::time::timeout(PATIENCE, heard).await.expect("it stays silent"), ":");
+    app.serve("Sample", 1).await;
+    assert_eq!(stream.notice().await.2["data"]["current"], 1);
     app.stop().await;
 }
 

@@ -108,7 +108,12 @@ async fn receive(request: HttpRequest, body: Bytes, state: web::Data<Inbox>) -> 
         body: String::from_utf8(body.to_vec()).unwrap(),
     };
     state.0.lock().unwrap().push(call);
-    HttpResponse::build(actix_web::http::StatusCode::from_u16(*state.1.lock().unwrap()).unwrap()).finish()
+    let status = *state.1.lock().unwrap();
+    let mut answer = HttpResponse::build(actix_web::http::StatusCode::from_u16(status).unwrap());
+    if status == 429 {
+        answer.insert_header(("retry-after", "3600"));
+    }
+    answer.finish()
 }
 
 async fn dead_letters(app: &TestApp) -> Vec<Value> {
@@ -211,6 +216,28 @@ async fn a_receiver_that_fails_is_tried_again_and_nothing_overtakes() {
     told.dedup();
     assert_eq!(told, [1, 2, 3]);
     assert!(dead_letters(&app).await.is_empty());
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_receiver_that_asks_to_be_left_alone_is_until_the_clock_says_so() {
+    let (busy, broken) = (Receiver::start(), Receiver::start());
+    busy.answers(429);
+    broken.answers(500);
+    let kinds = "kinds = [\"serving_counter_changed\"]\n";
+    let other = broken.toml(kinds).replace("\"hook\"", "\"other\"");
+    let app = TestApp::with(&format!("{}{other}", busy.toml(kinds))).await;
+    app.serve("Sample", 1).await;
+    busy.wait_for(1).await;
+    // The other one, which does not ask, is tried again although the clock stands still.
+    broken.wait_for(3).await;
+    assert_eq!(busy.calls().len(), 1);
+    busy.answers(204);
+    let calls = eventually(async || {
+        app.pass(300);
+        Some(busy.calls()).filter(|calls| calls.len() >= 2)
+    });
+    assert_eq!(servings(&calls.await), [1, 1]);
     app.stop().await;
 }
 

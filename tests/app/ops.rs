@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
@@ -213,6 +214,11 @@ async fn an_address_for_operators_alone_answers_nobody_else() {
     let path = "/private/increment_serving_counter";
     let asked = app.request(Method::POST, path).bearer_auth(ADMIN_KEY).body(step.clone()).send().await.unwrap();
     assert_eq!(asked.status(), StatusCode::NOT_FOUND);
+    // Nor does the visitors' address tell a good key from a bad one.
+    let bare = [app.get("/private/nothing"), app.get(path), app.get(path).bearer_auth("wrong")];
+    for status in join_all(bare.map(|request| request.send())).await {
+        assert_eq!(status.unwrap().status(), StatusCode::NOT_FOUND);
+    }
     let asked = app.http.post(format!("{private}{path}")).bearer_auth(ADMIN_KEY).body(step).send().await.unwrap();
     assert_eq!(body(asked).await, json!({ "serving_num": 1 }));
     app.stop().await;

@@ -177,6 +177,8 @@ async fn the_serving_counter_moves_by_the_operators_hand() {
         ("/private/increment_serving_counter", json!(5), 5),
         ("/private/increment_serving_num", json!("7"), 12),
         ("/private/increment_serving_counter", json!(" -2 "), 10),
+        ("/private/increment_serving_counter", json!(1e2), 110),
+        ("/private/increment_serving_counter", json!(-100.0), 10),
         ("/private/increment_serving_counter", json!(0), 10),
         ("/private/increment_serving_counter", json!(-10), 0),
     ];
@@ -211,6 +213,7 @@ async fn a_step_that_is_impossible_or_unreadable_changes_nothing() {
         (json!({ "event_id": "Sample", "increment_by": "9223372036854775808" }), malformed),
         (json!({ "event_id": "Sample", "increment_by": "one" }), malformed),
         (json!({ "event_id": "Sample", "increment_by": 1.5 }), malformed),
+        (json!({ "event_id": "Sample", "increment_by": 1e18 }), malformed),
         (json!({ "event_id": "Sample", "increment_by": null }), malformed),
         (json!({ "event_id": "Sample" }), malformed),
         (json!({ "increment_by": 1 }), malformed),
@@ -311,10 +314,43 @@ async fn another_method_is_refused_with_those_that_are_answered() {
 }
 
 #[actix_web::test]
+async fn below_private_only_operators_are_told_that_something_is_not_there() {
+    for app in [TestApp::start().await, TestApp::at("https://queue.example/line").await] {
+        refuses_all_but_operators(&app).await;
+        app.stop().await;
+    }
+}
+
+/// That a path or method that is not there is shut like all others below `/private`.
+async fn refuses_all_but_operators(app: &TestApp) {
+    let calls = [
+        (Method::GET, "/private", 404),
+        (Method::POST, "/private/", 404),
+        (Method::GET, "/private/nothing?a=b", 404),
+        (Method::PUT, "/private/nothing", 404),
+        (Method::GET, "/private/increment_serving_counter", 405),
+        (Method::DELETE, "/private/keys", 405),
+        (Method::OPTIONS, "/private/keys", 405),
+    ];
+    for (method, path, status) in calls {
+        let ask = || app.request(method.clone(), path).header("accept", "text/html").body("{}");
+        for (request, message) in
+            [(ask(), "Missing Authentication Token"), (ask().bearer_auth(format!("{ADMIN_KEY}x")), "Forbidden")]
+        {
+            let answer = request.send().await.unwrap();
+            assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{method} {path}");
+            assert!(!answer.headers().contains_key("allow"), "{method} {path}");
+            assert_eq!(body(answer).await, json!({ "message": message }), "{method} {path}");
+        }
+        let told = ask().bearer_auth(ADMIN_KEY).header("accept", "*/*").send().await.unwrap();
+        assert_eq!(told.status().as_u16(), status, "{method} {path}");
+    }
+}
+
+#[actix_web::test]
 async fn nothing_else_is_there() {
     let app = TestApp::start().await;
-    for path in ["/api", "/api/", "/api/serving_num/", "/api/nothing", "/private", "/private/nothing", "/nothing", "//"]
-    {
+    for path in ["/api", "/api/", "/api/serving_num/", "/api/nothing", "/privately", "/nothing", "//"] {
         for method in [Method::GET, Method::POST, Method::OPTIONS] {
             let answer = app.request(method, path).send().await.unwrap();
             assert_eq!(refusal(answer).await, (404, "There is nothing at this path".to_owned()), "{path}");

@@ -217,11 +217,16 @@ async fn overrides_hold_for_their_session_alone() {
         ("validity_period", json!(604_801)),
         ("validity_period", json!("soon")),
         ("issuer", json!("")),
-        ("issuer", json!("x".repeat(513))),
+        ("issuer", json!("elsewhere")),
+        ("issuer", json!("https://elsewhere.example/?a=b")),
+        ("issuer", json!("https://elsewhere.example/#a")),
+        ("issuer", json!(format!("https://{}", "x".repeat(505)))),
     ] {
         let mut sent = ticket(&second);
         sent[name] = bad;
-        assert_eq!(said(post(&app, "/private/generate_token", &sent).await).await.0, 400, "{sent}");
+        let (status, sentence) = said(post(&app, "/private/generate_token", &sent).await).await;
+        assert_eq!(status, 400, "{sent}");
+        assert_eq!(sentence.starts_with("Invalid issuer: "), name == "issuer", "{sent}: {sentence}");
     }
     app.stop().await;
 }
@@ -236,7 +241,9 @@ async fn a_session_is_ended_once() {
         assert_eq!(update(&app, &id, bad).await.0, 400);
     }
     assert_eq!(update(&app, "nonsense", 1).await.0, 400);
-    let closings = join_all((0..10).map(|_| update(&app, &id, "-1"))).await;
+    // Each in a form of its own; all mean the same.
+    let statuses = [json!(-1), json!("-1"), json!(-1.0)].into_iter().cycle().take(9);
+    let closings = join_all(statuses.map(|status| update(&app, &id, status))).await;
     assert_eq!(closings.iter().filter(|(status, _)| *status == 200).count(), 1);
     assert!(closings.iter().all(|(status, _)| [200, 404].contains(status)));
     let counters = app.all_counters()["Sample"];

@@ -138,6 +138,12 @@ async fn a_signed_request_is_answered() {
     let token = ("x-amz-security-token".to_owned(), "of-a-role".to_owned());
     let more = Signing { more: vec![hash, token], ..post.clone() };
     assert_eq!(good(more.request(&app)).await, json!({ "serving_num": 2 }));
+    // Who signs well is told that nothing is there, and that the method is another.
+    let nowhere = Signing { path: "/private/nothing".to_owned(), ..post.clone() };
+    assert_eq!(nowhere.request(&app).send().await.unwrap().status(), StatusCode::NOT_FOUND);
+    let wrong = Signing { method: Method::PUT, ..post.clone() };
+    assert_eq!(wrong.request(&app).send().await.unwrap().status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(refused(&app, nowhere.signed_as(&app, &post)).await, MISMATCH);
     // The bearer key opens as before.
     assert_eq!(app.serve("Sample", 1).await, 3);
     app.stop().await;

@@ -1,5 +1,8 @@
 //! The log as machines read it: one JSON object a line, each request by its name, and no secret in any of them.
 
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+
 use reqwest::StatusCode;
 use serde_json::Value;
 
@@ -45,6 +48,8 @@ async fn a_json_log_names_every_request_and_holds_no_secret() {
             for member in ["timestamp", "level", "target", "method", "status", "ms", "client"] {
                 assert!(!request[member].is_null(), "no {member}: {request}");
             }
+            let time = request["ms"].to_string();
+            assert!(time.split_once('.').is_none_or(|(_, decimals)| decimals.len() <= 3), "{time}");
         }
     }
     let failed = lines.iter().find(|line| line["request_id"] == named.as_str());
@@ -57,5 +62,39 @@ async fn a_json_log_names_every_request_and_holds_no_secret() {
         // Half of a secret is a leak as well.
         let half = &secret[secret.len() / 2..];
         assert!(!log.contains(half), "the log tells {secret}:\n{log}");
+    }
+}
+
+/// What is no HTTP.
+const NONSENSE: [&[u8]; 8] = [
+    b"\x16\x03\x01\x02\x00\x01\r\n\r\n",
+    b"GET /\r\n\r\n",
+    b"GET / HTTP/1.1\r\nhost: x\r\nbad header: 1\r\n\r\n",
+    b"GET /\x00 HTTP/1.1\r\nhost: x\r\n\r\n",
+    b"POST /token HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
+    b"POST /token HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nno length\r\n",
+    b"POST /token HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n1",
+    b"GET / HTTP/1.1\r\nhost",
+];
+
+/// Sends bytes and waits until the program has done with the connection, and so has logged what it has to say.
+fn send(address: SocketAddr, bytes: &[u8]) {
+    let mut connection = TcpStream::connect(address).unwrap();
+    // The program may answer and close before it has everything: that is its right, and no error here.
+    drop(connection.write_all(bytes).and_then(|()| connection.shutdown(Shutdown::Write)));
+    drop(connection.read_to_end(&mut Vec::new()));
+}
+
+#[test]
+fn a_client_that_sends_nonsense_does_not_fill_the_log() {
+    let deployment = Deployment::new();
+    // Who looks for a fault still sees it.
+    for (level, seen) in [("info", false), ("debug", true)] {
+        let program = deployment.serve().with("ANTEROOM_LOG__LEVEL", level).start();
+        NONSENSE.iter().for_each(|bytes| send(program.address, bytes));
+        send(program.address, &[b"GET / HTTP/1.1\r\nx: ".as_slice(), &[b'a'; 200_000]].concat());
+        let log = program.stop();
+        assert_eq!(log.contains("actix"), seen, "{level}: {log}");
+        assert!(seen || !log.contains("ERROR"), "{level}: {log}");
     }
 }

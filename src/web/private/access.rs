@@ -4,12 +4,16 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use actix_web::http::header::{self, HeaderName};
+use actix_web::web::Payload;
 use actix_web::{HttpMessage, HttpRequest};
 
 use super::sigv4::{self, Received};
 use crate::web::App;
 use crate::web::extract::{Body, header_text};
 use crate::web::respond::Problem;
+
+/// Below this path is what only operators may do.
+pub const PRIVATE: &str = "/private";
 
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
@@ -45,6 +49,15 @@ pub fn operator<'a>(app: &'a App, request: &HttpRequest, body: &Body) -> Result<
     };
     request.extensions_mut().insert(OperatorName(name.to_owned()));
     Ok(Operator(name))
+}
+
+/// Lets only operators be told that something is not there: to all others every path below [`PRIVATE`] is shut alike.
+///
+/// # Errors
+/// As [`operator`].
+pub async fn operators_alone(app: &App, request: &HttpRequest, payload: Payload) -> Result<(), Problem> {
+    let body = Body::read(request, &mut payload.into_inner()).await;
+    operator(app, request, &body).map(drop)
 }
 
 /// Every key is compared, so that the time tells nothing.

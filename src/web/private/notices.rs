@@ -1,5 +1,7 @@
 //! Events out as operators hear and mend them: the stream `GET /private/events`, and the dead letters.
 
+use std::pin::pin;
+
 use actix_web::http::{StatusCode, header};
 use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
@@ -7,7 +9,6 @@ use futures_util::stream::unfold;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::watch;
-use tokio::time::timeout;
 use url::form_urlencoded;
 
 use super::access::operator;
@@ -78,17 +79,21 @@ pub async fn events(request: HttpRequest, app: Data<App>, body: Body) -> Result<
 }
 
 impl Listener {
-    /// What is to be sent next; `None`: the stream ends.
+    /// What is to be sent next; `None`: the stream ends. Where nothing is for long, whatever others are told meanwhile,
+    /// it is a comment that keeps proxies from closing a silent stream.
     async fn next(&mut self) -> Option<Bytes> {
+        let app = Data::clone(&self.app);
+        let mut silence = pin!(app.lobby.passes(policy::STREAM_HEARTBEAT));
         loop {
             let open = self.bell.borrow_and_update().is_some();
             let notices = self.app.notices.as_ref().filter(|_| open)?;
             let page = notices.outbox().letters(self.after, policy::NOTICE_PAGE).await;
             let page = page.inspect_err(|error| tracing::warn!(%error, "a stream of events out ends")).ok()?;
             let Some(last) = page.last() else {
-                match timeout(policy::STREAM_HEARTBEAT, self.bell.changed()).await {
-                    Err(_) => return Some(Bytes::from_static(b":\n\n")),
-                    Ok(changed) => changed.ok()?,
+                tokio::select! {
+                    biased;
+                    () = &mut silence => return Some(Bytes::from_static(b":\n\n")),
+                    changed = self.bell.changed() => changed.ok()?,
                 }
                 continue;
             };
@@ -146,7 +151,7 @@ pub async fn dead_letters(request: HttpRequest, app: Data<App>, body: Body) -> R
         next: Option<String>,
     }
     operator(&app, &request, &body)?;
-    let unclear = Problem::Rest(StatusCode::BAD_REQUEST, "after must be the next of an earlier answer");
+    let unclear = Problem::Rest(StatusCode::BAD_REQUEST, "Invalid after: it must be the next of an earlier answer");
     let after = match parameter(&request, "after") {
         Some(text) => {
             let split = text.rsplit_once(':').and_then(|(sink, id)| Some((sink.to_owned(), id.parse().ok()?)));

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::access::operator;
 use crate::lobby::{Fault, Lobby, Overrides};
+use crate::oauth::is_issuer;
 use crate::policy;
 use crate::room::{EventId, Session, SessionStatus};
 use crate::store::Closed;
@@ -53,10 +54,14 @@ pub async fn generate_token(request: HttpRequest, app: Data<App>, body: Body) ->
     worth(worth_now)
 }
 
-/// RFC 7519 §4.1.1 leaves the form open; a name of no letters or of many is a mistake.
+/// Whoever verifies the tokens compares it with an address, or fetches keys from there.
 fn issuer(text: String) -> Result<String, Problem> {
-    let good = !text.trim().is_empty() && text.len() <= policy::MAX_ISSUER_BYTES;
-    if good { Ok(text) } else { Err(refuse("Invalid issuer")) }
+    let good = is_issuer(&text) && text.len() <= policy::MAX_ISSUER_BYTES;
+    if good {
+        Ok(text)
+    } else {
+        Err(refuse("Invalid issuer: an http or https URL without query and fragment, of 512 bytes at most"))
+    }
 }
 
 fn validity(Number(seconds): Number) -> Result<Duration, Problem> {

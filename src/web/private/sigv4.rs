@@ -217,7 +217,11 @@ impl Received<'_> {
         if values.next().is_some() {
             return None;
         }
-        let text = if name == DATE { text.to_owned() } else { of_http(text).unwrap_or_else(|| text.to_owned()) };
+        let text = if name == DATE {
+            text.to_owned()
+        } else {
+            Timestamp::from_http_date(text).map_or_else(|| text.to_owned(), iso)
+        };
         is_iso(&text).then_some(text)
     }
 
@@ -270,15 +274,6 @@ fn iso(time: Timestamp) -> String {
     let digits: String = time.to_string().chars().filter(char::is_ascii_digit).collect();
     let (day, second) = digits.split_at(8.min(digits.len()));
     format!("{day}T{second}Z")
-}
-
-/// The date `Wed, 25 Nov 2026 12:00:00 GMT` (RFC 9110 §5.6.7) as `20261125T120000Z`.
-fn of_http(text: &str) -> Option<String> {
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let words: Vec<_> = text.split_once(", ")?.1.split(' ').collect();
-    let &[day, month, year, time, "GMT"] = words.as_slice() else { return None };
-    let month = MONTHS.iter().position(|name| *name == month)? + 1;
-    Some(format!("{year}{month:02}{day}T{}Z", time.replace(':', "")))
 }
 
 /// HMAC takes keys of every length (RFC 2104 §2), so that the refusal never comes.
