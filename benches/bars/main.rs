@@ -6,6 +6,7 @@
 
 mod admitted;
 mod bare;
+mod cluster;
 mod crowd;
 mod http;
 mod line;
@@ -49,6 +50,9 @@ fn measure(options: &Options) -> Outcome<()> {
     }
     if options.wants(&line::BARS) {
         bars.extend(runtime.block_on(line::measure(options))?);
+    }
+    if options.wants(&cluster::BARS) {
+        bars.extend(runtime.block_on(cluster::measure(options))?);
     }
     if options.wants(&admitted::BARS) {
         bars.extend(runtime.block_on(admitted::measure(options))?);

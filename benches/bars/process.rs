@@ -66,7 +66,10 @@ impl Server {
     pub fn anteroom(directory: &Path) -> Outcome<Self> {
         let log = fs::File::create(directory.join("log"))?;
         let config = directory.join("anteroom.toml");
-        Self::spawn(Command::new(BINARY).arg("serve").arg("--config").arg(config).stderr(log))
+        let mut command = Command::new(BINARY);
+        // What DynamoDB Local demands, and does not look at.
+        command.env("AWS_ACCESS_KEY_ID", "bench").env("AWS_SECRET_ACCESS_KEY", "bench");
+        Self::spawn(command.arg("serve").arg("--config").arg(config).stderr(log))
     }
 
     /// Both servers say where they are at the end of their first line.

@@ -34,25 +34,40 @@ pub fn table(bars: &[Bar]) -> String {
 }
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/performance.md");
+const SCALE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/scale.md");
 const BEGIN: &str = "<!-- figures: written by scripts/bench -->\n";
 const END: &str = "<!-- end of figures -->";
 
 /// Puts the table into the document, between its marks.
 pub fn write(bars: &[Bar], options: &Options) -> Outcome<()> {
-    let document = fs::read_to_string(DOCUMENT)?;
-    let (before, rest) = document.split_once(BEGIN).ok_or("docs/performance.md has lost its first mark")?;
-    let (_, after) = rest.split_once(END).ok_or("docs/performance.md has lost its second mark")?;
     let (rounds, seconds) = (options.rounds, options.seconds);
-    let provenance = format!(
-        "{}, {} cores, {} GiB; {}; commit {}; {rounds} rounds of {seconds} s for each side.",
+    let provenance = format!("{} {rounds} rounds of {seconds} s for each side.", provenance()?);
+    put(DOCUMENT, &format!("{provenance}\n\n{}", table(bars)))
+}
+
+/// Puts the tables of several nodes into theirs.
+pub fn write_scale(tables: &[String]) -> Outcome<()> {
+    put(SCALE, &format!("{}\n\n{}", provenance()?, tables.join("\n")))
+}
+
+fn put(document: &str, figures: &str) -> Outcome<()> {
+    let text = fs::read_to_string(document)?;
+    let (before, rest) = text.split_once(BEGIN).ok_or_else(|| format!("{document} has lost its first mark"))?;
+    let (_, after) = rest.split_once(END).ok_or_else(|| format!("{document} has lost its second mark"))?;
+    fs::write(document, format!("{before}{BEGIN}\n{figures}\n{END}{after}"))?;
+    Ok(())
+}
+
+/// On what and when this was measured.
+fn provenance() -> Outcome<String> {
+    Ok(format!(
+        "{}, {} cores, {} GiB; {}; commit {};",
         processor(),
         std::thread::available_parallelism()?,
         memory_gib(),
         said("date", &["-u", "+%Y-%m-%d"]),
         said("git", &["describe", "--always", "--dirty", "--exclude=*"]),
-    );
-    fs::write(DOCUMENT, format!("{before}{BEGIN}\n{provenance}\n\n{}\n{END}{after}", table(bars)))?;
-    Ok(())
+    ))
 }
 
 fn processor() -> String {
