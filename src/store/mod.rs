@@ -10,6 +10,7 @@ pub mod outbox;
 #[cfg(test)]
 mod suite;
 pub mod timed;
+pub mod transfer;
 
 use std::time::Duration;
 

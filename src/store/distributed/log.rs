@@ -56,9 +56,7 @@ pub(super) async fn arrivals(
         keys = keys.with(":event", key).with(":from", number(from.get()));
     }
     rows.extend(tables.query(Query::of(Table::Arrivals, keys)).await?);
-    let stored =
-        rows.iter().map(|row| Ok(Arrival { first: row.position("queue_position")?, at: row.time("entry_time")? }));
-    let mut found = stored.collect::<Result<Vec<Arrival>, StoreError>>()?;
+    let mut found = rows.iter().map(arrival).collect::<Result<Vec<Arrival>, StoreError>>()?;
     for fresh in state.fresh_arrivals() {
         if !found.contains(&fresh) {
             found.push(fresh);
@@ -70,6 +68,17 @@ pub(super) async fn arrivals(
         found.drain(..before);
     }
     Ok(found)
+}
+
+/// The newest arrival that reached its table.
+pub(super) async fn newest_arrival(tables: &Tables, event: &EventId, life: u64) -> Result<Option<Arrival>, StoreError> {
+    let keys = Condition::new("event_id = :event").with(":event", text(life_key(event, life)));
+    let newest = Query { newest_first: true, limit: 1, ..Query::of(Table::Arrivals, keys) };
+    tables.query(newest).await?.first().map(arrival).transpose()
+}
+
+fn arrival(row: &Fields) -> Result<Arrival, StoreError> {
+    Ok(Arrival { first: row.position("queue_position")?, at: row.time("entry_time")? })
 }
 
 /// The newest records as they were read last, and what they rest on.

@@ -22,6 +22,7 @@ mod state;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod watch;
 
 use std::future::Future;

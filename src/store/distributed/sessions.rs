@@ -32,7 +32,7 @@ fn status(item: &Fields) -> Result<SessionStatus, StoreError> {
     SessionStatus::from_code(item.signed("session_status")?).ok_or_else(|| unreadable("session_status"))
 }
 
-fn session(item: &Fields, event: &EventId) -> Result<Session, StoreError> {
+pub(super) fn session(item: &Fields, event: &EventId) -> Result<Session, StoreError> {
     let generation = u16::try_from(item.number("generation")?).map_err(|_| unreadable("generation"))?;
     Ok(Session {
         event: event.clone(),
@@ -82,7 +82,7 @@ pub(super) async fn put(
     }
     let place = place_key(&session.event, life, session.position.get())
         .with_time("expires", session.expires_at)
-        .with_number("inside", 1);
+        .with_number("inside", u8::from(session.status == SessionStatus::Active));
     tables.put(Table::Places, place, Condition::new("attribute_not_exists(inside)")).await?;
     Ok(None)
 }

@@ -9,8 +9,11 @@ use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use super::servers::{Servers, servers};
 use super::{DistributedStore, Meter, Options, RequestKind, create_tables};
 use crate::ambient::{FrozenClock, OsEntropy};
-use crate::store::suite::{Shared, at, outbox_suite, store_suite};
-use crate::store::{OutboxMode, Store};
+use crate::room::{EventId, Generation, Session, SessionStatus};
+use crate::store::embedded::EmbeddedStore;
+use crate::store::suite::{Shared, at, event, grant, outbox_suite, position, session, store_suite, ticket};
+use crate::store::transfer::{Line, Transfer, TransferError};
+use crate::store::{GrantId, OutboxMode, Refill, Store, TakenGrant};
 
 fn client(servers: &Servers) -> Client {
     let config = aws_sdk_dynamodb::Config::builder()
@@ -67,4 +70,76 @@ mod with_an_outbox {
     use super::*;
 
     outbox_suite!(open_outbox);
+}
+
+/// What a store says of all that it holds.
+async fn exported(store: &dyn Transfer) -> Vec<Line> {
+    let (lines, mut taken) = tokio::sync::mpsc::channel(16);
+    let collect = async {
+        let mut all = Vec::new();
+        while let Some(line) = taken.recv().await {
+            all.push(line);
+        }
+        all
+    };
+    let (done, all) = tokio::join!(store.export(lines), collect);
+    done.unwrap();
+    all
+}
+
+/// A line with something of everything.
+async fn lively(store: &Shared) -> EventId {
+    let event = event(store).await;
+    store.reset(&event).await.unwrap();
+    for second in 1..4 {
+        store.take_positions(&event, 10, at(second)).await.unwrap();
+        store.advance(&event, 5, at(second)).await.unwrap();
+    }
+    store.advance(&event, -2, at(5)).await.unwrap();
+    let now = |number| Session { generation: Generation(1), ..session(&event, number, 600) };
+    for number in 1..5 {
+        store.open_session(&now(number)).await.unwrap();
+    }
+    store.close_session(&event, &ticket(2), SessionStatus::Completed).await.unwrap();
+    store.close_session(&event, &ticket(3), SessionStatus::Abandoned).await.unwrap();
+    store.expire_positions(&event, position(6), Refill::None, at(9)).await.unwrap();
+    store.claim_tick(&event, at(60)).await.unwrap();
+    store.put_grant(&grant(&event, 1)).await.unwrap();
+    store.put_grant(&grant(&event, 2)).await.unwrap();
+    store.take_grant(&GrantId([2; 16]), at(1)).await.unwrap();
+    store.replace_document("keys", 0, b"\0sealed").await.unwrap();
+    event
+}
+
+#[tokio::test]
+async fn a_room_moves_between_the_engines_and_back() {
+    let Some(servers) = servers() else { return };
+    let home = tempfile::tempdir().unwrap();
+    let first = Arc::new(EmbeddedStore::open(home.path()).unwrap());
+    let event = lively(&(Arc::clone(&first) as Shared)).await;
+    let lines = exported(&*first).await;
+    assert!(matches!(lines.last(), Some(Line::Event { .. })), "{lines:?}");
+
+    let prefix = prefix();
+    create_tables(client(servers), &prefix, Arc::new(Free)).await.unwrap();
+    let second = node(servers, &prefix, OutboxMode::Off);
+    // As after an import that was broken off.
+    second.import(lines[..3].to_vec()).await.unwrap();
+    second.import(lines.clone()).await.unwrap();
+    assert_eq!(exported(&second).await, lines);
+    let counters = second.ensure_event(&event).await.unwrap();
+    assert_eq!(counters, first.counters(&event).await.unwrap());
+    let (here, there) = (second.occupancy(&event, at(10)), first.occupancy(&event, at(10)));
+    assert_eq!(here.await.unwrap(), there.await.unwrap());
+    assert_eq!(second.take_grant(&GrantId([2; 16]), at(2)).await.unwrap(), TakenGrant::Replayed);
+    let taken = second.take_positions(&event, 1, at(1)).await.unwrap();
+    assert_eq!((taken.first.get(), taken.entry), (31, at(3)), "the line goes on, and its clock too");
+    assert!(matches!(second.import(lines).await, Err(TransferError::Begun(name)) if name == event));
+
+    let lines = exported(&second).await;
+    let back = tempfile::tempdir().unwrap();
+    let third = EmbeddedStore::open(back.path()).unwrap();
+    third.import(lines.clone()).await.unwrap();
+    assert_eq!(exported(&third).await, lines);
+    assert!(matches!(third.import(exported(&*first).await).await, Err(TransferError::Begun(_))));
 }

@@ -1,0 +1,204 @@
+//! Moving rooms out of DynamoDB and into it.
+
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use tokio::sync::mpsc;
+
+use super::DistributedStore;
+use super::engine::Engine;
+use super::fields::{Fields, number, text, unreadable};
+use super::state::{EventState, LogRow, Mark, life_key};
+use super::tables::{Condition, EXPIRES_INDEX, Query, Table, Written};
+use super::{log, sessions};
+use crate::ambient::Timestamp;
+use crate::room::{Arrival, Counters, EventId, Session};
+use crate::store::StoreError;
+use crate::store::transfer::{Line, Transfer, TransferError, status};
+
+/// Documents that belong to a store, not to what it keeps.
+const OWN: [&str; 2] = ["master-secret", "pulse of "];
+
+/// How many items are read at once.
+const PAGE: i32 = 500;
+
+impl Engine {
+    /// Says a line; an error if nobody listens any more.
+    async fn say(lines: &mpsc::Sender<Line>, line: Line) -> Result<(), StoreError> {
+        lines.send(line).await.map_err(|_| StoreError::Unavailable("nobody takes the lines".to_owned()))
+    }
+
+    async fn export(&self, lines: &mpsc::Sender<Line>) -> Result<(), StoreError> {
+        for item in self.all(Table::Documents).await? {
+            let name = item.owned_text("document")?;
+            if !OWN.iter().any(|own| name.starts_with(own)) {
+                let body = STANDARD.encode(item.bytes("body")?);
+                Self::say(lines, Line::Document { name, version: item.number("version")?, body }).await?;
+            }
+        }
+        for item in self.all(Table::Grants).await? {
+            Self::say(lines, grant(&item)?).await?;
+        }
+        let mut events = self.all(Table::Events).await?;
+        events.sort_by_key(|item| item.owned_text("event_id").unwrap_or_default());
+        for item in events {
+            let event: EventId = item.text("event_id")?.parse().map_err(|_| unreadable("event_id"))?;
+            let state = EventState::read(&item)?;
+            if !state.journal.pending.is_empty() {
+                let busy = format!("event {event} has something under way: stop all nodes, and try again in a minute");
+                return Err(StoreError::Unavailable(busy));
+            }
+            self.export_event(lines, &event, &state).await?;
+        }
+        Ok(())
+    }
+
+    async fn export_event(
+        &self,
+        lines: &mpsc::Sender<Line>,
+        event: &EventId,
+        state: &EventState,
+    ) -> Result<(), StoreError> {
+        let tables = &self.office.tables;
+        for arrival in log::arrivals(tables, event, None).await? {
+            Self::say(lines, Line::arrival(event, arrival)).await?;
+        }
+        for record in log::recent_records(tables, event, u32::MAX, &Mutex::default()).await? {
+            Self::say(lines, Line::serving_record(event, record)).await?;
+        }
+        let keys = Condition::new("event_id = :event").with(":event", text(life_key(event, state.life)));
+        let rows = tables.query(Query { index: Some(EXPIRES_INDEX), ..Query::of(Table::Tokens, keys) }).await?;
+        let mut found = rows.iter().map(|row| sessions::session(row, event)).collect::<Result<Vec<Session>, _>>()?;
+        found.sort_by_key(|session| (session.position, *session.request_id.as_bytes()));
+        for session in found {
+            Self::say(lines, Line::session(session)).await?;
+        }
+        Self::say(lines, Line::Event { event: event.clone(), counters: state.counters.into(), tick: state.tick }).await
+    }
+
+    /// Every item of a table, for those that are small.
+    async fn all(&self, table: Table) -> Result<Vec<Fields>, StoreError> {
+        let (mut found, mut from) = (Vec::new(), None);
+        loop {
+            let (items, end) = self.office.tables.scan(table, from, PAGE).await?;
+            found.extend(items);
+            from = end;
+            if from.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    async fn import(&self, lines: Vec<Line>) -> Result<(), TransferError> {
+        for line in lines {
+            if let Some(event) = line.event() {
+                self.not_begun(event, &line).await?;
+            }
+            self.import_line(line).await?;
+        }
+        Ok(())
+    }
+
+    /// An error if the event has begun here, unless it stands as the line says.
+    async fn not_begun(&self, event: &EventId, line: &Line) -> Result<(), TransferError> {
+        let key = Fields::new().with_text("event_id", event.as_str());
+        let Some(item) = self.office.tables.get(Table::Events, key).await? else { return Ok(()) };
+        let state = EventState::read(&item)?;
+        let same = matches!(line, Line::Event { counters, .. } if state.counters == (*counters).into());
+        let begun = state.counters.version > 0 || state.life > 0;
+        if begun && !same { Err(TransferError::Begun(event.clone())) } else { Ok(()) }
+    }
+
+    async fn import_line(&self, line: Line) -> Result<(), TransferError> {
+        let tables = &self.office.tables;
+        match line {
+            Line::Export { .. } | Line::End { .. } => {}
+            Line::Document { name, version, body } => self.import_document(&name, version, &body).await?,
+            Line::Grant { id, event, request_id, redeem_before, keep_until, state, body } => {
+                let id = u128::from_str_radix(&id, 16).map_err(|_| TransferError::Nonsense("a grant's name"))?;
+                let item = Fields::new()
+                    .with_bytes("grant_id", &id.to_be_bytes())
+                    .with_text("event_id", event.as_str())
+                    .with_text("request_id", request_id.to_string())
+                    .with_time("redeem_before", redeem_before)
+                    .with_time("keep_until", keep_until)
+                    .with_number("grant_state", state)
+                    .with_text("body", body);
+                tables.put(Table::Grants, item, Condition::new("attribute_not_exists(grant_id)")).await?;
+            }
+            Line::Arrival { event, first, at } => log::put(tables, &event, 0, LogRow::Arrival { first, at }).await?,
+            Line::ServingRecord { event, serving, issued_at, served } => {
+                let row = LogRow::Serving { turn: 0, serving, at: issued_at, served };
+                log::put(tables, &event, 0, row).await?;
+            }
+            Line::Session { event, generation, request_id, position, opened_at, expires_at, status: code, issuer } => {
+                let session = Session {
+                    event,
+                    generation,
+                    request_id,
+                    position,
+                    opened_at,
+                    expires_at,
+                    status: status(code)?,
+                    issuer,
+                };
+                sessions::put(tables, &session, 0, Mark::new([0; 16])).await?;
+            }
+            Line::Event { event, counters, tick } => {
+                let newest = log::newest_arrival(tables, &event, 0).await?;
+                self.import_event(&event, counters.into(), newest, tick).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn import_event(
+        &self,
+        event: &EventId,
+        counters: Counters,
+        newest_arrival: Option<Arrival>,
+        tick: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        let state = EventState { revision: 1, counters, newest_arrival, tick, ..EventState::default() };
+        let untouched = Condition::new("attribute_not_exists(event_id) OR revision = :none").with(":none", number(0));
+        self.office.tables.put(Table::Events, state.item(event)?, untouched).await.map(drop)
+    }
+
+    async fn import_document(&self, name: &str, version: u64, body: &str) -> Result<(), TransferError> {
+        let body = STANDARD.decode(body).map_err(|_| TransferError::Nonsense("a document"))?;
+        let item = Fields::new().with_text("document", name).with_number("version", version).with_bytes("body", &body);
+        let absent = Condition::new("attribute_not_exists(document)");
+        match self.office.tables.put(Table::Documents, item, absent).await? {
+            Written::Done => Ok(()),
+            Written::Refused(there) if (there.number("version")?, there.bytes("body")?) == (version, &body) => Ok(()),
+            Written::Refused(_) => Err(TransferError::OtherDocument(name.to_owned())),
+        }
+    }
+}
+
+fn grant(item: &Fields) -> Result<Line, StoreError> {
+    let id: [u8; 16] = item.bytes("grant_id")?.try_into().map_err(|_| unreadable("grant_id"))?;
+    Ok(Line::Grant {
+        id: format!("{:032x}", u128::from_be_bytes(id)),
+        event: item.text("event_id")?.parse().map_err(|_| unreadable("event_id"))?,
+        request_id: item.text("request_id")?.parse().map_err(|_| unreadable("request_id"))?,
+        redeem_before: item.time("redeem_before")?,
+        keep_until: item.time("keep_until")?,
+        state: u8::try_from(item.number("grant_state")?).map_err(|_| unreadable("grant_state"))?,
+        body: item.owned_text("body")?,
+    })
+}
+
+#[async_trait]
+impl Transfer for DistributedStore {
+    async fn export(&self, lines: mpsc::Sender<Line>) -> Result<(), TransferError> {
+        Ok(self.on_engine(|engine| async move { engine.export(&lines).await }).await?)
+    }
+
+    async fn import(&self, lines: Vec<Line>) -> Result<(), TransferError> {
+        // Refusals are not the engine's: they come back as its answer.
+        self.on_engine(|engine| async move { Ok(engine.import(lines).await) }).await?
+    }
+}

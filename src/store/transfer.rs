@@ -1,0 +1,249 @@
+//! Moving rooms between engines: everything that a store keeps, line by line.
+//!
+//! Owns the lines of the file and their order: documents and grants; then, event by event, the rows of its present
+//! generation and last of all the event itself, so that an import that was broken off has begun no line. Letters of the
+//! outbox are not moved. It must not know where the lines go, nor the master secret, which no store's lines hold.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use super::{Store, StoreError};
+use crate::ambient::Timestamp;
+use crate::room::{Arrival, Counters, EventId, Generation, Position, RequestId, ServingRecord, Session, SessionStatus};
+
+/// The version of the lines that this program writes and reads.
+pub const FORMAT: u32 = 1;
+
+/// A line of the file, a JSON object.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Line {
+    /// The first.
+    Export {
+        /// See [`FORMAT`].
+        format: u32,
+    },
+    /// A document.
+    Document {
+        /// Its name.
+        name: String,
+        /// Its version.
+        version: u64,
+        /// Its content in base64.
+        body: String,
+    },
+    /// A grant.
+    Grant {
+        /// Its digest in hexadecimal digits.
+        id: String,
+        /// See [`NewGrant`](super::NewGrant).
+        event: EventId,
+        /// See [`NewGrant`](super::NewGrant).
+        request_id: RequestId,
+        /// See [`NewGrant`](super::NewGrant).
+        redeem_before: Timestamp,
+        /// See [`NewGrant`](super::NewGrant).
+        keep_until: Timestamp,
+        /// 0: given, 1: taken, 2: revoked.
+        state: u8,
+        /// See [`NewGrant`](super::NewGrant).
+        body: String,
+    },
+    /// A row of an event's arrival log.
+    Arrival {
+        /// The event.
+        event: EventId,
+        /// Its first position.
+        first: Position,
+        /// When it arrived.
+        at: Timestamp,
+    },
+    /// A serving record of an event.
+    ServingRecord {
+        /// The event.
+        event: EventId,
+        /// The serving counter.
+        serving: u64,
+        /// When it came there.
+        issued_at: Timestamp,
+        /// By how much.
+        served: u64,
+    },
+    /// A session of an event.
+    Session {
+        /// The event.
+        event: EventId,
+        /// The generation that it is of.
+        generation: Generation,
+        /// Its ticket.
+        request_id: RequestId,
+        /// Its position.
+        position: Position,
+        /// When it was opened.
+        opened_at: Timestamp,
+        /// When it ends.
+        expires_at: Timestamp,
+        /// As on the wire: 0 active, 1 completed, -1 abandoned.
+        status: i8,
+        /// Another issuer than the deployment's.
+        issuer: Option<String>,
+    },
+    /// An event, after all that belongs to it.
+    Event {
+        /// The event.
+        event: EventId,
+        /// How it stands.
+        counters: CountersLine,
+        /// The tick of its inlet that was claimed last.
+        tick: Option<Timestamp>,
+    },
+    /// The last: what stands before it is whole.
+    End {
+        /// How many lines stand before this one.
+        lines: u64,
+    },
+}
+
+/// [`Counters`] as a line says them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "as in Counters")]
+pub struct CountersLine {
+    pub version: u64,
+    pub generation: Generation,
+    pub queue: u64,
+    pub serving: u64,
+    pub sessions_opened: u64,
+    pub completed: u64,
+    pub abandoned: u64,
+    pub max_expired: u64,
+    pub expired_positions: u64,
+}
+
+impl From<Counters> for CountersLine {
+    fn from(counters: Counters) -> Self {
+        let Counters { version, generation, queue, serving, sessions_opened, completed, .. } = counters;
+        let Counters { abandoned, max_expired, expired_positions, .. } = counters;
+        Self {
+            version,
+            generation,
+            queue,
+            serving,
+            sessions_opened,
+            completed,
+            abandoned,
+            max_expired,
+            expired_positions,
+        }
+    }
+}
+
+impl From<CountersLine> for Counters {
+    fn from(line: CountersLine) -> Self {
+        let CountersLine { version, generation, queue, serving, sessions_opened, completed, .. } = line;
+        let CountersLine { abandoned, max_expired, expired_positions, .. } = line;
+        Self {
+            version,
+            generation,
+            queue,
+            serving,
+            sessions_opened,
+            completed,
+            abandoned,
+            max_expired,
+            expired_positions,
+        }
+    }
+}
+
+impl Line {
+    /// The line of an arrival.
+    pub fn arrival(event: &EventId, Arrival { first, at }: Arrival) -> Self {
+        Self::Arrival { event: event.clone(), first, at }
+    }
+
+    /// The line of a serving record.
+    pub fn serving_record(event: &EventId, ServingRecord { serving, issued_at, served }: ServingRecord) -> Self {
+        Self::ServingRecord { event: event.clone(), serving, issued_at, served }
+    }
+
+    /// The line of a session.
+    pub fn session(session: Session) -> Self {
+        Self::Session {
+            event: session.event,
+            generation: session.generation,
+            request_id: session.request_id,
+            position: session.position,
+            opened_at: session.opened_at,
+            expires_at: session.expires_at,
+            status: session.status.code(),
+            issuer: session.issuer,
+        }
+    }
+
+    /// The event that the line is of, and that it must not find begun.
+    pub const fn event(&self) -> Option<&EventId> {
+        match self {
+            Self::Arrival { event, .. }
+            | Self::ServingRecord { event, .. }
+            | Self::Session { event, .. }
+            | Self::Event { event, .. } => Some(event),
+            Self::Export { .. } | Self::Document { .. } | Self::Grant { .. } | Self::End { .. } => None,
+        }
+    }
+}
+
+/// The status that a line says.
+pub(super) fn status(code: i8) -> Result<SessionStatus, TransferError> {
+    SessionStatus::from_code(code.into()).ok_or(TransferError::Nonsense("a session's status"))
+}
+
+/// Why a room was not moved.
+#[derive(Debug, thiserror::Error)]
+pub enum TransferError {
+    /// The store did not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is a line of this name here already.
+    #[error("event {0} has begun here already: import into an empty store")]
+    Begun(EventId),
+    /// There is another document of this name here already.
+    #[error("there is another document \"{0}\" here already: import into an empty store")]
+    OtherDocument(String),
+    /// A line says what cannot be.
+    #[error("{0} in the file cannot be")]
+    Nonsense(&'static str),
+}
+
+/// The verbs of moving: for a store that nobody serves from meanwhile.
+#[async_trait]
+pub trait Transfer: Store {
+    /// Says all that the store holds, without first and last line, in the order that the module describes.
+    async fn export(&self, lines: mpsc::Sender<Line>) -> Result<(), TransferError>;
+
+    /// Takes some of these lines, in their order. Taking a line again that was taken before changes nothing.
+    async fn import(&self, lines: Vec<Line>) -> Result<(), TransferError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_reads_back_and_says_nothing_else() {
+        let event: EventId = "Sample".parse().unwrap();
+        let counters = Counters { queue: 5, generation: Generation(2), ..Counters::default() };
+        let line =
+            Line::Event { event: event.clone(), counters: counters.into(), tick: Some(Timestamp::from_secs(60)) };
+        let text = serde_json::to_string(&line).unwrap();
+        assert!(
+            text.starts_with(r#"{"is":"event","event":"Sample","counters":{"version":0,"generation":2,"queue":5"#),
+            "{text}"
+        );
+        assert_eq!(serde_json::from_str::<Line>(&text).unwrap(), line);
+        assert!(serde_json::from_str::<Line>(&text.replace("tick", "tack")).is_err());
+        assert_eq!(Counters::from(CountersLine::from(counters)), counters);
+        assert_eq!(line.event(), Some(&event));
+    }
+}
