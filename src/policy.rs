@@ -332,3 +332,6 @@ pub const DYNAMODB_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long all tries of a request to DynamoDB may take together.
 pub const DYNAMODB_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How many lines of an export are under way at once, and taken together by an import.
+pub const TRANSFER_LINES: usize = 256;

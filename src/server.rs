@@ -3,6 +3,7 @@
 mod limits;
 mod state;
 mod tls;
+mod transfer;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -19,6 +20,7 @@ use tokio::task::JoinHandle;
 
 pub use state::{create_tables, open_offline};
 pub use tls::TlsError;
+pub use transfer::{MoveError, SecretLine, export, import};
 
 use state::{Opened, open};
 

@@ -1,8 +1,12 @@
-//! `store`: makes ready what the state is kept in.
+//! `store`: makes ready what the state is kept in, and moves it.
 
+use std::io::{self, BufWriter};
+use std::sync::Arc;
+
+use anteroom::ambient::{OsEntropy, SystemClock};
 use anteroom::config::{Config, Environment};
-use anteroom::server;
-use clap::Subcommand;
+use anteroom::server::{self, MoveError, Nature, SecretLine};
+use clap::{Args, Subcommand};
 
 use super::reach::converse;
 use super::{ConfigFile, Failure, existing_config, print};
@@ -12,12 +16,51 @@ use super::{ConfigFile, Failure, existing_config, print};
 pub(super) enum StoreCommand {
     /// Create the tables of the distributed engine that are missing in DynamoDB, and wait until they can be used
     Init(ConfigFile),
+    /// Write all that the store keeps to standard output, as JSON lines; the service must not run
+    Export(Export),
+    /// Take what an export wrote from standard input, into a store that is empty
+    Import(ConfigFile),
+}
+
+#[derive(Args)]
+pub(super) struct Export {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Write the master secret too, so that the other store needs nothing else: keep the file as secret as it
+    #[arg(long)]
+    with_master_secret: bool,
+}
+
+/// What to do, apart from where.
+enum Order {
+    Init,
+    Export(SecretLine),
+    Import,
 }
 
 pub(super) fn run(command: StoreCommand, environment: &Environment) -> Result<(), Failure> {
-    let StoreCommand::Init(file) = command;
+    let (file, order) = match command {
+        StoreCommand::Init(file) => (file, Order::Init),
+        StoreCommand::Import(file) => (file, Order::Import),
+        StoreCommand::Export(Export { file, with_master_secret: true }) => (file, Order::Export(SecretLine::Written)),
+        StoreCommand::Export(Export { file, .. }) => (file, Order::Export(SecretLine::LeftOut)),
+    };
     let config = existing_config(file.named(environment).as_deref(), environment)?;
-    print(&converse(init(&config))?);
+    let nature = Nature { clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy) };
+    let failed = |error: MoveError| Failure::Runtime(error.to_string());
+    match order {
+        Order::Init => print(&converse(init(&config))?),
+        Order::Export(secret) => {
+            let mut out = BufWriter::new(io::stdout());
+            let lines = converse(async { server::export(&config, &nature, secret, &mut out).await.map_err(failed) })?;
+            eprintln!("{lines} lines");
+        }
+        Order::Import => {
+            let mut input = io::BufReader::new(io::stdin());
+            let lines = converse(async { server::import(&config, &nature, &mut input).await.map_err(failed) })?;
+            print(&format!("{lines} lines were taken\n"));
+        }
+    }
     Ok(())
 }
 

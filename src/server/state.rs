@@ -16,7 +16,7 @@ use crate::store::{OutboxMode, Store};
 use crate::telemetry::Telemetry;
 
 /// Where the master secret lies in the data directory, and under which name in a shared store.
-const MASTER_SECRET: &str = "master-secret";
+pub(super) const MASTER_SECRET: &str = "master-secret";
 
 /// A deployment whose state is at hand.
 pub(super) struct Opened {
@@ -73,7 +73,7 @@ pub(super) async fn open(config: &Config, nature: &Nature, telemetry: &Arc<Telem
     Ok(Opened { lobby: Arc::new(lobby), master })
 }
 
-async fn open_distributed(
+pub(super) async fn open_distributed(
     shared: &DistributedConfig,
     nature: &Nature,
     outbox: OutboxMode,

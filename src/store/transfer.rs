@@ -2,7 +2,7 @@
 //!
 //! Owns the lines of the file and their order: documents and grants; then, event by event, the rows of its present
 //! generation and last of all the event itself, so that an import that was broken off has begun no line. Letters of the
-//! outbox are not moved. It must not know where the lines go, nor the master secret, which no store's lines hold.
+//! outbox are not moved. It must not know where the lines go.
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,11 @@ pub enum Line {
     Export {
         /// See [`FORMAT`].
         format: u32,
+    },
+    /// The master secret, where it was asked for; no store says or takes it.
+    MasterSecret {
+        /// Its text.
+        text: String,
     },
     /// A document.
     Document {
@@ -189,7 +194,11 @@ impl Line {
             | Self::ServingRecord { event, .. }
             | Self::Session { event, .. }
             | Self::Event { event, .. } => Some(event),
-            Self::Export { .. } | Self::Document { .. } | Self::Grant { .. } | Self::End { .. } => None,
+            Self::Export { .. }
+            | Self::MasterSecret { .. }
+            | Self::Document { .. }
+            | Self::Grant { .. }
+            | Self::End { .. } => None,
         }
     }
 }

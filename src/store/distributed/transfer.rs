@@ -114,7 +114,7 @@ impl Engine {
     async fn import_line(&self, line: Line) -> Result<(), TransferError> {
         let tables = &self.office.tables;
         match line {
-            Line::Export { .. } | Line::End { .. } => {}
+            Line::Export { .. } | Line::MasterSecret { .. } | Line::End { .. } => {}
             Line::Document { name, version, body } => self.import_document(&name, version, &body).await?,
             Line::Grant { id, event, request_id, redeem_before, keep_until, state, body } => {
                 let id = u128::from_str_radix(&id, 16).map_err(|_| TransferError::Nonsense("a grant's name"))?;

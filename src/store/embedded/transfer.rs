@@ -132,7 +132,7 @@ impl Ledger {
 
     fn import_line(&mut self, line: &Line) -> Result<(), Halt> {
         match line {
-            Line::Export { .. } | Line::End { .. } => Ok(()),
+            Line::Export { .. } | Line::MasterSecret { .. } | Line::End { .. } => Ok(()),
             Line::Document { name, version, body } => self.import_document(name, *version, body),
             Line::Grant { id, event, request_id, redeem_before, keep_until, state, body } => {
                 let id = u128::from_str_radix(id, 16).map_err(|_| TransferError::Nonsense("a grant's name"))?;

@@ -1,0 +1,200 @@
+//! Moving rooms from one engine to another: a file of JSON lines, written and read by commands.
+
+use std::cell::Cell;
+use std::io::{self, BufRead, Write};
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use zeroize::Zeroizing;
+
+use super::state::{MASTER_SECRET, open_distributed};
+use super::{Nature, StartError};
+use crate::config::{Config, StoreConfig};
+use crate::durable;
+use crate::keys::{MasterSecret, MasterSecretError};
+use crate::policy::TRANSFER_LINES;
+use crate::store::embedded::EmbeddedStore;
+use crate::store::transfer::{FORMAT, Line, Transfer, TransferError};
+use crate::store::{OutboxMode, StoreError};
+use crate::telemetry::Telemetry;
+
+/// Why rooms were not moved.
+#[derive(Debug, thiserror::Error)]
+pub enum MoveError {
+    /// The store does not open.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The store does not say or take a line.
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
+    /// The file cannot be read or written.
+    #[error("the file: {0}")]
+    File(#[from] io::Error),
+    /// A line is no line of an export.
+    #[error("line {number} of the file is not understood: {reason}")]
+    Line {
+        /// Counted from 1.
+        number: u64,
+        /// What is wrong; it repeats nothing of the line.
+        reason: &'static str,
+    },
+    /// The file does not end as an export does.
+    #[error("the file is not whole: its last line is missing")]
+    Cut,
+    /// The master secret cannot be used.
+    #[error("the master secret: {0}")]
+    Secret(#[from] MasterSecretError),
+    /// There is another master secret where this is to go.
+    #[error("there is another master secret here already")]
+    OtherSecret,
+}
+
+impl From<StoreError> for MoveError {
+    fn from(error: StoreError) -> Self {
+        Self::Transfer(error.into())
+    }
+}
+
+/// Whether an export says the master secret.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SecretLine {
+    /// The file is as secret as it.
+    Written,
+    /// Whoever imports has it.
+    LeftOut,
+}
+
+/// Writes all that the store keeps. Nobody may serve from it meanwhile. Answers how many lines.
+///
+/// # Errors
+/// See [`MoveError`].
+pub async fn export(
+    config: &Config,
+    nature: &Nature,
+    secret: SecretLine,
+    out: &mut (dyn Write + Send),
+) -> Result<u64, MoveError> {
+    if matches!(config.store, StoreConfig::Embedded) && !config.data_dir.join(MASTER_SECRET).exists() {
+        return Err(StartError::Empty { path: config.data_dir.clone() }.into());
+    }
+    let store = open(config, nature).await?;
+    let count = Cell::new(0);
+    let mut write = |line: &Line| -> Result<(), io::Error> {
+        serde_json::to_writer(&mut *out, line)?;
+        count.set(count.get() + 1);
+        out.write_all(b"\n")
+    };
+    write(&Line::Export { format: FORMAT })?;
+    if secret == SecretLine::Written {
+        let secret = secret_of(config, &*store).await?;
+        write(&Line::MasterSecret { text: secret.to_text().trim().to_owned() })?;
+    }
+    let (lines, mut said) = mpsc::channel(TRANSFER_LINES);
+    let (exported, written) = tokio::join!(store.export(lines), async {
+        while let Some(line) = said.recv().await {
+            write(&line)?;
+        }
+        Ok::<_, io::Error>(())
+    });
+    written?;
+    exported?;
+    write(&Line::End { lines: count.get() })?;
+    out.flush()?;
+    store.close().await;
+    Ok(count.get())
+}
+
+/// Takes what an export wrote into a store that has begun none of its lines. A file that is not whole is refused before
+/// anything is taken of an event. Answers how many lines.
+///
+/// # Errors
+/// See [`MoveError`]. The same file may be imported again after an error.
+pub async fn import(config: &Config, nature: &Nature, input: &mut (dyn BufRead + Send)) -> Result<u64, MoveError> {
+    let store = open(config, nature).await?;
+    let mut reader = Reader { input, count: 0, ended: false };
+    // The events' own lines come last: with the line that says that the file is whole.
+    let mut events = Vec::new();
+    let mut batch = Vec::with_capacity(TRANSFER_LINES);
+    while let Some(line) = reader.next()? {
+        match line {
+            Line::MasterSecret { text } => keep_secret(config, nature, &*store, &text).await?,
+            Line::Event { .. } => events.push(line),
+            line => batch.push(line),
+        }
+        if batch.len() == TRANSFER_LINES {
+            store.import(std::mem::take(&mut batch)).await?;
+        }
+    }
+    batch.append(&mut events);
+    store.import(batch).await?;
+    store.close().await;
+    Ok(reader.count)
+}
+
+struct Reader<'a> {
+    input: &'a mut (dyn BufRead + Send),
+    count: u64,
+    ended: bool,
+}
+
+impl Reader<'_> {
+    /// The next line; `None` after the last.
+    fn next(&mut self) -> Result<Option<Line>, MoveError> {
+        let mut text = Zeroizing::new(String::new());
+        if self.input.read_line(&mut text)? == 0 {
+            return if self.ended { Ok(None) } else { Err(MoveError::Cut) };
+        }
+        let number = self.count + 1;
+        let bad = |reason| MoveError::Line { number, reason };
+        let line: Line = serde_json::from_str(&text).map_err(|_| bad("it is no line of an export"))?;
+        match line {
+            _ if self.ended => return Err(bad("it stands behind the last")),
+            Line::Export { format: FORMAT } if number == 1 => {}
+            Line::Export { .. } => return Err(bad("another version wrote it, or it is not the first")),
+            _ if number == 1 => return Err(bad("an export begins otherwise")),
+            Line::End { lines } if lines == self.count => self.ended = true,
+            Line::End { .. } => return Err(bad("lines before it are missing")),
+            _ => {}
+        }
+        self.count = number;
+        Ok(Some(line))
+    }
+}
+
+async fn open(config: &Config, nature: &Nature) -> Result<Arc<dyn Transfer>, StartError> {
+    Ok(match &config.store {
+        StoreConfig::Embedded => Arc::new(EmbeddedStore::open(&config.data_dir)?),
+        StoreConfig::Distributed(shared) => {
+            Arc::new(open_distributed(shared, nature, OutboxMode::Off, &Arc::new(Telemetry::default())).await?)
+        }
+    })
+}
+
+async fn secret_of(config: &Config, store: &dyn Transfer) -> Result<MasterSecret, MoveError> {
+    match &config.store {
+        StoreConfig::Embedded => Ok(MasterSecret::load(&config.data_dir.join(MASTER_SECRET))?),
+        StoreConfig::Distributed(shared) => match &shared.master_secret {
+            Some(secret) => Ok(secret.clone()),
+            None => {
+                let kept = store.document(MASTER_SECRET).await?.map(|document| document.body);
+                Ok(MasterSecret::parse(&String::from_utf8_lossy(&kept.unwrap_or_default()))?)
+            }
+        },
+    }
+}
+
+/// Puts the master secret where this deployment keeps its own, unless that is there and the same.
+async fn keep_secret(config: &Config, nature: &Nature, store: &dyn Transfer, text: &str) -> Result<(), MoveError> {
+    let secret = MasterSecret::parse(text)?;
+    if let StoreConfig::Embedded = config.store {
+        let path = config.data_dir.join(MASTER_SECRET);
+        if !path.exists() {
+            return Ok(durable::create(&path, secret.to_text().as_bytes(), &*nature.entropy)?);
+        }
+    } else {
+        // Where another one is written down or kept, this does nothing.
+        store.replace_document(MASTER_SECRET, 0, secret.to_text().as_bytes()).await?;
+    }
+    let same = secret_of(config, store).await?.secret().matches(secret.secret().expose());
+    if same { Ok(()) } else { Err(MoveError::OtherSecret) }
+}
