@@ -2,10 +2,11 @@
 
 use aws_config::SdkConfig;
 use aws_sdk_eventbridge::Client;
-use aws_sdk_eventbridge::error::{DisplayErrorContext, ProvideErrorMetadata as _};
+use aws_sdk_eventbridge::error::ProvideErrorMetadata as _;
 use aws_sdk_eventbridge::primitives::DateTime;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 
+use super::words::brief;
 use crate::ambient::Timestamp;
 
 /// One event.
@@ -56,7 +57,7 @@ impl Bus {
         let entries = entries.iter().map(|entry| self.entry(entry)).collect();
         let sent = self.client.put_events().set_entries(Some(entries)).send().await.map_err(|error| {
             let invalid = matches!(error.code(), Some("ValidationException" | "ValidationError"));
-            nothing(DisplayErrorContext(&error).to_string(), invalid)
+            nothing(brief(&error), invalid)
         })?;
         let refused =
             sent.entries().iter().enumerate().find_map(|(taken, entry)| Some((taken, entry.error_code()?, entry)));
