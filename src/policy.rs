@@ -231,6 +231,10 @@ pub const NOTICE_REFUSAL_PATIENCE: Duration = Duration::from_secs(300);
 /// How often whoever waits for a time to pass looks at the clock.
 pub const CLOCK_POLL: Duration = Duration::from_millis(250);
 
+/// How often a letter that is refused is tried at least once another was given up for that: until one is taken, what
+/// is behind need not wait as long again.
+pub const NOTICE_FEW_ATTEMPTS: u32 = 2;
+
 /// After how much silence a courier looks by itself, should a ring have been lost.
 pub const NOTICE_LOOK: Duration = Duration::from_secs(30);
 

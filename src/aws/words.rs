@@ -20,6 +20,11 @@ pub(super) fn brief<E: ProvideErrorMetadata + Error>(error: &E) -> String {
             if whole == last { whole } else { format!("{whole}: {last}") }
         }
     };
+    line(&words)
+}
+
+/// `words` on one line that is not too long.
+pub(super) fn line(words: &str) -> String {
     let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
     words.chars().take(policy::MAX_AWS_REASON).collect()
 }
