@@ -42,11 +42,15 @@ impl Certificate {
     }
 }
 
+/// By its common name, as it is today, or by an alternative name, as it has to be elsewhere on the web.
 fn is_made_out_to(x509: &X509, names: &[String]) -> bool {
+    let is_one = |name: &[u8]| names.iter().any(|known| known.as_bytes() == name);
     let mut common_names = x509.subject_name().entries_by_nid(Nid::COMMONNAME);
     let (first, second) = (common_names.next(), common_names.next());
-    let is_one = |name: &[u8]| names.iter().any(|known| known.as_bytes() == name);
-    second.is_none() && first.is_some_and(|name| is_one(name.data().as_slice()))
+    let by_common_name = second.is_none() && first.is_some_and(|name| is_one(name.data().as_slice()));
+    let alternatives = x509.subject_alt_names();
+    let mut alternatives = alternatives.iter().flatten().filter_map(|name| name.dnsname());
+    by_common_name || alternatives.any(|name| is_one(name.as_bytes()))
 }
 
 #[cfg(test)]
@@ -54,10 +58,15 @@ mod tests {
     use openssl::hash::MessageDigest;
     use openssl::rsa::Rsa;
     use openssl::x509::X509Name;
+    use openssl::x509::extension::SubjectAlternativeName;
 
     use super::*;
 
     fn pem(common_names: &[&str]) -> String {
+        pem_with(common_names, None)
+    }
+
+    fn pem_with(common_names: &[&str], alternative: Option<&str>) -> String {
         let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
         let mut name = X509Name::builder().unwrap();
         common_names.iter().for_each(|text| name.append_entry_by_nid(Nid::COMMONNAME, text).unwrap());
@@ -66,6 +75,10 @@ mod tests {
         builder.set_pubkey(&key).unwrap();
         builder.set_not_before(&Asn1Time::from_unix(1000).unwrap()).unwrap();
         builder.set_not_after(&Asn1Time::from_unix(2000).unwrap()).unwrap();
+        if let Some(alternative) = alternative {
+            let extension = SubjectAlternativeName::new().dns(alternative).build(&builder.x509v3_context(None, None));
+            builder.append_extension(extension.unwrap()).unwrap();
+        }
         builder.sign(&key, MessageDigest::sha256()).unwrap();
         String::from_utf8(builder.build().to_pem().unwrap()).unwrap()
     }
@@ -96,6 +109,11 @@ mod tests {
         assert!(read(&["sns.amazonaws.com"]) && read(&["sns-signing.x.amazonaws.com"]));
         assert!(!read(&[]) && !read(&["s3.amazonaws.com"]) && !read(&["sns.amazonaws.com", "evil.example"]));
         assert!(!read(&["sns.amazonaws.com.evil.example"]));
+        let read = |alternative| {
+            let pem = pem_with(&["x"], Some(alternative));
+            Certificate::read(pem.as_bytes(), Some(&names)).is_some()
+        };
+        assert!(read("sns.amazonaws.com") && !read("s3.amazonaws.com"));
     }
 
     #[test]
