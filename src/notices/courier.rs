@@ -85,6 +85,10 @@ impl Progress {
         letter.seq > self.reach || self.held.get(&letter.event).is_some_and(|held| held.from <= letter.seq)
     }
 
+    fn hold(&mut self, event: &EventId, from: u64, pause: Option<Pause>) {
+        self.held.insert(event.clone(), Held { from, pause });
+    }
+
     /// Notes that a letter is settled, and all before it of its event.
     fn settle(&mut self, letter: &Letter) {
         if let Some(held) = self.held.get_mut(&letter.event) {
@@ -246,15 +250,20 @@ impl Courier {
         page.retain(|letter| letter.seq <= self.progress.reach);
         let wants = |letter: &&Letter| letter.event == *event && self.sink.subscription().wants(letter);
         let letters: Vec<_> = page.iter().filter(wants).collect();
-        let stopped = self.tell(&letters).await?;
-        let Some(held) = self.progress.held.get_mut(event) else { return Ok(stopped) };
-        if stopped.is_none() && held.pause.is_none() {
-            match page.last() {
-                Some(last) if last.seq < self.progress.reach => held.from = last.seq + 1,
-                _ => drop(self.progress.held.remove(event)),
+        // The first alone: what is behind it would be told at each try.
+        let (first, rest) = letters.split_at(letters.len().min(1));
+        for letters in [first, rest] {
+            let stopped = self.tell(letters).await?;
+            let is_paused = self.progress.held.get(event).is_some_and(|held| held.pause.is_some());
+            if stopped.is_some() || is_paused {
+                return Ok(stopped);
             }
         }
-        Ok(stopped)
+        match page.last().filter(|last| last.seq < self.progress.reach) {
+            Some(last) => self.progress.hold(event, last.seq + 1, None),
+            None => drop(self.progress.held.remove(event)),
+        }
+        Ok(None)
     }
 
     /// Tells letters in order; of an event that does not get on, no more after the one that was not taken.
@@ -302,8 +311,7 @@ impl Courier {
         let refused = matches!(refusal, Refusal::Refused(_));
         let enough = refused && self.weariness.is_enough(letter, failures, now);
         if !(enough || (hopeless && (refused || is_old(letter, now)))) {
-            let held = Held { from: letter.seq, pause: Some(Pause::of(wait, now)) };
-            self.progress.held.insert(letter.event.clone(), held);
+            self.progress.hold(&letter.event, letter.seq, Some(Pause::of(wait, now)));
             return Ok(false);
         }
         self.give_up(std::slice::from_ref(letter), self.progress.cursor(), &refusal).await?;
