@@ -185,10 +185,12 @@ async fn large_bodies_are_read_only_for_a_topic_that_is_listened_to_and_so_many_
         stream.write_all(head(TOPIC, 200_000).as_bytes()).await.unwrap();
         slow.push(stream);
     }
-    eventually(async || (deliver(&app, &large).await.0 == 429).then_some(())).await;
-    let busy = app.http.post(app.url("/inlet/sns")).header("x-amz-sns-topic-arn", TOPIC).body(vec![b' '; 100_000]);
-    let busy = busy.send().await.unwrap();
-    assert_eq!((busy.status().as_u16(), busy.headers()["retry-after"].to_str().unwrap()), (429, "5"));
+    let waits = eventually(async || {
+        let busy = app.http.post(app.url("/inlet/sns")).header("x-amz-sns-topic-arn", TOPIC).body(vec![b' '; 100_000]);
+        let busy = busy.send().await.unwrap();
+        (busy.status() == 429).then(|| busy.headers()["retry-after"].to_str().unwrap().to_owned())
+    });
+    assert_eq!(waits.await, "5");
     assert_eq!(deliver(&app, &sns.exits(&json!({}))).await.0, 200, "what is short is not held up");
     drop(slow);
     eventually(async || (deliver(&app, &large).await.0 == 200).then_some(())).await;
