@@ -11,11 +11,12 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 use url::Url;
 
+use crate::ambient::Timestamp;
 use crate::aws::{self, Alarm, AlarmState, NoRegion};
 use crate::lobby::{Lobby, Room};
-use crate::outbound::{self, OutboundError, Proxies};
+use crate::outbound::{self, Complaints, OutboundError, Proxies};
 use crate::policy;
-use crate::room::{Gate, GateState, Signal};
+use crate::room::{EventId, Gate, GateState, Signal};
 
 /// Why nobody can be asked at all.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +70,7 @@ async fn watch(lobby: Arc<Lobby>, room: Arc<Room>, gate: Gate, oracle: Oracle, m
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             turns.tick().await;
-            let found = oracle.ask().await;
+            let found = oracle.ask(&room.settings.id, lobby.now()).await;
             if let Err(error) = lobby.note_gate(&room, found).await {
                 tracing::warn!(event = %room.settings.id, %error, "how the gate stands cannot be told");
             }
@@ -83,14 +84,17 @@ async fn watch(lobby: Arc<Lobby>, room: Arc<Room>, gate: Gate, oracle: Oracle, m
 
 /// Who is asked.
 enum Oracle {
-    Alarm(Alarm),
+    Alarm { alarm: Alarm, complaints: Complaints },
     Health { client: Client, address: Url },
 }
 
 impl Oracle {
     async fn of(signal: &Signal) -> Result<Self, GatesError> {
         Ok(match signal {
-            Signal::Alarm(name) => Self::Alarm(Alarm::new(&aws::regional_config().await?, name)),
+            Signal::Alarm(name) => {
+                let alarm = Alarm::new(&aws::regional_config().await?, name);
+                Self::Alarm { alarm, complaints: Complaints::default() }
+            }
             Signal::Health(address) => {
                 let client = outbound::client(address, policy::HEALTH_PATIENCE, Proxies::FromEnvironment)?;
                 Self::Health { client, address: address.clone() }
@@ -98,14 +102,19 @@ impl Oracle {
         })
     }
 
-    async fn ask(&self) -> GateState {
+    /// How the gate of `event` stands at `now`.
+    async fn ask(&self, event: &EventId, now: Timestamp) -> GateState {
         match self {
-            Self::Alarm(alarm) => match alarm.state().await {
-                Ok(AlarmState::Silent) => GateState::Open,
-                Ok(AlarmState::Ringing) => GateState::Closed("the alarm rings".to_owned()),
-                Ok(AlarmState::Missing) => GateState::Closed("there is no such alarm".to_owned()),
+            Self::Alarm { alarm, complaints } => match alarm.state().await {
+                Ok(state) => {
+                    complaints.settle();
+                    of_alarm(&state)
+                }
                 Err(error) => {
-                    tracing::warn!(error, "the alarm of an inlet cannot be asked");
+                    // AWS's words name accounts and roles: they are for the log, and not for those who hear of the gate.
+                    if complaints.is_news(&error, now) {
+                        tracing::warn!(%event, error, "the alarm of an inlet cannot be asked");
+                    }
                     GateState::Closed("the alarm cannot be asked".to_owned())
                 }
             },
@@ -114,6 +123,14 @@ impl Oracle {
                 Err(error) => GateState::Closed(format!("the health address is not well: {error}")),
             },
         }
+    }
+}
+
+fn of_alarm(state: &AlarmState) -> GateState {
+    match state {
+        AlarmState::Silent => GateState::Open,
+        AlarmState::Ringing => GateState::Closed("the alarm rings".to_owned()),
+        AlarmState::Missing => GateState::Closed("there is no such alarm".to_owned()),
     }
 }
 

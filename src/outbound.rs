@@ -4,13 +4,16 @@
 //! redirect, waits only so long and reads only so much. Must not know what is asked, nor why. Its errors never name the
 //! address, which may hold a secret.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::{Client, Response, redirect};
 use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
 use url::Url;
+
+use crate::ambient::Timestamp;
+use crate::policy;
 
 /// Why a request cannot be sent, or its answer not be used. For the log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -106,6 +109,28 @@ pub fn consent(answer: Response) -> Result<Response, OutboundError> {
     if status.is_success() { Ok(answer) } else { Err(OutboundError::Answered(status.as_u16())) }
 }
 
+/// What went wrong last with something that is tried again and again, so that the log hears of it when it changes, and
+/// else once in [`policy::COMPLAIN_EVERY`].
+#[derive(Default)]
+pub struct Complaints(Mutex<Option<(String, Timestamp)>>);
+
+impl Complaints {
+    /// Whether the log should hear of `reason` now.
+    pub fn is_news(&self, reason: &str, now: Timestamp) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = last.as_ref().is_some_and(|(text, at)| text == reason && now.since(*at) < policy::COMPLAIN_EVERY);
+        if !known {
+            *last = Some((reason.to_owned(), now));
+        }
+        !known
+    }
+
+    /// It went well: whatever goes wrong next is news.
+    pub fn settle(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -148,5 +173,15 @@ mod tests {
         let nobody: Url = "http://127.0.0.1:1/?token=hush".parse().unwrap();
         let error = fetched(&nobody).await.unwrap_err().to_string();
         assert!(error.contains("refused") && !error.contains("hush"), "{error}");
+    }
+
+    #[test]
+    fn a_complaint_is_news_when_it_changes_and_once_a_minute() {
+        let (complaints, at) = (Complaints::default(), Timestamp::from_secs);
+        let news = |reason, seconds| complaints.is_news(reason, at(seconds));
+        let told = [("a", 0), ("a", 59), ("b", 59), ("a", 60), ("a", 119), ("a", 120)];
+        assert_eq!(told.map(|(reason, seconds)| news(reason, seconds)), [true, false, true, true, false, true]);
+        complaints.settle();
+        assert!(news("a", 121));
     }
 }

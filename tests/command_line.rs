@@ -71,6 +71,32 @@ fn a_good_configuration_is_summed_up() {
 }
 
 #[test]
+fn the_sum_names_gates_listeners_and_topics_but_no_address_that_may_hold_a_secret() {
+    let inlet = "{ strategy = 'max_size', max_size = 5, health_url = 'https://shop.example/health?key=hush' }";
+    let alarm = "{ strategy = 'periodic', increment_by = 1, alarm = 'latency', check_every = 30 }";
+    let secret = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+    let text = format!(
+        "[[event]]\nid = 'Sample'\ninlet = {inlet}\n[[event]]\nid = 'Other'\ninlet = {alarm}\n\
+         [[webhook]]\nname = 'shop'\nurl = 'https://hush:hush@shop.example:8443/hush'\nsecret = '{secret}'\n\
+         events = ['Sample']\nkinds = ['room_reset', 'token_generated']\n[[eventbridge]]\nname = 'aws'\nbus = 'queue'\n\
+         [[sns_topic]]\narn = 'arn:aws:sns:eu-central-1:123456789012:exits'\nevent = 'Sample'\n\
+         endpoint = 'http://127.0.0.1:4566/hush'\n"
+    );
+    let output = anteroom(configuration(&text).path(), &["check-config", "--config", "anteroom.toml"], &[]);
+    let text = stdout(&output);
+    for line in [
+        "event    Sample: 5 inside at once, while https://shop.example is well (asked each 10 s)\n",
+        "event    Other: 1 let in each 60 s, while the CloudWatch alarm latency is silent (asked each 30 s)\n",
+        "webhook  shop: https://shop.example:8443, room_reset token_generated of Sample\n",
+        "bus      aws: EventBridge queue, everything of every event\n",
+        "topic    arn:aws:sns:eu-central-1:123456789012:exits: exits of event Sample (SNS at http://127.0.0.1:4566)\n",
+    ] {
+        assert!(text.contains(line), "{text} {}", stderr(&output));
+    }
+    assert!(!text.contains("hush") && !text.contains("MDEy"), "{text}");
+}
+
+#[test]
 fn the_sum_names_the_shared_store_but_not_its_password() {
     let store = "[store]\nengine = 'distributed'\nredis_url = 'rediss://line:hush-hush@redis:6380'\n";
     let directory = configuration(&format!("{store}[[event]]\nid = 'Sample'\n"));

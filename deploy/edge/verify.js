@@ -109,6 +109,14 @@ export function lineFor({ issuer, line }, accept, asked) {
   return url.href;
 }
 
+// What the site is told of a visitor who may pass. All of it is written each time: visitors can send headers too.
+const toldOf = (claims) => ({
+  "X-Anteroom-Sub": claims.sub,
+  "X-Anteroom-Event": claims.aud,
+  "X-Anteroom-Position": String(claims.queue_position),
+  "X-Anteroom-Expires": String(claims.exp),
+});
+
 const verifiers = new Map();
 function verifierFor(settings) {
   const name = JSON.stringify([settings.issuer, settings.eventId]);
@@ -130,8 +138,7 @@ export default {
     if (to) return new Response(null, { status: 302, headers: { Location: to, ...never } });
     if (!claims) return new Response(null, { status: 401, headers: { "WWW-Authenticate": "Bearer", ...never } });
     const onward = new Request(request);
-    onward.headers.set("X-Anteroom-Sub", claims.sub);
-    onward.headers.set("X-Anteroom-Position", String(claims.queue_position));
+    Object.entries(toldOf(claims)).forEach(([name, value]) => onward.headers.set(name, value));
     return fetch(onward);
   },
 };
@@ -143,8 +150,7 @@ export async function handler(event) {
   const token = tokenOf({ authorization: header("authorization"), cookie: header("cookie") }, SETTINGS.cookie);
   const claims = await verifierFor(SETTINGS)(token);
   if (claims) {
-    request.headers["x-anteroom-sub"] = [{ key: "X-Anteroom-Sub", value: claims.sub }];
-    request.headers["x-anteroom-position"] = [{ key: "X-Anteroom-Position", value: String(claims.queue_position) }];
+    for (const [key, value] of Object.entries(toldOf(claims))) request.headers[key.toLowerCase()] = [{ key, value }];
     return request;
   }
   const query = request.querystring ? `?${request.querystring}` : "";

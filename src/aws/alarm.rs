@@ -2,8 +2,9 @@
 
 use aws_config::SdkConfig;
 use aws_sdk_cloudwatch::Client;
-use aws_sdk_cloudwatch::error::DisplayErrorContext;
 use aws_sdk_cloudwatch::types::{AlarmType, StateValue};
+
+use super::words::brief;
 
 /// How an alarm stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,11 +32,11 @@ impl Alarm {
     /// How it stands now (`DescribeAlarms`).
     ///
     /// # Errors
-    /// What CloudWatch, or the way there, says; for the log.
+    /// What CloudWatch, or the way there, says: a line for the log.
     pub async fn state(&self) -> Result<AlarmState, String> {
         let ask = self.client.describe_alarms().alarm_names(&self.name);
         let ask = ask.alarm_types(AlarmType::MetricAlarm).alarm_types(AlarmType::CompositeAlarm);
-        let found = ask.send().await.map_err(|error| DisplayErrorContext(error).to_string())?;
+        let found = ask.send().await.map_err(|error| brief(&error))?;
         let metric = found.metric_alarms().first().and_then(|alarm| alarm.state_value());
         let composite = found.composite_alarms().first().and_then(|alarm| alarm.state_value());
         Ok(match metric.or(composite) {

@@ -2,10 +2,11 @@
 
 use aws_config::SdkConfig;
 use aws_sdk_eventbridge::Client;
-use aws_sdk_eventbridge::error::{DisplayErrorContext, ProvideErrorMetadata as _};
+use aws_sdk_eventbridge::error::ProvideErrorMetadata as _;
 use aws_sdk_eventbridge::primitives::DateTime;
-use aws_sdk_eventbridge::types::PutEventsRequestEntry;
+use aws_sdk_eventbridge::types::{PutEventsRequestEntry, PutEventsResultEntry};
 
+use super::words::{brief, line};
 use crate::ambient::Timestamp;
 
 /// One event.
@@ -19,14 +20,12 @@ pub struct BusEntry {
     pub at: Timestamp,
 }
 
-/// Why a bus did not take all that it was sent.
+/// Why a bus did not take an entry, or a whole call.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BusError {
-    /// How many entries it took before the first that it did not take.
-    pub taken: usize,
-    /// What it said; for the log.
+    /// What it said, in a line.
     pub reason: String,
-    /// Whether that one is refused for what it is, so that sending it again is of no use.
+    /// Whether it is refused for what it is, so that sending it again is of no use.
     pub is_final: bool,
 }
 
@@ -46,27 +45,21 @@ impl Bus {
         Self { client: Client::new(config), name: name.to_owned(), source }
     }
 
-    /// Puts `entries`, [`Bus::BATCH`] at most, on the bus.
+    /// Puts `entries`, [`Bus::BATCH`] at most, on the bus. What became of each.
     ///
     /// # Errors
-    /// How far it got, and what the bus said of the first entry that it did not take. Entries after that one may have
-    /// been taken: sent again, they come twice.
-    pub async fn put(&self, entries: &[BusEntry]) -> Result<(), BusError> {
-        let nothing = |reason: String, is_final| BusError { taken: 0, reason, is_final };
-        let entries = entries.iter().map(|entry| self.entry(entry)).collect();
-        let sent = self.client.put_events().set_entries(Some(entries)).send().await.map_err(|error| {
-            let invalid = matches!(error.code(), Some("ValidationException" | "ValidationError"));
-            nothing(DisplayErrorContext(&error).to_string(), invalid)
+    /// When it did not take the call.
+    pub async fn put(&self, entries: &[BusEntry]) -> Result<Vec<Result<(), BusError>>, BusError> {
+        let sent = entries.iter().map(|entry| self.entry(entry)).collect();
+        let answer = self.client.put_events().set_entries(Some(sent)).send().await.map_err(|error| BusError {
+            reason: brief(&error),
+            is_final: matches!(error.code(), Some("ValidationException" | "ValidationError")),
         })?;
-        let refused =
-            sent.entries().iter().enumerate().find_map(|(taken, entry)| Some((taken, entry.error_code()?, entry)));
-        match refused {
-            None => Ok(()),
-            Some((taken, code, entry)) => {
-                let reason = format!("{code}: {}", entry.error_message().unwrap_or_default());
-                Err(BusError { taken, reason, is_final: is_final(code) })
-            }
+        if answer.entries().len() != entries.len() {
+            let reason = format!("it answered for {} of {} entries", answer.entries().len(), entries.len());
+            return Err(BusError { reason, is_final: false });
         }
+        Ok(answer.entries().iter().map(outcome).collect())
     }
 
     fn entry(&self, entry: &BusEntry) -> PutEventsRequestEntry {
@@ -81,6 +74,12 @@ impl Bus {
     }
 }
 
+fn outcome(entry: &PutEventsResultEntry) -> Result<(), BusError> {
+    let Some(code) = entry.error_code() else { return Ok(()) };
+    let reason = line(&format!("{code}: {}", entry.error_message().unwrap_or_default()));
+    Err(BusError { reason, is_final: is_final(code) })
+}
+
 /// Whether an entry that failed with `code` (EventBridge API, *PutEventsResultEntry*) fails because of what it says.
 fn is_final(code: &str) -> bool {
     // A lack of rights is not the entry's fault: an operator mends it, and nothing is lost meanwhile.
@@ -89,11 +88,62 @@ fn is_final(code: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use aws_config::{BehaviorVersion, Region};
+    use aws_sdk_eventbridge::config::{Credentials, SharedCredentialsProvider};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    impl Bus {
+        /// A bus that gives each call the next of these answers.
+        pub(crate) async fn answering(answers: Vec<(u16, &'static str)>) -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let config = SdkConfig::builder()
+                .behavior_version(BehaviorVersion::v2026_01_12())
+                .http_client(crate::aws::http_client())
+                .region(Region::new("eu-central-1"))
+                .credentials_provider(SharedCredentialsProvider::new(Credentials::for_tests()))
+                .endpoint_url(format!("http://{}", listener.local_addr().unwrap()));
+            tokio::spawn(async move {
+                for (status, body) in answers {
+                    let (mut stream, _) = listener.accept().await.unwrap();
+                    let _ = stream.read(&mut [0; 8192]).await.unwrap();
+                    let head =
+                        format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+                    stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+                }
+            });
+            Self::new(&config.build(), "default", "test")
+        }
+    }
 
     #[test]
     fn only_what_is_wrong_with_the_entry_itself_is_final() {
         assert!(is_final("MalformedDetail") && is_final("InvalidArgument"));
         assert!(!is_final("ThrottlingException") && !is_final("InternalFailure") && !is_final("InternalException"));
+    }
+
+    /// What comes of putting two entries on a bus that answers so.
+    async fn put(status: u16, body: &'static str) -> Result<Vec<Result<(), BusError>>, BusError> {
+        let entry = BusEntry { kind: "room_reset", detail: "{}".to_owned(), at: Timestamp::from_secs(1) };
+        Bus::answering(vec![(status, body)]).await.put(&[entry.clone(), entry]).await
+    }
+
+    #[tokio::test]
+    async fn each_entry_has_its_own_fate() {
+        let answer = r#"{"FailedEntryCount":1,"Entries":[{"ErrorCode":"ThrottlingException","ErrorMessage":"slow\ndown"},{"EventId":"1"}]}"#;
+        let slow = BusError { reason: "ThrottlingException: slow down".to_owned(), is_final: false };
+        assert_eq!(put(200, answer).await, Ok(vec![Err(slow), Ok(())]));
+        let invalid = put(400, r#"{"__type":"ValidationException","message":"no"}"#).await;
+        assert_eq!(invalid, Err(BusError { reason: "ValidationException: no".to_owned(), is_final: true }));
+    }
+
+    #[tokio::test]
+    async fn an_answer_for_other_than_all_entries_is_a_failure() {
+        for answer in [r#"{"FailedEntryCount":0,"Entries":[{"EventId":"1"}]}"#, r#"{"FailedEntryCount":0}"#] {
+            let error = put(200, answer).await.unwrap_err();
+            assert!(!error.is_final && error.reason.ends_with("of 2 entries"), "{error:?}");
+        }
     }
 }

@@ -7,6 +7,7 @@
 mod alarm;
 mod bus;
 pub mod sns;
+mod words;
 
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use anteroom::config::{Config, Environment, StoreConfig};
-use anteroom::room::{EventSettings, Inlet};
+use anteroom::config::{Config, Environment, StoreConfig, Subscription, TopicConfig};
+use anteroom::room::{EventSettings, Inlet, Signal};
+use url::Url;
 
 use super::{Failure, existing_config, print};
 
@@ -29,8 +30,37 @@ fn summary(config: &Config) -> String {
         let kind = if entry.client.is_public() { ", public" } else { "" };
         format!("client   {}: waits for event {}{kind}", entry.client.id, entry.event)
     }));
+    lines.extend(listeners(config));
+    lines.extend(config.topics.iter().map(|TopicConfig { topic, event }| {
+        let endpoint = topic.endpoint.as_ref().map_or_else(String::new, |url| format!(" (SNS at {})", origin(url)));
+        format!("topic    {}: exits of event {event}{endpoint}", topic.arn)
+    }));
     lines.extend(config.demo.as_ref().map(|shop| format!("demo     sample shop at {}", shop.url())));
     lines.join("\n")
+}
+
+/// Who hears what happens.
+fn listeners(config: &Config) -> Vec<String> {
+    let webhooks = config.webhooks.iter().map(|hook| {
+        format!("webhook  {}: {}, {}", hook.subscription.name, origin(&hook.url), heard(&hook.subscription))
+    });
+    let buses = config.event_buses.iter().map(|bus| {
+        format!("bus      {}: EventBridge {}, {}", bus.subscription.name, bus.bus, heard(&bus.subscription))
+    });
+    let stream = config.sends_events_out().then(|| "stream   events out at /private/events".to_owned());
+    webhooks.chain(buses).chain(stream).collect()
+}
+
+fn heard(subscription: &Subscription) -> String {
+    let list = |names: Vec<String>, all: &str| if names.is_empty() { all.to_owned() } else { names.join(" ") };
+    let kinds = list(subscription.kinds.iter().map(|kind| kind.name().to_owned()).collect(), "everything");
+    let events = list(subscription.events.iter().map(ToString::to_string).collect(), "every event");
+    format!("{kinds} of {events}")
+}
+
+/// Whose address it is. The rest of it may hold a secret.
+fn origin(address: &Url) -> String {
+    address.origin().ascii_serialization()
 }
 
 /// Where state is, if it is not in the data directory.
@@ -42,11 +72,18 @@ fn store(store: &StoreConfig) -> Vec<String> {
 }
 
 fn inlet(event: &EventSettings) -> String {
-    match event.inlet {
+    let pace = match event.inlet {
         Inlet::Manual => "let in by hand".to_owned(),
         Inlet::MaxSize(places) => format!("{} inside at once", places.max_size),
         Inlet::Periodic(periodic) => {
             format!("{} let in each {} s", periodic.increment_by, periodic.every.as_secs())
         }
-    }
+    };
+    let Some(gate) = &event.gate else { return pace };
+    let every = gate.check_every.as_secs();
+    let signal = match &gate.signal {
+        Signal::Alarm(name) => format!("the CloudWatch alarm {name} is silent"),
+        Signal::Health(address) => format!("{} is well", origin(address)),
+    };
+    format!("{pace}, while {signal} (asked each {every} s)")
 }

@@ -339,7 +339,7 @@ fn events_out() -> Vec<Setting> {
             "sns_topic[].endpoint",
             "URL (https, or http on loopback)",
             "AWS, in the topic's region",
-            "Where SNS is, if it is not AWS's (an emulator): certificates and confirmations are asked for there alone.",
+            "Where SNS is, if it is not AWS's (an emulator): certificates, directly below this address, and confirmations are asked for there alone.",
         ),
         setting(
             "notices.stream",

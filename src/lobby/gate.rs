@@ -1,6 +1,7 @@
 //! Gates: what was found out about the site, and what that does to a room.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::{Fault, Lobby, Room};
 use crate::ambient::Timestamp;
@@ -9,7 +10,19 @@ use crate::store::Happening;
 
 /// How the gate of a room stands, as far as this node knows: closed until somebody has looked.
 #[derive(Default)]
-pub(super) struct Latch(AtomicBool);
+pub(super) struct Latch {
+    open: AtomicBool,
+    /// What was found last, for the log.
+    found: Mutex<Option<GateState>>,
+}
+
+impl Latch {
+    /// Whether anything else was found last, or nothing yet.
+    fn is_news(&self, found: &GateState) -> bool {
+        let mut last = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        last.replace(found.clone()).as_ref() != Some(found)
+    }
+}
 
 const OPEN: &[u8] = b"open";
 const CLOSED: &[u8] = b"closed";
@@ -17,7 +30,7 @@ const CLOSED: &[u8] = b"closed";
 impl Room {
     /// Whether anybody may be let in by itself now. Operators let in whom they like.
     pub fn is_open(&self) -> bool {
-        self.settings.gate.is_none() || self.latch.0.load(Ordering::Relaxed)
+        self.settings.gate.is_none() || self.latch.open.load(Ordering::Relaxed)
     }
 }
 
@@ -30,9 +43,16 @@ impl Lobby {
     pub async fn note_gate(&self, room: &Room, found: GateState) -> Result<(), Fault> {
         let event = &room.settings.id;
         let open = found == GateState::Open;
-        if room.latch.0.swap(open, Ordering::Relaxed) != open {
-            tracing::info!(%event, gate = ?found, "the gate of the inlet moved");
+        if room.latch.open.swap(open, Ordering::Relaxed) != open {
             room.board.ring();
+        }
+        if room.latch.is_news(&found) {
+            match &found {
+                GateState::Open => tracing::info!(%event, "the gate of the inlet is open"),
+                GateState::Closed(reason) => {
+                    tracing::warn!(%event, reason, "the gate of the inlet is closed: nobody is let in by itself");
+                }
+            }
         }
         let name = format!("gate/{event}");
         let told = self.store.document(&name).await?;

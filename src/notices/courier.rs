@@ -1,56 +1,28 @@
-//! The delivery to one sink: in order, at least once, with patience, and not for ever.
+//! The delivery to one sink: in order for each event, at least once, with patience, and not for ever.
 //!
-//! A letter is told before the next one is tried, unless the sink takes several at once. A sink that is away holds everything up for
-//! [`policy::NOTICE_PATIENCE`]; then whatever is that old is given up. A letter that the sink refuses is given up
-//! sooner, alone. What was given up is kept as dead letters, which an operator can have sent once more.
+//! A sink that is away holds everything up for [`policy::NOTICE_PATIENCE`]; then whatever is that old is given up. A
+//! letter that the sink does not take though it is there holds up its event alone, and is given up sooner. What was
+//! given up is kept as dead letters, which an operator can have sent once more.
+//!
+//! The store knows through which letter a sink has everything. What it has beyond that, because an event is held up
+//! meanwhile, only the courier knows: after a crash it is told again.
 
+use std::collections::{HashMap, HashSet};
+use std::iter::repeat_with;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use crate::ambient::{Entropy, Timestamp, random};
+use super::trouble::{Pause, Refusal, Trouble, Weariness, is_old};
+use crate::ambient::Timestamp;
 use crate::config::Subscription;
 use crate::lobby::Lobby;
+use crate::outbound::Complaints;
 use crate::policy;
+use crate::room::EventId;
 use crate::store::{Letter, Outbox, Resent, StoreError};
-
-/// Why a sink did not take a letter.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Refusal {
-    /// It cannot be reached, or not now.
-    Away(String),
-    /// It asks to be left alone for so long.
-    Busy(String, Duration),
-    /// It does not want it.
-    Refused(String),
-}
-
-impl Refusal {
-    fn reason(&self) -> &str {
-        match self {
-            Self::Away(reason) | Self::Busy(reason, _) | Self::Refused(reason) => reason,
-        }
-    }
-
-    const fn asked(&self) -> Duration {
-        match self {
-            Self::Busy(_, asked) => *asked,
-            Self::Away(_) | Self::Refused(_) => Duration::ZERO,
-        }
-    }
-}
-
-/// How far a delivery got.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Undelivered {
-    /// How many letters were taken before the first that was not.
-    pub(super) taken: usize,
-    /// Why that one was not.
-    pub(super) refusal: Refusal,
-}
 
 /// Somebody who listens.
 #[async_trait]
@@ -63,53 +35,83 @@ pub(super) trait Sink: Send + Sync + 'static {
         1
     }
 
-    /// Tells it `letters`, in order, [`batch`](Sink::batch) at most.
-    async fn deliver(&self, letters: &[&Letter], now: Timestamp) -> Result<(), Undelivered>;
-}
-
-/// The failures in a row.
-#[derive(Default)]
-struct Trouble {
-    failures: u32,
-    since: Option<Timestamp>,
-    /// For how long the sink asked to be left alone the last time.
-    asked: Duration,
-}
-
-impl Trouble {
-    fn note(&mut self, now: Timestamp, asked: Duration) {
-        self.asked = asked;
-        self.failures = self.failures.saturating_add(1);
-        self.since.get_or_insert(now);
-    }
-
-    fn is_hopeless(&self, refusal: &Refusal, now: Timestamp) -> bool {
-        let patience = match refusal {
-            Refusal::Away(_) | Refusal::Busy(..) => policy::NOTICE_PATIENCE,
-            Refusal::Refused(_) => policy::NOTICE_REFUSAL_PATIENCE,
-        };
-        let lasted = self.since.is_some_and(|since| now.since(since) >= patience);
-        self.failures >= policy::NOTICE_ATTEMPTS && lasted
-    }
-
-    /// How long to wait before the next try: doubling, and spread over the upper half so that couriers do not knock
-    /// in step; not less than the sink asked for, but never so long that it could keep letters from being given up.
-    fn wait(&self, entropy: &dyn Entropy) -> Duration {
-        let doubled = 2_u32.saturating_pow(self.failures.saturating_sub(1).min(16));
-        let longest = policy::NOTICE_RETRY_FIRST.saturating_mul(doubled).min(policy::NOTICE_RETRY_LONGEST);
-        let [byte] = random::<1>(entropy);
-        longest.mul_f64(0.5 + f64::from(byte) / 512.0).max(self.asked.min(policy::NOTICE_RETRY_LONGEST))
-    }
+    /// Tells it `letters`, in order, [`batch`](Sink::batch) at most, and says of each what became of it.
+    ///
+    /// # Errors
+    /// When it took none of them, and would not take others either.
+    async fn deliver(&self, letters: &[&Letter], now: Timestamp) -> Result<Vec<Result<(), Refusal>>, Refusal>;
 }
 
 /// What a round came to.
+#[derive(PartialEq, Eq, Debug)]
 enum Round {
     /// There may be more at once.
     More,
-    /// Nothing is left.
+    /// Nothing is left that could be told now.
     Idle,
-    /// The sink did not take a letter.
+    /// The sink is away.
     Failed,
+}
+
+/// The sink is away: nothing from the letter `from` on was told.
+struct Stopped {
+    from: u64,
+    refusal: Refusal,
+}
+
+/// An event of which a letter was not taken.
+struct Held {
+    /// What was looked at of the event from this number on is yet to be told.
+    from: u64,
+    /// Until then it is left alone.
+    pause: Option<Pause>,
+}
+
+/// How far one got.
+#[derive(Default)]
+struct Progress {
+    /// What is up to this number was told, or is held.
+    reach: u64,
+    held: HashMap<EventId, Held>,
+}
+
+impl Progress {
+    /// Through which number the sink has everything.
+    fn cursor(&self) -> u64 {
+        self.held.values().map(|held| held.from.saturating_sub(1)).fold(self.reach, u64::min)
+    }
+
+    fn is_open(&self, letter: &Letter) -> bool {
+        letter.seq > self.reach || self.held.get(&letter.event).is_some_and(|held| held.from <= letter.seq)
+    }
+
+    fn hold(&mut self, event: &EventId, from: u64, pause: Option<Pause>) {
+        self.held.insert(event.clone(), Held { from, pause });
+    }
+
+    /// Notes that a letter is settled, and all before it of its event.
+    fn settle(&mut self, letter: &Letter) {
+        if let Some(held) = self.held.get_mut(&letter.event) {
+            held.from = letter.seq + 1;
+        }
+    }
+
+    /// Notes that everything through `seq` is settled.
+    fn skip(&mut self, seq: u64) {
+        self.reach = self.reach.max(seq);
+        self.held.values_mut().for_each(|held| held.from = held.from.max(seq + 1));
+    }
+
+    /// An event that is left alone no longer.
+    fn due(&self, now: Timestamp) -> Option<EventId> {
+        let is_due = |held: &Held| held.pause.as_ref().is_none_or(|pause| pause.is_over(now));
+        self.held.iter().find(|(_, held)| is_due(held)).map(|(event, _)| event.clone())
+    }
+}
+
+/// What is made of a sink that says nothing of a letter.
+fn silence() -> Refusal {
+    Refusal::Away("it said nothing of this one".to_owned())
 }
 
 /// See the module's documentation.
@@ -117,12 +119,33 @@ pub(super) struct Courier {
     lobby: Arc<Lobby>,
     sink: Arc<dyn Sink>,
     bell: watch::Receiver<Option<u64>>,
-    trouble: Trouble,
+    progress: Progress,
+    /// With the sink as a whole, with the letters of an event, and with the outbox.
+    away: Trouble,
+    troubles: HashMap<EventId, Trouble>,
+    unusable: Trouble,
+    weariness: Weariness,
+    complaints: Complaints,
+    /// What is given up, and how much of it since the log last heard of that.
+    losses: Complaints,
+    lost: usize,
 }
 
 impl Courier {
     pub(super) fn new(lobby: Arc<Lobby>, sink: Arc<dyn Sink>, bell: watch::Receiver<Option<u64>>) -> Self {
-        Self { lobby, sink, bell, trouble: Trouble::default() }
+        Self {
+            lobby,
+            sink,
+            bell,
+            progress: Progress::default(),
+            away: Trouble::default(),
+            troubles: HashMap::new(),
+            unusable: Trouble::default(),
+            weariness: Weariness::default(),
+            complaints: Complaints::default(),
+            losses: Complaints::default(),
+            lost: 0,
+        }
     }
 
     fn name(&self) -> &str {
@@ -136,84 +159,215 @@ impl Courier {
     pub(super) async fn run(mut self) {
         loop {
             self.bell.borrow_and_update();
-            match self.round().await {
+            let round = self.round().await;
+            if round.is_ok() {
+                self.unusable = Trouble::default();
+            }
+            match round {
                 Ok(Round::More) => {}
-                Ok(Round::Idle) => drop(timeout(policy::NOTICE_LOOK, self.bell.changed()).await),
-                Ok(Round::Failed) => self.pause().await,
+                Ok(Round::Idle) => self.rest().await,
+                Ok(Round::Failed) => self.pause(&self.away).await,
                 Err(error) => {
                     tracing::warn!(sink = self.name(), %error, "the outbox cannot be used");
-                    self.trouble.note(self.lobby.now(), Duration::ZERO);
-                    self.pause().await;
+                    // What was going on is not known: the store's own note counts.
+                    self.progress = Progress::default();
+                    self.unusable.note(&Refusal::Away(String::new()), self.lobby.now());
+                    self.pause(&self.unusable).await;
                 }
             }
         }
     }
 
-    /// Waits until the next try.
-    async fn pause(&self) {
-        self.lobby.passes(self.trouble.wait(self.lobby.entropy())).await;
+    async fn pause(&self, trouble: &Trouble) {
+        let wait = trouble.wait(self.lobby.entropy(), self.lobby.now());
+        let pause = Pause::of(wait, self.lobby.now());
+        while !pause.is_over(self.lobby.now()) {
+            sleep(policy::CLOCK_POLL.min(wait)).await;
+        }
     }
 
-    /// Delivers a page.
+    /// Waits until there may be something new, or an event is left alone no longer.
+    async fn rest(&mut self) {
+        let Self { lobby, bell, progress, .. } = self;
+        let due = async {
+            while progress.due(lobby.now()).is_none() {
+                sleep(policy::CLOCK_POLL).await;
+            }
+        };
+        tokio::select! {
+            _ = timeout(policy::NOTICE_LOOK, bell.changed()) => {}
+            () = due, if !progress.held.is_empty() => {}
+        }
+    }
+
+    /// Delivers a page of what is new, and one of what was held.
     async fn round(&mut self) -> Result<Round, StoreError> {
-        let Some(cursor) = self.outbox().claim_delivery(self.name()).await? else { return Ok(Round::Idle) };
+        let Some(cursor) = self.outbox().claim_delivery(self.name()).await? else {
+            self.progress = Progress::default();
+            return Ok(Round::Idle);
+        };
+        self.progress.skip(cursor);
         let again = self.send_again().await?;
-        let page = self.outbox().letters(cursor, policy::NOTICE_PAGE).await?;
-        let Some(last) = page.last() else { return Ok(if again { Round::More } else { Round::Idle }) };
-        let wanted: Vec<&Letter> = page.iter().filter(|letter| self.sink.subscription().wants(letter)).collect();
-        for batch in wanted.chunks(self.sink.batch().max(1)) {
-            if let Err(Undelivered { taken, refusal }) = self.sink.deliver(batch, self.lobby.now()).await {
-                let refused = batch.get(taken).map_or(last.seq, |letter| letter.seq);
-                let (before, rest) = page.split_at(page.partition_point(|letter| letter.seq < refused));
-                if let Some(before) = before.last() {
-                    self.outbox().note_delivered(self.name(), before.seq).await?;
-                }
-                if taken > 0 {
-                    self.trouble = Trouble::default();
-                }
-                return self.refused(rest, &refusal).await;
-            }
-            self.trouble = Trouble::default();
-        }
-        self.outbox().note_delivered(self.name(), last.seq).await?;
-        Ok(Round::More)
-    }
-
-    /// Decides what becomes of `rest`, whose first letter was not taken.
-    async fn refused(&mut self, rest: &[Letter], refusal: &Refusal) -> Result<Round, StoreError> {
-        let (sink, reason, now) = (self.name().to_owned(), refusal.reason(), self.lobby.now());
-        self.trouble.note(now, refusal.asked());
-        tracing::warn!(sink, reason, failures = self.trouble.failures, "a notice was not taken");
-        if !self.trouble.is_hopeless(refusal, now) {
+        let due = self.progress.due(self.lobby.now());
+        let held = match &due {
+            Some(event) => self.tell_held(event).await?,
+            None => None,
+        };
+        let page = self.outbox().letters(self.progress.reach, policy::NOTICE_PAGE).await?;
+        let stopped = if held.is_some() { held } else { self.tell_new(&page).await? };
+        if let Some(Stopped { refusal, .. }) = stopped {
+            self.note_progress(cursor).await?;
+            self.note_away(&refusal).await?;
             return Ok(Round::Failed);
         }
-        let too_old = |letter: &&Letter| now.since(letter.at) >= policy::NOTICE_PATIENCE;
-        let given_up = match refusal {
-            Refusal::Refused(_) => 1,
-            Refusal::Away(_) | Refusal::Busy(..) => rest.iter().take_while(too_old).count().max(1),
-        };
-        let dead = rest
-            .iter()
-            .take(given_up)
-            .filter(|letter| self.sink.subscription().wants(letter))
-            .cloned()
-            .collect::<Vec<_>>();
-        self.outbox().bury_letters(&sink, &dead, reason).await?;
-        tracing::error!(sink, reason, letters = dead.len(), "notices were given up: see /private/dead_letters");
-        if matches!(refusal, Refusal::Refused(_)) {
-            self.trouble = Trouble::default();
-            return Ok(Round::More);
+        self.note_progress(cursor).await?;
+        let idle = !again && due.is_none() && page.is_empty();
+        Ok(if idle { Round::Idle } else { Round::More })
+    }
+
+    async fn note_progress(&self, before: u64) -> Result<(), StoreError> {
+        let cursor = self.progress.cursor();
+        if cursor > before { self.outbox().note_delivered(self.name(), cursor).await } else { Ok(()) }
+    }
+
+    /// Tells what is on a page of new letters, of all events but those that are held.
+    async fn tell_new(&mut self, page: &[Letter]) -> Result<Option<Stopped>, StoreError> {
+        let Some(last) = page.last() else { return Ok(None) };
+        let wants = |letter: &&Letter| self.sink.subscription().wants(letter);
+        let new: Vec<_> =
+            page.iter().filter(wants).filter(|letter| !self.progress.held.contains_key(&letter.event)).collect();
+        let stopped = self.tell(&new).await?;
+        self.progress.reach = stopped.as_ref().map_or(last.seq, |stopped| stopped.from.saturating_sub(1));
+        Ok(stopped)
+    }
+
+    /// Tells a page of what was held of an event.
+    async fn tell_held(&mut self, event: &EventId) -> Result<Option<Stopped>, StoreError> {
+        let Some(held) = self.progress.held.get_mut(event) else { return Ok(None) };
+        let from = held.from;
+        held.pause = None;
+        let mut page = self.outbox().letters(from.saturating_sub(1), policy::NOTICE_PAGE).await?;
+        page.retain(|letter| letter.seq <= self.progress.reach);
+        let wants = |letter: &&Letter| letter.event == *event && self.sink.subscription().wants(letter);
+        let letters: Vec<_> = page.iter().filter(wants).collect();
+        // The first alone: what is behind it would be told at each try.
+        let (first, rest) = letters.split_at(letters.len().min(1));
+        for letters in [first, rest] {
+            let stopped = self.tell(letters).await?;
+            let is_paused = self.progress.held.get(event).is_some_and(|held| held.pause.is_some());
+            if stopped.is_some() || is_paused {
+                return Ok(stopped);
+            }
         }
-        Ok(Round::Failed)
+        match page.last().filter(|last| last.seq < self.progress.reach) {
+            Some(last) => self.progress.hold(event, last.seq + 1, None),
+            None => drop(self.progress.held.remove(event)),
+        }
+        Ok(None)
+    }
+
+    /// Tells letters in order; of an event that does not get on, no more after the one that was not taken.
+    async fn tell(&mut self, letters: &[&Letter]) -> Result<Option<Stopped>, StoreError> {
+        let mut stuck = HashSet::new();
+        let mut rest = letters.iter().copied();
+        loop {
+            let open = rest.by_ref().filter(|letter| !stuck.contains(&letter.event));
+            let batch: Vec<&Letter> = open.take(self.sink.batch().max(1)).collect();
+            let Some(first) = batch.first() else { return Ok(None) };
+            let now = self.lobby.now();
+            let outcomes = match self.sink.deliver(&batch, now).await {
+                Ok(outcomes) => outcomes,
+                Err(refusal) => return Ok(Some(Stopped { from: first.seq, refusal })),
+            };
+            self.away = Trouble::default();
+            let silence = repeat_with(|| Err(silence()));
+            for (letter, outcome) in batch.into_iter().zip(outcomes.into_iter().chain(silence)) {
+                // What was taken although the one before it was not is told again behind it.
+                if !stuck.contains(&letter.event) && !self.settle(letter, outcome, now).await? {
+                    stuck.insert(letter.event.clone());
+                }
+            }
+        }
+    }
+
+    /// Takes over what became of a letter. Whether its event gets on.
+    async fn settle(
+        &mut self,
+        letter: &Letter,
+        outcome: Result<(), Refusal>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let Err(refusal) = outcome else {
+            self.troubles.remove(&letter.event);
+            self.weariness.taken(letter.kind);
+            self.progress.settle(letter);
+            return Ok(true);
+        };
+        let trouble = self.troubles.entry(letter.event.clone()).or_default();
+        trouble.note(&refusal, now);
+        let (failures, hopeless) = (trouble.failures(), trouble.is_hopeless(now));
+        let wait = trouble.wait(self.lobby.entropy(), now);
+        self.complain(&refusal, failures, now);
+        let refused = matches!(refusal, Refusal::Refused(_));
+        let enough = refused && self.weariness.is_enough(letter, failures, now);
+        if !(enough || (hopeless && (refused || is_old(letter, now)))) {
+            self.progress.hold(&letter.event, letter.seq, Some(Pause::of(wait, now)));
+            return Ok(false);
+        }
+        self.give_up(std::slice::from_ref(letter), self.progress.cursor(), &refusal).await?;
+        if refused {
+            self.troubles.remove(&letter.event);
+            self.weariness.given_up(letter.kind);
+        }
+        self.progress.settle(letter);
+        Ok(true)
+    }
+
+    /// Decides what a sink that is away costs: whatever has become old.
+    async fn note_away(&mut self, refusal: &Refusal) -> Result<(), StoreError> {
+        let now = self.lobby.now();
+        self.away.note(refusal, now);
+        self.complain(refusal, self.away.failures(), now);
+        if !self.away.is_hopeless(now) {
+            return Ok(());
+        }
+        loop {
+            let page = self.outbox().letters(self.progress.cursor(), policy::NOTICE_PAGE).await?;
+            let old = page.iter().take_while(|letter| is_old(letter, now)).collect::<Vec<_>>();
+            let Some(last) = old.last() else { return Ok(()) };
+            let wanted = old.iter().filter(|letter| self.sink.subscription().wants(letter));
+            let dead: Vec<_> = wanted.filter(|letter| self.progress.is_open(letter)).copied().cloned().collect();
+            self.give_up(&dead, last.seq, refusal).await?;
+            self.progress.skip(last.seq);
+        }
+    }
+
+    async fn give_up(&mut self, letters: &[Letter], through: u64, refusal: &Refusal) -> Result<(), StoreError> {
+        let reason = refusal.reason();
+        self.outbox().bury_letters(self.name(), letters, reason, through).await?;
+        self.lost += letters.len();
+        if self.lost > 0 && self.losses.is_news(reason, self.lobby.now()) {
+            let letters = std::mem::take(&mut self.lost);
+            tracing::error!(sink = self.name(), reason, letters, "notices were given up: see /private/dead_letters");
+        }
+        Ok(())
+    }
+
+    fn complain(&self, refusal: &Refusal, failures: u32, now: Timestamp) {
+        let reason = refusal.reason();
+        if self.complaints.is_news(reason, now) {
+            tracing::warn!(sink = self.name(), reason, failures, "a notice was not taken");
+        }
     }
 
     /// Tries once more what an operator asked for. Whether there was something.
     async fn send_again(&self) -> Result<bool, StoreError> {
         let letters = self.outbox().revived_letters(self.name(), policy::NOTICE_PAGE).await?;
         for letter in &letters {
-            let outcome = match self.sink.deliver(&[letter], self.lobby.now()).await {
+            let answer = self.sink.deliver(&[letter], self.lobby.now()).await;
+            let outcome = match answer.and_then(|mut outcomes| outcomes.pop().unwrap_or_else(|| Err(silence()))) {
                 Ok(()) => Resent::Taken,
-                Err(Undelivered { refusal, .. }) => {
+                Err(refusal) => {
                     tracing::warn!(sink = self.name(), reason = refusal.reason(), "a dead letter stays one");
                     Resent::Refused
                 }
@@ -225,50 +379,4 @@ impl Courier {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ambient::SeededEntropy;
-
-    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
-
-    #[test]
-    fn waits_double_up_to_the_longest_and_are_spread() {
-        let entropy = SeededEntropy::new(1);
-        let mut trouble = Trouble::default();
-        for exponent in 0..20 {
-            trouble.note(NOW, Duration::ZERO);
-            let full = policy::NOTICE_RETRY_FIRST.saturating_mul(1 << exponent).min(policy::NOTICE_RETRY_LONGEST);
-            let wait = trouble.wait(&entropy);
-            assert!(wait >= full / 2 && wait <= full, "{exponent}: {wait:?}");
-        }
-    }
-
-    #[test]
-    fn a_sink_is_left_alone_for_as_long_as_it_asks_and_no_longer_than_the_longest_wait() {
-        let entropy = SeededEntropy::new(1);
-        let mut trouble = Trouble::default();
-        let minute = Duration::from_secs(60);
-        trouble.note(NOW, minute);
-        assert_eq!(trouble.wait(&entropy), minute);
-        trouble.note(NOW, Duration::from_secs(86_400));
-        assert_eq!(trouble.wait(&entropy), policy::NOTICE_RETRY_LONGEST);
-        // The last word counts, and a short one does not shorten what failures have lengthened.
-        trouble.note(NOW, Duration::from_secs(1));
-        assert!(trouble.wait(&entropy) >= policy::NOTICE_RETRY_FIRST * 2 && trouble.wait(&entropy) < minute);
-    }
-
-    #[test]
-    fn a_letter_is_given_up_after_many_failures_over_a_time_and_not_before() {
-        let (away, refused) = (Refusal::Away(String::new()), Refusal::Refused(String::new()));
-        let mut trouble = Trouble::default();
-        (1..policy::NOTICE_ATTEMPTS).for_each(|_| trouble.note(NOW, Duration::ZERO));
-        let late = NOW + policy::NOTICE_PATIENCE;
-        assert!(!trouble.is_hopeless(&away, late) && !trouble.is_hopeless(&refused, late));
-        trouble.note(NOW, Duration::ZERO);
-        assert!(!trouble.is_hopeless(&away, NOW) && !trouble.is_hopeless(&refused, NOW));
-        assert!(trouble.is_hopeless(&refused, NOW + policy::NOTICE_REFUSAL_PATIENCE));
-        assert!(!trouble.is_hopeless(&away, NOW + policy::NOTICE_REFUSAL_PATIENCE));
-        let busy = Refusal::Busy(String::new(), Duration::ZERO);
-        assert!(trouble.is_hopeless(&away, late) && trouble.is_hopeless(&busy, late));
-    }
-}
+mod tests;

@@ -2,9 +2,10 @@
 
 use async_trait::async_trait;
 
-use super::courier::{Refusal, Sink, Undelivered};
+use super::courier::Sink;
+use super::trouble::Refusal;
 use crate::ambient::Timestamp;
-use crate::aws::{self, Bus, BusEntry, NoRegion};
+use crate::aws::{self, Bus, BusEntry, BusError, NoRegion};
 use crate::config::{EventBridgeConfig, Subscription};
 use crate::store::Letter;
 
@@ -33,13 +34,55 @@ impl Sink for EventBridge {
         Bus::BATCH
     }
 
-    async fn deliver(&self, letters: &[&Letter], _now: Timestamp) -> Result<(), Undelivered> {
+    async fn deliver(&self, letters: &[&Letter], _now: Timestamp) -> Result<Vec<Result<(), Refusal>>, Refusal> {
         let entry =
             |letter: &&Letter| BusEntry { kind: letter.kind.name(), detail: letter.body.clone(), at: letter.at };
         let entries: Vec<BusEntry> = letters.iter().map(entry).collect();
-        self.bus.put(&entries).await.map_err(|error| {
-            let refusal = if error.is_final { Refusal::Refused } else { Refusal::Away };
-            Undelivered { taken: error.taken, refusal: refusal(error.reason) }
-        })
+        let outcomes = match self.bus.put(&entries).await {
+            // One of them spoils the call: which one shows when each comes alone.
+            Err(error) if error.is_final => self.put_each(&entries).await,
+            Err(error) => return Err(refusal(error)),
+            Ok(outcomes) => outcomes,
+        };
+        Ok(outcomes.into_iter().map(|outcome| outcome.map_err(refusal)).collect())
+    }
+}
+
+impl EventBridge {
+    async fn put_each(&self, entries: &[BusEntry]) -> Vec<Result<(), BusError>> {
+        let mut outcomes = Vec::new();
+        for entry in entries {
+            let outcome = self.bus.put(std::slice::from_ref(entry)).await;
+            outcomes.push(outcome.and_then(|outcomes| outcomes.into_iter().collect()));
+        }
+        outcomes
+    }
+}
+
+fn refusal(error: BusError) -> Refusal {
+    if error.is_final { Refusal::Refused(error.reason) } else { Refusal::Away(error.reason) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Kind;
+
+    #[tokio::test]
+    async fn an_entry_that_spoils_the_call_is_refused_alone() {
+        let invalid = (400, r#"{"__type":"ValidationException","message":"no"}"#);
+        let good = (200, r#"{"FailedEntryCount":0,"Entries":[{"EventId":"1"}]}"#);
+        let bus = Bus::answering(vec![invalid, good, invalid, good]).await;
+        let subscription = Subscription { name: "bus".to_owned(), events: Vec::new(), kinds: Vec::new() };
+        let letter = Letter {
+            seq: 1,
+            event: "Sample".parse().unwrap(),
+            at: Timestamp::from_secs(1),
+            kind: Kind::RoomReset,
+            body: "{}".to_owned(),
+        };
+        let outcomes = EventBridge { subscription, bus }.deliver(&[&letter; 3], letter.at).await.unwrap();
+        let refused = Refusal::Refused("ValidationException: no".to_owned());
+        assert_eq!(outcomes, [Ok(()), Err(refused), Ok(())]);
     }
 }

@@ -1,6 +1,6 @@
 //! Events out: what is in the outbox goes to whoever listens.
 //!
-//! Owns the delivery: order, repetition, patience, and what is given up ([`courier`]), the letters that no change of
+//! Owns the delivery: order, repetition, patience, and what is given up ([`courier`], [`trouble`]), the letters that no change of
 //! state writes ([`figures`]), and the bell that wakes those who listen. It must not know how a change is written down
 //! (`store`), nor HTTP's other side: streams are `web`'s.
 
@@ -8,6 +8,7 @@ mod courier;
 mod eventbridge;
 mod figures;
 mod payload;
+mod trouble;
 mod webhook;
 
 use std::sync::{Arc, Mutex, PoisonError};

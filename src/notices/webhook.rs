@@ -12,8 +12,9 @@ use reqwest::header::{HeaderValue, RETRY_AFTER};
 use reqwest::{Client, StatusCode};
 use sha2::{Digest as _, Sha256};
 
-use super::courier::{Refusal, Sink, Undelivered};
+use super::courier::Sink;
 use super::payload;
+use super::trouble::Refusal;
 use crate::ambient::{Secret, Timestamp};
 use crate::config::{Subscription, WebhookConfig};
 use crate::outbound::{self, OutboundError, Proxies};
@@ -80,11 +81,15 @@ impl Sink for Webhook {
         &self.config.subscription
     }
 
-    async fn deliver(&self, letters: &[&Letter], now: Timestamp) -> Result<(), Undelivered> {
-        for (taken, letter) in letters.iter().enumerate() {
-            self.deliver_one(letter, now).await.map_err(|refusal| Undelivered { taken, refusal })?;
+    async fn deliver(&self, letters: &[&Letter], now: Timestamp) -> Result<Vec<Result<(), Refusal>>, Refusal> {
+        let mut outcomes = Vec::new();
+        for letter in letters {
+            match self.deliver_one(letter, now).await {
+                Err(away @ (Refusal::Away(_) | Refusal::Busy(..))) => return Err(away),
+                outcome => outcomes.push(outcome),
+            }
         }
-        Ok(())
+        Ok(outcomes)
     }
 }
 

@@ -263,9 +263,9 @@ pub trait Outbox: Send + Sync + 'static {
     /// Notes that a sink has everything through `seq`. It never goes back. *Embedded:* one conditional update.
     async fn note_delivered(&self, sink: &str, through: u64) -> Result<(), StoreError>;
 
-    /// Gives letters up that a sink does not take, and notes that it is done with everything through the last of them.
+    /// Gives letters up that a sink does not take, and notes that it is done with everything through `through`.
     /// *Embedded:* one transaction.
-    async fn bury_letters(&self, sink: &str, letters: &[Letter], reason: &str) -> Result<(), StoreError>;
+    async fn bury_letters(&self, sink: &str, letters: &[Letter], reason: &str, through: u64) -> Result<(), StoreError>;
 
     /// A page of the dead letters after (sink, number) `after`, in that order.
     async fn dead_letters(&self, after: Option<(String, u64)>, limit: u32) -> Result<Vec<DeadLetter>, StoreError>;

@@ -104,7 +104,7 @@ forward! {
     newest_letter() -> u64;
     claim_delivery(sink: &str) -> Option<u64>;
     note_delivered(sink: &str, through: u64) -> ();
-    bury_letters(sink: &str, letters: &[Letter], reason: &str) -> ();
+    bury_letters(sink: &str, letters: &[Letter], reason: &str, through: u64) -> ();
     dead_letters(after: Option<(String, u64)>, limit: u32) -> Vec<DeadLetter>;
     revive_dead_letters(sink: Option<&str>) -> u64;
     revived_letters(sink: &str, limit: u32) -> Vec<Letter>;

@@ -8,20 +8,25 @@ use super::respond::Problem;
 use crate::lobby::Exits;
 use crate::room::RequestId;
 
-/// The message as it is written.
+/// The message as it is written. `null` is the same as nothing.
 #[derive(Deserialize)]
 pub struct ExitsMessage {
     exited: Option<Number>,
-    #[serde(default)]
-    completed: Vec<String>,
-    #[serde(default)]
-    abandoned: Vec<String>,
+    completed: Option<Vec<String>>,
+    abandoned: Option<Vec<String>>,
 }
 
 /// The inlet does not count who is inside.
 pub const NO_MESSAGES: Problem = Problem::Rest(StatusCode::BAD_REQUEST, "The inlet of this event takes no messages");
 
 impl ExitsMessage {
+    /// The message in `text`, which must be a JSON object.
+    pub fn parse(text: &str) -> Option<Self> {
+        // Serde would fill the members from an array too.
+        let is_object = text.trim_ascii_start().starts_with('{');
+        is_object.then(|| serde_json::from_str(text).ok()).flatten()
+    }
+
     /// What it says, understood as a whole before any of it is done.
     ///
     /// # Errors
@@ -31,13 +36,13 @@ impl ExitsMessage {
         let exited = self.exited.map(|Number(number)| u64::try_from(number)).transpose();
         Ok(Exits {
             exited: exited.map_err(|_| refuse("Invalid number of visitors who exited"))?,
-            completed: ids(&self.completed)?,
-            abandoned: ids(&self.abandoned)?,
+            completed: ids(self.completed.as_deref())?,
+            abandoned: ids(self.abandoned.as_deref())?,
         })
     }
 }
 
-fn ids(texts: &[String]) -> Result<Vec<RequestId>, Problem> {
-    let parsed: Result<_, _> = texts.iter().map(|text| text.parse()).collect();
+fn ids(texts: Option<&[String]>) -> Result<Vec<RequestId>, Problem> {
+    let parsed: Result<_, _> = texts.unwrap_or_default().iter().map(|text| text.parse()).collect();
     parsed.map_err(|_| Problem::Rest(StatusCode::BAD_REQUEST, "Invalid request ID"))
 }

@@ -146,7 +146,12 @@ impl Problem {
             Self::Gate(error) => {
                 no_store(&mut builder).insert_header((header::WWW_AUTHENTICATE, challenge(error.as_ref()))).finish()
             }
-            Self::Rest(_, sentence) => for_any_origin(&mut builder).json(json!({ "error": sentence })),
+            Self::Rest(status, sentence) => {
+                if matches!(*status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+                    builder.insert_header((header::RETRY_AFTER, RETRY_AFTER));
+                }
+                for_any_origin(&mut builder).json(json!({ "error": sentence }))
+            }
             Self::Method(answered) => {
                 builder.insert_header((header::ALLOW, answered.as_str()));
                 // No page of another origin may read what `/authorize` says: a path that it may call answers OPTIONS.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use actix_web::web::Bytes;
 use ipnet::IpNet;
+use tokio::sync::Semaphore;
 
 use super::feeds::Feeds;
 use crate::ambient::random;
@@ -15,6 +16,7 @@ use crate::keys::{FlowSeal, MasterSecret};
 use crate::lobby::Lobby;
 use crate::notices::Notices;
 use crate::oauth::Discovery;
+use crate::policy;
 use crate::room::EventId;
 use crate::telemetry::Telemetry;
 
@@ -54,6 +56,8 @@ pub struct App {
     pub notices: Option<Arc<Notices>>,
     /// Who tells by SNS who left.
     pub topics: Topics,
+    /// Places for bodies that are longer than others.
+    pub large_bodies: Arc<Semaphore>,
     request_ids: RequestIds,
 }
 
@@ -73,7 +77,8 @@ impl App {
         let discovery = serde_json::to_vec(&Discovery::new(&site.issuer, lobby.clients().iter()))?.into();
         let request_ids = RequestIds::new(u64::from_le_bytes(random(lobby.entropy())));
         let (flows, notices, topics) = (FlowSeal::new(master), None, Topics::new());
-        Ok(Self { lobby, site, flows, admin, telemetry, feeds, discovery, notices, topics, request_ids })
+        let large_bodies = Arc::new(Semaphore::new(policy::LARGE_BODIES));
+        Ok(Self { lobby, site, flows, admin, telemetry, feeds, discovery, notices, topics, large_bodies, request_ids })
     }
 
     /// With events out.

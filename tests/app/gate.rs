@@ -12,6 +12,7 @@ use actix_web::{App, HttpResponse, HttpServer};
 use anteroom::room::GateState;
 use futures_util::future::join_all;
 
+use crate::capture;
 use crate::inlet::Line;
 use crate::sessions::{SAMPLE, post, ticket};
 use crate::support::{Browser, TestApp, json};
@@ -196,4 +197,16 @@ async fn what_the_gate_does_is_told_once_also_over_a_restart() {
     assert_eq!(resumed, ("inlet_resumed", r#"{"event_id":"Sample"}"#.to_owned()));
     assert!(browser.resume(&app, &waiting).await.body.contains(r#"id="paused" hidden>The line is paused"#));
     app.stop().await;
+}
+
+#[tokio::test]
+async fn the_log_says_how_the_gate_is_found_first_and_why_whenever_that_changes() {
+    capture::start();
+    let line = Line::with("increment_by = 1, every = 1, health_url = \"http://127.0.0.1:1/\"", 1).await;
+    for reason in ["the alarm is red", "the alarm is red", "the alarm is blue", "the alarm is red"] {
+        note(&line, GateState::Closed(reason.to_owned())).await;
+    }
+    let lines = capture::lines();
+    let told = |what: &str| lines.iter().filter(|line| line.contains(what)).count();
+    assert_eq!((told("the alarm is red"), told("the alarm is blue")), (2, 1));
 }

@@ -131,14 +131,17 @@ test("a browser is sent to the site's own start, with what it asked for if that 
 });
 
 test("a worker and a function at the edge let in, send into the line, and refuse", async (context) => {
-  const token = await sign(rsa, { exp: Math.floor(Date.now() / 1000) + 60 });
+  const exp = Math.floor(Date.now() / 1000) + 60;
+  const token = await sign(rsa, { exp });
+  const names = ["sub", "event", "position", "expires"].map((name) => `x-anteroom-${name}`);
+  const forged = Object.fromEntries(names.map((name) => [name, "forged"]));
+  const told = `visitor ${SETTINGS.eventId} 7 ${exp}`;
   context.mock.method(globalThis, "fetch", async (asked) => {
     if (typeof asked === "string") return Response.json({ keys: [rsa.jwk] });
-    return new Response(`the shop, for ${asked.headers.get("x-anteroom-sub")}`);
+    return new Response(names.map((name) => asked.headers.get(name)).join(" "));
   });
   const worker = async (headers) => edge.default.fetch(new Request("https://shop.example/a", { headers }), { COOKIE: "t" });
-  const inside = await worker({ cookie: `t=${token}`, "x-anteroom-sub": "forged" });
-  assert.strictEqual(await inside.text(), "the shop, for visitor");
+  assert.strictEqual(await (await worker({ cookie: `t=${token}`, ...forged })).text(), told);
   const sent = await worker({ accept: "text/html" });
   assert.deepStrictEqual([sent.status, new URL(sent.headers.get("location")).pathname], [302, "/queue/login"]);
   assert.strictEqual((await worker({ cookie: `anteroom_token=${token}` })).status, 401);
@@ -148,7 +151,8 @@ test("a worker and a function at the edge let in, send into the line, and refuse
     const request = { method: "GET", uri: "/a", querystring: "b", headers: Object.fromEntries(listed) };
     return edge.handler({ Records: [{ cf: { request } }] });
   };
-  assert.strictEqual((await lambda({ authorization: `Bearer ${token}` })).headers["x-anteroom-position"][0].value, "7");
+  const { headers } = await lambda({ authorization: `Bearer ${token}`, ...forged });
+  assert.strictEqual(names.map((name) => headers[name].map(({ value }) => value).join()).join(" "), told);
   const moved = await lambda({ accept: "text/html" });
   assert.strictEqual(moved.status, "302");
   assert.match(moved.headers.location[0].value, /&target_link_uri=https%3A%2F%2Fshop.example%2Fa%3Fb$/);

@@ -1,10 +1,13 @@
 //! nginx with `auth_request` before a page, and nginx as a cache before the public API.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use actix_web::web::{self, Data};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use reqwest::StatusCode;
 
 use crate::support::process::Process;
@@ -34,28 +37,39 @@ http {
 }
 "#;
 
-/// Guarding as docs/integrators.md has it. The site's own part of the login is played by a redirect and by the test.
-const GUARD: &str = r#"
-root "{directory}/pages";
-location / {
-    auth_request /_anteroom;
-    auth_request_set $anteroom_sub $upstream_http_x_anteroom_sub;
-    add_header X-Visitor $anteroom_sub;
-    error_page 401 = @line;
+/// The page that tells how nginx guards a site.
+const INTEGRATORS: &str = include_str!("../../docs/integrators.md");
+
+/// The recipe of that page, for a site and an issuer of this machine.
+fn recipe(site: SocketAddr, issuer: &str) -> String {
+    let recipe = INTEGRATORS.split("```nginx\n").nth(1).unwrap().split("```").next().unwrap();
+    let ours = [("http://127.0.0.1:3000", format!("http://{site}")), ("https://queue.example", issuer.to_owned())];
+    let ours = ours.into_iter().chain([("event_id=sale", "event_id=Sample".to_owned())]);
+    ours.fold(recipe.to_owned(), |recipe, (theirs, ours)| {
+        assert!(recipe.contains(theirs), "the recipe has no {theirs}: {recipe}");
+        recipe.replace(theirs, &ours)
+    })
 }
-location = /_anteroom {
-    internal;
-    proxy_pass {issuer}/verify?event_id=Sample&redirect=never;
-    proxy_pass_request_body off;
-    proxy_set_header Content-Length "";
+
+/// The site behind it: its login leads to `login`, and each page tells what it was told of its visitor.
+fn site(login: String) -> SocketAddr {
+    let login = Data::new(login);
+    let server = HttpServer::new(move || App::new().app_data(Data::clone(&login)).default_service(web::to(page)));
+    let server = server.workers(1).disable_signals().bind("127.0.0.1:0").unwrap();
+    let address = server.addrs()[0];
+    tokio::spawn(server.run());
+    address
 }
-location @line {
-    return 302 /queue/login;
+
+async fn page(request: HttpRequest, login: Data<String>) -> HttpResponse {
+    if request.path() == "/queue/login" {
+        return HttpResponse::Found().insert_header(("location", login.as_str())).finish();
+    }
+    let told = request.headers().iter().filter(|(name, _)| name.as_str().starts_with("x-anteroom-"));
+    let told: Vec<_> = told.map(|(name, value)| format!("{name}={}", value.to_str().unwrap())).collect();
+    let visitor = request.headers().get("x-anteroom-sub").map_or("", |value| value.to_str().unwrap());
+    HttpResponse::Ok().insert_header(("x-visitor", visitor)).insert_header(("x-told", told.join(" "))).body(PAGE)
 }
-location = /queue/login {
-    return 302 {issuer}/authorize?client_id=Sample&response_type=code&scope=openid&redirect_uri={callback};
-}
-"#;
 
 /// A cache that believes what answers say of themselves, and nothing else.
 const CACHE: &str = r#"
@@ -74,8 +88,6 @@ async fn nginx(program: &Path, port: u16, (http, server): (&str, &str)) -> Proce
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();
     fs::set_permissions(root, fs::Permissions::from_mode(0o755)).unwrap();
-    fs::create_dir(root.join("pages")).unwrap();
-    fs::write(root.join("pages/index.html"), PAGE).unwrap();
     let config = CONFIG
         .replace("{http}", http)
         .replace("{server}", server)
@@ -93,33 +105,83 @@ fn shows_the_shop(page: &Page) -> bool {
     page.status == StatusCode::OK && page.body == PAGE
 }
 
+/// A site behind the recipe.
+struct Guarded {
+    anteroom: Anteroom,
+    address: String,
+    callback: String,
+    _nginx: Process,
+}
+
+impl Guarded {
+    async fn start() -> Option<Self> {
+        let program = program("nginx")?;
+        let port = free_port();
+        let address = format!("http://127.0.0.1:{port}");
+        let callback = format!("{address}/queue/callback");
+        let anteroom = Anteroom::for_client(&callback).await;
+        let encoded: String = url::form_urlencoded::byte_serialize(callback.as_bytes()).collect();
+        let query = format!("client_id=Sample&response_type=code&scope=openid&redirect_uri={encoded}");
+        let site = site(format!("{}/authorize?{query}", anteroom.issuer));
+        let nginx = nginx(&program, port, ("", &recipe(site, &anteroom.issuer))).await;
+        Some(Self { anteroom, address, callback, _nginx: nginx })
+    }
+
+    /// A visitor who was let in, and the token.
+    async fn inside(&self) -> (Visitor, String) {
+        let mut visitor = Visitor::stopping_before(&self.callback);
+        let page = visitor.open(&self.address).await;
+        self.anteroom.serve(1).await;
+        let back = visitor.refresh(&page).await;
+        let token = self.anteroom.redeem(&back.query()["code"], &self.callback).await;
+        visitor.given("127.0.0.1", "anteroom_token", &token);
+        (visitor, token)
+    }
+}
+
 #[tokio::test]
 async fn nginx_sends_into_the_line_who_has_no_token_and_lets_in_who_has_a_good_one_while_the_session_lasts() {
-    let Some(program) = program("nginx") else { return };
-    let site = format!("http://127.0.0.1:{}", free_port());
-    let callback = format!("{site}/callback");
-    let anteroom = Anteroom::for_client(&callback).await;
-    let port = site.rsplit(':').next().unwrap().parse().unwrap();
-    let encoded: String = url::form_urlencoded::byte_serialize(callback.as_bytes()).collect();
-    let guard = GUARD.replace("{issuer}", &anteroom.issuer).replace("{callback}", &encoded);
-    let _nginx = nginx(&program, port, ("", &guard)).await;
-    let shop = format!("{site}/index.html");
-
-    let mut visitor = Visitor::stopping_before(&callback);
-    let page = visitor.open(&shop).await;
-    assert_eq!(page.position(), Some(1), "{page:?}");
-    visitor.given("127.0.0.1", "anteroom_token", "a.bad.one");
-    assert_eq!(visitor.open(&shop).await.position(), Some(1));
-
-    anteroom.serve(1).await;
-    let back = visitor.refresh(&page).await;
-    let token = anteroom.redeem(&back.query()["code"], &callback).await;
-    visitor.given("127.0.0.1", "anteroom_token", &token);
-    let page = visitor.open(&shop).await;
+    let Some(shop) = Guarded::start().await else { return };
+    let mut stranger = Visitor::stopping_before(&shop.callback);
+    assert_eq!(stranger.open(&shop.address).await.position(), Some(1));
+    stranger.given("127.0.0.1", "anteroom_token", "a.bad.one");
+    assert_eq!(stranger.open(&shop.address).await.position(), Some(1));
+    shop.anteroom.serve(1).await;
+    let (mut visitor, _) = shop.inside().await;
+    let page = visitor.open(&shop.address).await;
     assert!(shows_the_shop(&page), "{page:?}");
+    shop.anteroom.end_session(page.header("x-visitor")).await;
+    assert_eq!(visitor.open(&shop.address).await.position(), Some(3), "in line again");
+}
 
-    anteroom.end_session(page.header("x-visitor")).await;
-    assert_eq!(visitor.open(&shop).await.position(), Some(2), "in line again");
+#[tokio::test]
+async fn what_a_visitor_says_of_itself_never_reaches_the_site_behind_nginx() {
+    let Some(shop) = Guarded::start().await else { return };
+    let (mut visitor, token) = shop.inside().await;
+    let sub = visitor.open(&shop.address).await.header("x-visitor").to_owned();
+    let told = async |path: &str, cookie: &str| {
+        let names = ["Sub", "Event", "Position", "Expires", "sub", "Other"];
+        let request = http().get(format!("{}{path}", shop.address)).header("cookie", cookie);
+        let request =
+            names.iter().fold(request, |request, name| request.header(format!("X-Anteroom-{name}"), "forged"));
+        let answer = request.header("X_Anteroom_Sub", "forged").send().await.unwrap();
+        let told = answer.headers().get("x-told").map(|told| told.to_str().unwrap().to_owned());
+        (answer.status().as_u16(), told)
+    };
+    let cookie = format!("anteroom_token={token}");
+    for path in ["/", "/api/cart"] {
+        let (status, told) = told(path, &cookie).await;
+        let told = told.unwrap();
+        let known: Vec<_> = told.split(' ').filter(|one| !one.starts_with("x-anteroom-other=")).collect();
+        assert_eq!(status, 200, "{path}");
+        assert!(
+            known.contains(&&*format!("x-anteroom-sub={sub}")) && known.contains(&"x-anteroom-position=1"),
+            "{told}"
+        );
+        assert!(known.len() == 4 && known.iter().all(|one| !one.contains("forged")), "{told}");
+    }
+    assert_eq!(told("/api/cart", "").await, (401, None), "a program is told");
+    assert_eq!(told("/queue/callback", &cookie).await, (200, Some("x-anteroom-other=forged".to_owned())));
 }
 
 #[tokio::test]

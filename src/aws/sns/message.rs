@@ -42,10 +42,10 @@ pub enum Rejection {
     Stale,
     /// SNS did not sign it.
     Forged,
-    /// Whether SNS signed it is not looked into now: too many messages named certificates that do not exist.
+    /// Whether SNS signed it is not looked into now: too many messages named certificates that are not known.
     Busy,
-    /// Whether SNS signed it cannot be found out now; why, for the log.
-    Unverifiable(String),
+    /// Whether SNS signed it cannot be found out now: the log says why.
+    Unverifiable,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
@@ -84,7 +84,10 @@ impl Unproven {
     /// # Errors
     /// [`Rejection::Malformed`].
     pub fn parse(body: &[u8]) -> Result<Self, Rejection> {
-        serde_json::from_slice(body).map_err(|_| Rejection::Malformed("The body is not a message of Amazon SNS"))
+        // Serde would fill the members from an array too.
+        let is_object = body.trim_ascii_start().starts_with(b"{");
+        let read = is_object.then(|| serde_json::from_slice(body).ok()).flatten();
+        read.ok_or(Rejection::Malformed("The body is not a message of Amazon SNS"))
     }
 
     /// The topic that it says it is of.
@@ -100,7 +103,7 @@ impl Unproven {
     }
 
     pub(super) fn certificate_url(&self) -> Option<Url> {
-        Url::parse(&self.signing_cert_url).ok().filter(|url| url.path().ends_with(".pem"))
+        Url::parse(&self.signing_cert_url).ok()
     }
 
     pub(super) fn subscribe_url(&self) -> Option<Url> {

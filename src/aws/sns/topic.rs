@@ -9,6 +9,9 @@ use url::Url;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct TopicArn {
     text: String,
+    region: String,
+    /// Of the partition.
+    domain: &'static str,
     home: Url,
 }
 
@@ -26,6 +29,22 @@ impl TopicArn {
     /// Where AWS has the SNS of the topic's region.
     pub(super) fn home(&self) -> Url {
         self.home.clone()
+    }
+
+    /// Whom AWS makes the certificates out to that SNS signs with in the topic's region: the service as a whole, or, in
+    /// China, GovCloud and the regions that one opts into, that of the region (the AWS SDK for Java, *SNS message manager*).
+    pub(super) fn certificate_names(&self) -> Vec<String> {
+        let Self { region, domain, .. } = self;
+        let mut names = vec![
+            format!("sns.{domain}"),
+            format!("sns.{region}.{domain}"),
+            format!("sns-signing.{region}.{domain}"),
+            format!("sns-{region}.{domain}"),
+        ];
+        if region.starts_with("us-gov-") {
+            names.push(format!("sns-us-gov-west-1.{domain}"));
+        }
+        names
     }
 }
 
@@ -53,7 +72,7 @@ impl FromStr for TopicArn {
         }
         let domain = if partition == "aws-cn" { "amazonaws.com.cn" } else { "amazonaws.com" };
         let home = Url::parse(&format!("https://sns.{region}.{domain}/")).map_err(|_| TopicArnError)?;
-        Ok(Self { text: text.to_owned(), home })
+        Ok(Self { text: text.to_owned(), region: region.to_owned(), domain, home })
     }
 }
 
@@ -73,6 +92,19 @@ mod tests {
             "https://sns.us-gov-west-1.amazonaws.com/"
         );
         assert_eq!(home("arn:aws-cn:sns:cn-north-1:123456789012:x"), "https://sns.cn-north-1.amazonaws.com.cn/");
+    }
+
+    #[test]
+    fn its_certificates_are_made_out_to_sns_in_the_words_of_each_partition() {
+        for (place, name) in [
+            ("aws:sns:eu-central-1", "sns.amazonaws.com"),
+            ("aws:sns:af-south-1", "sns-signing.af-south-1.amazonaws.com"),
+            ("aws-us-gov:sns:us-gov-east-1", "sns-us-gov-west-1.amazonaws.com"),
+            ("aws-cn:sns:cn-north-1", "sns-cn-north-1.amazonaws.com.cn"),
+        ] {
+            let arn: TopicArn = format!("arn:{place}:123456789012:exits").parse().unwrap();
+            assert!(arn.certificate_names().iter().any(|known| known == name), "{name}");
+        }
     }
 
     #[test]

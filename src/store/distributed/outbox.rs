@@ -232,7 +232,7 @@ impl Engine {
         self.tables().update(Table::Outbox, cursor, "SET through = :through", further).await.map(drop)
     }
 
-    /// [`crate::store::Outbox::bury_letters`].
+    /// The first half of [`crate::store::Outbox::bury_letters`].
     pub(super) async fn bury_letters(&self, sink: &str, letters: &[Letter], reason: &str) -> Result<(), StoreError> {
         self.open()?;
         let Some(now) = self.office.outbox.now() else { return Ok(()) };
@@ -244,10 +244,7 @@ impl Engine {
                 .with_number("again", 0);
             self.tables().put(Table::Outbox, item, Condition::new("attribute_not_exists(shelf)")).await?;
         }
-        match letters.iter().map(|letter| letter.seq).max() {
-            Some(last) => self.note_delivered(sink, last).await,
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// [`crate::store::Outbox::dead_letters`].
@@ -367,9 +364,13 @@ impl Outbox for DistributedStore {
         self.on_engine(move |engine| async move { engine.note_delivered(&sink, through).await }).await
     }
 
-    async fn bury_letters(&self, sink: &str, letters: &[Letter], reason: &str) -> Result<(), StoreError> {
+    async fn bury_letters(&self, sink: &str, letters: &[Letter], reason: &str, through: u64) -> Result<(), StoreError> {
         let (sink, letters, reason) = (sink.to_owned(), letters.to_vec(), reason.to_owned());
-        self.on_engine(move |engine| async move { engine.bury_letters(&sink, &letters, &reason).await }).await
+        self.on_engine(move |engine| async move {
+            engine.bury_letters(&sink, &letters, &reason).await?;
+            engine.note_delivered(&sink, through).await
+        })
+        .await
     }
 
     async fn dead_letters(&self, after: Option<(String, u64)>, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {

@@ -126,7 +126,7 @@ impl Ledger {
         Ok(())
     }
 
-    fn bury_letters(&mut self, sink: &str, letters: &[Letter], reason: &str) -> Result<(), Failure> {
+    fn bury_letters(&mut self, sink: &str, letters: &[Letter], reason: &str, through: u64) -> Result<(), Failure> {
         let Some(now) = self.outbox.now() else { return Ok(()) };
         let mut insert = self.connection.prepare_cached(
             "INSERT INTO dead_letters (sink, seq, event, at, kind, body, reason, died_at)
@@ -145,8 +145,7 @@ impl Ledger {
             ])?;
         }
         drop(insert);
-        let last = letters.iter().map(|letter| letter.seq).max();
-        last.map_or(Ok(()), |last| self.note_delivered(sink, last))
+        self.note_delivered(sink, through)
     }
 
     fn revive_dead_letters(&mut self, sink: Option<&str>) -> Result<u64, Failure> {
@@ -265,9 +264,9 @@ impl Outbox for EmbeddedStore {
         self.write(move |ledger| ledger.note_delivered(&sink, through)).await
     }
 
-    async fn bury_letters(&self, sink: &str, letters: &[Letter], reason: &str) -> Result<(), StoreError> {
+    async fn bury_letters(&self, sink: &str, letters: &[Letter], reason: &str, through: u64) -> Result<(), StoreError> {
         let (sink, letters, reason) = (sink.to_owned(), letters.to_vec(), reason.to_owned());
-        self.write(move |ledger| ledger.bury_letters(&sink, &letters, &reason)).await
+        self.write(move |ledger| ledger.bury_letters(&sink, &letters, &reason, through)).await
     }
 
     async fn dead_letters(&self, after: Option<(String, u64)>, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {

@@ -117,7 +117,10 @@ pub(in crate::store) async fn a_dead_letter_is_kept_until_it_is_taken(store: Sha
     store.claim_delivery("hook").await.unwrap();
     moves(&store, 3).await;
     let letters = store.letters(0, 10).await.unwrap();
-    store.bury_letters("hook", &letters[..2], "no").await.unwrap();
+    let before = store.claim_delivery("hook").await.unwrap().unwrap();
+    store.bury_letters("hook", &letters[1..2], "no", before).await.unwrap();
+    assert_eq!(store.claim_delivery("hook").await.unwrap(), Some(before), "the first is yet to be told");
+    store.bury_letters("hook", &letters[..2], "no", letters[1].seq).await.unwrap();
     assert_eq!(store.claim_delivery("hook").await.unwrap(), Some(letters[1].seq));
     let dead = store.dead_letters(None, 10).await.unwrap();
     assert_eq!(dead.iter().map(|dead| &dead.letter).collect::<Vec<_>>(), [&letters[0], &letters[1]]);

@@ -2,19 +2,27 @@
 //!
 //! SNS counts a 4xx as a refusal and everything else but a 2xx as a reason to try again, 429 included.
 
-use actix_web::HttpResponse;
+use std::sync::Arc;
+
+use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderName};
 use actix_web::web::Data;
+use actix_web::{Error, FromRequest, HttpRequest, HttpResponse};
+use futures_util::future::LocalBoxFuture;
 use serde::Serialize;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::aws::sns::{Received, Rejection, Unproven};
 use crate::lobby::Refilled;
+use crate::policy;
 use crate::room::EventId;
 use crate::web::App;
 use crate::web::exits::{ExitsMessage, NO_MESSAGES};
-use crate::web::extract::{Body, room};
+use crate::web::extract::{Body, header_text, room};
 use crate::web::respond::{Audience, Problem, json_no_store};
 
+const NO_TOPIC: Problem = Problem::Rest(StatusCode::NOT_FOUND, "No topic is listened to here");
 const NO_EXITS: Problem = Problem::Rest(StatusCode::BAD_REQUEST, "What was published does not say who left");
 const BODY_TOO_LARGE: Problem = Problem::Rest(StatusCode::BAD_REQUEST, "The body is too large or incomplete");
 const UNCONFIRMED: Problem =
@@ -28,8 +36,7 @@ impl From<Rejection> for Problem {
             Rejection::Stale => (StatusCode::FORBIDDEN, "The message is too old"),
             Rejection::Forged => (StatusCode::FORBIDDEN, "The message is not signed by Amazon SNS"),
             Rejection::Busy => (StatusCode::TOO_MANY_REQUESTS, "Try again in a few seconds"),
-            Rejection::Unverifiable(reason) => {
-                tracing::warn!(reason, "the signature of an SNS message cannot be checked");
+            Rejection::Unverifiable => {
                 (StatusCode::SERVICE_UNAVAILABLE, "The signature cannot be checked at the moment")
             }
         };
@@ -37,8 +44,48 @@ impl From<Rejection> for Problem {
     }
 }
 
+/// Which topic a message is of: SNS says it in a header too.
+const TOPIC: HeaderName = HeaderName::from_static("x-amz-sns-topic-arn");
+
+/// The body of a message. One that is longer than other routes take is read only if its head names a topic that is
+/// listened to, and only so many at once; most messages are short and have nothing to do with that.
+pub struct MessageBody {
+    body: Body,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl FromRequest for MessageBody {
+    type Error = Error;
+    type Future = LocalBoxFuture<'static, Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let place = place(request);
+        let body = place.is_ok().then(|| Body::from_request(request, payload));
+        Box::pin(async move {
+            let _place = place?;
+            Ok(Self { body: body.ok_or(BODY_TOO_LARGE)?.await?, _place })
+        })
+    }
+}
+
+/// A place among the large bodies, if that of `request` needs one.
+///
+/// # Errors
+/// When the body is not read at all: nobody listens, or not to that topic, or every place is taken.
+fn place(request: &HttpRequest) -> Result<Option<OwnedSemaphorePermit>, Problem> {
+    let app = request.app_data::<Data<App>>().filter(|app| !app.topics.is_empty()).ok_or(NO_TOPIC)?;
+    let length = header_text(request, &header::CONTENT_LENGTH).and_then(|length| length.parse::<usize>().ok());
+    let unknown = request.headers().contains_key(header::TRANSFER_ENCODING);
+    if !unknown && length.is_none_or(|length| length <= policy::MAX_BODY) {
+        return Ok(None);
+    }
+    let topic = header_text(request, &TOPIC).filter(|topic| app.topics.contains_key(*topic));
+    topic.ok_or(Rejection::Foreign)?;
+    Ok(Some(Arc::clone(&app.large_bodies).try_acquire_owned().map_err(|_| Rejection::Busy)?))
+}
+
 /// The endpoint.
-pub async fn message(app: Data<App>, body: Body) -> Result<HttpResponse, Problem> {
+pub async fn message(app: Data<App>, MessageBody { body, _place }: MessageBody) -> Result<HttpResponse, Problem> {
     let message = Unproven::parse(body.bytes().ok_or(BODY_TOO_LARGE)?)?;
     let (inbox, event) = app.topics.get(message.topic()).ok_or(Rejection::Foreign)?;
     match inbox.prove(message, app.lobby.now()).await? {
@@ -66,11 +113,11 @@ async fn note_exits(app: &App, event: &EventId, id: &str, text: &str) -> Result<
         updated: u64,
         admitted: u64,
     }
-    let exits: ExitsMessage = serde_json::from_str(text).map_err(|_| NO_EXITS)?;
+    let exits = ExitsMessage::parse(text).ok_or(NO_EXITS)?;
     let room = room(&app.lobby, event.as_str())?;
     let noted = app.lobby.note_exits(room, exits.read()?).await;
     let noted = noted.map_err(|fault| Problem::Fault(fault, Audience::Rest))?.ok_or(NO_MESSAGES)?;
     let Refilled { updated, admitted, .. } = noted;
-    tracing::info!(message = id, %event, updated, admitted, "visitors left");
+    tracing::info!(message_id = id, %event, updated, admitted, "visitors left");
     Ok(json_no_store(&Answer { updated, admitted }))
 }

@@ -1,0 +1,101 @@
+//! The certificates of SNS: what is one, and that nobody can keep a good one away by asking for others.
+
+use futures_util::future::{join, join_all};
+use serde_json::{Value, json};
+
+use super::deliver;
+use super::peer::{BAD, GOOD, SLOW, Sns};
+use crate::wire::eventually;
+
+/// A message that is signed as it should be, and names the certificate at `path`.
+fn naming(sns: &Sns, path: &str) -> Value {
+    sns.message("Notification", json!({ "SigningCertURL": sns.url(path) }))
+}
+
+/// The path of a certificate that does not exist.
+fn missing(number: u32) -> String {
+    format!("/SimpleNotificationService-{number:032x}.pem")
+}
+
+fn times_asked(sns: &Sns, path: &str) -> usize {
+    sns.asked().iter().filter(|asked| *asked == path).count()
+}
+
+#[actix_web::test]
+async fn a_certificate_stands_alone_and_is_valid_now() {
+    let sns = Sns::start();
+    let app = sns.app().await;
+    for path in BAD {
+        assert_eq!(deliver(&app, &naming(&sns, path)).await.0, 403, "{path}");
+    }
+    assert_eq!(sns.asked(), BAD, "all of them were looked at");
+    assert_eq!(deliver(&app, &naming(&sns, GOOD)).await.0, 200);
+    app.pass(25 * 3600);
+    let later = json!({ "Timestamp": app.lobby().now().rfc3339() });
+    assert_eq!(deliver(&app, &sns.message("Notification", later)).await.0, 403, "it has expired since");
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn certificates_that_do_not_exist_are_asked_for_only_so_often() {
+    let sns = Sns::start();
+    let app = sns.app().await;
+    for _ in 0..5 {
+        assert_eq!(deliver(&app, &naming(&sns, &missing(0))).await.0, 403);
+    }
+    assert_eq!(sns.asked(), [missing(0)], "each once");
+    for number in 1..anteroom::policy::SNS_FETCHES {
+        assert_eq!(deliver(&app, &naming(&sns, &missing(number))).await.0, 403);
+    }
+    let before = sns.asked().len();
+    for number in 100..110 {
+        assert_eq!(deliver(&app, &naming(&sns, &missing(number))).await.0, 429, "all of them so often");
+    }
+    assert_eq!(sns.asked().len(), before);
+    app.pass(10);
+    assert_eq!(deliver(&app, &naming(&sns, GOOD)).await.0, 200);
+    assert_eq!(deliver(&app, &naming(&sns, &missing(0))).await.0, 403);
+    assert_eq!(times_asked(&sns, &missing(0)), 2, "it may have come into being");
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn forged_messages_do_not_push_out_a_certificate_that_has_proved_one() {
+    let sns = Sns::start();
+    let app = sns.app().await;
+    assert_eq!(deliver(&app, &naming(&sns, GOOD)).await.0, 200);
+    for number in 0..200 {
+        if number % 20 == 0 {
+            app.pass(10);
+        }
+        deliver(&app, &naming(&sns, &missing(number))).await;
+        // The name of a good one is no proof.
+        let mut forged = naming(&sns, GOOD);
+        forged["Message"] = "another".into();
+        assert_eq!(deliver(&app, &forged).await.0, 403);
+    }
+    assert_eq!(deliver(&app, &naming(&sns, &missing(999))).await.0, 429, "the budget is spent");
+    assert_eq!(deliver(&app, &naming(&sns, GOOD)).await.0, 200);
+    assert_eq!(times_asked(&sns, GOOD), 1);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_fetch_holds_up_only_who_needs_it_and_is_made_once_for_all_of_them() {
+    let sns = Sns::start();
+    let app = sns.app().await;
+    assert_eq!(deliver(&app, &naming(&sns, GOOD)).await.0, 200);
+    let slow = naming(&sns, SLOW);
+    let waiting = join_all((0..5).map(|_| deliver(&app, &slow)));
+    let others = async {
+        eventually(async || (times_asked(&sns, SLOW) == 1).then_some(())).await;
+        for _ in 0..5 {
+            assert_eq!(deliver(&app, &naming(&sns, GOOD)).await.0, 200);
+        }
+        sns.release();
+    };
+    let (answers, ()) = join(waiting, others).await;
+    assert!(answers.iter().all(|(status, _)| *status == 200), "{answers:?}");
+    assert_eq!(times_asked(&sns, SLOW), 1);
+    app.stop().await;
+}
