@@ -19,3 +19,4 @@ mod notices;
 mod shutdown;
 mod start;
 mod tls;
+mod transfer;
