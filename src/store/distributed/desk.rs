@@ -206,37 +206,41 @@ impl Clerk {
         }
     }
 
-    /// Makes what the steps do durable, in one write.
+    /// Makes what the steps do durable, in one write; or says how the item stood, if none of them changes anything.
     async fn commit(&mut self, steps: &mut [Box<dyn Step>]) -> Result<(), StoreError> {
         let deadline = Instant::now() + DESK_DEADLINE;
-        let mut disturbed = false;
+        // Whether the item is known as it stood after the steps had come, and whether that was only just.
+        let (mut seen, mut disturbed, mut at_once) = (false, false, false);
         self.batch += 1;
         loop {
             let tidied = lock(&self.done).clone();
             let next = self.draft(steps, &tidied);
-            let tried = if next == self.known { self.confirm().await } else { self.write(&next).await };
+            let tried = match (next == self.known, seen) {
+                (true, true) => Ok(true),
+                (true, false) => self.look().await.map(|()| false),
+                (false, _) => self.write(&next).await,
+            };
             match tried {
                 Ok(true) => {
                     self.finish(next, &tidied);
                     self.widen(disturbed);
                     return Ok(());
                 }
+                // An earlier try had arrived, only its answer had not.
                 Ok(false) if self.wrote() => {
-                    // An earlier try had arrived, only its answer had not.
-                    let seen = self.known.clone();
-                    self.finish(seen, &tidied);
+                    self.finish_unanswered(&tidied);
                     return Ok(());
                 }
                 Ok(false) => {
-                    disturbed = true;
-                    self.widen(true);
+                    // What is known now is new, and soon old: trying again at once is the fair chance of a node among
+                    // others that write all the time.
+                    (seen, at_once) = (true, !at_once);
                 }
                 Err(error) if Instant::now() >= deadline => return Err(error),
                 Err(_) => {
-                    self.widen(true);
+                    at_once = false;
                     if self.look().await.is_ok() && self.wrote() {
-                        let seen = self.known.clone();
-                        self.finish(seen, &tidied);
+                        self.finish_unanswered(&tidied);
                         return Ok(());
                     }
                 }
@@ -244,8 +248,12 @@ impl Clerk {
             if Instant::now() >= deadline {
                 return Err(StoreError::Unavailable(format!("event {} is written by too many", self.event)));
             }
-            let [dice] = random(&*self.office.entropy);
-            tokio::time::sleep(self.window * u32::from(dice) / u32::from(u8::MAX)).await;
+            if !at_once {
+                disturbed = true;
+                self.widen(true);
+                let [dice] = random(&*self.office.entropy);
+                tokio::time::sleep(self.window * u32::from(dice) / u32::from(u8::MAX)).await;
+            }
         }
     }
 
@@ -266,13 +274,6 @@ impl Clerk {
             nodes.insert(self.office.node.clone(), Stamp { batch: self.batch, revision });
         }
         next
-    }
-
-    /// Whether the item is still as it was known.
-    async fn confirm(&mut self) -> Result<bool, StoreError> {
-        let before = self.known.revision;
-        self.look().await?;
-        Ok(self.known.revision == before)
     }
 
     async fn write(&mut self, next: &EventState) -> Result<bool, StoreError> {
@@ -329,6 +330,17 @@ impl Clerk {
                     }
                 }
             });
+        }
+    }
+
+    /// The same of a write whose answer was lost: the item, as it is known, has it already.
+    fn finish_unanswered(&mut self, tidied: &[(u64, LogRow)]) {
+        let seen = self.known.clone();
+        self.finish(seen, tidied);
+        self.office.bell.ring_counters(&self.event, self.known.counters);
+        if !self.known.journal.notes.is_empty() {
+            drop(self.office.feed.send(Change::Letters));
+            self.office.bell.ring_letters();
         }
     }
 
