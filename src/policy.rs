@@ -328,6 +328,10 @@ pub const BELL_BACKLOG: usize = 1024;
 /// How long Redis may take to answer.
 pub const BELL_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// For how long Redis may say nothing before it is asked for a sign of life, and then before its connection is taken for
+/// dead: a machine that is gone does not say so.
+pub const BELL_SILENCE: Duration = Duration::from_secs(5);
+
 /// How long to wait before Redis is tried again.
 pub const BELL_RETRY: Duration = Duration::from_millis(250);
 

@@ -161,6 +161,7 @@ async fn hear(engine: std::sync::Weak<Engine>, mut heard: mpsc::Receiver<Ringing
             }
             Ringing::Document { name } => drop(engine.office.feed.send(Change::Document(name))),
             Ringing::Letters {} => drop(engine.office.feed.send(Change::Letters)),
+            Ringing::Life {} => {}
         }
     }
 }

@@ -9,7 +9,7 @@ use redis::{AsyncCommands, Client};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::policy::{BELL_BACKLOG, BELL_RETRY, BELL_TIMEOUT};
+use crate::policy::{BELL_BACKLOG, BELL_RETRY, BELL_SILENCE, BELL_TIMEOUT};
 use crate::room::{Counters, EventId, Generation};
 
 /// What is said.
@@ -21,6 +21,9 @@ pub(super) enum Ringing {
     Document { name: String },
     #[serde(rename = "l")]
     Letters {},
+    /// Nothing: whoever hears it knows that it still hears.
+    #[serde(rename = "p")]
+    Life {},
 }
 
 impl Ringing {
@@ -77,7 +80,8 @@ impl Bell {
         let (out, outgoing) = mpsc::channel(BELL_BACKLOG);
         let (incoming, heard) = mpsc::channel(BELL_BACKLOG);
         tokio::spawn(speak(clients.clone(), channel.clone(), node.clone(), outgoing));
-        tokio::spawn(listen(clients, channel, node, incoming));
+        let ear = Ear { channel, node, incoming, out: out.downgrade() };
+        tokio::spawn(ear.listen(clients));
         (Self { out }, heard)
     }
 
@@ -146,51 +150,67 @@ async fn connect(clients: &[Client]) -> Option<redis::aio::MultiplexedConnection
     None
 }
 
-async fn listen(clients: Vec<Client>, channel: String, node: String, incoming: mpsc::Sender<Ringing>) {
-    let mut away = false;
-    while !incoming.is_closed() {
-        for client in &clients {
-            if hear(client, &channel, &node, &incoming, &mut away).await.is_none() {
-                return;
-            }
-        }
-        if !away {
-            tracing::warn!("Redis does not answer: changes on other nodes are seen a second later");
-            away = true;
-        }
-        tokio::time::sleep(BELL_RETRY).await;
-    }
+/// What listens.
+struct Ear {
+    channel: String,
+    /// Who listens.
+    node: String,
+    incoming: mpsc::Sender<Ringing>,
+    /// The way to say something.
+    out: mpsc::WeakSender<Ringing>,
 }
 
-/// Passes on what is said until the connection ends; `None`: nobody wants to know any more.
-async fn hear(
-    client: &Client,
-    channel: &str,
-    node: &str,
-    incoming: &mpsc::Sender<Ringing>,
-    away: &mut bool,
-) -> Option<()> {
-    let Ok(Ok(mut connection)) = tokio::time::timeout(BELL_TIMEOUT, client.get_async_pubsub()).await else {
-        return Some(());
-    };
-    if !matches!(tokio::time::timeout(BELL_TIMEOUT, connection.subscribe(channel)).await, Ok(Ok(()))) {
-        return Some(());
+impl Ear {
+    async fn listen(self, clients: Vec<Client>) {
+        let mut away = false;
+        while !self.incoming.is_closed() {
+            for client in &clients {
+                if self.hear(client, &mut away).await.is_none() {
+                    return;
+                }
+            }
+            if !away {
+                tracing::warn!("Redis does not answer: changes on other nodes are seen a second later");
+                away = true;
+            }
+            tokio::time::sleep(BELL_RETRY).await;
+        }
     }
-    if std::mem::take(away) {
-        tracing::info!("Redis answers again");
-    }
-    let mut messages = connection.into_on_message();
-    loop {
-        let message = tokio::select! {
-            message = messages.next() => message,
-            () = incoming.closed() => return None,
+
+    /// Passes on what is said until the connection ends; `None`: nobody wants to know any more.
+    async fn hear(&self, client: &Client, away: &mut bool) -> Option<()> {
+        let Ok(Ok(mut connection)) = tokio::time::timeout(BELL_TIMEOUT, client.get_async_pubsub()).await else {
+            return Some(());
         };
-        let Some(message) = message else { return Some(()) };
-        let envelope = message.get_payload::<String>().ok().and_then(|text| serde_json::from_str(&text).ok());
-        // What another program says on our channel is not understood, and its own business.
-        let Some(Envelope { node: who, what }) = envelope else { continue };
-        if who != node {
-            incoming.send(what).await.ok()?;
+        if !matches!(tokio::time::timeout(BELL_TIMEOUT, connection.subscribe(&self.channel)).await, Ok(Ok(()))) {
+            return Some(());
+        }
+        if std::mem::take(away) {
+            tracing::info!("Redis answers again");
+        }
+        let mut messages = connection.into_on_message();
+        let mut asked = false;
+        loop {
+            let message = tokio::select! {
+                message = messages.next() => message,
+                () = self.incoming.closed() => return None,
+                () = tokio::time::sleep(BELL_SILENCE) => {
+                    // What this node says, it hears itself.
+                    if std::mem::replace(&mut asked, true) {
+                        return Some(());
+                    }
+                    drop(self.out.upgrade()?.try_send(Ringing::Life {}));
+                    continue;
+                }
+            };
+            let Some(message) = message else { return Some(()) };
+            asked = false;
+            let envelope = message.get_payload::<String>().ok().and_then(|text| serde_json::from_str(&text).ok());
+            // What another program says on our channel is not understood, and its own business.
+            let Some(Envelope { node, what }) = envelope else { continue };
+            if node != self.node && what != (Ringing::Life {}) {
+                self.incoming.send(what).await.ok()?;
+            }
         }
     }
 }
