@@ -97,23 +97,26 @@ impl Board {
     /// # Errors
     /// When the store cannot be read; the board stays as it was.
     pub(super) async fn refresh(&self, store: &dyn Store, event: &EventId) -> Result<(), StoreError> {
-        let counters = store.counters(event).await?;
-        let newest = {
-            let view = self.view();
-            (view.counters.generation == counters.generation).then(|| view.arrivals.newest()).flatten()
-        };
-        let arrivals = store.arrivals(event, newest.map(|arrival: Arrival| arrival.first)).await?;
-        let records = store.recent_serving_records(event, policy::PACE_RECORDS).await?;
-        // A reset may have come between these reads. Then the rows may be of either generation: leave them,
-        // the reset's own change on the feed brings the next refresh.
-        let unchanged = store.counters(event).await?.generation == counters.generation;
-        let mut view = self.write();
-        view.take(counters);
-        if unchanged && view.counters.generation == counters.generation {
-            arrivals.into_iter().for_each(|arrival| view.arrivals.merge(arrival));
-            view.records = records;
+        let mut counters = store.counters(event).await?;
+        loop {
+            let newest = {
+                let view = self.view();
+                (view.counters.generation == counters.generation).then(|| view.arrivals.newest()).flatten()
+            };
+            let arrivals = store.arrivals(event, newest.map(|arrival: Arrival| arrival.first)).await?;
+            let records = store.recent_serving_records(event, policy::PACE_RECORDS).await?;
+            let before = std::mem::replace(&mut counters, store.counters(event).await?);
+            let mut view = self.write();
+            view.take(counters);
+            // A reset may have come between these reads. Then the rows may be of either generation: they are read anew.
+            if before.generation == counters.generation {
+                if view.counters.generation == counters.generation {
+                    arrivals.into_iter().for_each(|arrival| view.arrivals.merge(arrival));
+                    view.records = records;
+                }
+                break;
+            }
         }
-        drop(view);
         self.bell.send_replace(());
         Ok(())
     }

@@ -12,7 +12,7 @@ use super::key_service::KEYS_DOCUMENT;
 use super::{Fault, Lobby, Room};
 use crate::ambient::Timestamp;
 use crate::policy;
-use crate::room::{EventId, Inlet};
+use crate::room::{Counters, EventId, Inlet};
 use crate::store::{Advance, Change};
 
 /// The background work of a lobby; it ends with [`Caretaker::stop`].
@@ -77,21 +77,22 @@ async fn follow(lobby: Arc<Lobby>) {
 /// What the feed told since the last look.
 #[derive(Default)]
 struct Told {
-    events: HashMap<EventId, ()>,
+    /// With their latest counters, if they were told.
+    events: HashMap<EventId, Option<Counters>>,
     keys: bool,
 }
 
 impl Told {
     fn note(&mut self, change: Change) {
         match change {
-            Change::Counters(event, _) => drop(self.events.insert(event, ())),
+            Change::Counters(event, counters) => drop(self.events.insert(event, Some(counters))),
             Change::Document(name) => self.keys |= name == KEYS_DOCUMENT,
             Change::Letters => {}
         }
     }
 
     fn everything(&mut self, lobby: &Lobby) {
-        self.events.extend(lobby.rooms.keys().map(|event| (event.clone(), ())));
+        self.events.extend(lobby.rooms.keys().map(|event| (event.clone(), None)));
         self.keys = true;
     }
 }
@@ -122,8 +123,12 @@ pub(super) type Ticks = HashMap<EventId, Timestamp>;
 
 impl Lobby {
     async fn catch_up(&self, told: Told) {
-        for event in told.events.keys() {
+        for (event, counters) in &told.events {
             let Some(room) = self.rooms.get(event) else { continue };
+            // Shown even if the store cannot tell more.
+            if let Some(counters) = counters {
+                room.board.update(*counters);
+            }
             if let Err(error) = room.board.refresh(&*self.store, event).await {
                 tracing::warn!(%event, %error, "cannot read how the event stands");
             }

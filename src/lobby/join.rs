@@ -24,23 +24,39 @@ impl Lobby {
         Ok(Visitor { request_id: room.tickets.seal(&ticket), ticket })
     }
 
-    /// Recognises a ticket.
+    /// Recognises a ticket, or says why it is none. One that another node gave out a moment ago is looked up.
     ///
     /// # Errors
-    /// The reason why it is none.
-    pub fn recognise(&self, room: &Room, request_id: RequestId) -> Result<Visitor, Refusal> {
+    /// When that look is needed and the store is away: nobody can tell now.
+    pub async fn recognise(&self, room: &Room, request_id: RequestId) -> Result<Result<Visitor, Refusal>, Fault> {
+        match self.known(room, request_id) {
+            Err(refusal) if refusal.may_be_lag() => {
+                room.lag.catch_up(&room.board, &*self.store, &room.settings.id).await?;
+                Ok(self.known(room, request_id))
+            }
+            known => Ok(known),
+        }
+    }
+
+    /// The visitor whom a ticket names, as far as this node knows.
+    pub(super) fn known(&self, room: &Room, request_id: RequestId) -> Result<Visitor, Refusal> {
         let view = room.board.view();
         let ticket = room.tickets.open(&request_id, &view.counters, &view.arrivals)?;
         Ok(Visitor { request_id, ticket })
     }
 
-    /// Recognises the browser of a visitor who joined by the login door.
+    /// Recognises the browser of a visitor who joined by the login door, or says why it has no place here.
     ///
     /// # Errors
-    /// The reason why it has no place here.
-    pub fn recognise_cookie(&self, room: &Room, cookie: &str) -> Result<Visitor, Refusal> {
-        let visitor = self.recognise(room, room.cookies.open(cookie)?)?;
-        if visitor.ticket.door == Door::Login { Ok(visitor) } else { Err(Refusal::Forged) }
+    /// As [`Lobby::recognise`].
+    pub async fn recognise_cookie(&self, room: &Room, cookie: &str) -> Result<Result<Visitor, Refusal>, Fault> {
+        let request_id = match room.cookies.open(cookie) {
+            Ok(request_id) => request_id,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let by_login = |visitor: &Visitor| visitor.ticket.door == Door::Login;
+        let known = self.recognise(room, request_id).await?;
+        Ok(known.and_then(|visitor| if by_login(&visitor) { Ok(visitor) } else { Err(Refusal::Forged) }))
     }
 
     /// What the visitor's browser keeps.

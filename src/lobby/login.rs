@@ -106,7 +106,10 @@ impl Lobby {
     /// When the store is away: the visitor's place is kept.
     pub async fn log_in(&self, attempt: &Attempt<'_>) -> Result<Login, Fault> {
         let room = self.rooms.get(&attempt.registered.event).ok_or(Fault::Internal("a client without its room"))?;
-        let recognised = attempt.cookie.map(|cookie| self.recognise_cookie(room, cookie));
+        let recognised = match attempt.cookie {
+            Some(cookie) => Some(self.recognise_cookie(room, cookie).await?),
+            None => None,
+        };
         let restarted = matches!(recognised, Some(Err(Refusal::OldGeneration)));
         let visitor = recognised.and_then(Result::ok);
         let session = match &visitor {
@@ -162,7 +165,7 @@ impl Lobby {
                     // Reset, or given up, since the look at the counters: look again.
                     Err(Fault::Store(StoreError::Outdated(_))) => {
                         room.board.refresh(&*self.store, &room.settings.id).await?;
-                        if self.recognise(room, queued.visitor.request_id).is_err() {
+                        if self.known(room, queued.visitor.request_id).is_err() {
                             let visitor = self.join(room, Door::Login).await?;
                             queued = Queued { visitor, notice: Some(Notice::LineRestarted) };
                         }

@@ -13,6 +13,7 @@ mod gate;
 mod identity;
 mod join;
 mod key_service;
+mod lag;
 mod login;
 mod operate;
 mod places;
@@ -38,6 +39,7 @@ pub use places::{Exits, Refilled};
 pub use sessions::{Overrides, Remaining, RestTokens, Worth};
 
 use gate::Latch;
+use lag::Lag;
 use turnstile::Turnstiles;
 
 use crate::ambient::{Clock, Entropy, Secret, Timestamp};
@@ -77,6 +79,7 @@ pub struct Room {
     turn: tokio::sync::Mutex<()>,
     turnstiles: Turnstiles,
     latch: Latch,
+    lag: Lag,
     tickets: TicketKey,
     cookies: CookieKey,
 }
@@ -87,8 +90,8 @@ impl Room {
         let cookies = CookieKey::derive(master, &settings.id);
         let board = Arc::default();
         let turnstiles = Turnstiles::new(&settings.id, &board);
-        let (turn, latch) = (tokio::sync::Mutex::default(), Latch::default());
-        Self { settings, board, turn, turnstiles, latch, tickets, cookies }
+        let (turn, latch, lag) = (tokio::sync::Mutex::default(), Latch::default(), Lag::default());
+        Self { settings, board, turn, turnstiles, latch, lag, tickets, cookies }
     }
 }
 

@@ -117,7 +117,7 @@ impl Lobby {
     /// What a ticket is worth whose event was reset, or whose position was given up, since it was looked at.
     async fn overtaken(&self, room: &Room, visitor: &Visitor) -> Result<Worth, Fault> {
         room.board.refresh(&*self.store, &room.settings.id).await?;
-        let still = self.recognise(room, visitor.request_id);
+        let still = self.known(room, visitor.request_id);
         Ok(if still.is_ok() { Worth::Forfeited } else { Worth::Void })
     }
 

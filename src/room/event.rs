@@ -105,6 +105,12 @@ impl Generation {
     pub const fn next(self) -> Self {
         Self(self.0.wrapping_add(1))
     }
+
+    /// Whether it came after the other: they are numbers on a circle, and the shorter way between them counts.
+    pub const fn is_after(self, other: Self) -> bool {
+        let further = self.0.wrapping_sub(other.0);
+        0 < further && further < 1 << 15
+    }
 }
 
 /// All numbers of an event at one moment: read together, so that they fit together.

@@ -40,8 +40,11 @@ pub enum Refusal {
     #[error("not sealed with this event's key")]
     Forged,
     /// From before a reset.
-    #[error("of another generation of the event")]
+    #[error("of an earlier generation of the event")]
     OldGeneration,
+    /// From after a reset that nobody here has heard of.
+    #[error("of a generation of the event that has not begun")]
+    FutureGeneration,
     /// Its position has not been handed out.
     #[error("its position has not been handed out")]
     BeyondQueue,
@@ -55,8 +58,9 @@ impl Refusal {
     /// look at the store. Nobody can force that look without a block that was sealed under the event's key.
     pub const fn may_be_lag(self) -> bool {
         match self {
-            Self::Forged => false,
-            Self::OldGeneration | Self::BeyondQueue | Self::ImpossibleEntryTime => true,
+            // Those who hold a ticket from before a reset may be many, and come again and again.
+            Self::Forged | Self::OldGeneration => false,
+            Self::FutureGeneration | Self::BeyondQueue | Self::ImpossibleEntryTime => true,
         }
     }
 }
@@ -123,7 +127,8 @@ impl TicketKey {
     pub fn open(&self, request_id: &RequestId, counters: &Counters, arrivals: &Arrivals) -> Result<Ticket, Refusal> {
         let ticket = Ticket::decode(self.0.decipher(*request_id.as_bytes())).ok_or(Refusal::Forged)?;
         if ticket.generation != counters.generation {
-            return Err(Refusal::OldGeneration);
+            let later = ticket.generation.is_after(counters.generation);
+            return Err(if later { Refusal::FutureGeneration } else { Refusal::OldGeneration });
         }
         if ticket.position.get() > counters.queue {
             return Err(Refusal::BeyondQueue);

@@ -347,7 +347,7 @@ async fn a_ticket_of_a_reset_that_comes_in_between_is_unknown_and_no_fault() {
     let app = TestApp::start().await;
     let id = app.join("Sample").await;
     let room = app.lobby().room("Sample").unwrap();
-    let visitor = app.lobby().recognise(room, id.parse().unwrap()).unwrap();
+    let visitor = app.lobby().recognise(room, id.parse().unwrap()).await.unwrap().unwrap();
     app.lobby().reset(room).await.unwrap();
     app.serve("Sample", 1).await;
     let worth = app.lobby().generate_token(room, &visitor, Overrides::default()).await;

@@ -257,7 +257,7 @@ async fn a_ticket_of_the_rest_door_is_no_login() {
     let lobby = app.lobby();
     let room = lobby.room("Sample").unwrap();
     // Sealed with the cookie's own key, which nobody outside has.
-    let cookie = lobby.cookie(room, &lobby.recognise(room, ticket).unwrap());
+    let cookie = lobby.cookie(room, &lobby.recognise(room, ticket).await.unwrap().unwrap());
     let mut browser = Browser::default();
     browser.cookies.insert("anteroom-place-Sample".into(), cookie);
     assert_eq!(browser.authorize(&app, &[]).await.position(), 2);

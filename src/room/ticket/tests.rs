@@ -95,8 +95,8 @@ fn an_entry_time_that_no_ticket_can_hold_is_refused() {
 
 #[test]
 fn a_lagging_node_is_told_apart_from_a_forger() {
-    assert!(!Refusal::Forged.may_be_lag());
-    for refusal in [Refusal::OldGeneration, Refusal::BeyondQueue, Refusal::ImpossibleEntryTime] {
+    assert!(!Refusal::Forged.may_be_lag() && !Refusal::OldGeneration.may_be_lag());
+    for refusal in [Refusal::FutureGeneration, Refusal::BeyondQueue, Refusal::ImpossibleEntryTime] {
         assert!(refusal.may_be_lag());
     }
 }
@@ -164,11 +164,16 @@ fn a_ticket_of_another_event_or_deployment_is_refused() {
 }
 
 #[test]
-fn a_ticket_from_before_a_reset_is_refused() {
+fn a_ticket_from_before_a_reset_is_refused_and_one_from_after_it_told_apart() {
     check(|key, counters, arrivals, ticket, dice| {
-        let generation = Generation(3_u16.wrapping_add((dice % 65_535) as u16 + 1));
-        let old = Ticket { generation, ..ticket };
-        prop_assert_eq!(key.open(&key.seal(&old), counters, arrivals), Err(Refusal::OldGeneration));
+        let further = 1 + (dice % 32_767) as u16;
+        for (generation, refusal) in [
+            (3_u16.wrapping_sub(further), Refusal::OldGeneration),
+            (3_u16.wrapping_add(further), Refusal::FutureGeneration),
+        ] {
+            let other = Ticket { generation: Generation(generation), ..ticket };
+            prop_assert_eq!(key.open(&key.seal(&other), counters, arrivals), Err(refusal));
+        }
         Ok(())
     });
 }

@@ -60,9 +60,12 @@ impl Engine {
         Mark::new(random(&*self.office.entropy))
     }
 
+    /// The event's item as it is now, which this node then knows of.
     pub(super) async fn state(&self, event: &EventId) -> Result<EventState, StoreError> {
-        self.desk(event)?;
-        desk::read(&self.office.tables, event).await
+        let desk = self.desk(event)?;
+        let state = desk::read(&self.office.tables, event).await?;
+        desk.slate.learn(state.counters);
+        Ok(state)
     }
 
     /// [`crate::store::Store::ensure_event`].

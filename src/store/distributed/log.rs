@@ -31,13 +31,13 @@ pub(super) async fn put(tables: &Tables, event: &EventId, life: u64, row: LogRow
     Ok(())
 }
 
-/// [`crate::store::Store::arrivals`].
+/// [`crate::store::Store::arrivals`], of an event whose item stands as `state`.
 pub(super) async fn arrivals(
     tables: &Tables,
     event: &EventId,
+    state: &EventState,
     from: Option<Position>,
 ) -> Result<Vec<Arrival>, StoreError> {
-    let state = desk::read(tables, event).await?;
     // Nothing came since: the usual case, within a second.
     if let (Some(from), Some(newest)) = (from, state.newest_arrival)
         && newest.first <= from

@@ -182,9 +182,12 @@ impl Store for DistributedStore {
     }
 
     async fn arrivals(&self, event: &EventId, from: Option<Position>) -> Result<Vec<Arrival>, StoreError> {
-        self.engine.desk(event)?;
         let event = event.clone();
-        self.on_engine(move |engine| async move { log::arrivals(&engine.office.tables, &event, from).await }).await
+        self.on_engine(move |engine| async move {
+            let state = engine.state(&event).await?;
+            log::arrivals(&engine.office.tables, &event, &state, from).await
+        })
+        .await
     }
 
     async fn advance(&self, event: &EventId, by: i64, at: Timestamp) -> Result<Advance, StoreError> {

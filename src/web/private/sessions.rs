@@ -44,7 +44,7 @@ pub async fn generate_token(request: HttpRequest, app: Data<App>, body: Body) ->
     let operator = operator(&app, &request, &body)?;
     let redeem: Redeem = extract::json(body)?;
     let room = room(&app.lobby, &redeem.event_id)?;
-    let visitor = visitor(&app, room, &redeem.request_id)?;
+    let visitor = visitor(&app, room, &redeem.request_id).await?;
     let overrides = Overrides {
         issuer: redeem.issuer.map(issuer).transpose()?,
         validity: redeem.validity_period.map(validity).transpose()?,

@@ -53,8 +53,9 @@ pub async fn queue_num(app: Data<App>, request: HttpRequest) -> Result<HttpRespo
         query(&request, ["event_id", "request_id"]).map_err(|_| refuse("Invalid event or request ID"))?;
     let room = room(&app.lobby, &event_id)?;
     let request_id = request_id.parse().map_err(|_| refuse("Invalid request ID"))?;
+    let fault = |fault| Problem::Fault(fault, Audience::Rest);
     let unknown = |_| Problem::Rest(StatusCode::ACCEPTED, "Request ID not found");
-    let visitor = app.lobby.recognise(room, request_id).map_err(unknown)?;
+    let visitor = app.lobby.recognise(room, request_id).await.map_err(fault)?.map_err(unknown)?;
     Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, NEVER_STALE)).insert_header(ANY_ORIGIN).json(Answer {
         queue_number: visitor.ticket.position.get(),
         entry_time: visitor.ticket.entry,

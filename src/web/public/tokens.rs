@@ -33,7 +33,7 @@ pub async fn generate_token(app: Data<App>, body: Body) -> Result<HttpResponse, 
     if room.settings.public_tokens == PublicTokens::Withheld {
         return Err(Problem::Rest(StatusCode::FORBIDDEN, "This event gives no tokens here"));
     }
-    let visitor = visitor(&app, room, &redeem.request_id)?;
+    let visitor = visitor(&app, room, &redeem.request_id).await?;
     if visitor.ticket.door == Door::Login {
         return Err(Problem::Rest(StatusCode::BAD_REQUEST, "The tokens of this request ID come from the login alone"));
     }
@@ -60,7 +60,7 @@ pub async fn queue_pos_expiry(app: Data<App>, request: HttpRequest) -> Result<Ht
     let [event_id, request_id] = query(&request, ["event_id", "request_id"])
         .map_err(|_| Problem::Rest(StatusCode::BAD_REQUEST, "Invalid event or request ID"))?;
     let room = room(&app.lobby, &event_id)?;
-    let visitor = visitor(&app, room, &request_id)?;
+    let visitor = visitor(&app, room, &request_id).await?;
     match app.lobby.remaining(room, &visitor).await.map_err(fault)? {
         Remaining::Time(time) => Ok(answer(NO_STORE, &Answer { expires_in: time.as_secs() })),
         Remaining::NotServed => Err(NOT_SERVED),
@@ -83,10 +83,10 @@ const EXPIRED: Problem = Problem::Rest(StatusCode::GONE, "Queue position has exp
 /// The visitor that a call names.
 ///
 /// # Errors
-/// 400 for what is no request ID, 404 for one that nobody was given since the event began.
-pub fn visitor(app: &App, room: &Room, request_id: &str) -> Result<Visitor, Problem> {
+/// 400 for what is no request ID, 404 for one that nobody was given since the event began, 503 where nobody can tell.
+pub async fn visitor(app: &App, room: &Room, request_id: &str) -> Result<Visitor, Problem> {
     let request_id = request_id.parse().map_err(|_| Problem::Rest(StatusCode::BAD_REQUEST, "Invalid request ID"))?;
-    app.lobby.recognise(room, request_id).map_err(|_| UNKNOWN)
+    app.lobby.recognise(room, request_id).await.map_err(fault)?.map_err(|_| UNKNOWN)
 }
 
 fn answer(caching: HeaderValue, body: &impl Serialize) -> HttpResponse {
