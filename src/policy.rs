@@ -319,6 +319,9 @@ pub const DESK_MIN_WINDOW: Duration = Duration::from_millis(2);
 /// How long at most: with it, a hundred nodes write an item a thousand times a second, which is what it bears.
 pub const DESK_MAX_WINDOW: Duration = Duration::from_millis(100);
 
+/// Among how many of the latest writes of an item a node's is, if others leave it time for more.
+pub const DESK_COMPANY: u64 = 256;
+
 /// After how many writes of an item a node's latest one may be forgotten: many more than fit into the deadline.
 pub const DESK_NODE_MEMORY: u64 = 10_000;
 

@@ -3,8 +3,9 @@
 //! Owns the order of this node's writes and how they are shared: all verbs that wait become one conditional write of
 //! the whole item, which rests on the revision that the clerk saw. If another node wrote meanwhile, the verbs run
 //! again from what it wrote, and the clerk waits a little longer for company next time: so an item is never written
-//! more than a few hundred times a second, however many join. A write that was not answered is looked up by its
-//! number, not repeated blindly.
+//! more than a few hundred times a second, however many join. Between two writes of its own it leaves each other node
+//! the time for one: nobody goes without. A write that was not answered is looked up by its number, not repeated
+//! blindly.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -129,6 +130,7 @@ impl Desk {
             done: Arc::clone(&done),
             batch: 0,
             window: Duration::ZERO,
+            yielded: Instant::now(),
         };
         tokio::spawn(clerk.run(waiting));
         Self { slate, records: Mutex::default(), inbox, done }
@@ -176,14 +178,17 @@ struct Clerk {
     batch: u64,
     /// How long to wait for company before a write.
     window: Duration,
+    /// Until when the item is left to the other nodes.
+    yielded: Instant,
 }
 
 impl Clerk {
     async fn run(mut self, mut waiting: mpsc::UnboundedReceiver<Message>) {
         while let Some(message) = waiting.recv().await {
             let Message::Step(first) = message else { return };
-            if !self.window.is_zero() {
-                tokio::time::sleep(self.window).await;
+            let ready = self.yielded.max(Instant::now() + self.window);
+            if ready > Instant::now() {
+                tokio::time::sleep_until(ready).await;
             }
             let (mut steps, mut stop) = (vec![first], None);
             while steps.len() < DESK_MAX_BATCH {
@@ -278,8 +283,14 @@ impl Clerk {
 
     async fn write(&mut self, next: &EventState) -> Result<bool, StoreError> {
         let unchanged = Condition::new("revision = :seen").with(":seen", number(self.known.revision));
+        let begun = Instant::now();
         match self.office.tables.put(Table::Events, next.item(&self.event)?, unchanged).await? {
-            Written::Done => Ok(true),
+            Written::Done => {
+                let others = u32::try_from(next.others(&self.office.node)).unwrap_or(u32::MAX);
+                let turns = begun.elapsed().saturating_mul(others);
+                self.yielded = Instant::now() + turns.min(DESK_MAX_WINDOW);
+                Ok(true)
+            }
             Written::Refused(item) if item.0.is_empty() => Err(StoreError::UnknownEvent(self.event.clone())),
             Written::Refused(item) => {
                 self.saw(EventState::read(&item)?);

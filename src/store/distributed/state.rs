@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fields::{Fields, number, text, unreadable};
 use crate::ambient::Timestamp;
+use crate::policy::DESK_COMPANY;
 use crate::room::{Arrival, Counters, EventId, Generation, Position, RequestId, ServingRecord, Session, SessionStatus};
 use crate::store::StoreError;
 
@@ -219,6 +220,12 @@ impl EventState {
 
     pub(super) fn expiring(&self) -> Option<&Pending> {
         self.journal.pending.iter().find(|pending| matches!(pending.task, Task::Expire { .. }))
+    }
+
+    /// How many other nodes wrote the item not long ago.
+    pub(super) fn others(&self, node: &str) -> usize {
+        let lately = |stamp: &Stamp| stamp.revision + DESK_COMPANY > self.revision;
+        self.journal.nodes.iter().filter(|(other, stamp)| other.as_str() != node && lately(stamp)).count()
     }
 
     /// As the table of events has it.
