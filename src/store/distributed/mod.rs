@@ -23,6 +23,8 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod transfer;
+#[cfg(test)]
+mod two_nodes;
 mod watch;
 
 use std::future::Future;

@@ -15,7 +15,7 @@ use crate::store::suite::{Shared, at, event, grant, outbox_suite, position, sess
 use crate::store::transfer::{Line, Transfer, TransferError};
 use crate::store::{GrantId, OutboxMode, Refill, Store, TakenGrant};
 
-fn client(servers: &Servers) -> Client {
+pub(super) fn client(servers: &Servers) -> Client {
     let config = aws_sdk_dynamodb::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .http_client(crate::aws::http_client())
@@ -39,8 +39,15 @@ fn prefix() -> String {
     format!("test{}-", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// The prefix of tables that are there, and of nobody else.
+pub(super) async fn created(dynamodb: Client) -> String {
+    let prefix = prefix();
+    create_tables(dynamodb, &prefix, Arc::new(Free)).await.unwrap();
+    prefix
+}
+
 /// A node of the deployment with these tables.
-fn node(servers: &Servers, prefix: &str, outbox: OutboxMode) -> DistributedStore {
+pub(super) fn node(servers: &Servers, prefix: &str, outbox: OutboxMode) -> DistributedStore {
     let redis = vec![redis::Client::open(servers.redis.as_str()).unwrap()];
     let entropy = Arc::new(OsEntropy);
     let (dynamodb, table_prefix, meter) = (client(servers), prefix.to_owned(), Arc::new(Free));
@@ -50,8 +57,7 @@ fn node(servers: &Servers, prefix: &str, outbox: OutboxMode) -> DistributedStore
 
 async fn open_with(outbox: OutboxMode) -> Option<(Shared, ())> {
     let servers = servers()?;
-    let prefix = prefix();
-    create_tables(client(servers), &prefix, Arc::new(Free)).await.unwrap();
+    let prefix = created(client(servers)).await;
     let store: Arc<dyn Store> = Arc::new(node(servers, &prefix, outbox));
     Some((store, ()))
 }

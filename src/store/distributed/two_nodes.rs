@@ -1,0 +1,172 @@
+//! Two nodes on the same tables: what happens once happens once in all, and what one began another finishes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::DistributedStore;
+use super::draft::Opening;
+use super::servers::servers;
+use super::state::Mark;
+use super::tests::{client, created, node};
+use crate::ambient::FrozenClock;
+use crate::policy::LEASE;
+use crate::room::{Counters, EventId};
+use crate::store::outbox::{Letter, Outbox};
+use crate::store::suite::{all_at_once, at, position, session, ticket};
+use crate::store::{Change, OutboxMode, Refill, Store};
+
+/// How often something that must come soon is looked for, and how long between two looks: a minute in all.
+const ATTEMPTS: u32 = 1200;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Two nodes, an event that both know, and the clock that letters are dated by.
+struct Pair {
+    nodes: [Arc<DistributedStore>; 2],
+    event: EventId,
+    clock: Arc<FrozenClock>,
+}
+
+impl Pair {
+    async fn start() -> Option<Self> {
+        let servers = servers()?;
+        let prefix = created(client(servers)).await;
+        let (event, clock): (EventId, _) = ("Sample".parse().unwrap(), Arc::new(FrozenClock::at(at(0))));
+        let nodes = [(), ()].map(|()| Arc::new(node(servers, &prefix, OutboxMode::Kept(clock.clone()))));
+        for node in &nodes {
+            node.ensure_event(&event).await.unwrap();
+        }
+        Some(Self { nodes, event, clock })
+    }
+
+    /// Now one node, now the other.
+    fn node(&self, turn: u64) -> Arc<DistributedStore> {
+        Arc::clone(&self.nodes[usize::from(turn % 2 == 1)])
+    }
+
+    /// Runs a task at both nodes at once, again and again.
+    async fn at_both<T, F>(&self, count: u64, task: impl Fn(Arc<DistributedStore>, EventId) -> F) -> Vec<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        all_at_once(count, |turn| task(self.node(turn), self.event.clone())).await
+    }
+
+    /// Waits until a node's counters are so.
+    async fn until(&self, turn: u64, so: impl Fn(&Counters) -> bool) -> Counters {
+        for _ in 0..ATTEMPTS {
+            let counters = self.node(turn).counters(&self.event).await.unwrap();
+            if so(&counters) {
+                return counters;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        panic!("it never comes");
+    }
+}
+
+#[tokio::test]
+async fn an_inlet_ticks_once_in_all() {
+    let Some(pair) = Pair::start().await else { return };
+    for second in 1..=3 {
+        let claims = pair
+            .at_both(16, move |node, event| async move { node.claim_tick(&event, at(second)).await.unwrap() })
+            .await;
+        assert_eq!(claims.iter().flatten().count(), 1);
+    }
+}
+
+#[tokio::test]
+async fn positions_are_given_up_once_in_all() {
+    let Some(pair) = Pair::start().await else { return };
+    let (node, event) = (pair.node(0), &pair.event);
+    node.take_positions(event, 20, at(0)).await.unwrap();
+    node.advance(event, 12, at(0)).await.unwrap();
+    for number in [2, 5] {
+        node.open_session(&session(event, number, 600)).await.unwrap();
+    }
+    let expire = |node: Arc<DistributedStore>, event: EventId| async move {
+        node.expire_positions(&event, position(12), Refill::Next, at(1)).await.unwrap().positions
+    };
+    let given_up = pair.at_both(8, expire).await;
+    assert_eq!(given_up.iter().sum::<u64>(), 10, "{given_up:?}");
+    let counters = pair.until(1, |counters| counters.serving == 22).await;
+    assert_eq!((counters.max_expired, counters.expired_positions), (12, 10));
+}
+
+#[tokio::test]
+async fn letters_of_both_nodes_are_in_one_order_and_each_is_there_once() {
+    let Some(pair) = Pair::start().await else { return };
+    let moves = pair.at_both(20, |node, event| async move { node.advance(&event, 1, at(0)).await.unwrap() });
+    let reads = pair.at_both(20, |node, _| async move { node.letters(0, 100).await.unwrap().len() });
+    futures_util::future::join(moves, reads).await;
+    pair.node(0).letters(0, 100).await.unwrap();
+    let seen = [pair.node(0).letters(0, 100).await.unwrap(), pair.node(1).letters(0, 100).await.unwrap()];
+    assert_eq!(seen[0], seen[1]);
+    let told = |letter: &Letter| {
+        let body: serde_json::Value = serde_json::from_str(&letter.body).unwrap();
+        body["current"].as_u64().unwrap_or_else(|| panic!("{body}"))
+    };
+    assert_eq!(seen[0].iter().map(told).collect::<Vec<_>>(), (1..=20).collect::<Vec<_>>());
+    assert_eq!(seen[0].iter().map(|letter| letter.seq).collect::<Vec<_>>(), (1..=20).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn one_node_delivers_to_a_sink_until_it_is_silent_for_long() {
+    let Some(pair) = Pair::start().await else { return };
+    let claim = async |turn| pair.node(turn).claim_delivery("bus").await.unwrap();
+    assert!(claim(0).await.is_some());
+    assert!(claim(1).await.is_none() && claim(0).await.is_some());
+    pair.node(0).advance(&pair.event, 1, at(0)).await.unwrap();
+    assert_eq!(pair.node(0).letters(0, 10).await.unwrap().len(), 1);
+    pair.node(0).note_delivered("bus", 1).await.unwrap();
+    pair.clock.advance(LEASE + Duration::from_secs(1));
+    assert_eq!(claim(1).await, Some(1), "it goes on where the other was");
+    assert!(claim(0).await.is_none());
+}
+
+#[tokio::test]
+async fn what_one_node_does_the_other_hears() {
+    let Some(pair) = Pair::start().await else { return };
+    let mut heard = pair.node(1).changes();
+    let moved = pair.node(0).take_positions(&pair.event, 3, at(0)).await.unwrap().counters;
+    while heard.recv().await.unwrap() != Change::Counters(pair.event.clone(), moved) {}
+    assert!(pair.node(0).replace_document("one", 0, b"text").await.unwrap());
+    while heard.recv().await.unwrap() != Change::Document("one".to_owned()) {}
+}
+
+#[tokio::test]
+async fn a_session_that_a_node_began_to_open_before_it_died_is_opened_by_another() {
+    let Some(pair) = Pair::start().await else { return };
+    let (node, event) = (pair.node(0), &pair.event);
+    node.take_positions(event, 3, at(0)).await.unwrap();
+    node.advance(event, 3, at(0)).await.unwrap();
+    let (begun, mark) = (session(event, 2, 600), Mark::new([7; 16]));
+    let began = node.engine.desk(event).unwrap().run(move |draft| draft.begin_opening(&begun, mark)).await.unwrap();
+    assert!(matches!(began, Opening::Begun(_)));
+    node.close().await;
+
+    let counters = pair.until(1, |counters| counters.sessions_opened == 1).await;
+    assert_eq!(counters.queue, 3);
+    assert_eq!(pair.node(1).session(event, &ticket(2)).await.unwrap(), Some(session(event, 2, 600)));
+    let again = pair.node(1).open_session(&session(event, 2, 900)).await.unwrap();
+    assert_eq!((again.inserted, again.session), (false, session(event, 2, 600)));
+    let other = pair.node(1).counters(event).await.unwrap();
+    assert_eq!(other.sessions_opened, 1, "it counts once");
+}
+
+#[tokio::test]
+async fn positions_that_a_node_began_to_give_up_before_it_died_are_counted_by_another() {
+    let Some(pair) = Pair::start().await else { return };
+    let (node, event) = (pair.node(0), &pair.event);
+    node.take_positions(event, 9, at(0)).await.unwrap();
+    node.advance(event, 4, at(0)).await.unwrap();
+    node.open_session(&session(event, 1, 600)).await.unwrap();
+    let begin = |draft: &mut super::draft::Draft<'_>| {
+        Ok(draft.begin_expiry(position(4), Refill::Next, at(1), Mark::new([8; 16])))
+    };
+    node.engine.desk(event).unwrap().run(begin).await.unwrap();
+    node.close().await;
+    let counters = pair.until(1, |counters| counters.expired_positions > 0).await;
+    assert_eq!((counters.expired_positions, counters.max_expired, counters.serving), (3, 4, 7));
+}
