@@ -1,0 +1,182 @@
+//! Three nodes of one deployment, with the ways between them and what they stand on.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::api::{ADMIN_KEY, Answer, CLIENT_SECRET, DOOR, LINE, Node, http};
+use crate::dynamodb::{Door, Mood, dynamodb};
+use crate::gate::{Carrier, Gate};
+use crate::process::{ATTEMPTS, Launch, PAUSE, Program};
+use crate::redis::Redis;
+
+pub const NODES: usize = 3;
+
+/// More than ever come to the event that lets everybody in.
+const EVERYBODY: i64 = 1_000_000;
+
+/// As on three machines; what is a node's own comes by variables.
+const CONFIG: &str = r#"
+public_url = "https://queue.example"
+
+[admin]
+keys = [{ name = "ops", key = "env:ADMIN" }]
+
+[[event]]
+id = "Line"
+inlet = { strategy = "periodic", increment_by = 2, every = 2 }
+
+[[event]]
+id = "Door"
+inlet = { strategy = "manual" }
+
+[[client]]
+client_id = "Shop"
+event = "Door"
+client_secret = "env:SECRET"
+redirect_uris = ["https://shop.example/callback"]
+"#;
+
+/// See the module's documentation. Fields are let go in their order: first the nodes.
+pub struct Cluster {
+    programs: Vec<Option<Program>>,
+    pub nodes: Vec<Node>,
+    /// Each node's way to Redis.
+    pub gates: Vec<Gate>,
+    /// Each node's way to DynamoDB.
+    pub doors: Vec<Door>,
+    pub redis: Redis,
+    /// By node, what its environment holds besides.
+    variables: Vec<Vec<(String, String)>>,
+    prefix: String,
+    directory: TempDir,
+    runtime: Runtime,
+    _carrier: Carrier,
+}
+
+impl Cluster {
+    /// The cluster, which serves; `None`: something that it needs is not there.
+    pub fn start() -> Option<Self> {
+        Self::start_with(vec![Vec::new(); NODES])
+    }
+
+    /// The same, where each node has variables of its own.
+    pub fn start_with(variables: Vec<Vec<(String, String)>>) -> Option<Self> {
+        static CLUSTERS: AtomicU64 = AtomicU64::new(0);
+        let (redis, dynamodb) = (Redis::start()?, dynamodb()?);
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("anteroom.toml"), CONFIG).unwrap();
+        let (carrier, http) = (Carrier::start(), http());
+        let mut cluster = Self {
+            programs: (0..NODES).map(|_| None).collect(),
+            nodes: (0..NODES).map(|number| Node::new(number, &http)).collect(),
+            gates: (0..NODES).map(|_| Gate::before(redis.address(), &carrier)).collect(),
+            doors: (0..NODES).map(|_| Door::before(dynamodb.address, &carrier)).collect(),
+            redis,
+            variables,
+            prefix: format!("cluster{}-", CLUSTERS.fetch_add(1, Ordering::Relaxed)),
+            directory,
+            runtime: Builder::new_current_thread().enable_all().build().unwrap(),
+            _carrier: carrier,
+        };
+        let made = cluster.command(0, &["store", "init"]).run();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        (0..NODES).for_each(|number| cluster.start_node(number));
+        cluster.ask(cluster.nodes[0].let_in(DOOR, EVERYBODY)).number();
+        Some(cluster)
+    }
+
+    fn command(&self, number: usize, arguments: &[&str]) -> Launch {
+        let directory = self.directory.path();
+        let launch = Launch::command(directory, arguments).and(&["--config", "anteroom.toml"]);
+        let launch = launch.with("ADMIN", ADMIN_KEY).with("SECRET", CLIENT_SECRET);
+        let launch = launch
+            .with("ANTEROOM_LISTEN", "127.0.0.1:0")
+            .with("ANTEROOM_LOG__LEVEL", "warn")
+            .with("ANTEROOM_STORE__ENGINE", "distributed")
+            .with("ANTEROOM_STORE__TABLE_PREFIX", &self.prefix)
+            .with("ANTEROOM_STORE__REDIS_URL", &format!("redis://{}", self.gates[number].address))
+            .with("ANTEROOM_STORE__DYNAMODB_ENDPOINT", &format!("http://{}", self.doors[number].address));
+        // DynamoDB Local takes any.
+        let launch = launch.with("AWS_ACCESS_KEY_ID", "local").with("AWS_SECRET_ACCESS_KEY", "local");
+        self.variables[number].iter().fold(launch, |launch, (name, value)| launch.with(name, value))
+    }
+
+    /// Starts a node that is not running and waits until it serves.
+    pub fn start_node(&mut self, number: usize) {
+        let program = self.command(number, &["serve"]).start();
+        self.nodes[number].is_at(program.url(""));
+        self.programs[number] = Some(program);
+    }
+
+    /// `kill -9`.
+    pub fn kill_node(&mut self, number: usize) {
+        self.programs[number].take().unwrap().kill();
+    }
+
+    /// SIGTERM; it must end well.
+    pub fn stop_node(&mut self, number: usize) {
+        self.programs[number].take().unwrap().stop();
+    }
+
+    /// All nodes' DynamoDB.
+    pub fn dynamodb_is(&self, mood: Mood) {
+        self.doors.iter().for_each(|door| door.set(mood));
+    }
+
+    /// Redis is where it is now.
+    pub fn redis_moved(&self) {
+        self.gates.iter().for_each(|gate| gate.leads_to(self.redis.address()));
+    }
+
+    /// Asks something in between.
+    pub fn ask<T>(&self, question: impl Future<Output = T>) -> T {
+        self.runtime.block_on(question)
+    }
+
+    /// Waits until something is so, which it soon must be.
+    pub fn until(&self, what: &str, mut so: impl FnMut(&Self) -> bool) {
+        for _ in 0..ATTEMPTS {
+            if so(self) {
+                return;
+            }
+            thread::sleep(PAUSE);
+        }
+        panic!("never: {what}");
+    }
+
+    /// Every node hears by Redis what others do: what is done on one is shown by another that cannot ask DynamoDB. To be
+    /// called when nobody comes.
+    pub fn hears_by_redis(&self) {
+        self.until("all listen to Redis", |cluster| {
+            cluster.redis.listeners(&format!("{}changes", cluster.prefix)) == NODES
+        });
+        for number in 0..NODES {
+            self.doors[number].set(Mood::Away);
+            let other = &self.nodes[(number + 1) % NODES];
+            let served = self.ask(other.let_in(LINE, 1)).number();
+            let shown = |cluster: &Self| cluster.ask(cluster.nodes[number].serving()).number();
+            self.until("a node hears of another", |cluster| shown(cluster) >= served);
+            self.doors[number].set(Mood::Well);
+        }
+        self.all_well();
+    }
+
+    /// Every node is ready.
+    pub fn all_well(&self) {
+        for node in &self.nodes {
+            self.until("a node is ready", |cluster| matches!(cluster.ask(node.ready()), Answer::Done(_)));
+        }
+    }
+}
+
+/// What shifts a program's clock: Debian's libfaketime. `None`: it is not there.
+pub fn faketime() -> Option<PathBuf> {
+    let libraries = fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path());
+    let places = libraries.map(|library| library.join("faketime/libfaketime.so.1"));
+    crate::servers::needed("libfaketime", places.into_iter().find(|place| place.is_file()))
+}

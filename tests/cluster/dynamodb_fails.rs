@@ -1,0 +1,76 @@
+//! DynamoDB has too much to do, errs, does what it does not answer, or is out of reach. Who waits is answered all the
+//! same; who needs it is served, or told to come again.
+
+use std::env;
+use std::thread;
+use std::time::Duration;
+
+use crate::cluster::Cluster;
+use crate::dynamodb::Mood;
+use crate::load::{Count, Load, Store};
+
+/// Waits until something failed at every node.
+fn fails_everywhere(cluster: &Cluster) {
+    cluster.until("DynamoDB fails every node", |cluster| cluster.doors.iter().all(|door| door.failed() > 5));
+}
+
+#[test]
+fn nothing_goes_wrong_when_dynamodb_throttles() {
+    let Some(cluster) = Cluster::start() else { return };
+    let load = Load::start(&cluster, Store::Failing);
+    load.goes_on();
+    cluster.dynamodb_is(Mood::Throttles(3));
+    fails_everywhere(&cluster);
+    load.goes_on();
+    cluster.dynamodb_is(Mood::Well);
+    load.goes_on();
+    load.finish(&cluster);
+    cluster.hears_by_redis();
+}
+
+#[test]
+fn nothing_goes_wrong_when_dynamodb_errs() {
+    let Some(cluster) = Cluster::start() else { return };
+    let load = Load::start(&cluster, Store::Failing);
+    load.goes_on();
+    cluster.dynamodb_is(Mood::Errs(3));
+    fails_everywhere(&cluster);
+    load.goes_on();
+    cluster.dynamodb_is(Mood::Well);
+    load.goes_on();
+    load.finish(&cluster);
+    cluster.hears_by_redis();
+}
+
+#[test]
+fn what_dynamodb_did_and_did_not_answer_is_done_once() {
+    let Some(cluster) = Cluster::start() else { return };
+    let load = Load::start(&cluster, Store::Failing);
+    load.goes_on();
+    cluster.dynamodb_is(Mood::BreaksOff(3));
+    fails_everywhere(&cluster);
+    load.goes_on();
+    cluster.dynamodb_is(Mood::Well);
+    load.goes_on();
+    load.finish(&cluster);
+    cluster.hears_by_redis();
+}
+
+#[test]
+fn who_waits_is_answered_while_dynamodb_is_away() {
+    let Some(cluster) = Cluster::start() else { return };
+    let load = Load::start(&cluster, Store::Failing);
+    load.goes_on();
+    let whole = env::var("ANTEROOM_TEST_OUTAGE").map_or(12, |seconds| seconds.parse().unwrap());
+    for mood in [Mood::Away, Mood::Mute] {
+        cluster.dynamodb_is(mood);
+        load.until(&[0, 1, 2], Count { reads: 30, refused: 1, ..Count::default() });
+        // A fault that lasts: nothing is waited for here.
+        thread::sleep(Duration::from_secs(whole) / 2);
+        load.until(&[0, 1, 2], Count { reads: 30, refused: 1, ..Count::default() });
+    }
+    cluster.dynamodb_is(Mood::Well);
+    load.goes_on();
+    load.finish(&cluster);
+    cluster.hears_by_redis();
+}

@@ -1,0 +1,105 @@
+//! A way from one node to a server, which the test can cut.
+//!
+//! Owns the thread on which all ways of one cluster are carried, so that they go on whatever the test waits for. Must
+//! not know what is said on them.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::{oneshot, watch};
+
+/// How a way is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    Open,
+    /// Every connection is closed, also one that comes.
+    Closed,
+    /// Nothing comes through any more, and nobody is told; not for the connections of this time even when the way is
+    /// open again, as when the machine at the other end is gone.
+    Silent,
+}
+
+/// The thread that carries.
+pub struct Carrier {
+    pub runtime: Handle,
+    thread: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+}
+
+impl Carrier {
+    pub fn start() -> Self {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let handle = runtime.handle().clone();
+        // An error says that the sender was dropped, which means the same.
+        let thread = thread::spawn(move || drop(runtime.block_on(stopped)));
+        Self { runtime: handle, thread: Some((stop, thread)) }
+    }
+
+    /// A listener on a free port, for a task of this thread.
+    pub fn listen(&self) -> (TcpListener, SocketAddr) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let _inside = self.runtime.enter();
+        let listener = TcpListener::from_std(listener).unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+}
+
+impl Drop for Carrier {
+    fn drop(&mut self) {
+        if let Some((stop, thread)) = self.thread.take() {
+            drop(stop);
+            thread.join().unwrap();
+        }
+    }
+}
+
+/// See the module's documentation.
+pub struct Gate {
+    /// Where the node finds the server.
+    pub address: SocketAddr,
+    way: watch::Sender<Way>,
+    server: Arc<Mutex<SocketAddr>>,
+}
+
+impl Gate {
+    pub fn before(server: SocketAddr, carrier: &Carrier) -> Self {
+        let (listener, address) = carrier.listen();
+        let (way, server) = (watch::Sender::new(Way::Open), Arc::new(Mutex::new(server)));
+        let (watched, behind) = (way.subscribe(), Arc::clone(&server));
+        carrier.runtime.spawn(async move {
+            while let Ok((connection, _)) = listener.accept().await {
+                let server = *behind.lock().unwrap();
+                tokio::spawn(carry(connection, server, watched.clone()));
+            }
+        });
+        Self { address, way, server }
+    }
+
+    pub fn set(&self, way: Way) {
+        self.way.send_replace(way);
+    }
+
+    /// From now on connections lead to another server.
+    pub fn leads_to(&self, server: SocketAddr) {
+        *self.server.lock().unwrap() = server;
+    }
+}
+
+async fn carry(mut connection: TcpStream, server: SocketAddr, mut way: watch::Receiver<Way>) {
+    if *way.borrow() == Way::Open {
+        let Ok(mut server) = TcpStream::connect(server).await else { return };
+        tokio::select! {
+            _ = copy_bidirectional(&mut connection, &mut server) => return,
+            _ = way.wait_for(|way| *way != Way::Open) => {}
+        }
+    }
+    if *way.borrow() == Way::Silent {
+        std::future::pending::<()>().await;
+    }
+}

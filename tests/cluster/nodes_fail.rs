@@ -1,0 +1,56 @@
+//! A node ends, badly or well, and comes back.
+
+use crate::api::LINE;
+use crate::cluster::{Cluster, NODES};
+use crate::load::{Load, Store};
+
+#[test]
+fn three_nodes_are_one_waiting_room() {
+    let Some(cluster) = Cluster::start() else { return };
+    let load = Load::start(&cluster, Store::Reliable);
+    load.goes_on();
+    load.goes_on();
+    load.finish(&cluster);
+    cluster.hears_by_redis();
+    // The one way back for the serving counter is the operator's, and every node goes it.
+    let before = cluster.ask(cluster.nodes[0].let_in(LINE, 1_000)).number();
+    for node in &cluster.nodes {
+        cluster.until("the step is shown", |cluster| cluster.ask(node.serving()).number() >= before);
+    }
+    cluster.ask(cluster.nodes[1].let_in(LINE, -1_000)).number();
+    for node in &cluster.nodes {
+        cluster.until("the step back is shown", |cluster| cluster.ask(node.serving()).number() < before);
+    }
+}
+
+#[test]
+fn a_node_that_is_killed_takes_nothing_with_it_and_comes_back() {
+    let Some(mut cluster) = Cluster::start() else { return };
+    let load = Load::start(&cluster, Store::Reliable);
+    load.goes_on();
+    load.without(1, || {
+        cluster.kill_node(1);
+        load.goes_on_at(&[0, 2]);
+        cluster.start_node(1);
+    });
+    load.goes_on();
+    load.finish(&cluster);
+    cluster.hears_by_redis();
+}
+
+#[test]
+fn a_rolling_restart_loses_nothing() {
+    let Some(mut cluster) = Cluster::start() else { return };
+    let load = Load::start(&cluster, Store::Reliable);
+    load.goes_on();
+    for number in 0..NODES {
+        load.without(number, || {
+            cluster.stop_node(number);
+            load.goes_on_at(&[(number + 1) % NODES, (number + 2) % NODES]);
+            cluster.start_node(number);
+        });
+    }
+    load.goes_on();
+    load.finish(&cluster);
+    cluster.hears_by_redis();
+}

@@ -1,0 +1,67 @@
+//! Redis ends, forgets, stands still, is another, or is out of reach of one node. It only tells the nodes of news: nobody
+//! is answered otherwise because of it, only later.
+
+use std::time::Duration;
+
+use crate::cluster::Cluster;
+use crate::gate::Way;
+use crate::load::{Load, Store};
+
+#[test]
+fn nobody_notices_that_redis_was_killed_and_began_empty() {
+    let Some(mut cluster) = Cluster::start() else { return };
+    let load = Load::start(&cluster, Store::Reliable);
+    load.goes_on();
+    cluster.redis.kill();
+    load.goes_on();
+    cluster.redis.replace();
+    cluster.redis_moved();
+    load.goes_on();
+    cluster.redis.flush();
+    load.goes_on();
+    load.finish(&cluster);
+    cluster.hears_by_redis();
+}
+
+#[test]
+fn nobody_notices_that_redis_stands_still_for_ten_seconds() {
+    let Some(mut cluster) = Cluster::start() else { return };
+    let load = Load::start(&cluster, Store::Reliable);
+    load.goes_on();
+    cluster.redis.pause();
+    load.goes_on_for(Duration::from_secs(10));
+    cluster.redis.go_on();
+    load.goes_on();
+    load.finish(&cluster);
+    cluster.hears_by_redis();
+}
+
+#[test]
+fn nobody_notices_that_another_redis_took_over_and_lost_the_last_writes() {
+    let Some(mut cluster) = Cluster::start() else { return };
+    let load = Load::start(&cluster, Store::Reliable);
+    cluster.redis.save();
+    load.goes_on();
+    // The machine is gone: its connections end without a word.
+    cluster.gates.iter().for_each(|gate| gate.set(Way::Silent));
+    cluster.redis.fail_over();
+    cluster.redis_moved();
+    load.goes_on();
+    cluster.gates.iter().for_each(|gate| gate.set(Way::Open));
+    load.goes_on();
+    load.finish(&cluster);
+    cluster.hears_by_redis();
+}
+
+#[test]
+fn a_node_that_cannot_reach_redis_is_as_good_as_the_others() {
+    let Some(cluster) = Cluster::start() else { return };
+    let load = Load::start(&cluster, Store::Reliable);
+    load.goes_on();
+    cluster.gates[1].set(Way::Closed);
+    load.goes_on();
+    cluster.gates[1].set(Way::Open);
+    load.goes_on();
+    load.finish(&cluster);
+    cluster.hears_by_redis();
+}
