@@ -9,11 +9,12 @@ use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use super::servers::{Servers, servers};
 use super::{DistributedStore, Meter, Options, RequestKind, create_tables};
 use crate::ambient::{FrozenClock, OsEntropy};
+use crate::policy::WATCH_PERIOD;
 use crate::room::{EventId, Generation, Session, SessionStatus};
 use crate::store::embedded::EmbeddedStore;
 use crate::store::suite::{Shared, at, event, grant, outbox_suite, position, session, store_suite, ticket};
 use crate::store::transfer::{Line, Transfer, TransferError};
-use crate::store::{GrantId, OutboxMode, Refill, Store, TakenGrant};
+use crate::store::{GrantId, Outbox, OutboxMode, Refill, Store, TakenGrant};
 
 pub(super) fn client(servers: &Servers) -> Client {
     let config = aws_sdk_dynamodb::Config::builder()
@@ -148,4 +149,19 @@ async fn a_room_moves_between_the_engines_and_back() {
     third.import(lines.clone()).await.unwrap();
     assert_eq!(exported(&third).await, lines);
     assert!(matches!(third.import(exported(&*first).await).await, Err(TransferError::Begun(_))));
+}
+
+#[tokio::test]
+async fn letters_leave_the_journal_though_nobody_asks_for_them() {
+    let Some(servers) = servers() else { return };
+    let prefix = prefix();
+    create_tables(client(servers), &prefix, Arc::new(Free)).await.unwrap();
+    let store = Arc::new(node(servers, &prefix, OutboxMode::Kept(Arc::new(FrozenClock::at(at(0))))));
+    let event = event(&(Arc::clone(&store) as Shared)).await;
+    store.advance(&event, 5, at(0)).await.unwrap();
+    assert_eq!(store.engine.state(&event).await.unwrap().journal.noted, 1);
+    while !store.engine.state(&event).await.unwrap().journal.notes.is_empty() {
+        tokio::time::sleep(WATCH_PERIOD / 10).await;
+    }
+    assert_eq!(store.letters(0, 10).await.unwrap().len(), 1);
 }

@@ -62,7 +62,7 @@ impl Engine {
         state: &EventState,
     ) -> Result<(), StoreError> {
         let tables = &self.office.tables;
-        for arrival in log::arrivals(tables, event, None).await? {
+        for arrival in log::arrivals(tables, event, state, None).await? {
             Self::say(lines, Line::arrival(event, arrival)).await?;
         }
         for record in log::recent_records(tables, event, u32::MAX, &Mutex::default()).await? {

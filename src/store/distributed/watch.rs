@@ -70,6 +70,10 @@ async fn look(
             desk.rows_done(state.life, [*row]);
         }
     }
+    // Whoever they are for may not ask for a while; an item has no room for many.
+    if !state.journal.notes.is_empty() {
+        engine.move_letters().await?;
+    }
     if desk.is_untidy() {
         desk.run(|_| Ok(())).await?;
     }
