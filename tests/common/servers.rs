@@ -51,8 +51,18 @@ impl Server {
     /// A Redis that answers and keeps its files, if it is told to write any, in `directory`. `None`: it is not there,
     /// and the test is left out, or fails where all have to run.
     pub fn redis(directory: &Path) -> Option<Self> {
+        Self::redis_with(directory, &[])
+    }
+
+    /// The same, with what else `options` say.
+    pub fn redis_with(directory: &Path, options: &[&str]) -> Option<Self> {
         let redis = program("redis-server")?;
-        Some(Self::serving("redis-server", redis_answers, |port| redis_command(&redis, directory, port)))
+        let command = |port| {
+            let mut command = redis_command(&redis, directory, port);
+            command.args(options);
+            command
+        };
+        Some(Self::serving("redis-server", redis_answers, command))
     }
 
     /// A DynamoDB Local that answers. Its tables are the same for every region and credential. `None`: as above.

@@ -217,6 +217,7 @@ impl Ear {
 
 #[cfg(test)]
 mod tests {
+    use super::super::servers::Server;
     use super::*;
 
     #[test]
@@ -227,6 +228,33 @@ mod tests {
         let Ringing::Counters { numbers, .. } = serde_json::from_str(&text).unwrap() else { panic!() };
         assert_eq!(counters(numbers), Some(said));
         assert_eq!(counters([0, 65_536, 0, 0, 0, 0, 0, 0, 0]), None);
+    }
+
+    #[tokio::test]
+    async fn any_node_of_a_redis_cluster_passes_a_message_on_to_all() {
+        let homes = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let clustered = |home: &tempfile::TempDir| {
+            let bus = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+            let server = Server::redis_with(home.path(), &["--cluster-enabled", "yes", "--cluster-port", &bus])?;
+            let client = Client::open(format!("redis://{}", server.address)).unwrap();
+            Some((server, client, bus))
+        };
+        let (Some(first), Some(second)) = (clustered(&homes[0]), clustered(&homes[1])) else { return };
+        let mut connection = first.1.get_multiplexed_async_connection().await.unwrap();
+        let mut meet = redis::cmd("CLUSTER");
+        meet.arg("MEET").arg("127.0.0.1").arg(second.0.address.port()).arg(&second.2);
+        meet.query_async::<()>(&mut connection).await.unwrap();
+        let hang = |client: &Client, node: &str| Bell::hang(vec![client.clone()], "news".to_owned(), node.to_owned());
+        let (bell, _own) = hang(&first.1, "one");
+        let (_other, mut heard) = hang(&second.1, "two");
+        // Until they have met, and both listen, what is said is lost.
+        loop {
+            bell.ring_letters();
+            if let Ok(what) = tokio::time::timeout(BELL_RETRY, heard.recv()).await {
+                assert_eq!(what, Some(Ringing::Letters {}));
+                return;
+            }
+        }
     }
 
     #[test]

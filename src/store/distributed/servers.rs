@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 #[path = "../../../tests/common/servers.rs"]
 mod started;
 
-use started::Server;
+pub(super) use started::Server;
 
 /// The servers of this test process.
 pub(super) struct Servers {
