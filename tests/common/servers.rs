@@ -51,15 +51,15 @@ impl Server {
     /// A Redis that answers and keeps its files, if it is told to write any, in `directory`. `None`: it is not there,
     /// and the test is left out, or fails where all have to run.
     pub fn redis(directory: &Path) -> Option<Self> {
-        Self::redis_with(directory, &[])
+        Self::redis_with(directory, Vec::new)
     }
 
-    /// The same, with what else `options` say.
-    pub fn redis_with(directory: &Path, options: &[&str]) -> Option<Self> {
+    /// The same, with what else `options` say, anew for each try.
+    pub fn redis_with(directory: &Path, options: impl Fn() -> Vec<String>) -> Option<Self> {
         let redis = program("redis-server")?;
         let command = |port| {
             let mut command = redis_command(&redis, directory, port);
-            command.args(options);
+            command.args(options());
             command
         };
         Some(Self::serving("redis-server", redis_answers, command))

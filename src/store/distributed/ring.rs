@@ -234,15 +234,20 @@ mod tests {
     async fn any_node_of_a_redis_cluster_passes_a_message_on_to_all() {
         let homes = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         let clustered = |home: &tempfile::TempDir| {
-            let bus = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
-            let server = Server::redis_with(home.path(), &["--cluster-enabled", "yes", "--cluster-port", &bus])?;
+            let server = Server::redis_with(home.path(), || {
+                let bus = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+                ["--cluster-enabled", "yes", "--cluster-port", &bus.to_string()].map(str::to_owned).to_vec()
+            })?;
             let client = Client::open(format!("redis://{}", server.address)).unwrap();
-            Some((server, client, bus))
+            Some((server, client))
         };
         let (Some(first), Some(second)) = (clustered(&homes[0]), clustered(&homes[1])) else { return };
         let mut connection = first.1.get_multiplexed_async_connection().await.unwrap();
+        let mut asked = second.1.get_multiplexed_async_connection().await.unwrap();
+        let mut port = redis::cmd("CONFIG");
+        let port: Vec<String> = port.arg("GET").arg("cluster-port").query_async(&mut asked).await.unwrap();
         let mut meet = redis::cmd("CLUSTER");
-        meet.arg("MEET").arg("127.0.0.1").arg(second.0.address.port()).arg(&second.2);
+        meet.arg("MEET").arg("127.0.0.1").arg(second.0.address.port()).arg(&port[1]);
         meet.query_async::<()>(&mut connection).await.unwrap();
         let hang = |client: &Client, node: &str| Bell::hang(vec![client.clone()], "news".to_owned(), node.to_owned());
         let (bell, _own) = hang(&first.1, "one");
