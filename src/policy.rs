@@ -54,6 +54,10 @@ pub const KEY_ROTATION_PERIOD: Duration = Duration::from_secs(90 * 24 * 3600);
 /// for up to a day, and not all fetch anew when they meet an unknown `kid` (OIDC Core §10.1.1).
 pub const KEY_PUBLICATION_LEAD: Duration = Duration::from_secs(24 * 3600);
 
+/// How often the ring may be read anew because a token names a key that is not in it: rarely enough that tokens made up
+/// by strangers cost the store nothing, often enough that nobody notices.
+pub const KEYS_ASKED_ANEW: Duration = Duration::from_secs(1);
+
 /// How much longer than its last token a retired key is published: other nodes learn of a rotation a little
 /// late, and relying parties allow for clock skew.
 pub const KEY_RETIREMENT_MARGIN: Duration = Duration::from_secs(600);

@@ -193,3 +193,43 @@ impl Lobby {
         self.rooms.values().map(|room| room.settings.validity).max().unwrap_or(policy::DEFAULT_VALIDITY)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::ambient::{FrozenClock, SeededEntropy};
+    use crate::keys::{MasterSecret, Rotation};
+    use crate::lobby::{Clients, Surroundings};
+    use crate::store::Store;
+    use crate::store::embedded::EmbeddedStore;
+
+    /// A node over `store`.
+    async fn node(store: &Arc<dyn Store>, seed: u64) -> Lobby {
+        let around = Surroundings {
+            clock: Arc::new(FrozenClock::at(Timestamp::from_secs(1_800_000_000))),
+            entropy: Arc::new(SeededEntropy::new(seed)),
+            store: Arc::clone(store),
+            master: MasterSecret::generate(&SeededEntropy::new(1)),
+        };
+        Lobby::open("https://queue.example", Vec::new(), Clients::default(), around).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_node_takes_over_the_keys_that_the_feed_tells_of_or_that_a_round_finds() {
+        let directory = TempDir::new().unwrap();
+        let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(directory.path()).unwrap());
+        let (ours, theirs) = (node(&store, 2).await, node(&store, 3).await);
+        let mut changes = store.changes();
+        let rotated = theirs.rotate_keys(Rotation::Compromised).await.unwrap();
+        assert_ne!(ours.keys.ring().duties(), rotated);
+        let mut told = Told::default();
+        told.note(changes.recv().await.unwrap());
+        ours.catch_up(told).await;
+        assert_eq!(ours.keys.ring().duties(), rotated);
+        let rotated = theirs.rotate_keys(Rotation::AtOnce).await.unwrap();
+        ours.keep_house().await;
+        assert_eq!(ours.keys.ring().duties(), rotated);
+    }
+}

@@ -9,7 +9,7 @@ use super::exchange::subject;
 use super::login::KeptGrant;
 use super::{Fault, Lobby};
 use crate::ambient::Timestamp;
-use crate::keys::TokenType;
+use crate::keys::{TokenType, Verified, VerifyError};
 use crate::oauth;
 use crate::room::{EventId, RequestId, Session};
 use crate::store::{GrantId, GrantStanding};
@@ -64,7 +64,7 @@ impl Lobby {
     /// [`IdentityError::Invalid`] for a token that is forged, expired, revoked, of another kind or issuer, or whose
     /// session has ended.
     pub async fn user_info(&self, token: &str) -> Result<Map<String, Value>, IdentityError> {
-        let (claims, typ) = self.access_token(token)?;
+        let (claims, typ) = self.access_token(token).await?;
         let of_grant = claims.grant.as_ref().filter(|_| typ == TokenType::AtJwt);
         let of_grant = of_grant.ok_or(IdentityError::Invalid("not an access token of a client"))?;
         let (session, kept) = self.login_of(&claims, of_grant).await?;
@@ -78,7 +78,7 @@ impl Lobby {
     /// [`IdentityError::Invalid`] for a token that is forged, expired, revoked, of another kind, issuer or event, or
     /// whose session has ended.
     pub async fn admitted(&self, token: &str, event: &EventId) -> Result<Session, IdentityError> {
-        let (claims, typ) = self.access_token(token)?;
+        let (claims, typ) = self.access_token(token).await?;
         if claims.aud != *event {
             return Err(IdentityError::Invalid("another event"));
         }
@@ -95,8 +95,8 @@ impl Lobby {
 
     /// The claims of a token whose signature is ours and which says that it is an access token, of an event that there
     /// is, and not expired.
-    fn access_token(&self, token: &str) -> Result<(AccessToken, TokenType), IdentityError> {
-        let verified = self.keys.ring().verify(token).map_err(|_| IdentityError::Invalid("bad signature or form"))?;
+    async fn access_token(&self, token: &str) -> Result<(AccessToken, TokenType), IdentityError> {
+        let verified = self.verify(token).await?.map_err(|_| IdentityError::Invalid("bad signature or form"))?;
         let claims: AccessToken = verified.claims().map_err(|_| IdentityError::Invalid("claims are missing"))?;
         if claims.token_use != "access" {
             return Err(IdentityError::Invalid("not an access token"));
@@ -135,11 +135,16 @@ impl Lobby {
         session.filter(|session| session.is_live(now)).ok_or(IdentityError::Invalid("its session has ended"))
     }
 
+    async fn verify(&self, token: &str) -> Result<Result<Verified, VerifyError>, Fault> {
+        self.keys.verify(&*self.store, self.now(), token).await
+    }
+
     /// The subject of an ID token of ours, however old.
-    pub(super) fn id_token_subject(&self, token: &str) -> Option<String> {
-        let verified = self.keys.ring().verify(token).ok().filter(|verified| verified.typ == TokenType::Jwt)?;
-        let claims: IdToken = verified.claims().ok()?;
-        (claims.iss == self.issuer && claims.token_use == "id").then_some(claims.sub)
+    pub(super) async fn id_token_subject(&self, token: &str) -> Result<Option<String>, Fault> {
+        let verified = self.verify(token).await?.ok().filter(|verified| verified.typ == TokenType::Jwt);
+        let claims = verified.and_then(|verified| verified.claims::<IdToken>().ok());
+        let ours = claims.filter(|claims| claims.iss == self.issuer && claims.token_use == "id");
+        Ok(ours.map(|claims| claims.sub))
     }
 }
 

@@ -3,9 +3,11 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use super::Fault;
 use crate::ambient::{Entropy, Timestamp};
-use crate::keys::{KeyError, KeyRing, MasterSecret, Rotation, SealError, UnsealError};
+use crate::keys::{KeyError, KeyRing, MasterSecret, Rotation, SealError, UnsealError, Verified, VerifyError};
 use crate::oauth::SigningAlg;
+use crate::policy;
 use crate::store::{Store, StoreError};
 
 /// The name of the ring's document in the store.
@@ -42,6 +44,9 @@ pub struct Keys {
     /// Held while a new ring is made and stored, which takes seconds on a busy machine: an operator's rotation and
     /// routine are not to fail each other. Other nodes are told apart by the ring's version alone.
     changing: tokio::sync::Mutex<()>,
+    /// When the ring was last read because of an unknown key, and what came of it. Held while it is read: who comes
+    /// meanwhile with the same key waits for the same answer.
+    asked: tokio::sync::Mutex<Option<(Timestamp, Result<(), Fault>)>>,
 }
 
 impl Keys {
@@ -63,6 +68,7 @@ impl Keys {
             master,
             current: RwLock::new((document.version, Arc::new(ring))),
             changing: tokio::sync::Mutex::default(),
+            asked: tokio::sync::Mutex::default(),
         })
     }
 
@@ -86,7 +92,39 @@ impl Keys {
         Ok(())
     }
 
-    /// Publishes what is missing, rotates what is due, drops what nobody needs any more.
+    /// Checks `token` as [`KeyRing::verify`] does. Where the key that it names is unknown, another node may have made
+    /// it and the feed been silent: the ring is read anew first, at most once in [`policy::KEYS_ASKED_ANEW`].
+    ///
+    /// # Errors
+    /// When whether the key is ours cannot be found out now.
+    pub(super) async fn verify(
+        &self,
+        store: &dyn Store,
+        now: Timestamp,
+        token: &str,
+    ) -> Result<Result<Verified, VerifyError>, Fault> {
+        let verified = self.ring().verify(token);
+        if !matches!(verified, Err(VerifyError::UnknownKey)) {
+            return Ok(verified);
+        }
+        let mut asked = self.asked.lock().await;
+        let lately = asked.as_ref().filter(|(at, _)| now.since(*at) < policy::KEYS_ASKED_ANEW);
+        let outcome = match lately {
+            Some((_, outcome)) => outcome.clone(),
+            None => {
+                let outcome = self.reload(store).await.map_err(|error| match error {
+                    KeyServiceError::Store(error) => Fault::Store(error),
+                    _ => Fault::Internal("the signing keys in the store cannot be opened"),
+                });
+                asked.insert((now, outcome)).1.clone()
+            }
+        };
+        drop(asked);
+        outcome.map(|()| self.ring().verify(token))
+    }
+
+    /// Takes over what another node did, of which the feed may have told nothing; then publishes what is missing, rotates
+    /// what is due, drops what nobody needs any more.
     pub(super) async fn maintain(
         &self,
         store: &dyn Store,
@@ -95,6 +133,7 @@ impl Keys {
         longest_token: Duration,
     ) -> Result<(), KeyServiceError> {
         let _alone = self.changing.lock().await;
+        self.reload(store).await?;
         let (version, ring) = self.versioned();
         let tended = tokio::task::spawn_blocking(move || tend(&ring, now, longest_token)).await;
         if let Some(ring) = tended.map_err(|_| KeyServiceError::Died)?? {
@@ -170,7 +209,7 @@ mod tests {
 
     use super::*;
     use crate::ambient::SeededEntropy;
-    use crate::keys::KeyState;
+    use crate::keys::{KeyState, TokenType};
     use crate::store::embedded::EmbeddedStore;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -211,5 +250,55 @@ mod tests {
         theirs.rotate(&store, &entropy, Rotation::AtOnce, NOW, HOUR).await.unwrap();
         assert!(!ours.replace(&store, &entropy, version, late).await.unwrap());
         assert_eq!(ours.ring().duties(), theirs.ring().duties());
+    }
+
+    /// Two nodes over one store, and a token of the first that was signed by a key of which the second never heard.
+    async fn two_nodes(store: &EmbeddedStore) -> (Keys, Keys, String) {
+        let entropy = SeededEntropy::new(1);
+        let master = MasterSecret::generate(&entropy);
+        let ours = Keys::open(store, master.clone(), &entropy, NOW).await.unwrap();
+        let theirs = Keys::open(store, master, &entropy, NOW).await.unwrap();
+        theirs.rotate(store, &entropy, Rotation::Compromised, NOW, HOUR).await.unwrap();
+        let token = theirs.ring().sign(SigningAlg::EdDsa, TokenType::Jwt, b"{}").unwrap();
+        assert_ne!(ours.ring().duties(), theirs.ring().duties());
+        (ours, theirs, token)
+    }
+
+    #[tokio::test]
+    async fn routine_takes_over_what_another_node_did_though_the_feed_told_nothing() {
+        let directory = TempDir::new().unwrap();
+        let store = EmbeddedStore::open(directory.path()).unwrap();
+        let (ours, theirs, _) = two_nodes(&store).await;
+        let published = theirs.ring().duties();
+        ours.maintain(&store, &SeededEntropy::new(2), NOW, HOUR).await.unwrap();
+        assert_eq!(ours.ring().duties(), published);
+    }
+
+    #[tokio::test]
+    async fn a_token_of_a_key_that_another_node_made_is_good_and_one_of_nobodys_is_looked_for_once_a_second() {
+        let directory = TempDir::new().unwrap();
+        let store = EmbeddedStore::open(directory.path()).unwrap();
+        let (ours, theirs, token) = two_nodes(&store).await;
+        let stranger = KeyRing::generate(NOW).unwrap().sign(SigningAlg::EdDsa, TokenType::Jwt, b"{}").unwrap();
+        assert!(ours.verify(&store, NOW, &token).await.unwrap().is_ok());
+        assert_eq!(ours.verify(&store, NOW, &stranger).await.unwrap(), Err(VerifyError::UnknownKey));
+        theirs.rotate(&store, &SeededEntropy::new(3), Rotation::Compromised, NOW, HOUR).await.unwrap();
+        let token = theirs.ring().sign(SigningAlg::EdDsa, TokenType::Jwt, b"{}").unwrap();
+        assert_eq!(ours.verify(&store, NOW, &token).await.unwrap(), Err(VerifyError::UnknownKey), "asked just now");
+        let later = NOW + policy::KEYS_ASKED_ANEW;
+        assert!(ours.verify(&store, later, &token).await.unwrap().is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_token_of_an_unknown_key_is_not_called_bad_while_nobody_can_know() {
+        let directory = TempDir::new().unwrap();
+        let store = EmbeddedStore::open(directory.path()).unwrap();
+        let (ours, _, token) = two_nodes(&store).await;
+        store.close().await;
+        for _ in 0..2 {
+            assert!(matches!(ours.verify(&store, NOW, &token).await, Err(Fault::Store(_))));
+        }
+        let known = ours.ring().sign(SigningAlg::EdDsa, TokenType::Jwt, b"{}").unwrap();
+        assert!(ours.verify(&store, NOW, &known).await.unwrap().is_ok());
     }
 }

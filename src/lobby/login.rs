@@ -122,7 +122,7 @@ impl Lobby {
         let login = live
             .as_ref()
             .map(|session| oauth::Login { subject: session.request_id.to_string(), auth_time: session.opened_at });
-        let hint = match self.hinted_subject(attempt.request) {
+        let hint = match self.hinted_subject(attempt.request).await? {
             Ok(hint) => hint,
             Err(error) => return Ok(Login::Refused(error)),
         };
@@ -230,15 +230,17 @@ impl Lobby {
 
     /// The subject of `id_token_hint`, if it is an ID token of ours (its age does not matter). One that cannot be
     /// verified, because its key is long gone, hints at nothing; with `prompt=none` nobody can be asked instead.
-    fn hinted_subject(&self, request: &AuthorizationRequest) -> Result<Option<String>, OAuthError> {
-        let Some(hint) = &request.id_token_hint else { return Ok(None) };
-        match self.id_token_subject(hint) {
-            Some(subject) => Ok(Some(subject)),
-            None if request.prompt == Prompt::None => {
-                Err(OAuthError::new(ErrorCode::LoginRequired, "id_token_hint is not an ID token of this provider"))
-            }
-            None => Ok(None),
-        }
+    async fn hinted_subject(
+        &self,
+        request: &AuthorizationRequest,
+    ) -> Result<Result<Option<String>, OAuthError>, Fault> {
+        let Some(hint) = &request.id_token_hint else { return Ok(Ok(None)) };
+        let subject = self.id_token_subject(hint).await?;
+        Ok(if subject.is_none() && request.prompt == Prompt::None {
+            Err(OAuthError::new(ErrorCode::LoginRequired, "id_token_hint is not an ID token of this provider"))
+        } else {
+            Ok(subject)
+        })
     }
 
     /// Gives a code for the session.
