@@ -164,16 +164,16 @@ pub struct Running {
 /// # Errors
 /// See [`StartError`]; nothing keeps running then.
 pub async fn start(mut config: Config, nature: Nature) -> Result<Running, StartError> {
-    let listener = listen(config.listen)?;
+    let listener = listen(config.doors.listen)?;
     let address = address_of(&listener)?;
-    config.public_url = config.public_url.with_chosen_port(address.port());
-    let private = config.private_listen.map(listen).transpose()?;
+    config.doors.public_url = config.doors.public_url.with_chosen_port(address.port());
+    let private = config.doors.private_listen.map(listen).transpose()?;
     let private_address = private.as_ref().map(address_of).transpose()?;
     let shop = config.demo.as_ref().map(|shop| listen(shop.listen)).transpose()?;
     if let Some(listener) = &shop {
         config.place_shop(address_of(listener)?.port());
     }
-    let tls = config.tls.as_ref().map(tls::load).transpose()?;
+    let tls = config.doors.tls.as_ref().map(tls::load).transpose()?;
 
     let telemetry = Arc::new(Telemetry::default());
     let Opened { lobby, master } = open(&config, &nature, &telemetry).await?;
@@ -270,9 +270,9 @@ fn topics(config: &Config) -> Result<Topics, StartError> {
 
 fn site(config: &Config) -> Site {
     Site {
-        issuer: config.public_url.as_str().to_owned(),
-        base_path: config.public_url.path_prefix().to_owned(),
-        https: config.public_url.scheme() == Scheme::Https,
+        issuer: config.doors.public_url.as_str().to_owned(),
+        base_path: config.doors.public_url.path_prefix().to_owned(),
+        https: config.doors.public_url.scheme() == Scheme::Https,
         trusted_proxies: config.trusted_proxies.clone(),
     }
 }
@@ -306,7 +306,7 @@ fn open_shop(config: &Config, listener: TcpListener, nature: &Nature) -> Result<
     let no_client = || StartError::Shop(io::Error::other("its client is not configured or has no secret"));
     let shop = Shop {
         public_url: sample.url().parse().map_err(|error| StartError::Shop(io::Error::other(error)))?,
-        issuer: config.public_url.as_str().to_owned(),
+        issuer: config.doors.public_url.as_str().to_owned(),
         client_id: sample.client_id.clone(),
         client_secret: secret.ok_or_else(no_client)?,
     };

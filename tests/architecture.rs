@@ -49,6 +49,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("aws_config", &["src/aws/"]),
     ("aws_sdk_cloudwatch", &["src/aws/"]),
     ("aws_sdk_eventbridge", &["src/aws/"]),
+    ("aws_sdk_secretsmanager", &["src/aws/"]),
     ("aws_sdk_dynamodb", &["src/aws/", "src/store/distributed/"]),
     ("redis", &["src/store/distributed/"]),
     ("openssl", &["src/aws/"]),

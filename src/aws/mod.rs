@@ -1,11 +1,12 @@
 //! What Anteroom says to AWS and hears from it.
 //!
 //! Owns the SDK's settings and its words: how credentials and region are found, how an alarm stands, what a bus
-//! takes, whether a message comes from a topic. Must not know what becomes of it: rooms, notices and stores are told in
+//! takes, whether a message comes from a topic, what a secret is. Must not know what becomes of it: rooms, notices and stores are told in
 //! their own words.
 
 mod alarm;
 mod bus;
+mod secrets;
 pub mod sns;
 mod words;
 
@@ -17,6 +18,7 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
 pub use alarm::{Alarm, AlarmState};
 pub use bus::{Bus, BusEntry, BusError};
+pub use secrets::{SecretError, SecretsManager};
 
 use crate::policy;
 

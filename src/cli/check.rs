@@ -15,10 +15,10 @@ pub(super) fn check(file: Option<&Path>, environment: &Environment) -> Result<()
 }
 
 fn summary(config: &Config) -> String {
-    let mut lines = vec![format!("issuer   {}", config.public_url.as_str())];
-    let transport = if config.tls.is_some() { "TLS" } else { "plain HTTP" };
-    lines.push(format!("listen   {} ({transport})", config.listen));
-    lines.extend(config.private_listen.map(|address| format!("private  {address} (plain HTTP)")));
+    let mut lines = vec![format!("issuer   {}", config.doors.public_url.as_str())];
+    let transport = if config.doors.tls.is_some() { "TLS" } else { "plain HTTP" };
+    lines.push(format!("listen   {} ({transport})", config.doors.listen));
+    lines.extend(config.doors.private_listen.map(|address| format!("private  {address} (plain HTTP)")));
     lines.push(format!("data     {}", config.data_dir.display()));
     lines.extend(store(&config.store));
     lines.push(match (config.admin.keys.len(), config.admin.sigv4.len()) {

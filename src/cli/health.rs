@@ -2,29 +2,30 @@
 
 use std::path::Path;
 
-use anteroom::config::Environment;
+use anteroom::config::{Doors, Environment};
 use anteroom::policy::HEALTHCHECK_TIMEOUT;
 use reqwest::{Client, Url};
 
 use super::reach::{cause, client, converse, operators_url};
-use super::{Failure, existing_config};
+use super::{Failure, existing_file};
 
 /// Where a running Anteroom says whether it is ready, below its public URL's path.
 const READY: &str = "/health/ready";
 
 pub(super) fn check(file: Option<&Path>, url: Option<String>, environment: &Environment) -> Result<(), Failure> {
-    // With an address alone, the configuration matters only for the certificate to trust.
-    let config = match (file, &url) {
+    // With an address alone, the configuration matters only for the certificate to trust. Whether the store of secrets
+    // is there says nothing of whether the service is.
+    let doors = match (file, &url) {
         (None, Some(_)) => None,
-        (file, _) => Some(existing_config(file, environment)?),
+        (file, _) => Some(Doors::load(&existing_file(file, environment)?, environment)?),
     };
-    let url = match (url, &config) {
+    let url = match (url, &doors) {
         (Some(url), _) => url,
-        (None, Some(config)) => operators_url(config, READY),
+        (None, Some(doors)) => operators_url(doors, READY),
         (None, None) => return Err(Failure::Configuration("there is no address to ask".to_owned())),
     };
     let url = Url::parse(&url).map_err(|_| Failure::Configuration(format!("{url} is not an absolute URL")))?;
-    let certificate = config.and_then(|config| config.tls).map(|tls| tls.certificate);
+    let certificate = doors.and_then(|doors| doors.tls).map(|tls| tls.certificate);
     let client = client(certificate.as_deref(), HEALTHCHECK_TIMEOUT)?;
     converse(ask(&client, url))
 }

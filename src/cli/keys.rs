@@ -84,8 +84,8 @@ async fn by_the_holder(config: &Config, order: Option<Rotation>, held: &OpenErro
     };
     let key = std::str::from_utf8(admin.key.expose()).map_err(|_| failed("its admin key is not text".to_owned()))?;
     let (method, path) = if order.is_some() { (Method::POST, ROTATE_KEYS) } else { (Method::GET, KEYS) };
-    let url = operators_url(config, path);
-    let certificate = config.tls.as_ref().map(|tls| tls.certificate.as_path());
+    let url = operators_url(&config.doors, path);
+    let certificate = config.doors.tls.as_ref().map(|tls| tls.certificate.as_path());
     let mut request = client(certificate, KEYS_CALL_TIMEOUT)?.request(method, &url).bearer_auth(key);
     if let Some(how) = order {
         let body = serde_json::to_string(&RotateKeys { how }).map_err(|error| failed(error.to_string()))?;

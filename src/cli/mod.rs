@@ -9,6 +9,7 @@ mod keys;
 mod reach;
 mod serve;
 mod store;
+mod vault;
 
 use std::env;
 use std::io::{self, Write as _};
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 
 use anteroom::config::{CONFIG_VARIABLE, Config, ConfigError, DEFAULT_DATA_DIR, Environment, reference_page};
 use clap::{Args, Parser, Subcommand};
+use vault::AwsVault;
 
 /// An OpenID Connect identity provider whose login step is a place in line.
 #[derive(Parser)]
@@ -131,10 +133,20 @@ fn demonstration_directory(environment: &Environment) -> PathBuf {
 
 /// The named configuration, else that of the demonstration, if it was ever started.
 fn existing_config(file: Option<&Path>, environment: &Environment) -> Result<Config, Failure> {
+    load(&existing_file(file, environment)?, environment)
+}
+
+/// What the file says, with the secrets that it names.
+fn load(file: &Path, environment: &Environment) -> Result<Config, Failure> {
+    Ok(Config::load(file, environment, &AwsVault::default())?)
+}
+
+/// The file that [`existing_config`] reads.
+fn existing_file(file: Option<&Path>, environment: &Environment) -> Result<PathBuf, Failure> {
     let demonstration = demonstration_directory(environment).join("anteroom.toml");
     match file {
-        Some(file) => Ok(Config::load(file, environment)?),
-        None if demonstration.exists() => Ok(Config::load(&demonstration, environment)?),
+        Some(file) => Ok(file.to_owned()),
+        None if demonstration.exists() => Ok(demonstration),
         None => Err(Failure::Configuration(format!(
             "there is no configuration: name one by --config or {CONFIG_VARIABLE}, or let `anteroom serve` make {}",
             demonstration.display()

@@ -10,15 +10,15 @@ use anteroom::server::{self, Nature, Running};
 use anteroom::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Failure, demonstration_directory, print};
+use super::{Failure, demonstration_directory, load, print};
 
 pub(super) fn serve(file: Option<&Path>, environment: &Environment) -> Result<(), Failure> {
     let (config, demonstration) = match file {
-        Some(file) => (Config::load(file, environment)?, None),
+        Some(file) => (load(file, environment)?, None),
         None => {
             let directory = demonstration_directory(environment);
             let files = demonstrate(&directory, &OsEntropy).map_err(|error| Failure::Runtime(error.to_string()))?;
-            (Config::load(&files.config, environment)?, Some(files))
+            (load(&files.config, environment)?, Some(files))
         }
     };
     telemetry::start_logging(&config.log);

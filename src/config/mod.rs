@@ -9,6 +9,7 @@
 mod admin;
 mod client;
 mod demonstration;
+mod doors;
 mod environment;
 mod event;
 mod inlet;
@@ -24,6 +25,7 @@ mod store;
 mod tests;
 mod topic;
 mod value;
+mod vault;
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -39,6 +41,7 @@ use reader::{Read, Reader, Section, Unique};
 pub use admin::{Admin, AdminKey, SigV4Pair};
 pub use client::ClientConfig;
 pub use demonstration::{Demonstration, DemonstrationError, SampleShop, demonstrate};
+pub use doors::{Doors, TlsFiles};
 pub use environment::Environment;
 pub use logging::{Log, LogFormat, LogLevel};
 pub use notices::{EventBridgeConfig, NoticeStream, Subscription, WebhookConfig};
@@ -48,6 +51,7 @@ pub use public_url::{PublicUrl, PublicUrlError, Scheme};
 pub use reference::{Setting, reference, reference_page};
 pub use store::{DistributedConfig, RedisUrl, StoreConfig};
 pub use topic::TopicConfig;
+pub use vault::{NoVault, Vault, Withheld};
 
 /// Where Anteroom listens unless it is told otherwise: this machine alone can reach it.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -58,18 +62,12 @@ pub const DEFAULT_DATA_DIR: &str = "data";
 /// A configuration that can be used.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The issuer, and the address of everything.
-    pub public_url: PublicUrl,
-    /// Where to listen for visitors and relying parties.
-    pub listen: SocketAddr,
-    /// Where to listen for operators; unset: at `listen` too.
-    pub private_listen: Option<SocketAddr>,
+    /// Where it is reached.
+    pub doors: Doors,
     /// Where the embedded engine and generated keys live.
     pub data_dir: PathBuf,
     /// Proxies whose word on the visitor's address is believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// TLS ended here; unset: plain HTTP, behind a proxy or on loopback.
-    pub tls: Option<TlsFiles>,
     /// Who may use the private API and the panel.
     pub admin: Admin,
     /// Where state lives.
@@ -92,27 +90,14 @@ pub struct Config {
     pub demo: Option<SampleShop>,
 }
 
-/// The PEM files of `tls`. That they exist and fit together is found out by who opens them.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TlsFiles {
-    /// The certificate, and those of its issuers after it.
-    pub certificate: PathBuf,
-    /// The private key.
-    pub key: PathBuf,
-}
-
 impl Config {
-    /// Reads `file` and the variables over it.
+    /// Reads `file` and the variables over it, with the secrets of `vault`.
     ///
     /// # Errors
     ///
     /// Everything that is wrong with them.
-    pub fn load(file: &Path, environment: &Environment) -> Result<Self, ConfigError> {
-        let text = fs::read_to_string(file).map_err(|error| {
-            let message = format!("the configuration cannot be read: {error}");
-            ConfigError::of_file(&file.display().to_string(), String::new(), message)
-        })?;
-        Self::parse(&text, file, environment)
+    pub fn load(file: &Path, environment: &Environment, vault: &dyn Vault) -> Result<Self, ConfigError> {
+        Self::parse_with(&text_of(file)?, file, environment, vault)
     }
 
     /// Whether what happens is told to anybody, so that it must be written down.
@@ -126,16 +111,64 @@ impl Config {
     ///
     /// Everything that is wrong with them; a syntax error alone, when there is one.
     pub fn parse(text: &str, file: &Path, environment: &Environment) -> Result<Self, ConfigError> {
-        let name = file.display().to_string();
-        let mut table: Table = text.parse().map_err(|error| syntax_error(&name, text, &error))?;
-        let (overrides, mut problems) = Overrides::apply(&mut table, environment);
-        let reader = Reader::new(environment, file.parent().unwrap_or(Path::new("")), overrides);
-        let config = reader.read(&table, root);
-        problems.extend(reader.into_problems());
-        match config {
-            Ok(config) if problems.is_empty() => Ok(config),
-            _ => Err(ConfigError::new(&name, problems)),
-        }
+        Self::parse_with(text, file, environment, &NoVault)
+    }
+
+    /// The same with the secrets of `vault`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::parse`].
+    pub fn parse_with(
+        text: &str,
+        file: &Path,
+        environment: &Environment,
+        vault: &dyn Vault,
+    ) -> Result<Self, ConfigError> {
+        read_with(text, file, environment, vault, root)
+    }
+}
+
+impl Doors {
+    /// Reads of `file` and the variables over it where the deployment is reached. It may refer to secrets that cannot be
+    /// had: no vault is asked.
+    ///
+    /// # Errors
+    ///
+    /// Everything else that is wrong with them.
+    pub fn load(file: &Path, environment: &Environment) -> Result<Self, ConfigError> {
+        read_with(&text_of(file)?, file, environment, &vault::Unasked, |section| {
+            let doors = doors::read(section);
+            // Read for what is wrong with it, which is noted.
+            let _inside = rest(section, doors.clone());
+            doors
+        })
+    }
+}
+
+fn text_of(file: &Path) -> Result<String, ConfigError> {
+    fs::read_to_string(file).map_err(|error| {
+        let message = format!("the configuration cannot be read: {error}");
+        ConfigError::of_file(&file.display().to_string(), String::new(), message)
+    })
+}
+
+fn read_with<T>(
+    text: &str,
+    file: &Path,
+    environment: &Environment,
+    vault: &dyn Vault,
+    read: impl FnOnce(&mut Section<'_>) -> Read<T>,
+) -> Result<T, ConfigError> {
+    let name = file.display().to_string();
+    let mut table: Table = text.parse().map_err(|error| syntax_error(&name, text, &error))?;
+    let (overrides, mut problems) = Overrides::apply(&mut table, environment);
+    let reader = Reader::new(environment, vault, file.parent().unwrap_or(Path::new("")), overrides);
+    let value = reader.read(&table, read);
+    problems.extend(reader.into_problems());
+    match value {
+        Ok(value) if problems.is_empty() => Ok(value),
+        _ => Err(ConfigError::new(&name, problems)),
     }
 }
 
@@ -149,14 +182,12 @@ fn syntax_error(name: &str, text: &str, error: &toml::de::Error) -> ConfigError 
 }
 
 fn root(section: &mut Section<'_>) -> Read<Config> {
-    let listen = section.or("listen", DEFAULT_LISTEN, |found| found.address());
-    let private_listen = section.optional("private_listen", |found| {
-        let address = found.address()?;
-        let taken = address.port() != 0 && matches!(listen, Ok(public) if public == address);
-        if taken { Err(found.refuse("it must not be the address of listen")) } else { Ok(address) }
-    });
-    let tls = section.optional("tls", |found| found.section(tls_files));
-    let public_url = public_url(section, &listen, &tls);
+    let doors = doors::read(section);
+    rest(section, doors)
+}
+
+/// What is inside.
+fn rest(section: &mut Section<'_>, doors: Read<Doors>) -> Read<Config> {
     let data_dir = section.optional("data_dir", |found| found.path());
     let trusted_proxies = section.list("trusted_proxies", |found| found.parsed(network));
     let admin = section.or("admin", Admin::default(), |found| found.section(admin::read));
@@ -177,12 +208,9 @@ fn root(section: &mut Section<'_>) -> Read<Config> {
     let known_clients = clients.as_deref().ok();
     let demo = section.optional("demo", |found| found.section(|demo| demonstration::read(demo, known_clients)));
     Ok(Config {
-        public_url: public_url?,
-        listen: listen?,
-        private_listen: private_listen?,
+        doors: doors?,
         data_dir: data_dir?.unwrap_or_else(|| section.directory().join(DEFAULT_DATA_DIR)),
         trusted_proxies: trusted_proxies?,
-        tls: tls?,
         admin: admin?,
         store: store?,
         events: events?,
@@ -208,40 +236,6 @@ fn topics(section: &mut Section<'_>, ids: &Unique, events: &[EventSettings]) -> 
         }
         Ok(read)
     })
-}
-
-/// On a loopback address the public URL is the address itself; anywhere else nobody but the operator knows it.
-fn public_url(section: &mut Section<'_>, listen: &Read<SocketAddr>, tls: &Read<Option<TlsFiles>>) -> Read<PublicUrl> {
-    let serves_tls = matches!(tls, Ok(Some(_)));
-    let given = section.optional("public_url", |found| {
-        let url = found.parsed(PublicUrl::parse)?;
-        let plain = serves_tls && url.scheme() == Scheme::Http;
-        if plain { Err(found.refuse("it must be https, because tls is set")) } else { Ok(url) }
-    })?;
-    let scheme = if serves_tls { "https" } else { "http" };
-    match (given, *listen) {
-        (Some(url), _) => Ok(url),
-        (None, Err(noted)) => Err(noted),
-        (None, Ok(address)) if address.ip().is_loopback() => PublicUrl::parse(&default_public_url(scheme, address))
-            .map_err(|error| section.refuse("public_url", error.to_string())),
-        (None, Ok(_)) => {
-            Err(section.refuse("public_url", "it is missing: only on a loopback address does it follow from listen"))
-        }
-    }
-}
-
-fn default_public_url(scheme: &str, address: SocketAddr) -> String {
-    match (scheme, address.port()) {
-        ("http", 80) | ("https", 443) if address.is_ipv6() => format!("{scheme}://[{}]", address.ip()),
-        ("http", 80) | ("https", 443) => format!("{scheme}://{}", address.ip()),
-        _ => format!("{scheme}://{address}"),
-    }
-}
-
-fn tls_files(section: &mut Section<'_>) -> Read<TlsFiles> {
-    let certificate = section.required("certificate", |found| found.path());
-    let key = section.required("key", |found| found.path());
-    Ok(TlsFiles { certificate: certificate?, key: key? })
 }
 
 /// A network, or one address.

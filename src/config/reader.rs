@@ -15,8 +15,10 @@ use super::environment::Environment;
 use super::overrides::Overrides;
 use super::problem::Problem;
 use super::value::Found;
+use super::vault::Vault;
 
-/// Proof that a problem was noted, so that the configuration as a whole will be refused. Only the reader makes it.
+/// Proof that a problem was noted, or a secret left alone, so that there will be no whole configuration. Only the reader
+/// makes it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Noted(());
 
@@ -26,6 +28,7 @@ pub(super) type Read<T> = Result<T, Noted>;
 /// One reading of a configuration.
 pub(super) struct Reader<'a> {
     pub(super) environment: &'a Environment,
+    pub(super) vault: &'a dyn Vault,
     /// The directory of the file, which relative paths in it start from.
     pub(super) directory: &'a Path,
     overrides: Overrides,
@@ -35,8 +38,13 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(environment: &'a Environment, directory: &'a Path, overrides: Overrides) -> Self {
-        Self { environment, directory, overrides, problems: RefCell::default(), asked: RefCell::default() }
+    pub(super) fn new(
+        environment: &'a Environment,
+        vault: &'a dyn Vault,
+        directory: &'a Path,
+        overrides: Overrides,
+    ) -> Self {
+        Self { environment, vault, directory, overrides, problems: RefCell::default(), asked: RefCell::default() }
     }
 
     /// Reads the outermost table.
@@ -62,6 +70,11 @@ impl<'a> Reader<'a> {
     pub(super) fn note(&self, place: &str, message: String) -> Noted {
         let variable = self.overrides.blamed(place).map(|origin| origin.variable.clone());
         self.problems.borrow_mut().push(Problem { place: place.to_owned(), variable, message });
+        Noted(())
+    }
+
+    /// Goes on without a secret that nobody is to ask for. There is nothing to complain about.
+    pub(super) const fn leave_alone(&self) -> Noted {
         Noted(())
     }
 }

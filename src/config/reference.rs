@@ -32,7 +32,8 @@ and writes `data/anteroom.toml` for it, with comments: a good file to start from
 a site behind a proxy. `anteroom check-config` names everything that is wrong with a file; a key that is not on this page is refused.
 
 **Secrets** may stand in the file as they are, or be named: `env:NAME` takes an environment variable, `file:PATH` what a file holds (but
-for the end of its line). They need at least 32 bytes; `openssl rand -base64 32` makes a good one.
+for the end of its line), `secret:NAME` the secret of this name or ARN in [AWS Secrets Manager](operators.md#aws-secrets-manager), and
+`secret:NAME#MEMBER` one member of it, where it is a JSON object. They need at least 32 bytes; `openssl rand -base64 32` makes a good one.
 
 **Paths** that are relative start from the directory of the configuration file.
 
@@ -171,7 +172,7 @@ fn store() -> Vec<Setting> {
         ),
         setting(
             "store.redis_url",
-            "URL (`redis://`, or `rediss://` for TLS), or a list of them; or `env:NAME`, `file:PATH`",
+            "URL (`redis://`, or `rediss://` for TLS), or a list of them; or `env:NAME`, `file:PATH`, `secret:NAME`",
             "`distributed`: must be set",
             "Where Redis is: the server, whichever is the primary, or a Redis Cluster. Several, in a list or with commas between them, are nodes of one cluster, of which one that answers is enough. User and password stand in the URL: `rediss://USER:PASSWORD@HOST:6379`, with a comma in a password written `%2C`.",
         ),

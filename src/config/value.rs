@@ -11,6 +11,7 @@ use toml::Value;
 use url::Url;
 
 use super::reader::{Noted, Read, Reader, Section, Unique};
+use super::vault::Withheld;
 use crate::ambient::{Secret, Timestamp};
 use crate::oauth::is_loopback;
 use crate::policy;
@@ -131,7 +132,8 @@ impl<'a> Found<'a> {
         Ok(secret)
     }
 
-    /// Text that is not for everybody, as it stands or by reference: `env:NAME`, `file:PATH`.
+    /// Text that is not for everybody, as it stands or by reference: `env:NAME`, `file:PATH`, `secret:NAME`,
+    /// `secret:NAME#MEMBER`.
     pub(super) fn referenced(&self) -> Read<Secret> {
         let text = self.text()?;
         if let Some(name) = text.strip_prefix("env:") {
@@ -139,19 +141,35 @@ impl<'a> Found<'a> {
             Ok(Secret::new(self.reader.environment.get(name).ok_or_else(missing)?))
         } else if let Some(path) = text.strip_prefix("file:") {
             self.secret_file(&self.resolve(path))
+        } else if let Some(reference) = text.strip_prefix("secret:") {
+            self.kept_secret(reference)
         } else {
             Ok(Secret::new(text))
         }
     }
 
-    /// What the file holds but for the line's end, which editors add.
     fn secret_file(&self, path: &Path) -> Read<Secret> {
         let shown = path.display();
-        let mut text = fs::read_to_string(path)
+        let text = fs::read_to_string(path)
             .map_err(|error| self.refuse(format!("the file {shown} cannot be read: {error}")))?;
-        let kept = text.strip_suffix('\n').map_or(text.len(), |line| line.strip_suffix('\r').unwrap_or(line).len());
-        text.truncate(kept);
-        Ok(Secret::new(text))
+        Ok(without_line_end(Secret::new(text)))
+    }
+
+    /// What the vault keeps under a name, or the one member of it that is named after `#`, which no name has.
+    fn kept_secret(&self, reference: &str) -> Read<Secret> {
+        let (name, member) = reference.split_once('#').map_or((reference, None), |(name, key)| (name, Some(key)));
+        let whole = self.reader.vault.secret(name).map_err(|withheld| match withheld {
+            Withheld::Unasked => self.reader.leave_alone(),
+            Withheld::Because(reason) => self.refuse(format!("the secret {name} cannot be had: {reason}")),
+        })?;
+        let Some(member) = member else { return Ok(without_line_end(whole)) };
+        let members: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(whole.expose())
+            .map_err(|_| self.refuse(format!("the secret {name} is no JSON object, so it has no members")))?;
+        match members.into_iter().find(|(key, _)| key == member) {
+            Some((_, serde_json::Value::String(text))) => Ok(Secret::new(text)),
+            Some(_) => Err(self.refuse(format!("the member {member} of the secret {name} is no text"))),
+            None => Err(self.refuse(format!("the secret {name} has no member {member}"))),
+        }
     }
 
     /// Whether this is a list.
@@ -195,6 +213,12 @@ impl<'a> Found<'a> {
     pub(super) fn json(&self) -> Read<serde_json::Value> {
         serde_json::to_value(self.value).map_err(|_| self.refuse("it must be text, a number, true or false"))
     }
+}
+
+/// A secret but for the line's end, which editors and shells add.
+fn without_line_end(secret: Secret) -> Secret {
+    let line = secret.expose().strip_suffix(b"\n").map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    line.map(Secret::new).unwrap_or(secret)
 }
 
 /// An event of the configuration.

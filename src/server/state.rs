@@ -140,6 +140,6 @@ async fn open_lobby(
         .map(|configured| RegisteredClient { client: configured.client.clone(), event: configured.event.clone() });
     let around = Surroundings { clock: Arc::clone(&nature.clock), entropy: Arc::clone(&nature.entropy), store, master };
     let clients: Clients = clients.collect();
-    let opened = Lobby::open(config.public_url.as_str(), config.events.clone(), clients, around).await;
+    let opened = Lobby::open(config.doors.public_url.as_str(), config.events.clone(), clients, around).await;
     opened.map_err(|source| StartError::State { path: config.data_dir.clone(), source })
 }

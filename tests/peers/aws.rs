@@ -1,12 +1,14 @@
-//! Amazon's services over the wire, as moto plays them: an alarm that holds the line up, a bus that is told.
+//! Amazon's services over the wire, as moto plays them: an alarm that holds the line up, a bus that is told, secrets
+//! that are kept.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::support::process::Process;
-use crate::support::program::{Anteroom, http};
+use crate::support::program::{ADMIN_KEY, Anteroom, SECRET, http};
 use crate::support::{eventually, file};
 
 /// An Amazon of our own.
@@ -39,13 +41,8 @@ impl Cloud {
 
     /// Anteroom as it runs beside it.
     async fn anteroom(&self, variables: &[(&str, &str)]) -> Anteroom {
-        let aws = [
-            ("AWS_ENDPOINT_URL", self.url.as_str()),
-            ("AWS_REGION", "eu-central-1"),
-            ("AWS_ACCESS_KEY_ID", "test"),
-            ("AWS_SECRET_ACCESS_KEY", "test"),
-        ];
-        Anteroom::for_client_with("https://shop.example/callback", &[&aws, variables].concat()).await
+        Anteroom::for_client_with("https://shop.example/callback", &[&variables_for(&self.url), variables].concat())
+            .await
     }
 
     /// What the bus was told since the last time, as (kind, detail).
@@ -59,6 +56,16 @@ impl Cloud {
             })
             .collect()
     }
+}
+
+/// What a process needs to call `url` as Amazon.
+fn variables_for(url: &str) -> [(&str, &str); 4] {
+    [
+        ("AWS_ENDPOINT_URL", url),
+        ("AWS_REGION", "eu-central-1"),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+    ]
 }
 
 const BUS: (&str, &str) = ("ANTEROOM_EVENTBRIDGE", r#"[{ name = "bus", bus = "queue" }]"#);
@@ -128,4 +135,60 @@ async fn an_alarm_holds_the_line_up_while_it_rings_or_cannot_be_asked() {
     gate(0).await;
     cloud.does("alarm", &["INSUFFICIENT_DATA"]);
     gate(1).await;
+}
+
+/// What `check-config` says of secrets in these places, with these variables: whether it is content, and its complaints.
+fn checked(references: [&str; 2], variables: &[(&str, &str)]) -> (bool, Vec<String>) {
+    let [key, redis] = references;
+    let directory = tempfile::tempdir().unwrap();
+    let text = format!(
+        "admin.keys = [{{ name = 'ops', key = '{key}' }}]\n[store]\nengine = 'distributed'\nredis_url = '{redis}'\n\
+         [[event]]\nid = 'Sample'\n"
+    );
+    fs::write(directory.path().join("anteroom.toml"), text).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_anteroom"));
+    command.args(["check-config", "--config", "anteroom.toml"]).current_dir(directory.path());
+    let output = command.env_clear().envs(variables.iter().copied()).output().unwrap();
+    let complaints = String::from_utf8(output.stderr).unwrap();
+    (output.status.success(), complaints.lines().map(str::to_owned).collect())
+}
+
+#[tokio::test]
+async fn secrets_are_had_from_secrets_manager_and_those_that_are_not_are_named() {
+    let Some(cloud) = Cloud::start().await else { return };
+    let arn = cloud.does("secret", &["queue/operators", &json!({ "ops": ADMIN_KEY, "port": 5 }).to_string()]);
+    cloud.does("secret", &["queue/redis", "redis://:hidden@redis\n"]);
+    cloud.does("secret", &["queue/shop", SECRET]);
+    let anteroom = cloud
+        .anteroom(&[
+            ("ANTEROOM_ADMIN__KEYS__0__KEY", "secret:queue/operators#ops"),
+            ("ANTEROOM_CLIENT__0__CLIENT_SECRET", "secret:queue/shop"),
+        ])
+        .await;
+    assert_eq!(anteroom.serve(3).await, 3, "the operator's key is the one that is kept");
+    let aws = variables_for(&cloud.url);
+    assert_eq!(checked([&format!("secret:{arn}#ops"), "secret:queue/redis"], &aws), (true, vec![]));
+    let (good, complaints) = checked(["secret:queue/nothing", "secret:queue/operators#redis"], &aws);
+    assert!(!good && complaints.len() == 2, "{complaints:?}");
+    let missing =
+        "anteroom.toml: admin.keys[0].key: the secret queue/nothing cannot be had: ResourceNotFoundException: ";
+    assert!(complaints[0].starts_with(missing), "{complaints:?}");
+    let member = "anteroom.toml: store.redis_url: the secret queue/operators has no member redis";
+    assert_eq!(complaints[1], member);
+}
+
+#[test]
+fn where_secrets_manager_cannot_be_asked_every_secret_says_so() {
+    let places = ["admin.keys[0].key: the secret one", "store.redis_url: the secret two"];
+    let region = "the AWS region is not known: set the variable AWS_REGION, or name it in ~/.aws/config";
+    let nowhere = variables_for("http://127.0.0.1:1");
+    let without = [("HOME", "/nowhere"), ("AWS_EC2_METADATA_DISABLED", "true")];
+    for (variables, reason) in [(&without[..], region), (&nowhere[..], "AWS Secrets Manager cannot be asked: ")] {
+        let (good, complaints) = checked(["secret:one", "secret:two"], variables);
+        assert!(!good && complaints.len() == 2, "{complaints:?}");
+        for (complaint, place) in complaints.iter().zip(places) {
+            let begins = format!("anteroom.toml: {place} cannot be had: {reason}");
+            assert!(complaint.starts_with(&begins), "{complaint}");
+        }
+    }
 }

@@ -11,8 +11,8 @@ fn a_demonstration_works_at_once() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("deep/data");
     let files = demonstrate(&data, &SeededEntropy::new(1)).unwrap();
-    let config = Config::load(&files.config, &Environment::default()).unwrap();
-    assert_eq!(config.public_url.as_str(), "http://127.0.0.1:8080");
+    let config = Config::load(&files.config, &Environment::default(), &NoVault).unwrap();
+    assert_eq!(config.doors.public_url.as_str(), "http://127.0.0.1:8080");
     assert_eq!(config.data_dir, data.join("."));
     let Inlet::Periodic(Periodic { increment_by: 6, rhythm: Rhythm::Smooth, .. }) = config.events[0].inlet else {
         panic!("{:?}", config.events[0].inlet)
@@ -56,7 +56,7 @@ fn processes_that_start_together_agree_on_the_secrets() {
             let path = directory.path();
             scope.spawn(move || {
                 let files = demonstrate(path, &SeededEntropy::new(seed)).unwrap();
-                Config::load(&files.config, &Environment::default()).unwrap();
+                Config::load(&files.config, &Environment::default(), &NoVault).unwrap();
             });
         }
     });
@@ -76,8 +76,8 @@ fn a_place_that_cannot_be_written_is_named() {
 fn variables_move_the_demonstration() {
     let directory = tempfile::tempdir().unwrap();
     let files = demonstrate(directory.path(), &SeededEntropy::new(1)).unwrap();
-    let config = Config::load(&files.config, &environment(&[("ANTEROOM_LISTEN", "127.0.0.1:9000")])).unwrap();
-    assert_eq!(config.public_url.as_str(), "http://127.0.0.1:9000");
+    let config = Config::load(&files.config, &environment(&[("ANTEROOM_LISTEN", "127.0.0.1:9000")]), &NoVault).unwrap();
+    assert_eq!(config.doors.public_url.as_str(), "http://127.0.0.1:9000");
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn the_shop_and_its_client_move_together_to_a_port_that_the_system_chose() {
         ("ANTEROOM_CLIENT__0__POST_LOGOUT_REDIRECT_URIS", r#"["http://127.0.0.1:0/"]"#),
         ("ANTEROOM_CLIENT__0__INITIATE_LOGIN_URI", "http://127.0.0.1:0/login"),
     ]);
-    let mut config = Config::load(&files.config, &variables).unwrap();
+    let mut config = Config::load(&files.config, &variables, &NoVault).unwrap();
     config.place_shop(4711);
     assert_eq!(config.demo.as_ref().unwrap().url(), "http://127.0.0.1:4711");
     let client = &config.clients[0].client;

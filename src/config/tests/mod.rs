@@ -4,6 +4,7 @@ mod demonstration;
 mod refusals;
 mod sources;
 mod store;
+mod vault;
 
 use std::path::Path;
 use std::time::Duration;
@@ -49,9 +50,9 @@ fn secrets() -> [(&'static str, &'static str); 3] {
 #[test]
 fn the_example_is_a_good_configuration() {
     let config = parse_with(EXAMPLE, &secrets()).unwrap();
-    assert_eq!(config.public_url.as_str(), "https://queue.example");
-    assert_eq!(config.listen, "127.0.0.1:8080".parse().unwrap());
-    assert_eq!(config.private_listen, Some("127.0.0.1:8081".parse().unwrap()));
+    assert_eq!(config.doors.public_url.as_str(), "https://queue.example");
+    assert_eq!(config.doors.listen, "127.0.0.1:8080".parse().unwrap());
+    assert_eq!(config.doors.private_listen, Some("127.0.0.1:8081".parse().unwrap()));
     assert_eq!(config.data_dir, Path::new("/var/lib/anteroom"));
     assert_eq!(config.trusted_proxies, ["127.0.0.1/32".parse().unwrap()]);
     assert_eq!(config.admin.keys[0].name, "ops");
@@ -73,12 +74,12 @@ fn the_example_is_a_good_configuration() {
 #[test]
 fn what_is_left_out_has_the_defaults_of_the_reference() {
     let config = parse(SMALL).unwrap();
-    assert_eq!(config.public_url.as_str(), "http://127.0.0.1:8080");
-    assert_eq!(config.listen, DEFAULT_LISTEN);
+    assert_eq!(config.doors.public_url.as_str(), "http://127.0.0.1:8080");
+    assert_eq!(config.doors.listen, DEFAULT_LISTEN);
     assert_eq!(config.data_dir, Path::new("/etc/anteroom/data"));
     assert_eq!(config.events, [EventSettings::new("Sample".parse().unwrap())]);
     assert_eq!((config.log.format, config.log.level), (LogFormat::Text, LogLevel::Info));
-    assert!(config.private_listen.is_none() && config.tls.is_none() && config.demo.is_none());
+    assert!(config.doors.private_listen.is_none() && config.doors.tls.is_none() && config.demo.is_none());
     assert!(config.admin.keys.is_empty() && config.admin.sigv4.is_empty() && config.trusted_proxies.is_empty());
     let client = format!(
         "{SMALL}[[client]]\nclient_id = 'c'\nevent = 'Sample'\nclient_secret = '{SECRET}'\nredirect_uris = ['https://s/cb']"
@@ -177,11 +178,11 @@ redirect_uris = ["com.example.app:/cb", "http://127.0.0.1/cb"]
 #[test]
 fn every_key_is_taken_over() {
     let config = parse(&full()).unwrap();
-    assert_eq!(config.public_url.path_prefix(), "/line");
+    assert_eq!(config.doors.public_url.path_prefix(), "/line");
     assert_eq!(config.data_dir, Path::new("/etc/anteroom/state"));
     assert_eq!(config.trusted_proxies, ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
     let tls = TlsFiles { certificate: "/etc/anteroom/c.pem".into(), key: "/k.pem".into() };
-    assert_eq!(config.tls, Some(tls));
+    assert_eq!(config.doors.tls, Some(tls));
     let StoreConfig::Distributed(store) = &config.store else { panic!("{:?}", config.store) };
     assert_eq!(store.redis_urls[0].expose(), format!("rediss://line:{SECRET}@redis.example:6380"));
     assert_eq!(store.dynamodb_endpoint.as_ref().map(url::Url::as_str), Some("http://dynamodb:8000/"));
@@ -235,7 +236,7 @@ fn no_secret_is_ever_shown() {
 #[test]
 fn the_reference_names_exactly_the_keys_that_are_read() {
     let (text, environment) = (full(), Environment::default());
-    let reader = Reader::new(&environment, Path::new(""), Overrides::default());
+    let reader = Reader::new(&environment, &NoVault, Path::new(""), Overrides::default());
     assert!(reader.read(&text.parse().unwrap(), root).is_ok());
     let asked = reader.asked();
     let holds_others =

@@ -23,7 +23,7 @@ fn a_variable_sets_a_key_over_the_file() {
         ],
     )
     .unwrap();
-    assert_eq!(config.listen, "0.0.0.0:80".parse().unwrap());
+    assert_eq!(config.doors.listen, "0.0.0.0:80".parse().unwrap());
     assert_eq!(config.trusted_proxies, ["10.0.0.0/8".parse().unwrap()]);
     assert_eq!(config.log, Log { format: LogFormat::Json, level: LogLevel::Debug });
     let ids: Vec<&str> = config.events.iter().map(|event| event.id.as_str()).collect();
@@ -104,15 +104,15 @@ fn the_public_url_follows_from_a_loopback_address() {
         ("[::1]:80", "http://[::1]"),
     ];
     for (listen, url) in cases {
-        assert_eq!(parse_with(SMALL, &[("ANTEROOM_LISTEN", listen)]).unwrap().public_url.as_str(), url);
+        assert_eq!(parse_with(SMALL, &[("ANTEROOM_LISTEN", listen)]).unwrap().doors.public_url.as_str(), url);
     }
     let tls = format!("tls = {{ certificate = 'c', key = 'k' }}\n{SMALL}");
-    assert_eq!(parse(&tls).unwrap().public_url.as_str(), "https://127.0.0.1:8080");
+    assert_eq!(parse(&tls).unwrap().doors.public_url.as_str(), "https://127.0.0.1:8080");
 }
 
 #[test]
 fn a_missing_file_is_named() {
-    let error = Config::load(Path::new("/nowhere/a.toml"), &Environment::default()).unwrap_err().to_string();
+    let error = Config::load(Path::new("/nowhere/a.toml"), &Environment::default(), &NoVault).unwrap_err().to_string();
     assert!(error.starts_with("/nowhere/a.toml: the configuration cannot be read: "), "{error}");
 }
 

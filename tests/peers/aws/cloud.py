@@ -1,4 +1,5 @@
-"""Amazon's services, as moto plays them: cloud.py serve | prepare URL | alarm URL STATE | events URL"""
+"""Amazon's services, as moto plays them: cloud.py serve | prepare URL | alarm URL STATE | events URL | secret URL NAME TEXT
+"""
 
 import io
 import json
@@ -91,5 +92,10 @@ def events(url):
             sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
 
 
+def secret(url, name, text):
+    """Keeps a secret, and prints its ARN."""
+    print(client("secretsmanager", url).create_secret(Name=name, SecretString=text)["ARN"], end="")
+
+
 if __name__ == "__main__":
-    {"serve": serve, "prepare": prepare, "alarm": alarm, "events": events}[sys.argv[1]](*sys.argv[2:])
+    {"serve": serve, "prepare": prepare, "alarm": alarm, "events": events, "secret": secret}[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,76 @@
+//! Where a deployment is reached: the part of the configuration that depends on no secret.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::DEFAULT_LISTEN;
+use super::public_url::{PublicUrl, Scheme};
+use super::reader::{Read, Section};
+
+/// The addresses of a deployment.
+#[derive(Clone, Debug)]
+pub struct Doors {
+    /// The issuer, and the address of everything.
+    pub public_url: PublicUrl,
+    /// Where to listen for visitors and relying parties.
+    pub listen: SocketAddr,
+    /// Where to listen for operators; unset: at `listen` too.
+    pub private_listen: Option<SocketAddr>,
+    /// TLS ended here; unset: plain HTTP, behind a proxy or on loopback.
+    pub tls: Option<TlsFiles>,
+}
+
+/// The PEM files of `tls`. That they exist and fit together is found out by who opens them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TlsFiles {
+    /// The certificate, and those of its issuers after it.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+pub(super) fn read(section: &mut Section<'_>) -> Read<Doors> {
+    let listen = section.or("listen", DEFAULT_LISTEN, |found| found.address());
+    let private_listen = section.optional("private_listen", |found| {
+        let address = found.address()?;
+        let taken = address.port() != 0 && matches!(listen, Ok(public) if public == address);
+        if taken { Err(found.refuse("it must not be the address of listen")) } else { Ok(address) }
+    });
+    let tls = section.optional("tls", |found| found.section(tls_files));
+    let public_url = public_url(section, &listen, &tls);
+    Ok(Doors { public_url: public_url?, listen: listen?, private_listen: private_listen?, tls: tls? })
+}
+
+/// On a loopback address the public URL is the address itself; anywhere else nobody but the operator knows it.
+fn public_url(section: &mut Section<'_>, listen: &Read<SocketAddr>, tls: &Read<Option<TlsFiles>>) -> Read<PublicUrl> {
+    let serves_tls = matches!(tls, Ok(Some(_)));
+    let given = section.optional("public_url", |found| {
+        let url = found.parsed(PublicUrl::parse)?;
+        let plain = serves_tls && url.scheme() == Scheme::Http;
+        if plain { Err(found.refuse("it must be https, because tls is set")) } else { Ok(url) }
+    })?;
+    let scheme = if serves_tls { "https" } else { "http" };
+    match (given, *listen) {
+        (Some(url), _) => Ok(url),
+        (None, Err(noted)) => Err(noted),
+        (None, Ok(address)) if address.ip().is_loopback() => PublicUrl::parse(&default_public_url(scheme, address))
+            .map_err(|error| section.refuse("public_url", error.to_string())),
+        (None, Ok(_)) => {
+            Err(section.refuse("public_url", "it is missing: only on a loopback address does it follow from listen"))
+        }
+    }
+}
+
+fn default_public_url(scheme: &str, address: SocketAddr) -> String {
+    match (scheme, address.port()) {
+        ("http", 80) | ("https", 443) if address.is_ipv6() => format!("{scheme}://[{}]", address.ip()),
+        ("http", 80) | ("https", 443) => format!("{scheme}://{}", address.ip()),
+        _ => format!("{scheme}://{address}"),
+    }
+}
+
+fn tls_files(section: &mut Section<'_>) -> Read<TlsFiles> {
+    let certificate = section.required("certificate", |found| found.path());
+    let key = section.required("key", |found| found.path());
+    Ok(TlsFiles { certificate: certificate?, key: key? })
+}

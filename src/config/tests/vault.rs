@@ -1,0 +1,111 @@
+//! `secret:`: what a vault keeps, wherever a secret may stand.
+
+use std::cell::RefCell;
+
+use super::*;
+use crate::ambient::Secret;
+
+/// A vault of one secret, that remembers what it was asked for.
+struct Keeps {
+    name: &'static str,
+    text: String,
+    asked: RefCell<Vec<String>>,
+}
+
+impl Keeps {
+    fn new(name: &'static str, text: impl Into<String>) -> Self {
+        Self { name, text: text.into(), asked: RefCell::default() }
+    }
+}
+
+impl Vault for Keeps {
+    fn secret(&self, name: &str) -> Result<Secret, Withheld> {
+        self.asked.borrow_mut().push(name.to_owned());
+        let known = (name == self.name).then(|| Secret::new(self.text.as_str()));
+        known.ok_or_else(|| Withheld::Because("it is not there".to_owned()))
+    }
+}
+
+fn admin_key(reference: &str) -> String {
+    format!("admin.keys = [{{ name = 'ops', key = '{reference}' }}]\n{SMALL}")
+}
+
+fn read(text: &str, vault: &Keeps) -> Result<Config, ConfigError> {
+    Config::parse_with(text, Path::new("anteroom.toml"), &Environment::default(), vault)
+}
+
+#[test]
+fn a_secret_is_taken_from_the_vault_as_a_whole_or_a_member_of_it() {
+    const ARN: &str = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:line/ops-AbCdEf";
+    let json = format!(r#"{{"port":6379,"key":"{SECRET}"}}"#);
+    let cases = [
+        ("secret:line/ops", Keeps::new("line/ops", SECRET)),
+        ("secret:line/ops", Keeps::new("line/ops", format!("{SECRET}\n"))),
+        (&format!("secret:{ARN}"), Keeps::new(ARN, SECRET)),
+        (&format!("secret:{ARN}#key"), Keeps::new(ARN, json.as_str())),
+    ];
+    for (reference, vault) in cases {
+        let config = read(&admin_key(reference), &vault).unwrap();
+        assert!(config.admin.keys[0].key.matches(SECRET.as_bytes()), "{reference}");
+    }
+}
+
+#[test]
+fn every_place_of_a_secret_takes_one_of_the_vault() {
+    let text = format!(
+        "admin.sigv4 = [{{ access_key_id = 'AKIDEXAMPLE', secret_access_key = 'secret:all#sigv4' }}]\n\
+         [store]\nengine = 'distributed'\nredis_url = 'secret:all#redis'\nmaster_secret = 'secret:all#master'\n{SMALL}\n\
+         [[client]]\nclient_id = 'shop'\nevent = 'Sample'\nclient_secret = 'secret:all#client'\n\
+         redirect_uris = ['https://shop.example/callback']\n\
+         [[webhook]]\nname = 'shop'\nurl = 'https://shop.example/hook'\nsecret = 'secret:all#hook'\n"
+    );
+    let all = serde_json::json!({
+        "sigv4": SECRET, "redis": "redis://:hidden@redis", "master": MASTER, "client": SECRET,
+        "hook": "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+    });
+    let config = read(&text, &Keeps::new("all", all.to_string())).unwrap();
+    let StoreConfig::Distributed(store) = &config.store else { panic!("the distributed engine was asked for") };
+    assert_eq!(store.redis_urls[0].expose(), "redis://:hidden@redis");
+    assert!(store.master_secret.is_some());
+}
+
+#[test]
+fn a_secret_that_cannot_be_had_is_named_and_what_it_holds_is_not() {
+    let json = r#"{"key":{"text":"hidden"},"short":"hidden"}"#;
+    let cases = [
+        ("secret:other", "the secret other cannot be had: it is not there"),
+        ("secret:line#kye", "the secret line has no member kye"),
+        ("secret:line#key", "the member key of the secret line is no text"),
+        ("secret:line#short", "the secret has 6 bytes; at least 32 are needed"),
+    ];
+    for (reference, complaint) in cases {
+        let found = complaints(read(&admin_key(reference), &Keeps::new("line", json)));
+        assert_eq!(found, [format!("admin.keys[0].key: {complaint}")]);
+    }
+    let found = complaints(read(&admin_key("secret:line#key"), &Keeps::new("line", "hidden")));
+    assert_eq!(found, ["admin.keys[0].key: the secret line is no JSON object, so it has no members"]);
+    let found = complaints(Config::parse(&admin_key("secret:line"), Path::new("a.toml"), &Environment::default()));
+    assert_eq!(found, ["admin.keys[0].key: the secret line cannot be had: no store of secrets is at hand"]);
+}
+
+#[test]
+fn a_vault_is_asked_for_nothing_that_is_not_a_secret() {
+    let vault = Keeps::new("line", SECRET);
+    let found = complaints(read(&format!("data_dir = 'secret:line'\nlisten = 'secret:line'\n{SMALL}"), &vault));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(vault.asked.into_inner(), Vec::<String>::new());
+}
+
+#[test]
+fn where_the_deployment_is_reached_is_known_without_its_secrets_and_nothing_else_is_overlooked() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("anteroom.toml");
+    let text = format!("{}\n[store]\nengine = 'distributed'\nredis_url = 'secret:redis'", admin_key("secret:line"));
+    std::fs::write(&file, &text).unwrap();
+    let doors = Doors::load(&file, &Environment::default()).unwrap();
+    assert_eq!(doors.listen, DEFAULT_LISTEN);
+    std::fs::write(&file, format!("listne = 5\n{text}")).unwrap();
+    let error = Doors::load(&file, &Environment::default()).unwrap_err();
+    let found: Vec<String> = error.problems().iter().map(ToString::to_string).collect();
+    assert_eq!(found, ["listne: there is no such key; is listen meant?"]);
+}
