@@ -28,7 +28,7 @@ keys = [{ name = "ops", key = "env:ADMIN" }]
 
 [[event]]
 id = "Line"
-inlet = { strategy = "periodic", increment_by = 2, every = 2 }
+inlet = { strategy = "periodic", increment_by = 4, every = 2 }
 
 [[event]]
 id = "Door"

@@ -20,6 +20,16 @@ pub struct Join {
     pub position: u64,
 }
 
+/// The operator moved the serving counter by an odd number; the inlet only ever does by even ones.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Move {
+    pub span: Span,
+    /// Where it was then.
+    pub served: u64,
+    /// Whether the operator was not told what came of an earlier move, since the last of these.
+    pub unsure: bool,
+}
+
 /// What the tokens of a ticket say.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Token {
@@ -44,8 +54,10 @@ pub struct History {
     pub joins: Vec<Join>,
     /// The serving counter as a node shows it, node by node: what one caller saw, one request after the other.
     pub shown: BTreeMap<usize, Vec<(Duration, u64)>>,
-    /// Where the serving counter was when the operator had moved it forward.
-    pub moves: Vec<(Span, u64)>,
+    /// Joins of which nobody knows what position they took, if any.
+    pub unheard: u64,
+    /// What the one operator did, one move after the other.
+    pub moves: Vec<Move>,
     pub tokens: Vec<Token>,
     pub codes: Vec<Redeemed>,
     /// Tickets whose sessions were ended.
@@ -60,7 +72,9 @@ impl History {
         let mut faults = self.wrong.clone();
         faults.extend(self.positions_twice());
         faults.extend(self.positions_out_of_order());
+        faults.extend(self.positions_of_nobody());
         faults.extend(self.steps_back());
+        faults.extend(self.moves_at_odds());
         faults.extend(self.claims_changed());
         faults.extend(self.let_in_too_early());
         faults.extend(self.codes_at_odds());
@@ -71,10 +85,10 @@ impl History {
     /// to be read, not to be held against anything.
     pub fn figures(&self) -> String {
         let joins = self.joins.iter().map(|join| join.span.answered.saturating_sub(join.span.asked)).collect();
-        let shown = |(moved, served): &(Span, u64)| {
+        let shown = |moved: &Move| {
             let until = |shown: &Vec<(Duration, u64)>| {
-                let first = shown.iter().find(|(_, number)| number >= served);
-                first.map(|(at, _)| at.saturating_sub(moved.answered))
+                let first = shown.iter().find(|(_, number)| *number >= moved.served);
+                first.map(|(at, _)| at.saturating_sub(moved.span.answered))
             };
             self.shown.values().filter_map(until).collect::<Vec<_>>()
         };
@@ -106,6 +120,21 @@ impl History {
         faults
     }
 
+    /// A join takes one position, however often the store had to be asked.
+    fn positions_of_nobody(&self) -> Option<String> {
+        let last = self.joins.iter().map(|join| join.position).max().unwrap_or(0);
+        let nobodys = last.saturating_sub(self.joins.len() as u64);
+        (nobodys > self.unheard).then(|| format!("{nobodys} positions are nobody's, of {} unheard joins", self.unheard))
+    }
+
+    /// A move is done once, however often the store had to be asked.
+    fn moves_at_odds(&self) -> Vec<String> {
+        let sure = self.moves.windows(2).filter(|pair| !pair[1].unsure);
+        let steps = sure.map(|pair| (pair[0].served, pair[1].served));
+        let odd = steps.filter(|(before, then)| then <= before || (then - before).is_multiple_of(2));
+        odd.map(|(before, then)| format!("the operator was told of {before}, then of {then}")).collect()
+    }
+
     fn steps_back(&self) -> Vec<String> {
         let back = |(node, shown): (&usize, &Vec<(Duration, u64)>)| {
             let pairs = shown.windows(2).map(|pair| (pair[0].1, pair[1].1));
@@ -128,8 +157,9 @@ impl History {
     fn let_in_too_early(&self) -> Vec<String> {
         let mut faults = Vec::new();
         for token in &self.tokens {
-            let later = self.moves.iter().filter(|(moved, _)| token.span.answered < moved.asked);
-            if let Some(served) = later.map(|(_, served)| *served).min().filter(|served| *served < token.position) {
+            let later = self.moves.iter().filter(|later| token.span.answered < later.span.asked);
+            let served = later.map(|later| later.served).min();
+            if let Some(served) = served.filter(|served| *served < token.position) {
                 faults.push(format!("position {} had a token when {served} were served", token.position));
             }
         }
@@ -160,6 +190,10 @@ mod tests {
         Join { span: span(asked, answered), position }
     }
 
+    fn moved(asked: u64, answered: u64, served: u64) -> Move {
+        Move { span: span(asked, answered), served, unsure: false }
+    }
+
     fn token(answered: u64, position: u64, claims: &str) -> Token {
         let ticket = format!("ticket {position}");
         Token { span: span(0, answered), ticket, position, claims: claims.to_owned() }
@@ -172,7 +206,7 @@ mod tests {
             // The first two came together: either may be before the other.
             joins: vec![join(0, 5, 2), join(1, 4, 1), join(6, 7, 3)],
             shown: [(0, shown(&[0, 2, 2, 3])), (1, shown(&[1]))].into(),
-            moves: vec![(span(2, 3), 2), (span(8, 9), 3)],
+            moves: vec![moved(2, 3, 2), moved(8, 9, 3), Move { unsure: true, ..moved(10, 11, 9) }],
             tokens: vec![token(5, 2, "a"), token(6, 2, "a"), token(9, 3, "b")],
             codes: vec![Redeemed { taken: 1, unsure: false }, Redeemed { taken: 0, unsure: true }],
             ..History::default()
@@ -183,14 +217,18 @@ mod tests {
     #[test]
     fn each_fault_is_found() {
         let found = |history: History| history.faults();
-        let joins = |joins: &[Join]| found(History { joins: joins.to_vec(), ..History::default() });
+        let joins = |joins: &[Join]| found(History { joins: joins.to_vec(), unheard: 5, ..History::default() });
         assert_eq!(joins(&[join(0, 9, 1), join(0, 9, 1)]), ["position 1 was given to two"]);
         assert_eq!(joins(&[join(0, 1, 7), join(2, 3, 6)]), ["position 6 was given after position 7"]);
         let shown = [(2, vec![(Duration::ZERO, 4), (Duration::ZERO, 3)])].into();
         assert_eq!(found(History { shown, ..History::default() }), ["node 2 showed 4 served, then 3"]);
         let tokens = vec![token(1, 5, "a"), token(2, 5, "b")];
         assert_eq!(found(History { tokens, ..History::default() }), ["the claims of position 5 changed: b"]);
-        let (tokens, moves) = (vec![token(1, 5, "a")], vec![(span(2, 3), 4)]);
+        let nobodys = History { joins: vec![join(0, 1, 1), join(2, 3, 4)], unheard: 1, ..History::default() };
+        assert_eq!(found(nobodys), ["2 positions are nobody's, of 1 unheard joins"]);
+        let moves = vec![moved(0, 1, 3), moved(2, 3, 9)];
+        assert_eq!(found(History { moves, ..History::default() }), ["the operator was told of 3, then of 9"]);
+        let (tokens, moves) = (vec![token(1, 5, "a")], vec![moved(2, 3, 4)]);
         let early = History { tokens, moves, ..History::default() };
         assert_eq!(found(early), ["position 5 had a token when 4 were served"]);
         let codes = vec![Redeemed { taken: 2, unsure: true }, Redeemed { taken: 0, unsure: false }];

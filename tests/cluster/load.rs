@@ -21,12 +21,12 @@ use crate::crowd::Crowd;
 use crate::history::{History, Token};
 use crate::process::{ATTEMPTS, PAUSE};
 
-/// Whether callers must put up with 503 and `Retry-After` where the store is needed.
+/// How often callers must put up with 503 and `Retry-After` where the store is needed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Store {
-    /// They must not: it is never away.
+    /// Seldom: only a machine that has too much to do makes them.
     Reliable,
-    /// They must.
+    /// Often.
     Failing,
 }
 
@@ -56,6 +56,7 @@ pub struct Load {
     notes: Arc<Mutex<Notes>>,
     over: Arc<AtomicBool>,
     gone: Gone,
+    store: Store,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -70,11 +71,11 @@ impl Load {
             let nodes = nodes.iter().map(|node| node.with(&http)).collect();
             let (tickets, turn) = (RefCell::default(), Cell::new(0));
             let began = Instant::now();
-            let crowd = Rc::new(Crowd { nodes, notes, over, gone, store, began, tickets, turn });
+            let crowd = Rc::new(Crowd { nodes, notes, over, gone, began, tickets, turn });
             let runtime = Builder::new_current_thread().enable_all().build().unwrap();
             LocalSet::new().block_on(&runtime, crowd.come());
         });
-        Self { notes, over, gone, thread: Some(thread) }
+        Self { notes, over, gone, store, thread: Some(thread) }
     }
 
     fn notes(&self) -> MutexGuard<'_, Notes> {
@@ -144,6 +145,9 @@ impl Load {
         self.thread.take().unwrap().join().unwrap();
         let mut history = std::mem::take(&mut self.notes().history);
         eprintln!("{:?}\n{}", self.counts(), history.figures());
+        let sum = |part: fn(&Count) -> usize| self.counts().iter().map(part).sum::<usize>();
+        let (joins, refused) = (sum(|count| count.joins), sum(|count| count.refused));
+        assert!(self.store == Store::Failing || refused * 5 <= joins, "{refused} refused, {joins} joined");
         cluster.all_well();
         cluster.ask(look_after(&cluster.nodes, &mut history));
         let faults = history.faults();
