@@ -78,7 +78,8 @@ fn shelf(name: &str, above: &str, through: &str, limit: usize) -> Query {
 /// What the node that moves letters knows.
 #[derive(Default)]
 pub(super) struct Mover {
-    held: bool,
+    /// Until when nobody else can have moved any.
+    sure_until: Timestamp,
     /// By event, through which of its letters they are on the shelf.
     moved: HashMap<EventId, u64>,
     newest: u64,
@@ -102,10 +103,7 @@ impl Engine {
             .with(":me", text(node))
             .with(":now", number(now.as_secs()));
         let held = self.tables().put(Table::Outbox, item, free).await? == Written::Done;
-        match held {
-            true => leases.insert(what.to_owned(), until),
-            false => leases.remove(what),
-        };
+        let _before = if held { leases.insert(what.to_owned(), until) } else { leases.remove(what) };
         Ok(held)
     }
 
@@ -115,12 +113,12 @@ impl Engine {
         let Some(now) = self.office.outbox.now() else { return Ok(()) };
         let mut mover = self.mover.lock().await;
         if !self.lease("letters", now).await? {
-            mover.held = false;
             return Ok(());
         }
-        if !mover.held {
+        if mover.sure_until < now {
             *mover = self.take_over().await?;
         }
+        mover.sure_until = now + LEASE / 2;
         for (event, desk) in self.desks() {
             loop {
                 let state = self.state(&event).await?;
@@ -150,7 +148,7 @@ impl Engine {
         let keys = Condition::new("shelf = :shelf").with(":shelf", text("letters"));
         // It may have stopped between putting letters on the shelf and striking them out of their journal.
         let latest = Query { newest_first: true, limit: LETTERS_AT_ONCE, ..Query::of(Table::Outbox, keys) };
-        let mut mover = Mover { held: true, newest: self.newest().await?, ..Mover::default() };
+        let mut mover = Mover { newest: self.newest().await?, ..Mover::default() };
         for row in self.tables().query(latest).await? {
             mover.newest = mover.newest.max(row.number("seq")?);
             let event = row.text("event_id")?.parse().map_err(|_| unreadable("event_id"))?;
