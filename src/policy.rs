@@ -365,3 +365,7 @@ pub const DYNAMODB_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How many lines of an export are under way at once, and taken together by an import.
 pub const TRANSFER_LINES: usize = 256;
+
+/// How often each node looks whether the signing keys were replaced, whether or not Redis told of it: stolen keys are not
+/// to be good for long.
+pub const DOCUMENT_PERIOD: Duration = Duration::from_secs(2);

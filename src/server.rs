@@ -87,6 +87,9 @@ pub enum StartError {
         /// What is wrong with it.
         source: MasterSecretError,
     },
+    /// An import was broken off.
+    #[error("an import into this store was broken off: run `anteroom store import` with the same file once more")]
+    HalfImported,
     /// The master secret that the nodes share cannot be used.
     #[error("the master secret in the table of documents: {0}")]
     SharedSecret(MasterSecretError),

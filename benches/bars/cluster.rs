@@ -17,7 +17,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use super::http::{Connection, post};
 use super::line::{JOIN, against_bare, look, tickets};
 use super::process::{BINARY, Server, prepare};
-use super::report::{self, grouped};
+use super::report::grouped;
 use super::wrk::{self, Load};
 use super::{Bar, Options, Outcome, ensure, median};
 
@@ -133,6 +133,10 @@ async fn one_node(options: &Options, ground: &Ground, scratch: &Path) -> Outcome
     };
     let echo =
         Load { address: bare.address.clone(), requests: vec![format!("POST /echo {JOIN}")], answer_length: echo };
+    // Among positions of one length, so that the answers have one, too.
+    for _ in 0..1_000 {
+        node.post("/api/assign_queue_num", JOIN).await?;
+    }
     let number = tickets(&node).await?;
     let jobs = [
         (
@@ -295,8 +299,5 @@ pub async fn measure(options: &Options) -> Outcome<Vec<Bar>> {
     let scaling = scaling(options, &ground, scratch.path()).await?;
     let cost = cost(options, &ground).await?;
     println!("\n{scaling}\n{cost}");
-    if options.document {
-        report::write_scale(&[scaling, cost])?;
-    }
     Ok(bars)
 }

@@ -34,7 +34,6 @@ pub fn table(bars: &[Bar]) -> String {
 }
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/performance.md");
-const SCALE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/scale.md");
 const BEGIN: &str = "<!-- figures: written by scripts/bench -->\n";
 const END: &str = "<!-- end of figures -->";
 
@@ -43,11 +42,6 @@ pub fn write(bars: &[Bar], options: &Options) -> Outcome<()> {
     let (rounds, seconds) = (options.rounds, options.seconds);
     let provenance = format!("{} {rounds} rounds of {seconds} s for each side.", provenance()?);
     put(DOCUMENT, &format!("{provenance}\n\n{}", table(bars)))
-}
-
-/// Puts the tables of several nodes into theirs.
-pub fn write_scale(tables: &[String]) -> Outcome<()> {
-    put(SCALE, &format!("{}\n\n{}", provenance()?, tables.join("\n")))
 }
 
 fn put(document: &str, figures: &str) -> Outcome<()> {

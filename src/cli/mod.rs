@@ -45,7 +45,7 @@ enum Command {
     /// List or rotate the signing keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
-    /// Create the tables of the distributed engine
+    /// Create the tables of the distributed engine; move rooms from one engine to the other
     #[command(subcommand)]
     Store(store::StoreCommand),
     /// Print the page docs/configuration.md

@@ -16,7 +16,7 @@ use super::{ConfigFile, Failure, existing_config, print};
 pub(super) enum StoreCommand {
     /// Create the tables of the distributed engine that are missing in DynamoDB, and wait until they can be used
     Init(ConfigFile),
-    /// Write all that the store keeps to standard output, as JSON lines; the service must not run
+    /// Write all that the store keeps to standard output, as JSON lines; no node may run
     Export(Export),
     /// Take what an export wrote from standard input, into a store that is empty
     Import(ConfigFile),

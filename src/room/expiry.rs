@@ -59,8 +59,8 @@ impl ExpiryRule {
     /// The expiry pass: what it gives up at `now`, a range for each serving record, in order. `records` are
     /// the event's serving records from `max_expired` on, in order of the serving counter.
     ///
-    /// A record is passed as a whole, when the time of its last position is over: so not before that position was
-    /// handed out. The first record that is not yet over ends the pass. Whoever holds a session in a range is
+    /// A record is passed as a whole, when the time of its last position is over. Of one that reaches beyond the line,
+    /// whoever came so far is passed when their own time is over. The first record that is not passed whole ends the pass. Whoever holds a session in a range is
     /// not expired: the caller subtracts these before it counts or refills.
     pub fn pass(
         self,
@@ -72,17 +72,39 @@ impl ExpiryRule {
         let mut lapsed = Vec::new();
         let mut after = counters.max_expired;
         for record in records.iter().filter(|record| record.serving > counters.max_expired) {
-            let entry = Position::new(record.serving)
-                .filter(|last| last.get() <= counters.queue)
-                .and_then(|last| arrivals.entry_of(last));
-            if !entry.is_some_and(|entry| self.is_over(entry, Some(record.issued_at), now)) {
+            let over = |number: u64| {
+                let entry = Position::new(number).and_then(|position| arrivals.entry_of(position));
+                entry.is_some_and(|entry| self.is_over(entry, Some(record.issued_at), now))
+            };
+            let through = match record.serving <= counters.queue {
+                true if over(record.serving) => record.serving,
+                true => after,
+                false => last_over(after, counters.queue, over),
+            };
+            if through > after {
+                lapsed.push(Lapsed { after, through });
+            }
+            if through < record.serving {
                 break;
             }
-            lapsed.push(Lapsed { after, through: record.serving });
-            after = record.serving;
+            after = through;
         }
         lapsed
     }
+}
+
+/// The last position above `after`, through `queue`, whose time is over (`after`: none). Times grow with the positions.
+fn last_over(after: u64, queue: u64, over: impl Fn(u64) -> bool) -> u64 {
+    let (mut last, mut end) = (after, queue);
+    while last < end {
+        let middle = last + (end - last).div_ceil(2);
+        if over(middle) {
+            last = middle;
+        } else {
+            end = middle - 1;
+        }
+    }
+    last
 }
 
 #[cfg(test)]
@@ -165,14 +187,18 @@ mod tests {
     }
 
     #[test]
-    fn the_pass_waits_for_positions_that_were_served_before_they_were_handed_out() {
+    fn of_a_record_that_reaches_beyond_the_line_those_are_given_up_who_came() {
         let mut counters = Counters { queue: 99, serving: 100, ..Counters::default() };
-        let arrivals = came(&[(1, 10), (100, 5_000)]);
+        let arrivals = came(&[(1, 10), (60, 2_000), (100, 5_000)]);
         let pass = |counters: &Counters, now| RULE.pass(&[record(100, 1_000)], &arrivals, counters, at(now));
-        assert_eq!(pass(&counters, 9_999), []);
+        assert_eq!(pass(&counters, 1_899), []);
+        assert_eq!(pass(&counters, 1_900), [Lapsed { after: 0, through: 59 }]);
+        assert_eq!(pass(&counters, 2_900), [Lapsed { after: 0, through: 99 }]);
+        counters.max_expired = 99;
+        assert_eq!(pass(&counters, 9_999), [], "nobody is there any more");
         counters.queue = 100;
         assert_eq!(pass(&counters, 5_899), []);
-        assert_eq!(pass(&counters, 5_900), [Lapsed { after: 0, through: 100 }]);
+        assert_eq!(pass(&counters, 5_900), [Lapsed { after: 99, through: 100 }]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::lobby::{Clients, KEYS_DOCUMENT, KeyServiceError, Lobby, RegisteredCli
 use crate::store::distributed::{self, DistributedStore};
 use crate::store::embedded::EmbeddedStore;
 use crate::store::timed::Timed;
+use crate::store::transfer::{IMPORT, IMPORTING};
 use crate::store::{OutboxMode, Store};
 use crate::telemetry::Telemetry;
 
@@ -69,6 +70,9 @@ pub(super) async fn open(config: &Config, nature: &Nature, telemetry: &Arc<Telem
             (Arc::new(store), master)
         }
     };
+    if store.document(IMPORT).await?.is_some_and(|import| import.body == IMPORTING) {
+        return Err(StartError::HalfImported);
+    }
     let lobby = open_lobby(config, nature, store, master.clone()).await?;
     Ok(Opened { lobby: Arc::new(lobby), master })
 }

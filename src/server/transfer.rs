@@ -14,7 +14,7 @@ use crate::durable;
 use crate::keys::{MasterSecret, MasterSecretError};
 use crate::policy::TRANSFER_LINES;
 use crate::store::embedded::EmbeddedStore;
-use crate::store::transfer::{FORMAT, Line, Transfer, TransferError};
+use crate::store::transfer::{FORMAT, IMPORT, IMPORTED, IMPORTING, Line, Transfer, TransferError};
 use crate::store::{OutboxMode, StoreError};
 use crate::telemetry::Telemetry;
 
@@ -44,6 +44,11 @@ pub enum MoveError {
     /// The master secret cannot be used.
     #[error("the master secret: {0}")]
     Secret(#[from] MasterSecretError),
+    /// Nobody could read the signing keys.
+    #[error(
+        "the master secret is neither in the file nor here: export with --with-master-secret, or put it here first"
+    )]
+    NoSecret,
     /// There is another master secret where this is to go.
     #[error("there is another master secret here already")]
     OtherSecret,
@@ -115,11 +120,17 @@ pub async fn import(config: &Config, nature: &Nature, input: &mut (dyn BufRead +
     // The events' own lines come last: with the line that says that the file is whole.
     let mut events = Vec::new();
     let mut batch = Vec::with_capacity(TRANSFER_LINES);
+    let mut begun = false;
     while let Some(line) = reader.next()? {
         match line {
+            Line::Export { .. } => continue,
             Line::MasterSecret { text } => keep_secret(config, nature, &*store, &text).await?,
+            _ if !begun && secret_of(config, &*store).await.is_err() => return Err(MoveError::NoSecret),
             Line::Event { .. } => events.push(line),
             line => batch.push(line),
+        }
+        if !std::mem::replace(&mut begun, true) {
+            mark(&*store, IMPORTING).await?;
         }
         if batch.len() == TRANSFER_LINES {
             store.import(std::mem::take(&mut batch)).await?;
@@ -127,8 +138,15 @@ pub async fn import(config: &Config, nature: &Nature, input: &mut (dyn BufRead +
     }
     batch.append(&mut events);
     store.import(batch).await?;
+    mark(&*store, IMPORTED).await?;
     store.close().await;
     Ok(reader.count)
+}
+
+/// Says in the store how far an import is, so that nobody serves from half of it.
+async fn mark(store: &dyn Transfer, stage: &[u8]) -> Result<(), StoreError> {
+    let before = store.document(IMPORT).await?.map_or(0, |document| document.version);
+    store.replace_document(IMPORT, before, stage).await.map(drop)
 }
 
 struct Reader<'a> {

@@ -15,6 +15,15 @@ use crate::room::{Arrival, Counters, EventId, Generation, Position, RequestId, S
 /// The version of the lines that this program writes and reads.
 pub const FORMAT: u32 = 1;
 
+/// The document that says how far an import into a store is; no line of an export.
+pub const IMPORT: &str = "import";
+
+/// It has begun and not ended: nobody may serve from it.
+pub const IMPORTING: &[u8] = b"begun";
+
+/// It was taken whole.
+pub const IMPORTED: &[u8] = b"done";
+
 /// A line of the file, a JSON object.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case", deny_unknown_fields)]

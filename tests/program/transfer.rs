@@ -87,6 +87,9 @@ async fn a_file_that_is_not_whole_begins_no_line() {
     let other = Deployment::new();
     other.serve().start().stop();
     assert!(said(&import(&other, &file), 1).contains("another master secret"));
+    let without = without_secret(&file);
+    assert!(said(&import(&Deployment::new(), &without), 1).contains("neither in the file nor here"));
+    assert!(said(&there.serve().run(), 1).contains("was broken off"));
     said(&import(&there, &file), 0);
     let program = there.serve().start();
     assert_eq!(Api::of(&program).position(&ticket).await, 1);

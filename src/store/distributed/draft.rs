@@ -228,9 +228,13 @@ impl Draft<'_> {
         Closing::Begun(self.state.clone())
     }
 
-    /// Its second half: the session was closed by this (`None`), or had been before.
-    pub(super) fn end_closing(&mut self, mark: Mark, before: Option<SessionStatus>) -> Closed {
+    /// Its second half: the session was closed by this (`None`), or had been before. Of a line that was reset since it
+    /// began in this `life`, nothing is known.
+    pub(super) fn end_closing(&mut self, mark: Mark, life: u64, before: Option<SessionStatus>) -> Closed {
         let struck = self.strike_out(mark);
+        if self.state.life != life {
+            return Closed::Unknown;
+        }
         if let Some(status) = before {
             return Closed::Before(status);
         }

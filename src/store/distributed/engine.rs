@@ -15,13 +15,15 @@ use super::state::{EventState, Mark, Pending};
 use super::tables::{Condition, Table};
 use crate::ambient::{Timestamp, random};
 use crate::room::{Counters, EventId, Position, RequestId, Session, SessionStatus};
-use crate::store::{Advance, Closed, Expired, Opened, Refill, StoreError};
+use crate::store::{Advance, Change, Closed, Document, Expired, Opened, Refill, StoreError};
 
 /// See the module's documentation.
 pub(super) struct Engine {
     pub(super) office: Office,
     desks: RwLock<HashMap<EventId, Arc<Desk>>>,
     closed: AtomicBool,
+    /// The documents that this node asked for, in the version that it knows.
+    documents: Mutex<HashMap<String, u64>>,
     /// Where the last look at the grants ended.
     swept: Mutex<Option<Fields>>,
     pub(super) mover: tokio::sync::Mutex<Mover>,
@@ -35,6 +37,7 @@ impl Engine {
             office,
             desks: RwLock::default(),
             closed: AtomicBool::new(false),
+            documents: Mutex::default(),
             swept: Mutex::default(),
             mover: tokio::sync::Mutex::default(),
             leases: tokio::sync::Mutex::default(),
@@ -196,7 +199,8 @@ impl Engine {
                 let Outcome::Closed(before) = self.carry_out(event, &state, pending).await? else {
                     return Ok(Closed::Unknown);
                 };
-                desk.run(move |draft| Ok(draft.end_closing(mark, before))).await
+                let life = state.life;
+                desk.run(move |draft| Ok(draft.end_closing(mark, life, before))).await
             }
             Closing::UnderWay(state, pending) => {
                 self.help(event, &state, &pending).await?;
@@ -218,9 +222,39 @@ impl Engine {
                 let ended = desk.run(move |draft| draft.end_opening(session.clone(), mark, inserted)).await;
                 ended.map(drop)
             }
-            Outcome::Closed(before) => desk.run(move |draft| Ok(draft.end_closing(mark, before))).await.map(drop),
+            Outcome::Closed(before) => {
+                let life = state.life;
+                desk.run(move |draft| Ok(draft.end_closing(mark, life, before))).await.map(drop)
+            }
             Outcome::Counted(used) => desk.run(move |draft| Ok(draft.end_expiry(mark, used))).await.map(drop),
         }
+    }
+
+    /// [`crate::store::Store::document`]; from now on this node looks after it.
+    pub(super) async fn document(&self, name: &str) -> Result<Option<Document>, StoreError> {
+        let found = shelf::document(&self.office.tables, name).await?;
+        self.knows_document(name, found.as_ref().map_or(0, |document| document.version));
+        Ok(found)
+    }
+
+    /// Notes the version of a document; whether it is another than was known.
+    pub(super) fn knows_document(&self, name: &str, version: u64) -> bool {
+        let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
+        documents.insert(name.to_owned(), version).is_some_and(|known| known != version)
+    }
+
+    /// Looks whether the documents that this node asked for are still those that it knows, and tells of others.
+    pub(super) async fn look_at_documents(&self) -> Result<(), StoreError> {
+        self.open()?;
+        let names = self.documents.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect::<Vec<_>>();
+        for name in names {
+            let found = shelf::document(&self.office.tables, &name).await?;
+            if self.knows_document(&name, found.map_or(0, |document| document.version)) {
+                // Nobody may be listening.
+                drop(self.office.feed.send(Change::Document(name)));
+            }
+        }
+        Ok(())
     }
 
     /// [`crate::store::Store::sweep`].
@@ -251,5 +285,6 @@ impl Engine {
         for desk in desks.into_values() {
             desk.stop().await;
         }
+        self.office.bell.flush().await;
     }
 }

@@ -112,6 +112,7 @@ impl DistributedStore {
         };
         let engine = Arc::new(Engine::new(office));
         runtime.spawn(hear(Arc::downgrade(&engine), heard));
+        runtime.spawn(watch::documents(Arc::downgrade(&engine)));
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = thread::Builder::new()
@@ -331,7 +332,7 @@ impl Store for DistributedStore {
 
     async fn document(&self, name: &str) -> Result<Option<Document>, StoreError> {
         let name = name.to_owned();
-        self.on_engine(move |engine| async move { shelf::document(&engine.office.tables, &name).await }).await
+        self.on_engine(move |engine| async move { engine.document(&name).await }).await
     }
 
     async fn replace_document(&self, name: &str, expected: u64, body: &[u8]) -> Result<bool, StoreError> {
@@ -339,6 +340,7 @@ impl Store for DistributedStore {
         self.on_engine(move |engine| async move {
             let done = shelf::replace_document(&engine.office.tables, &name, expected, &body, mark).await?;
             if done {
+                engine.knows_document(&name, expected + 1);
                 engine.office.bell.ring_document(&name);
                 // Nobody may be listening.
                 drop(engine.office.feed.send(Change::Document(name)));

@@ -7,7 +7,7 @@
 use futures_util::StreamExt;
 use redis::{AsyncCommands, Client};
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::policy::{BELL_BACKLOG, BELL_RETRY, BELL_SILENCE, BELL_TIMEOUT};
 use crate::room::{Counters, EventId, Generation};
@@ -68,10 +68,17 @@ struct Envelope {
     what: Ringing,
 }
 
+/// What waits to be said.
+enum Outgoing {
+    News(Ringing),
+    /// Whoever waits for all before it.
+    Flush(oneshot::Sender<()>),
+}
+
 /// See the module's documentation.
 #[derive(Clone)]
 pub(super) struct Bell {
-    out: mpsc::Sender<Ringing>,
+    out: mpsc::Sender<Outgoing>,
 }
 
 impl Bell {
@@ -99,29 +106,51 @@ impl Bell {
 
     /// While Redis is away and the backlog is full, nothing is said: others look by themselves.
     fn ring(&self, what: Ringing) {
-        drop(self.out.try_send(what));
+        drop(self.out.try_send(Outgoing::News(what)));
+    }
+
+    /// Waits until what was rung has been said, or it is clear that it cannot be.
+    pub(super) async fn flush(&self) {
+        let (reply, said) = oneshot::channel();
+        if self.out.try_send(Outgoing::Flush(reply)).is_ok() {
+            // An error says that nobody speaks any more, or not in time.
+            drop(tokio::time::timeout(BELL_TIMEOUT * 2, said).await);
+        }
     }
 }
 
-async fn speak(clients: Vec<Client>, channel: String, node: String, mut outgoing: mpsc::Receiver<Ringing>) {
+async fn speak(clients: Vec<Client>, channel: String, node: String, mut outgoing: mpsc::Receiver<Outgoing>) {
     let mut connection = None;
-    let mut batch = Vec::new();
+    let (mut batch, mut waiting) = (Vec::new(), Vec::new());
     while outgoing.recv_many(&mut batch, BELL_BACKLOG).await > 0 {
+        let mut news = Vec::with_capacity(batch.len());
+        waiting.clear();
+        for what in batch.drain(..) {
+            match what {
+                Outgoing::News(what) => news.push(what),
+                // Dropped with the next batch, or said below.
+                Outgoing::Flush(reply) => waiting.push(reply),
+            }
+        }
         if connection.is_none() {
             connection = connect(&clients).await;
         }
         let Some(open) = connection.as_mut() else {
-            batch.clear();
+            waiting.clear();
             tokio::time::sleep(BELL_RETRY).await;
             continue;
         };
-        for what in newest_only(std::mem::take(&mut batch)) {
+        for what in newest_only(news) {
             let Ok(message) = serde_json::to_string(&Envelope { node: node.clone(), what }) else { continue };
             let said = tokio::time::timeout(BELL_TIMEOUT, open.publish::<_, _, ()>(&channel, message)).await;
             if !matches!(said, Ok(Ok(()))) {
                 connection = None;
                 break;
             }
+        }
+        for reply in waiting.drain(..) {
+            // Whoever waited may have given up.
+            let _gone = reply.send(());
         }
     }
 }
@@ -157,20 +186,20 @@ struct Ear {
     node: String,
     incoming: mpsc::Sender<Ringing>,
     /// The way to say something.
-    out: mpsc::WeakSender<Ringing>,
+    out: mpsc::WeakSender<Outgoing>,
 }
 
 impl Ear {
     async fn listen(self, clients: Vec<Client>) {
-        let mut away = false;
+        let (mut away, mut reason) = (false, String::new());
         while !self.incoming.is_closed() {
             for client in &clients {
-                if self.hear(client, &mut away).await.is_none() {
+                if self.hear(client, &mut away, &mut reason).await.is_none() {
                     return;
                 }
             }
             if !away {
-                tracing::warn!("Redis does not answer: changes on other nodes are seen a second later");
+                tracing::warn!(reason, "Redis does not tell of changes: those of other nodes are seen a second later");
                 away = true;
             }
             tokio::time::sleep(BELL_RETRY).await;
@@ -178,13 +207,24 @@ impl Ear {
     }
 
     /// Passes on what is said until the connection ends; `None`: nobody wants to know any more.
-    async fn hear(&self, client: &Client, away: &mut bool) -> Option<()> {
-        let Ok(Ok(mut connection)) = tokio::time::timeout(BELL_TIMEOUT, client.get_async_pubsub()).await else {
-            return Some(());
+    async fn hear(&self, client: &Client, away: &mut bool, reason: &mut String) -> Option<()> {
+        let subscribed = async {
+            let mut connection = client.get_async_pubsub().await?;
+            connection.subscribe(&self.channel).await?;
+            Ok::<_, redis::RedisError>(connection)
         };
-        if !matches!(tokio::time::timeout(BELL_TIMEOUT, connection.subscribe(&self.channel)).await, Ok(Ok(()))) {
-            return Some(());
-        }
+        let connection = match tokio::time::timeout(BELL_TIMEOUT, subscribed).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => {
+                *reason = error.to_string();
+                return Some(());
+            }
+            Err(_) => {
+                "no answer in time".clone_into(reason);
+                return Some(());
+            }
+        };
+        "the connection ended".clone_into(reason);
         if std::mem::take(away) {
             tracing::info!("Redis answers again");
         }
@@ -199,7 +239,7 @@ impl Ear {
                     if std::mem::replace(&mut asked, true) {
                         return Some(());
                     }
-                    drop(self.out.upgrade()?.try_send(Ringing::Life {}));
+                    drop(self.out.upgrade()?.try_send(Outgoing::News(Ringing::Life {})));
                     continue;
                 }
             };

@@ -336,8 +336,18 @@ impl Tables {
                 code => reason(&code.or_else(|| service.err().message()).unwrap_or("refused")),
             },
             SdkError::TimeoutError(_) => reason(&"no answer in time"),
+            error if lacks_credentials(error) => reason(&"no credentials for AWS were found"),
             SdkError::DispatchFailure(_) => reason(&"it cannot be reached"),
             _ => reason(&"its answer was not understood"),
         }
     }
+}
+
+/// Whether a request was not even signed. The SDK says so in words alone.
+fn lacks_credentials<E, R>(error: &SdkError<E, R>) -> bool {
+    let source = match error {
+        SdkError::DispatchFailure(failure) => failure.as_connector_error().and_then(std::error::Error::source),
+        _ => None,
+    };
+    std::iter::successors(source, |error| error.source()).any(|error| error.to_string().contains("credentials"))
 }

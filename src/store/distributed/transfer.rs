@@ -16,10 +16,10 @@ use super::{log, sessions};
 use crate::ambient::Timestamp;
 use crate::room::{Arrival, Counters, EventId, Session};
 use crate::store::StoreError;
-use crate::store::transfer::{Line, Transfer, TransferError, status};
+use crate::store::transfer::{IMPORT, Line, Transfer, TransferError, status};
 
 /// Documents that belong to a store, not to what it keeps.
-const OWN: [&str; 2] = ["master-secret", "pulse of "];
+const OWN: [&str; 3] = ["master-secret", "pulse of ", IMPORT];
 
 /// How many items are read at once.
 const PAGE: i32 = 500;

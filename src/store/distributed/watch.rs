@@ -11,7 +11,7 @@ use super::fields::Fields;
 use super::log;
 use super::state::{EventState, LogRow, Mark};
 use super::tables::Table;
-use crate::policy::{ORPHAN_AGE, WATCH_PERIOD};
+use crate::policy::{DOCUMENT_PERIOD, ORPHAN_AGE, WATCH_PERIOD};
 use crate::room::EventId;
 use crate::store::StoreError;
 
@@ -26,6 +26,18 @@ enum Seen {
 pub(super) fn start(engine: &Arc<Engine>, event: &EventId, desk: &Arc<Desk>) {
     let (engine, desk, event) = (Arc::downgrade(engine), Arc::downgrade(desk), event.clone());
     tokio::spawn(watch(engine, desk, event));
+}
+
+/// Looks after documents for as long as the engine lives.
+pub(super) async fn documents(engine: Weak<Engine>) {
+    let mut ticks = tokio::time::interval(DOCUMENT_PERIOD);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(engine) = engine.upgrade() else { return };
+        // As below.
+        drop(engine.look_at_documents().await);
+    }
 }
 
 async fn watch(engine: Weak<Engine>, desk: Weak<Desk>, event: EventId) {

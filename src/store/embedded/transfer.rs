@@ -13,14 +13,15 @@ use super::ledger::{EventRow, Failure, Ledger};
 use super::rows::{arrival, number, select_session, serving_record, session, stored, stored_time, time};
 use crate::room::{Counters, EventId, RequestId};
 use crate::store::StoreError;
-use crate::store::transfer::{Line, Transfer, TransferError, status};
+use crate::store::transfer::{IMPORT, Line, Transfer, TransferError, status};
 
 /// Says a line; whether anybody still listens.
 type Say<'a> = dyn FnMut(Line) -> bool + 'a;
 
 fn export(connection: &Connection, say: &mut Say<'_>) -> Result<(), Error> {
-    let mut documents = connection.prepare("SELECT name, version, body FROM documents ORDER BY name")?;
-    let lines = documents.query_map([], |row| {
+    let mut documents =
+        connection.prepare("SELECT name, version, body FROM documents WHERE name <> ?1 ORDER BY name")?;
+    let lines = documents.query_map([IMPORT], |row| {
         let body: Vec<u8> = row.get(2)?;
         Ok(Line::Document { name: row.get(0)?, version: number(row, 1)?, body: STANDARD.encode(body) })
     })?;
