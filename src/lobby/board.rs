@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::ambient::Timestamp;
 use crate::policy;
-use crate::room::{Arrival, Arrivals, Counters, EventId, Pace, ServingRecord};
+use crate::room::{Arrival, Arrivals, Counters, EventId, Pace, Position, ServingRecord};
 use crate::store::{Store, StoreError, Taken};
 
 /// Everything known of an event at one moment.
@@ -21,6 +21,9 @@ pub struct View {
     pub arrivals: Arrivals,
     /// The latest moves of the serving counter, oldest first.
     pub records: Vec<ServingRecord>,
+    /// Up to where the arrivals were read from the store. What this node handed out itself lies beyond, and what others
+    /// did may lie between.
+    read: Option<Position>,
 }
 
 impl View {
@@ -37,6 +40,7 @@ impl View {
         if counters.generation != self.counters.generation {
             self.arrivals.clear();
             self.records.clear();
+            self.read = None;
         }
         self.counters = counters;
     }
@@ -99,11 +103,11 @@ impl Board {
     pub(super) async fn refresh(&self, store: &dyn Store, event: &EventId) -> Result<(), StoreError> {
         let mut counters = store.counters(event).await?;
         loop {
-            let newest = {
+            let read = {
                 let view = self.view();
-                (view.counters.generation == counters.generation).then(|| view.arrivals.newest()).flatten()
+                view.read.filter(|_| view.counters.generation == counters.generation)
             };
-            let arrivals = store.arrivals(event, newest.map(|arrival: Arrival| arrival.first)).await?;
+            let arrivals = store.arrivals(event, read).await?;
             let records = store.recent_serving_records(event, policy::PACE_RECORDS).await?;
             let before = std::mem::replace(&mut counters, store.counters(event).await?);
             let mut view = self.write();
@@ -111,6 +115,7 @@ impl Board {
             // A reset may have come between these reads. Then the rows may be of either generation: they are read anew.
             if before.generation == counters.generation {
                 if view.counters.generation == counters.generation {
+                    view.read = arrivals.last().map(|arrival| arrival.first).or(view.read);
                     arrivals.into_iter().for_each(|arrival| view.arrivals.merge(arrival));
                     view.records = records;
                 }
@@ -123,5 +128,31 @@ impl Board {
 
     fn write(&self) -> RwLockWriteGuard<'_, View> {
         self.view.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::embedded::EmbeddedStore;
+
+    #[tokio::test]
+    async fn what_others_handed_out_before_ones_own_is_read_all_the_same() {
+        let home = tempfile::tempdir().unwrap();
+        let store = EmbeddedStore::open(home.path()).unwrap();
+        let event: EventId = "Sample".parse().unwrap();
+        store.ensure_event(&event).await.unwrap();
+        let board = Board::default();
+        board.refresh(&store, &event).await.unwrap();
+        let at = |second: u64| Timestamp::from_secs(1_000 + second);
+        for round in 0..3 {
+            // Another node's, a moment before this node's own.
+            let theirs = store.take_positions(&event, 5, at(20 * round)).await.unwrap();
+            let ours = store.take_positions(&event, 1, at(20 * round + 10)).await.unwrap();
+            board.joined(&ours);
+            board.refresh(&store, &event).await.unwrap();
+            assert_eq!(board.view().arrivals.entry_of(theirs.first), Some(theirs.entry), "round {round}");
+            assert_eq!(board.view().arrivals.entry_of(ours.first), Some(ours.entry), "round {round}");
+        }
     }
 }
