@@ -33,10 +33,8 @@ impl View {
     }
 
     /// Takes newer counters; a new generation forgets what belonged to the old one.
-    fn take(&mut self, counters: Counters) {
-        if counters.version <= self.counters.version {
-            return;
-        }
+    fn take(&mut self, news: Counters) {
+        let Some(counters) = self.counters.updated(news) else { return };
         if counters.generation != self.counters.generation {
             self.arrivals.clear();
             self.records.clear();

@@ -114,7 +114,8 @@ impl Generation {
 }
 
 /// All numbers of an event at one moment: read together, so that they fit together.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Counters {
     /// Grows with every change of this record, resets included: the newer of two copies is the higher.
     pub version: u64,
@@ -122,6 +123,10 @@ pub struct Counters {
     pub generation: Generation,
     /// The last position handed out (0: none yet).
     pub queue: u64,
+    /// The last position that a node has set aside: what lies between the queue counter and here may be in visitors'
+    /// hands already, without anybody else having been told. 0, or less than the queue counter: none is.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub set_aside: u64,
     /// The last position admitted: whoever stands at or before it is served.
     pub serving: u64,
     /// Sessions ever opened in this generation: one for each visitor who took a token.
@@ -145,10 +150,37 @@ impl Counters {
         position.get() <= self.serving
     }
 
+    /// The last position that somebody may hold.
+    pub const fn handed_out_at_most(&self) -> u64 {
+        if self.set_aside > self.queue { self.set_aside } else { self.queue }
+    }
+
+    /// These once all that was set aside counts as handed out.
+    #[must_use]
+    pub const fn settled(self) -> Self {
+        Self { queue: self.handed_out_at_most(), set_aside: 0, ..self }
+    }
+
+    /// These after `news`, in whatever order news comes: the later version counts, but no line gets shorter within a
+    /// generation. `None`: nothing is new.
+    #[must_use]
+    pub fn updated(self, news: Self) -> Option<Self> {
+        let (older, newer) = if news.version > self.version { (self, news) } else { (news, self) };
+        let same_line = older.generation == newer.generation;
+        let queue = if same_line { newer.queue.max(older.queue) } else { newer.queue };
+        let known = Self { queue, ..newer };
+        (known != self).then_some(known)
+    }
+
     /// Visitors still in line: positions handed out − tokens issued − positions expired, never below 0.
     pub const fn waiting(&self) -> u64 {
         self.queue.saturating_sub(self.sessions_opened).saturating_sub(self.expired_positions)
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A row of the arrival log: from position `first` on, visitors arrived at `at` or later.
@@ -190,6 +222,26 @@ mod tests {
         let counters = Counters { queue: 3, sessions_opened: 2, expired_positions: 2, ..Counters::default() };
         assert_eq!(counters.waiting(), 0);
         assert_eq!(Counters { queue: 9, ..counters }.waiting(), 5);
+    }
+
+    #[test]
+    fn news_may_come_in_any_order() {
+        let known = Counters { version: 5, queue: 30, serving: 10, ..Counters::default() };
+        assert_eq!(known.updated(known), None);
+        let moved = Counters { version: 6, queue: 20, serving: 15, ..Counters::default() };
+        let both = Counters { queue: 30, ..moved };
+        assert_eq!((known.updated(moved), moved.updated(known)), (Some(both), Some(both)));
+        assert_eq!(both.updated(moved), None, "the line does not get shorter");
+        assert_eq!(known.updated(Counters { version: 4, serving: 9, ..Counters::default() }), None);
+        let reset = Counters { version: 7, generation: Generation(1), ..Counters::default() };
+        assert_eq!((both.updated(reset), reset.updated(both)), (Some(reset), None));
+    }
+
+    #[test]
+    fn who_holds_a_position_that_was_set_aside_is_known() {
+        let counters = Counters { queue: 7, set_aside: 9, ..Counters::default() };
+        assert_eq!(counters.handed_out_at_most(), 9);
+        assert_eq!(Counters { queue: 12, ..counters }.handed_out_at_most(), 12);
     }
 
     #[test]

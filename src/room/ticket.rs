@@ -130,7 +130,7 @@ impl TicketKey {
             let later = ticket.generation.is_after(counters.generation);
             return Err(if later { Refusal::FutureGeneration } else { Refusal::OldGeneration });
         }
-        if ticket.position.get() > counters.queue {
+        if ticket.position.get() > counters.handed_out_at_most() {
             return Err(Refusal::BeyondQueue);
         }
         if !arrivals.fits(ticket.position, ticket.entry) {

@@ -1,29 +1,23 @@
-//! The desk of one event on this node: everything that changes the event's item passes over it.
+//! The desk of one event on this node: where verbs come that change the event's item, and where it is read of.
 //!
-//! Owns the order of this node's writes and how they are shared: all verbs that wait become one conditional write of
-//! the whole item, which rests on the revision that the clerk saw. If another node wrote meanwhile, the verbs run
-//! again from what it wrote, and the clerk waits a little longer for company next time: so an item is never written
-//! more than a few hundred times a second, however many join. Between two writes of its own it leaves each other node
-//! the time for one: nobody goes without. A write that was not answered is looked up by its number, not repeated
-//! blindly.
+//! Owns who waits and how they are answered. It must not know how verbs become a write (`clerk.rs`).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot};
-use tokio::time::Instant;
 
+use super::clerk::Clerk;
 use super::draft::Draft;
-use super::fields::number;
+use super::fields::Fields;
 use super::log;
 use super::ring::Bell;
-use super::state::{EventState, LogRow, Stamp};
-use super::tables::{Condition, Table, Tables, Written};
-use crate::ambient::{Entropy, random};
-use crate::policy::{DESK_DEADLINE, DESK_MAX_BATCH, DESK_MAX_WINDOW, DESK_MIN_WINDOW, DESK_NODE_MEMORY};
-use crate::room::{Counters, EventId};
+use super::slate::Slate;
+use super::state::{EventState, LogRow};
+use super::tables::{Table, Tables};
+use crate::ambient::{Entropy, Timestamp};
+use crate::room::EventId;
 use crate::store::outbox::OutboxMode;
-use crate::store::{Change, StoreError};
+use crate::store::{Change, StoreError, Taken};
 
 /// What waits at a desk.
 pub(super) enum Message {
@@ -38,10 +32,13 @@ pub(super) trait Step: Send {
     fn apply(&mut self, draft: &mut Draft<'_>);
     /// Says what came of it, after the write or its failure.
     fn answer(self: Box<Self>, failure: Option<&StoreError>);
+    /// Whether it takes positions.
+    fn takes(&self) -> bool;
 }
 
 struct Verb<F, T> {
     verb: F,
+    takes: bool,
     answer: Option<Result<T, StoreError>>,
     reply: oneshot::Sender<Result<T, StoreError>>,
 }
@@ -59,36 +56,15 @@ impl<T: Send, F: FnMut(&mut Draft<'_>) -> Result<T, StoreError> + Send> Step for
         // Who asked may have gone.
         drop(self.reply.send(answer));
     }
+
+    fn takes(&self) -> bool {
+        self.takes
+    }
 }
 
 /// The error of a store that was closed.
 pub(super) fn closed() -> StoreError {
     StoreError::Unavailable("it is closed".to_owned())
-}
-
-/// What everybody on this node may read of an event.
-pub(super) struct Slate {
-    event: EventId,
-    counters: Mutex<Counters>,
-    feed: broadcast::Sender<Change>,
-}
-
-impl Slate {
-    pub(super) fn counters(&self) -> Counters {
-        *lock(&self.counters)
-    }
-
-    /// Takes newer counters, wherever they come from, and tells who listens on this node.
-    pub(super) fn learn(&self, counters: Counters) -> bool {
-        let mut known = lock(&self.counters);
-        if counters.version <= known.version {
-            return false;
-        }
-        *known = counters;
-        // Told under the lock, so that listeners hear of versions in their order; nobody may be listening.
-        drop(self.feed.send(Change::Counters(self.event.clone(), counters)));
-        true
-    }
 }
 
 /// See the module's documentation.
@@ -101,7 +77,7 @@ pub(super) struct Desk {
 }
 
 /// Rows that reached their table, with the life that they are of.
-type Done = Arc<Mutex<Vec<(u64, LogRow)>>>;
+pub(super) type Done = Arc<Mutex<Vec<(u64, LogRow)>>>;
 
 /// What a clerk works with.
 #[derive(Clone)]
@@ -118,20 +94,10 @@ pub(super) struct Office {
 impl Desk {
     /// Opens the desk of an event that stands as `known`. To be called on the engine's runtime.
     pub(super) fn open(event: EventId, known: EventState, office: Office) -> Self {
-        let feed = office.feed.clone();
-        let slate = Arc::new(Slate { event: event.clone(), counters: Mutex::new(known.counters), feed });
+        let slate = Arc::new(Slate::new(event.clone(), known.counters, office.feed.clone()));
         let (inbox, waiting) = mpsc::unbounded_channel();
         let done = Done::default();
-        let clerk = Clerk {
-            event,
-            known,
-            office,
-            slate: Arc::clone(&slate),
-            done: Arc::clone(&done),
-            batch: 0,
-            window: Duration::ZERO,
-            yielded: Instant::now(),
-        };
+        let clerk = Clerk::new(event, known, office, Arc::clone(&slate), Arc::clone(&done));
         tokio::spawn(clerk.run(waiting));
         Self { slate, records: Mutex::default(), inbox, done }
     }
@@ -141,8 +107,24 @@ impl Desk {
         &self,
         verb: impl FnMut(&mut Draft<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.ask(verb, false).await
+    }
+
+    /// Takes the next positions: those that are set aside for this node at once, others by a write.
+    pub(super) async fn take_positions(&self, count: u32, at: Timestamp) -> Result<Taken, StoreError> {
+        match self.slate.hand_out(count, at) {
+            Some(taken) => Ok(taken),
+            None => self.ask(move |draft| draft.take_positions(count, at), true).await,
+        }
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        verb: impl FnMut(&mut Draft<'_>) -> Result<T, StoreError> + Send + 'static,
+        takes: bool,
+    ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let step = Verb { verb, answer: None, reply };
+        let step = Verb { verb, takes, answer: None, reply };
         self.inbox.send(Message::Step(Box::new(step))).map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }
@@ -167,213 +149,15 @@ impl Desk {
     }
 }
 
-struct Clerk {
-    event: EventId,
-    /// The item as this node saw it last.
-    known: EventState,
-    office: Office,
-    slate: Arc<Slate>,
-    done: Done,
-    /// The number of this node's latest write.
-    batch: u64,
-    /// How long to wait for company before a write.
-    window: Duration,
-    /// Until when the item is left to the other nodes.
-    yielded: Instant,
-}
-
-impl Clerk {
-    async fn run(mut self, mut waiting: mpsc::UnboundedReceiver<Message>) {
-        while let Some(message) = waiting.recv().await {
-            let Message::Step(first) = message else { return };
-            let ready = self.yielded.max(Instant::now() + self.window);
-            if ready > Instant::now() {
-                tokio::time::sleep_until(ready).await;
-            }
-            let (mut steps, mut stop) = (vec![first], None);
-            while steps.len() < DESK_MAX_BATCH {
-                match waiting.try_recv() {
-                    Ok(Message::Step(step)) => steps.push(step),
-                    Ok(Message::Stop(reply)) => {
-                        stop = Some(reply);
-                        break;
-                    }
-                    Err(_) => break,
-                }
-            }
-            let failure = self.commit(&mut steps).await.err();
-            for step in steps {
-                step.answer(failure.as_ref());
-            }
-            if stop.is_some() {
-                return;
-            }
-        }
-    }
-
-    /// Makes what the steps do durable, in one write; or says how the item stood, if none of them changes anything.
-    async fn commit(&mut self, steps: &mut [Box<dyn Step>]) -> Result<(), StoreError> {
-        let deadline = Instant::now() + DESK_DEADLINE;
-        // Whether the item is known as it stood after the steps had come, and whether that was only just.
-        let (mut seen, mut disturbed, mut at_once) = (false, false, false);
-        self.batch += 1;
-        loop {
-            let tidied = lock(&self.done).clone();
-            let next = self.draft(steps, &tidied);
-            let tried = match (next == self.known, seen) {
-                (true, true) => Ok(true),
-                (true, false) => self.look().await.map(|()| false),
-                (false, _) => self.write(&next).await,
-            };
-            match tried {
-                Ok(true) => {
-                    self.finish(next, &tidied);
-                    self.widen(disturbed);
-                    return Ok(());
-                }
-                // An earlier try had arrived, only its answer had not.
-                Ok(false) if self.wrote() => {
-                    self.finish_unanswered(&tidied);
-                    return Ok(());
-                }
-                Ok(false) => {
-                    // What is known now is new, and soon old: trying again at once is the fair chance of a node among
-                    // others that write all the time.
-                    (seen, at_once) = (true, !at_once);
-                }
-                Err(error) if Instant::now() >= deadline => return Err(error),
-                Err(_) => {
-                    at_once = false;
-                    if self.look().await.is_ok() && self.wrote() {
-                        self.finish_unanswered(&tidied);
-                        return Ok(());
-                    }
-                }
-            }
-            if Instant::now() >= deadline {
-                return Err(StoreError::Unavailable(format!("event {} is written by too many", self.event)));
-            }
-            if !at_once {
-                disturbed = true;
-                self.widen(true);
-                let [dice] = random(&*self.office.entropy);
-                tokio::time::sleep(self.window * u32::from(dice) / u32::from(u8::MAX)).await;
-            }
-        }
-    }
-
-    /// The item after all steps; equal to the known one if none changes anything.
-    fn draft(&self, steps: &mut [Box<dyn Step>], tidied: &[(u64, LogRow)]) -> EventState {
-        let mut draft = Draft { event: &self.event, state: self.known.clone(), pen: self.office.outbox.now() };
-        let life = draft.state.life;
-        draft.state.journal.rows.retain(|row| !tidied.contains(&(life, *row)));
-        for step in steps {
-            step.apply(&mut draft);
-        }
-        let mut next = draft.state;
-        if next != self.known {
-            next.revision += 1;
-            let revision = next.revision;
-            let nodes = &mut next.journal.nodes;
-            nodes.retain(|_, stamp| stamp.revision + DESK_NODE_MEMORY > revision);
-            nodes.insert(self.office.node.clone(), Stamp { batch: self.batch, revision });
-        }
-        next
-    }
-
-    async fn write(&mut self, next: &EventState) -> Result<bool, StoreError> {
-        let unchanged = Condition::new("revision = :seen").with(":seen", number(self.known.revision));
-        let begun = Instant::now();
-        match self.office.tables.put(Table::Events, next.item(&self.event)?, unchanged).await? {
-            Written::Done => {
-                let others = u32::try_from(next.others(&self.office.node)).unwrap_or(u32::MAX);
-                let turns = begun.elapsed().saturating_mul(others);
-                self.yielded = Instant::now() + turns.min(DESK_MAX_WINDOW);
-                Ok(true)
-            }
-            Written::Refused(item) if item.0.is_empty() => Err(StoreError::UnknownEvent(self.event.clone())),
-            Written::Refused(item) => {
-                self.saw(EventState::read(&item)?);
-                Ok(false)
-            }
-        }
-    }
-
-    async fn look(&mut self) -> Result<(), StoreError> {
-        let state = read(&self.office.tables, &self.event).await?;
-        self.saw(state);
-        Ok(())
-    }
-
-    fn saw(&mut self, state: EventState) {
-        self.slate.learn(state.counters);
-        self.known = state;
-    }
-
-    /// Whether the write of the present steps is in the item.
-    fn wrote(&self) -> bool {
-        let stamp = self.known.journal.nodes.get(&self.office.node);
-        stamp.is_some_and(|stamp| stamp.batch == self.batch)
-    }
-
-    /// Tells of a write, and sees to it that its rows reach their tables.
-    fn finish(&mut self, next: EventState, tidied: &[(u64, LogRow)]) {
-        lock(&self.done).retain(|row| !tidied.contains(row));
-        let fresh = next.journal.rows.iter().filter(|row| !self.known.journal.rows.contains(row)).copied();
-        let fresh: Vec<LogRow> = fresh.collect();
-        let notes = next.journal.noted > self.known.journal.noted;
-        self.known = next;
-        if self.slate.learn(self.known.counters) {
-            self.office.bell.ring_counters(&self.event, self.known.counters);
-        }
-        if notes {
-            drop(self.office.feed.send(Change::Letters));
-            self.office.bell.ring_letters();
-        }
-        if !fresh.is_empty() {
-            let (tables, event, life) = (self.office.tables.clone(), self.event.clone(), self.known.life);
-            let done = Arc::clone(&self.done);
-            tokio::spawn(async move {
-                for row in fresh {
-                    // What fails stays in the journal, where whoever looks after the event finds it.
-                    if log::put(&tables, &event, life, row).await.is_ok() {
-                        lock(&done).push((life, row));
-                    }
-                }
-            });
-        }
-    }
-
-    /// The same of a write whose answer was lost: the item, as it is known, has it already.
-    fn finish_unanswered(&mut self, tidied: &[(u64, LogRow)]) {
-        let seen = self.known.clone();
-        self.finish(seen, tidied);
-        self.office.bell.ring_counters(&self.event, self.known.counters);
-        if !self.known.journal.notes.is_empty() {
-            drop(self.office.feed.send(Change::Letters));
-            self.office.bell.ring_letters();
-        }
-    }
-
-    /// Waits longer for company after a disturbance, shorter without.
-    fn widen(&mut self, disturbed: bool) {
-        self.window = match disturbed {
-            true => (self.window * 2).clamp(DESK_MIN_WINDOW, DESK_MAX_WINDOW),
-            false if self.window <= DESK_MIN_WINDOW => Duration::ZERO,
-            false => self.window / 2,
-        };
-    }
-}
-
 /// The event's item as it is now.
 pub(super) async fn read(tables: &Tables, event: &EventId) -> Result<EventState, StoreError> {
-    let key = super::fields::Fields::new().with_text("event_id", event.as_str());
+    let key = Fields::new().with_text("event_id", event.as_str());
     match tables.get(Table::Events, key).await? {
         Some(item) => EventState::read(&item),
         None => Err(StoreError::UnknownEvent(event.clone())),
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

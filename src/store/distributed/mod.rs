@@ -5,6 +5,8 @@
 //! item's journal until it is there (`log.rs`, `sessions.rs`, `outbox.rs`). Redis carries news (`ring.rs`), and nothing
 //! rests on it (`watch.rs`). It must not know what a login or a line is beyond the port's nouns.
 
+mod aside;
+mod clerk;
 mod desk;
 mod draft;
 mod engine;
@@ -18,6 +20,7 @@ mod schema;
 mod servers;
 mod sessions;
 mod shelf;
+mod slate;
 mod state;
 mod tables;
 #[cfg(test)]
@@ -157,8 +160,8 @@ async fn hear(engine: std::sync::Weak<Engine>, mut heard: mpsc::Receiver<Ringing
         let Some(engine) = engine.upgrade() else { return };
         // Nobody may be listening to the feed.
         match what {
-            Ringing::Counters { event, numbers } => {
-                if let (Ok(desk), Some(counters)) = (engine.desk(&event), ring::counters(numbers)) {
+            Ringing::Counters { event, counters } => {
+                if let Ok(desk) = engine.desk(&event) {
                     desk.slate.learn(counters);
                 }
             }
@@ -181,7 +184,7 @@ impl Store for DistributedStore {
     }
 
     async fn take_positions(&self, event: &EventId, count: u32, at: Timestamp) -> Result<Taken, StoreError> {
-        self.engine.desk(event)?.run(move |draft| draft.take_positions(count, at)).await
+        self.engine.desk(event)?.take_positions(count, at).await
     }
 
     async fn arrivals(&self, event: &EventId, from: Option<Position>) -> Result<Vec<Arrival>, StoreError> {

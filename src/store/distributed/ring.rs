@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::policy::{BELL_BACKLOG, BELL_RETRY, BELL_SILENCE, BELL_TIMEOUT};
-use crate::room::{Counters, EventId, Generation};
+use crate::room::{Counters, EventId};
 
 /// What is said.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) enum Ringing {
     #[serde(rename = "c")]
-    Counters { event: EventId, numbers: [u64; 9] },
+    Counters { event: EventId, counters: Counters },
     #[serde(rename = "d")]
     Document { name: String },
     #[serde(rename = "l")]
@@ -24,41 +24,6 @@ pub(super) enum Ringing {
     /// Nothing: whoever hears it knows that it still hears.
     #[serde(rename = "p")]
     Life {},
-}
-
-impl Ringing {
-    fn counters(event: &EventId, counters: Counters) -> Self {
-        let numbers = [
-            counters.version,
-            counters.generation.0.into(),
-            counters.queue,
-            counters.serving,
-            counters.sessions_opened,
-            counters.completed,
-            counters.abandoned,
-            counters.max_expired,
-            counters.expired_positions,
-        ];
-        Self::Counters { event: event.clone(), numbers }
-    }
-}
-
-/// The counters that were said; `None`: nobody says such a thing.
-pub(super) fn counters(numbers: [u64; 9]) -> Option<Counters> {
-    let [version, generation, queue, serving, sessions_opened, completed, abandoned, max_expired, expired_positions] =
-        numbers;
-    let generation = Generation(u16::try_from(generation).ok()?);
-    Some(Counters {
-        version,
-        generation,
-        queue,
-        serving,
-        sessions_opened,
-        completed,
-        abandoned,
-        max_expired,
-        expired_positions,
-    })
 }
 
 #[derive(Serialize, Deserialize)]
@@ -93,7 +58,7 @@ impl Bell {
     }
 
     pub(super) fn ring_counters(&self, event: &EventId, counters: Counters) {
-        self.ring(Ringing::counters(event, counters));
+        self.ring(Ringing::Counters { event: event.clone(), counters });
     }
 
     pub(super) fn ring_document(&self, name: &str) {
@@ -259,15 +224,17 @@ impl Ear {
 mod tests {
     use super::super::servers::Server;
     use super::*;
+    use crate::room::Generation;
 
     #[test]
     fn counters_are_heard_as_they_were_said() {
         let event: EventId = "Sample".parse().unwrap();
         let said = Counters { version: 1, generation: Generation(2), queue: 3, serving: 4, ..Counters::default() };
-        let text = serde_json::to_string(&Ringing::counters(&event, said)).unwrap();
-        let Ringing::Counters { numbers, .. } = serde_json::from_str(&text).unwrap() else { panic!() };
-        assert_eq!(counters(numbers), Some(said));
-        assert_eq!(counters([0, 65_536, 0, 0, 0, 0, 0, 0, 0]), None);
+        let said = Ringing::Counters { event, counters: said };
+        let text = serde_json::to_string(&said).unwrap();
+        assert_eq!(serde_json::from_str::<Ringing>(&text).unwrap(), said);
+        let odd = text.replace("\"generation\":2", "\"generation\":65536");
+        assert!(serde_json::from_str::<Ringing>(&odd).is_err(), "{odd}");
     }
 
     #[tokio::test]
@@ -305,7 +272,10 @@ mod tests {
     #[test]
     fn of_one_event_the_newest_is_said() {
         let [one, two] = ["One", "Two"].map(|name| name.parse::<EventId>().unwrap());
-        let at = |event, version| Ringing::counters(event, Counters { version, ..Counters::default() });
+        let at = |event: &EventId, version| {
+            let counters = Counters { version, ..Counters::default() };
+            Ringing::Counters { event: event.clone(), counters }
+        };
         let batch = vec![at(&one, 1), Ringing::Letters {}, at(&two, 1), at(&one, 2), Ringing::Letters {}];
         assert_eq!(newest_only(batch), [at(&two, 1), at(&one, 2), Ringing::Letters {}]);
     }

@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::aside::Aside;
 use super::fields::{Fields, number, text, unreadable};
 use crate::ambient::Timestamp;
-use crate::policy::DESK_COMPANY;
+use crate::policy::{ASIDE_COMPANY, DESK_COMPANY};
 use crate::room::{Arrival, Counters, EventId, Generation, Position, RequestId, ServingRecord, Session, SessionStatus};
 use crate::store::StoreError;
 
@@ -130,12 +131,15 @@ pub(super) struct Cut {
 }
 
 /// The latest write of a node.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Stamp {
     #[serde(rename = "b")]
     pub(super) batch: u64,
     #[serde(rename = "v")]
     pub(super) revision: u64,
+    /// The revision by which it took positions last; 0: never.
+    #[serde(rename = "t", default)]
+    pub(super) took: u64,
 }
 
 /// What else the item says; JSON in one of its fields.
@@ -158,6 +162,8 @@ pub(super) struct Journal {
     pub(super) told: (u64, Timestamp),
     /// By node, what it wrote last: so a node whose write was not answered learns whether it was done.
     pub(super) nodes: BTreeMap<String, Stamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) aside: Option<Aside>,
 }
 
 /// See the module's documentation.
@@ -228,6 +234,29 @@ impl EventState {
         self.journal.nodes.iter().filter(|(other, stamp)| other.as_str() != node && lately(stamp)).count()
     }
 
+    /// Whether another node took positions lately.
+    pub(super) fn has_rivals(&self, node: &str) -> bool {
+        let lately = |stamp: &Stamp| stamp.took > 0 && stamp.took + ASIDE_COMPANY > self.revision;
+        self.journal.nodes.iter().any(|(other, stamp)| other != node && lately(stamp))
+    }
+
+    /// What was set aside, if it is another node's.
+    pub(super) fn aside_of_others(&self, node: &str) -> Option<&Aside> {
+        self.journal.aside.as_ref().filter(|aside| aside.node != node)
+    }
+
+    /// Whether the node has positions set aside, and nobody took any after them.
+    pub(super) fn has_aside(&self, node: &str) -> bool {
+        let aside = self.journal.aside.as_ref();
+        aside.is_some_and(|aside| aside.node == node && aside.through >= self.counters.queue)
+    }
+
+    /// Has the counters say what is set aside.
+    pub(super) fn say_aside(&mut self) {
+        let through = self.journal.aside.as_ref().map_or(0, |aside| aside.through);
+        self.counters.set_aside = if through > self.counters.queue { through } else { 0 };
+    }
+
     /// As the table of events has it.
     pub(super) fn item(&self, event: &EventId) -> Result<Fields, StoreError> {
         let counters = &self.counters;
@@ -264,16 +293,20 @@ impl EventState {
             abandoned: item.number("abandoned_sessions")?,
             max_expired: item.number("max_queue_position_expired")?,
             expired_positions: item.number("expired_positions")?,
+            // The journal knows.
+            set_aside: 0,
         };
         let newest = item.maybe("arrival_first", Fields::position)?.zip(item.maybe("arrival_time", Fields::time)?);
-        Ok(Self {
+        let mut state = Self {
             revision: item.number("revision")?,
             life: item.number("life")?,
             counters,
             newest_arrival: newest.map(|(first, at)| Arrival { first, at }),
             tick: item.maybe("inlet_tick", Fields::time)?,
             journal: serde_json::from_str(item.text("journal")?).map_err(|_| unreadable("journal"))?,
-        })
+        };
+        state.say_aside();
+        Ok(state)
     }
 }
 
@@ -296,7 +329,10 @@ mod tests {
         state.journal.rows.push(LogRow::Arrival { first, at: Timestamp::from_secs(50) });
         let task = Task::Close { request_id: RequestId::from_bytes([1; 16]), code: -1 };
         state.journal.pending.push(Pending { mark: Mark::new([255; 16]), task });
-        state.journal.nodes.insert("n".to_owned(), Stamp { batch: 3, revision: 8 });
+        state.journal.nodes.insert("n".to_owned(), Stamp { batch: 3, revision: 8, took: 7 });
+        state.journal.aside = Some(Aside { node: "n".to_owned(), through: 20, since: 8 });
+        state.say_aside();
+        assert_eq!(state.counters.handed_out_at_most(), 20);
         assert_eq!(EventState::read(&state.item(&event).unwrap()), Ok(state));
     }
 

@@ -75,7 +75,8 @@ impl Engine {
         for session in found {
             Self::say(lines, Line::session(session)).await?;
         }
-        Self::say(lines, Line::Event { event: event.clone(), counters: state.counters.into(), tick: state.tick }).await
+        Self::say(lines, Line::Event { event: event.clone(), counters: state.counters.settled(), tick: state.tick })
+            .await
     }
 
     /// Every item of a table, for those that are small.
@@ -106,7 +107,7 @@ impl Engine {
         let key = Fields::new().with_text("event_id", event.as_str());
         let Some(item) = self.office.tables.get(Table::Events, key).await? else { return Ok(()) };
         let state = EventState::read(&item)?;
-        let same = matches!(line, Line::Event { counters, .. } if state.counters == (*counters).into());
+        let same = matches!(line, Line::Event { counters, .. } if state.counters == *counters);
         let begun = state.counters.version > 0 || state.life > 0;
         if begun && !same { Err(TransferError::Begun(event.clone())) } else { Ok(()) }
     }
@@ -148,7 +149,7 @@ impl Engine {
             }
             Line::Event { event, counters, tick } => {
                 let newest = log::newest_arrival(tables, &event, 0).await?;
-                self.import_event(&event, counters.into(), newest, tick).await?;
+                self.import_event(&event, counters, newest, tick).await?;
             }
         }
         Ok(())

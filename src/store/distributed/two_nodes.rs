@@ -171,3 +171,80 @@ async fn positions_that_a_node_began_to_give_up_before_it_died_are_counted_by_an
     let counters = pair.until(1, |counters| counters.expired_positions > 0).await;
     assert_eq!((counters.expired_positions, counters.max_expired, counters.serving), (3, 4, 7));
 }
+
+impl Pair {
+    /// Has so many join at the first node that it sets positions aside; answers the last position that was given.
+    async fn rush(&self) -> u64 {
+        let slate = Arc::clone(&self.nodes[0].engine.desk(&self.event).unwrap().slate);
+        for _ in 0..ATTEMPTS {
+            let taken = all_at_once(300, |_| {
+                let (node, event) = (self.node(0), self.event.clone());
+                async move { node.take_positions(&event, 2, at(0)).await.unwrap().last.get() }
+            });
+            let last = taken.await.into_iter().max().unwrap();
+            if slate.is_open() {
+                return last;
+            }
+        }
+        panic!("it never comes")
+    }
+
+    async fn take(&self, turn: u64) -> u64 {
+        self.node(turn).take_positions(&self.event, 1, at(0)).await.unwrap().last.get()
+    }
+}
+
+#[tokio::test]
+async fn what_is_left_of_positions_set_aside_is_given_back_at_the_end() {
+    let Some(pair) = Pair::start().await else { return };
+    let last = pair.rush().await;
+    assert_eq!(pair.take(0).await, last + 1);
+    let known = pair.until(1, |counters| counters.handed_out_at_most() > last).await;
+    assert!(known.queue <= last + 1, "no more are said to wait than do: {known:?}");
+    pair.node(0).close().await;
+    let state = pair.nodes[1].engine.state(&pair.event).await.unwrap();
+    assert_eq!((state.counters.queue, state.counters.set_aside, state.journal.aside), (last + 1, 0, None));
+    assert_eq!(pair.take(1).await, last + 2, "none is lost");
+}
+
+#[tokio::test]
+async fn who_joins_elsewhere_stands_behind_what_was_set_aside_and_before_all_who_come_later() {
+    let Some(pair) = Pair::start().await else { return };
+    let mut last = pair.rush().await;
+    for turn in [1, 0, 1, 0, 0, 1, 1] {
+        let position = pair.take(turn).await;
+        assert!(position > last, "{position} at {turn} after {last}");
+        last = position;
+    }
+    let state = pair.nodes[1].engine.state(&pair.event).await.unwrap();
+    assert_eq!((state.counters.queue, state.journal.aside), (last, None), "nobody is alone any more");
+}
+
+#[tokio::test]
+async fn what_a_dead_node_had_set_aside_is_nobodys() {
+    let Some(pair) = Pair::start().await else { return };
+    pair.rush().await;
+    let slate = Arc::clone(&pair.nodes[0].engine.desk(&pair.event).unwrap().slate);
+    // Whatever it handed out, it said nothing of it.
+    pair.nodes[0].join();
+    while slate.hand_out(1, at(0)).is_some() {}
+    let given = slate.counters().queue;
+    let there = pair.nodes[1].engine.state(&pair.event).await.unwrap();
+    assert!(there.counters.handed_out_at_most() >= given, "its visitors are known everywhere: {there:?}");
+    let next = pair.take(1).await;
+    assert!(next > there.counters.handed_out_at_most(), "{next} after {there:?}");
+    assert_eq!([pair.take(1).await, pair.take(1).await], [next + 1, next + 2]);
+    let state = pair.nodes[1].engine.state(&pair.event).await.unwrap();
+    assert_eq!(state.journal.aside, None, "and then it is forgotten");
+}
+
+#[tokio::test]
+async fn after_a_reset_no_node_gives_out_a_place_in_the_old_line() {
+    let Some(pair) = Pair::start().await else { return };
+    for _ in 0..3 {
+        pair.rush().await;
+        let reset = pair.node(1).reset(&pair.event).await.unwrap();
+        let taken = pair.node(0).take_positions(&pair.event, 1, at(0)).await.unwrap();
+        assert_eq!(taken.counters.generation, reset.generation);
+    }
+}

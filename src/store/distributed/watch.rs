@@ -86,7 +86,9 @@ async fn look(
     if !state.journal.notes.is_empty() {
         engine.move_letters().await?;
     }
-    if desk.is_untidy() {
+    // What this node had set aside and hands out no more, nobody else may.
+    let lapsed = state.has_aside(&engine.office.node) && !desk.slate.is_open();
+    if lapsed || desk.is_untidy() {
         desk.run(|_| Ok(())).await?;
     }
     Ok(())

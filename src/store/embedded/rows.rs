@@ -66,6 +66,8 @@ pub(super) fn counters(row: &Row<'_>, first: usize) -> Result<Counters, Error> {
         abandoned: number(row, first + 6)?,
         max_expired: number(row, first + 7)?,
         expired_positions: number(row, first + 8)?,
+        // One node decides, and says so before anybody is told.
+        set_aside: 0,
     })
 }
 

@@ -60,7 +60,7 @@ fn export(connection: &Connection, say: &mut Say<'_>) -> Result<(), Error> {
             " FROM events WHERE name = ?1"
         ))?;
         let counters = select.query_row([&name], |row| super::rows::counters(row, 0))?;
-        if !say(Line::Event { event, counters: counters.into(), tick }) {
+        if !say(Line::Event { event, counters, tick }) {
             return Ok(());
         }
     }
@@ -153,13 +153,13 @@ impl Ledger {
                 Ok(())
             }
             Line::Event { event, counters, tick } => {
-                let row = self.begun_by(event, Some((*counters).into()))?;
+                let row = self.begun_by(event, Some(*counters))?;
                 let mut newest = self
                     .connection
                     .prepare_cached("SELECT first, at FROM arrivals WHERE life = ?1 ORDER BY first DESC LIMIT 1")?;
                 let newest_arrival = newest.query([row.life])?.next()?.map(arrival).transpose()?;
                 drop(newest);
-                let counters = (*counters).into();
+                let counters = *counters;
                 self.set(event, EventRow { life: row.life, counters, newest_arrival, tick: *tick });
                 Ok(())
             }

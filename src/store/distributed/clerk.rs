@@ -1,0 +1,356 @@
+//! The clerk of one event's desk: what waits there becomes a write of the event's item.
+//!
+//! Owns the order of this node's writes and how they are shared: all verbs that wait become one conditional write of
+//! the whole item, which rests on the revision that the clerk saw. If another node wrote meanwhile, the verbs run
+//! again from what it wrote, and the clerk waits a little longer for company next time: so an item is never written
+//! more than a few hundred times a second, however many join. Between two writes of its own it leaves each other node
+//! the time for one: nobody goes without. A write that was not answered is looked up by its number, not repeated
+//! blindly. While many join and only here, each write also sets positions aside for those who come next (`aside.rs`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::aside::{Aside, Foresight};
+use super::desk::{Done, Message, Office, Step, lock, read};
+use super::draft::Draft;
+use super::fields::number;
+use super::log;
+use super::slate::{Reserve, Slate};
+use super::state::{EventState, LogRow};
+use super::tables::{Condition, Table, Written};
+use crate::ambient::random;
+use crate::policy::{
+    ASIDE_LIFE, ASIDE_PERIOD, DESK_DEADLINE, DESK_MAX_BATCH, DESK_MAX_WINDOW, DESK_MIN_WINDOW, DESK_NODE_MEMORY,
+};
+use crate::room::EventId;
+use crate::store::{Change, StoreError};
+
+/// See the module's documentation.
+pub(super) struct Clerk {
+    event: EventId,
+    /// The item as this node saw it last.
+    known: EventState,
+    office: Office,
+    slate: Arc<Slate>,
+    done: Done,
+    /// The number of this node's latest write.
+    batch: u64,
+    /// How long to wait for company before a write.
+    window: Duration,
+    /// Until when the item is left to the other nodes.
+    yielded: Instant,
+    foresight: Foresight,
+    /// When the latest write began.
+    begun: Instant,
+    /// What another node had set aside when this node took positions after it, by its revision: the answers wait.
+    owed: Option<u64>,
+    /// The latest of these whose time is over.
+    outlived: Option<u64>,
+    /// Nothing is set aside any more.
+    leaving: bool,
+}
+
+impl Clerk {
+    pub(super) fn new(event: EventId, known: EventState, office: Office, slate: Arc<Slate>, done: Done) -> Self {
+        let now = Instant::now();
+        Self {
+            event,
+            foresight: Foresight::new(known.counters.queue, now),
+            known,
+            office,
+            slate,
+            done,
+            batch: 0,
+            window: Duration::ZERO,
+            yielded: now,
+            begun: now,
+            owed: None,
+            outlived: None,
+            leaving: false,
+        }
+    }
+
+    pub(super) async fn run(mut self, mut waiting: mpsc::UnboundedReceiver<Message>) {
+        loop {
+            let message = tokio::select! {
+                biased;
+                message = waiting.recv() => message,
+                () = tokio::time::sleep_until(self.begun + ASIDE_PERIOD), if self.slate.is_open() => {
+                    // What fails is tried again a period later; once its time is over, nothing is handed out any more.
+                    drop(self.commit(&mut [], Duration::ZERO).await);
+                    continue;
+                }
+            };
+            let Some(Message::Step(first)) = message else { return self.leave().await };
+            let ready = self.yielded.max(Instant::now() + self.window);
+            if ready > Instant::now() {
+                tokio::time::sleep_until(ready).await;
+            }
+            let (mut steps, mut stop) = (vec![first], None);
+            while steps.len() < DESK_MAX_BATCH {
+                match waiting.try_recv() {
+                    Ok(Message::Step(step)) => steps.push(step),
+                    Ok(Message::Stop(reply)) => {
+                        stop = Some(reply);
+                        break;
+                    }
+                    Err(_) => break,
+                }
+            }
+            let failure = self.commit(&mut steps, DESK_DEADLINE).await.err();
+            for step in steps {
+                step.answer(failure.as_ref());
+            }
+            if stop.is_some() {
+                return self.leave().await;
+            }
+        }
+    }
+
+    /// Gives back what was set aside.
+    async fn leave(&mut self) {
+        self.leaving = true;
+        if self.slate.is_open() || self.known.has_aside(&self.office.node) {
+            // If it fails, those positions are nobody's.
+            drop(self.commit(&mut [], DESK_DEADLINE).await);
+        }
+    }
+
+    /// Makes what the steps do durable, in one write; or says how the item stood, if none of them changes anything.
+    async fn commit(&mut self, steps: &mut [Box<dyn Step>], patience: Duration) -> Result<(), StoreError> {
+        self.owed = None;
+        self.try_to_commit(steps, Instant::now() + patience).await?;
+        if let Some(since) = self.owed {
+            tokio::time::sleep(ASIDE_LIFE).await;
+            self.outlived = Some(since);
+        }
+        Ok(())
+    }
+
+    async fn try_to_commit(&mut self, steps: &mut [Box<dyn Step>], deadline: Instant) -> Result<(), StoreError> {
+        // Whether the item is known as it stood after the steps had come, and whether that was only just.
+        let (mut seen, mut disturbed, mut at_once) = (false, false, false);
+        self.batch += 1;
+        loop {
+            let tidied = lock(&self.done).clone();
+            let next = self.draft(steps, &tidied);
+            let tried = match (next == self.known, seen) {
+                (true, _) if steps.is_empty() => Ok(true),
+                (true, true) => Ok(true),
+                (true, false) => self.look().await.map(|()| false),
+                (false, _) => self.write(&next).await,
+            };
+            match tried {
+                Ok(true) => {
+                    let reserve = self.reserve(&next);
+                    self.finish(next, &tidied);
+                    reserve.into_iter().for_each(|reserve| self.slate.open(reserve));
+                    self.widen(disturbed);
+                    return Ok(());
+                }
+                // An earlier try had arrived, only its answer had not.
+                Ok(false) if self.wrote() => {
+                    self.finish_unanswered(&tidied);
+                    return Ok(());
+                }
+                Ok(false) => {
+                    // What is known now is new, and soon old: trying again at once is the fair chance of a node among
+                    // others that write all the time.
+                    (seen, at_once) = (true, !at_once);
+                }
+                Err(error) if Instant::now() >= deadline => return Err(error),
+                Err(_) => {
+                    at_once = false;
+                    if self.look().await.is_ok() && self.wrote() {
+                        self.finish_unanswered(&tidied);
+                        return Ok(());
+                    }
+                }
+            }
+            if Instant::now() >= deadline {
+                return Err(StoreError::Unavailable(format!("event {} is written by too many", self.event)));
+            }
+            if !at_once {
+                disturbed = true;
+                self.widen(true);
+                let [dice] = random(&*self.office.entropy);
+                tokio::time::sleep(self.window * u32::from(dice) / u32::from(u8::MAX)).await;
+            }
+        }
+    }
+
+    /// The item after all steps; equal to the known one if none changes anything.
+    fn draft(&mut self, steps: &mut [Box<dyn Step>], tidied: &[(u64, LogRow)]) -> EventState {
+        let taking = steps.iter().any(|step| step.takes());
+        let mut state = self.known.clone();
+        let life = state.life;
+        state.journal.rows.retain(|row| !tidied.contains(&(life, *row)));
+        let kept = self.take_back(&mut state, taking);
+        let mut draft = Draft { event: &self.event, state, pen: self.office.outbox.now() };
+        for step in steps {
+            step.apply(&mut draft);
+        }
+        let mut next = draft.state;
+        self.set_aside(&mut next, kept);
+        if next != self.known {
+            self.sign(&mut next);
+        }
+        next
+    }
+
+    /// Has the queue counter say what was handed out since the last write. Answers through where this node goes on
+    /// handing out while it writes, which it does not if it is `taking` positions in the same write.
+    fn take_back(&mut self, state: &mut EventState, taking: bool) -> Option<u64> {
+        if let Some(aside) = state.aside_of_others(&self.office.node) {
+            let (through, since) = (aside.through, aside.since);
+            self.slate.settle(true);
+            if taking {
+                state.counters.queue = state.counters.queue.max(through);
+                if self.outlived == Some(since) {
+                    state.journal.aside = None;
+                } else {
+                    self.owed = Some(since);
+                }
+            }
+            return None;
+        }
+        let mine = state.has_aside(&self.office.node);
+        let kept = mine && !taking && self.wanted(state, self.slate.counters().queue) > 0;
+        let exact = self.slate.settle(!kept);
+        if mine && exact.generation == state.counters.generation {
+            state.counters.queue = state.counters.queue.max(exact.queue);
+        }
+        state.journal.aside.take().filter(|_| kept).map(|aside| aside.through)
+    }
+
+    /// Sets aside what those will take who come until the next write.
+    fn set_aside(&mut self, next: &mut EventState, kept: Option<u64>) {
+        if next.life != self.known.life {
+            // Until its time is over, another node may give tickets to the old line.
+            let aside = self.known.aside_of_others(&self.office.node).map(|aside| aside.since);
+            self.owed = aside.filter(|since| self.outlived != Some(*since)).or(self.owed);
+        }
+        let wanted = self.wanted(next, next.counters.queue);
+        if wanted > 0 && next.journal.aside.is_none() && next.newest_arrival.is_some() {
+            let through = next.counters.queue.saturating_add(wanted).max(kept.unwrap_or(0));
+            let (node, since) = (self.office.node.clone(), self.known.revision + 1);
+            next.journal.aside = Some(Aside { node, through, since });
+        }
+        next.say_aside();
+    }
+
+    fn wanted(&mut self, state: &EventState, queue: u64) -> u64 {
+        let wanted = self.foresight.wanted(queue, Instant::now());
+        if self.leaving || state.has_rivals(&self.office.node) { 0 } else { wanted }
+    }
+
+    /// Makes it a write of this node.
+    fn sign(&self, next: &mut EventState) {
+        if next.counters != self.known.counters && next.counters.version == self.known.counters.version {
+            next.counters.version += 1;
+        }
+        next.revision += 1;
+        let revision = next.revision;
+        let nodes = &mut next.journal.nodes;
+        nodes.retain(|_, stamp| stamp.revision + DESK_NODE_MEMORY > revision);
+        let stamp = nodes.entry(self.office.node.clone()).or_default();
+        (stamp.batch, stamp.revision) = (self.batch, revision);
+        if next.life == self.known.life && next.counters.queue != self.known.counters.queue {
+            stamp.took = revision;
+        }
+    }
+
+    async fn write(&mut self, next: &EventState) -> Result<bool, StoreError> {
+        let unchanged = Condition::new("revision = :seen").with(":seen", number(self.known.revision));
+        self.begun = Instant::now();
+        match self.office.tables.put(Table::Events, next.item(&self.event)?, unchanged).await? {
+            Written::Done => {
+                let others = u32::try_from(next.others(&self.office.node)).unwrap_or(u32::MAX);
+                let turns = self.begun.elapsed().saturating_mul(others);
+                self.yielded = Instant::now() + turns.min(DESK_MAX_WINDOW);
+                Ok(true)
+            }
+            Written::Refused(item) if item.0.is_empty() => Err(StoreError::UnknownEvent(self.event.clone())),
+            Written::Refused(item) => {
+                self.saw(EventState::read(&item)?);
+                Ok(false)
+            }
+        }
+    }
+
+    async fn look(&mut self) -> Result<(), StoreError> {
+        let state = read(&self.office.tables, &self.event).await?;
+        self.saw(state);
+        Ok(())
+    }
+
+    fn saw(&mut self, state: EventState) {
+        self.slate.learn(state.counters);
+        self.known = state;
+    }
+
+    /// Whether the write of the present steps is in the item.
+    fn wrote(&self) -> bool {
+        let stamp = self.known.journal.nodes.get(&self.office.node);
+        stamp.is_some_and(|stamp| stamp.batch == self.batch)
+    }
+
+    /// Tells of a write, and sees to it that its rows reach their tables.
+    fn finish(&mut self, next: EventState, tidied: &[(u64, LogRow)]) {
+        lock(&self.done).retain(|row| !tidied.contains(row));
+        let fresh = next.journal.rows.iter().filter(|row| !self.known.journal.rows.contains(row)).copied();
+        let fresh: Vec<LogRow> = fresh.collect();
+        let notes = next.journal.noted > self.known.journal.noted;
+        self.known = next;
+        if self.slate.learn(self.known.counters) {
+            self.office.bell.ring_counters(&self.event, self.known.counters);
+        }
+        if notes {
+            drop(self.office.feed.send(Change::Letters));
+            self.office.bell.ring_letters();
+        }
+        if !fresh.is_empty() {
+            let (tables, event, life) = (self.office.tables.clone(), self.event.clone(), self.known.life);
+            let done = Arc::clone(&self.done);
+            tokio::spawn(async move {
+                for row in fresh {
+                    // What fails stays in the journal, where whoever looks after the event finds it.
+                    if log::put(&tables, &event, life, row).await.is_ok() {
+                        lock(&done).push((life, row));
+                    }
+                }
+            });
+        }
+    }
+
+    /// What this node may hand out by itself, once it has just written so.
+    fn reserve(&self, next: &EventState) -> Option<Reserve> {
+        let aside = next.journal.aside.as_ref().filter(|aside| aside.since == next.revision)?;
+        let entry = next.newest_arrival?.at;
+        let generation = next.counters.generation;
+        Some(Reserve { generation, through: aside.through, entry, until: self.begun + ASIDE_LIFE })
+    }
+
+    /// The same of a write whose answer was lost: the item, as it is known, has it already.
+    fn finish_unanswered(&mut self, tidied: &[(u64, LogRow)]) {
+        let seen = self.known.clone();
+        self.finish(seen, tidied);
+        self.office.bell.ring_counters(&self.event, self.known.counters);
+        if !self.known.journal.notes.is_empty() {
+            drop(self.office.feed.send(Change::Letters));
+            self.office.bell.ring_letters();
+        }
+    }
+
+    /// Waits longer for company after a disturbance, shorter without.
+    fn widen(&mut self, disturbed: bool) {
+        self.window = match disturbed {
+            true => (self.window * 2).clamp(DESK_MIN_WINDOW, DESK_MAX_WINDOW),
+            false if self.window <= DESK_MIN_WINDOW => Duration::ZERO,
+            false => self.window / 2,
+        };
+    }
+}

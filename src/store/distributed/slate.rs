@@ -1,0 +1,93 @@
+//! What everybody on this node knows of an event, and the positions that it hands out by itself.
+//!
+//! Owns the counters as this node knows them and its [`Reserve`]: positions that the event's item says are set aside for
+//! this node. While it is alone at a line, visitors who join need not wait for a write, since their positions can be
+//! nobody else's any more. It must not know how they came to be set aside (`clerk.rs`).
+
+use std::sync::Mutex;
+
+use tokio::sync::broadcast;
+use tokio::time::Instant;
+
+use super::desk::lock;
+use crate::ambient::Timestamp;
+use crate::room::{Counters, EventId, Generation, Position};
+use crate::store::{Change, Taken};
+
+/// Positions after the queue counter that are set aside for this node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Reserve {
+    pub(super) generation: Generation,
+    /// The last of them.
+    pub(super) through: u64,
+    /// What whoever gets one is told of when they came; who comes later has to be noted in the arrival log first.
+    pub(super) entry: Timestamp,
+    /// From then on another node may have answered somebody who stands behind them.
+    pub(super) until: Instant,
+}
+
+#[derive(Clone, Copy)]
+struct Known {
+    counters: Counters,
+    reserve: Option<Reserve>,
+}
+
+/// See the module's documentation.
+pub(super) struct Slate {
+    event: EventId,
+    known: Mutex<Known>,
+    feed: broadcast::Sender<Change>,
+}
+
+impl Slate {
+    pub(super) fn new(event: EventId, counters: Counters, feed: broadcast::Sender<Change>) -> Self {
+        Self { event, known: Mutex::new(Known { counters, reserve: None }), feed }
+    }
+
+    pub(super) fn counters(&self) -> Counters {
+        lock(&self.known).counters
+    }
+
+    /// Takes newer counters, wherever they come from, and tells who listens on this node.
+    pub(super) fn learn(&self, news: Counters) -> bool {
+        let mut known = lock(&self.known);
+        let Some(counters) = known.counters.updated(news) else { return false };
+        known.counters = counters;
+        // Told under the lock, so that listeners hear of versions in their order; nobody may be listening.
+        drop(self.feed.send(Change::Counters(self.event.clone(), counters)));
+        true
+    }
+
+    /// The next positions, if they are set aside for this node.
+    pub(super) fn hand_out(&self, count: u32, at: Timestamp) -> Option<Taken> {
+        let mut known = lock(&self.known);
+        let Known { counters, reserve } = *known;
+        let reserve = reserve.filter(|reserve| reserve.generation == counters.generation && at <= reserve.entry)?;
+        let first = Position::new(counters.queue + 1)?;
+        let last = Position::new(counters.queue + u64::from(count))?;
+        if last < first || last.get() > reserve.through || Instant::now() >= reserve.until {
+            return None;
+        }
+        known.counters.queue = last.get();
+        Some(Taken { first, last, entry: reserve.entry, counters: known.counters })
+    }
+
+    /// Has positions handed out from here on.
+    pub(super) fn open(&self, reserve: Reserve) {
+        lock(&self.known).reserve = Some(reserve);
+    }
+
+    /// Whether positions are handed out from here, or were until their time was over.
+    pub(super) fn is_open(&self) -> bool {
+        lock(&self.known).reserve.is_some()
+    }
+
+    /// Hands out no more if `closing`, and says how many have been.
+    pub(super) fn settle(&self, closing: bool) -> Counters {
+        let mut known = lock(&self.known);
+        if closing {
+            known.reserve = None;
+        }
+        known.counters
+    }
+}
