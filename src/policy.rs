@@ -334,14 +334,24 @@ pub const DESK_DEADLINE: Duration = Duration::from_secs(3);
 /// How many verbs one write of an event's item carries: an item may have 400 KB, a session under way takes 200 bytes.
 pub const DESK_MAX_BATCH: usize = 512;
 
-/// How long a node waits for company before its next write of an item that another node writes too, at first.
-pub const DESK_MIN_WINDOW: Duration = Duration::from_millis(2);
+/// How long at first a node takes a write of an item to take: DynamoDB says "single-digit milliseconds".
+pub const TURN_FIRST: Duration = Duration::from_millis(4);
 
-/// How long at most: with it, a hundred nodes write an item a thousand times a second, which is what it bears.
-pub const DESK_MAX_WINDOW: Duration = Duration::from_millis(100);
+/// How long at most a node leaves another one for its turn to write an item.
+pub const TURN_LONGEST: Duration = Duration::from_millis(50);
 
 /// Among how many of the latest writes of an item a node's is, if others leave it time for more.
-pub const DESK_COMPANY: u64 = 256;
+pub const TURN_COMPANY: u64 = 64;
+
+/// How often a node is refused before it asks the others for a turn.
+pub const TURN_PATIENCE: u32 = 2;
+
+/// How long a node waits at most before it tries a write again that was refused several times, or failed.
+pub const DESK_LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The largest item that nodes tell each other whole, in bytes: they write it again and again without a look at
+/// DynamoDB, and Redis carries a few megabytes a second.
+pub const BELL_LARGEST_ITEM: usize = 8 * 1024;
 
 /// After how many writes of an item a node's latest one may be forgotten: many more than fit into the deadline.
 pub const DESK_NODE_MEMORY: u64 = 10_000;

@@ -184,7 +184,7 @@ const fn is_zero(number: &u64) -> bool {
 }
 
 /// A row of the arrival log: from position `first` on, visitors arrived at `at` or later.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Arrival {
     /// The first position handed out in that second.
     pub first: Position,

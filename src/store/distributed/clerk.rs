@@ -1,10 +1,9 @@
 //! The clerk of one event's desk: what waits there becomes a write of the event's item.
 //!
 //! Owns the order of this node's writes and how they are shared: all verbs that wait become one conditional write of
-//! the whole item, which rests on the revision that the clerk saw. If another node wrote meanwhile, the verbs run
-//! again from what it wrote, and the clerk waits a little longer for company next time: so an item is never written
-//! more than a few hundred times a second, however many join. Between two writes of its own it leaves each other node
-//! the time for one: nobody goes without. A write that was not answered is looked up by its number, not repeated
+//! the whole item, which rests on the item that the clerk knows. If another node wrote meanwhile, the verbs run again
+//! from what it wrote. Nodes take turns (`turns.rs`): so an item is never written more than a few hundred times a second,
+//! however many join, and nobody goes without. A write that was not answered is looked up by its number, not repeated
 //! blindly. While many join and only here, each write also sets positions aside for those who come next (`aside.rs`).
 
 use std::sync::Arc;
@@ -16,17 +15,25 @@ use tokio::time::Instant;
 use super::aside::{Aside, Foresight};
 use super::desk::{Done, Message, Office, Step, lock, read};
 use super::draft::Draft;
-use super::fields::number;
+use super::fields::{number, text};
 use super::log;
 use super::slate::{Reserve, Slate};
-use super::state::{EventState, LogRow};
+use super::state::{EventState, LogRow, Mark};
 use super::tables::{Condition, Table, Written};
+use super::turns::{Heard, News, Turns};
 use crate::ambient::random;
 use crate::policy::{
-    ASIDE_LIFE, ASIDE_PERIOD, DESK_DEADLINE, DESK_MAX_BATCH, DESK_MAX_WINDOW, DESK_MIN_WINDOW, DESK_NODE_MEMORY,
+    ASIDE_LIFE, ASIDE_PERIOD, DESK_DEADLINE, DESK_LONGEST_PAUSE, DESK_MAX_BATCH, DESK_NODE_MEMORY, TURN_PATIENCE,
 };
 use crate::room::EventId;
 use crate::store::{Change, StoreError};
+
+/// What a clerk has in common with its desk.
+pub(super) struct Shared {
+    pub(super) slate: Arc<Slate>,
+    pub(super) done: Done,
+    pub(super) heard: Arc<Heard>,
+}
 
 /// See the module's documentation.
 pub(super) struct Clerk {
@@ -34,14 +41,10 @@ pub(super) struct Clerk {
     /// The item as this node saw it last.
     known: EventState,
     office: Office,
-    slate: Arc<Slate>,
-    done: Done,
+    shared: Shared,
     /// The number of this node's latest write.
     batch: u64,
-    /// How long to wait for company before a write.
-    window: Duration,
-    /// Until when the item is left to the other nodes.
-    yielded: Instant,
+    turns: Turns,
     foresight: Foresight,
     /// When the latest write began.
     begun: Instant,
@@ -54,18 +57,16 @@ pub(super) struct Clerk {
 }
 
 impl Clerk {
-    pub(super) fn new(event: EventId, known: EventState, office: Office, slate: Arc<Slate>, done: Done) -> Self {
+    pub(super) fn new(event: EventId, known: EventState, office: Office, shared: Shared) -> Self {
         let now = Instant::now();
         Self {
             event,
             foresight: Foresight::new(known.counters.queue, now),
             known,
             office,
-            slate,
-            done,
+            shared,
             batch: 0,
-            window: Duration::ZERO,
-            yielded: now,
+            turns: Turns::new(now),
             begun: now,
             owed: None,
             outlived: None,
@@ -78,17 +79,14 @@ impl Clerk {
             let message = tokio::select! {
                 biased;
                 message = waiting.recv() => message,
-                () = tokio::time::sleep_until(self.begun + ASIDE_PERIOD), if self.slate.is_open() => {
+                () = tokio::time::sleep_until(self.begun + ASIDE_PERIOD), if self.shared.slate.is_open() => {
                     // What fails is tried again a period later; once its time is over, nothing is handed out any more.
                     drop(self.commit(&mut [], Duration::ZERO).await);
                     continue;
                 }
             };
             let Some(Message::Step(first)) = message else { return self.leave().await };
-            let ready = self.yielded.max(Instant::now() + self.window);
-            if ready > Instant::now() {
-                tokio::time::sleep_until(ready).await;
-            }
+            self.wait_for_turn().await;
             let (mut steps, mut stop) = (vec![first], None);
             while steps.len() < DESK_MAX_BATCH {
                 match waiting.try_recv() {
@@ -113,7 +111,7 @@ impl Clerk {
     /// Gives back what was set aside.
     async fn leave(&mut self) {
         self.leaving = true;
-        if self.slate.is_open() || self.known.has_aside(&self.office.node) {
+        if self.shared.slate.is_open() || self.known.has_aside(&self.office.node) {
             // If it fails, those positions are nobody's.
             drop(self.commit(&mut [], DESK_DEADLINE).await);
         }
@@ -131,54 +129,78 @@ impl Clerk {
     }
 
     async fn try_to_commit(&mut self, steps: &mut [Box<dyn Step>], deadline: Instant) -> Result<(), StoreError> {
-        // Whether the item is known as it stood after the steps had come, and whether that was only just.
-        let (mut seen, mut disturbed, mut at_once) = (false, false, false);
+        // Whether the item is known as it stood after the steps had come.
+        let mut seen = false;
         self.batch += 1;
-        loop {
-            let tidied = lock(&self.done).clone();
+        for tries in 1.. {
+            let tidied = lock(&self.shared.done).clone();
             let next = self.draft(steps, &tidied);
-            let tried = match (next == self.known, seen) {
-                (true, _) if steps.is_empty() => Ok(true),
-                (true, true) => Ok(true),
-                (true, false) => self.look().await.map(|()| false),
-                (false, _) => self.write(&next).await,
+            let looks = next == self.known && !seen && !steps.is_empty();
+            let tried = match next == self.known {
+                true if looks => self.look().await.map(|()| false),
+                true => Ok(true),
+                false => self.write(&next).await,
             };
             match tried {
                 Ok(true) => {
-                    let reserve = self.reserve(&next);
                     self.finish(next, &tidied);
-                    reserve.into_iter().for_each(|reserve| self.slate.open(reserve));
-                    self.widen(disturbed);
                     return Ok(());
                 }
-                // An earlier try had arrived, only its answer had not.
-                Ok(false) if self.wrote() => {
+                Ok(false) => seen = true,
+                Err(error) if Instant::now() >= deadline => return Err(error),
+                Err(_) => seen = self.look().await.is_ok(),
+            }
+            // An earlier try may have arrived, only its answer had not.
+            if self.wrote() {
+                self.finish_unanswered(&tidied);
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                break;
+            }
+            if !looks {
+                self.wait_to_try_again(tries).await;
+                if self.wrote() {
                     self.finish_unanswered(&tidied);
                     return Ok(());
                 }
-                Ok(false) => {
-                    // What is known now is new, and soon old: trying again at once is the fair chance of a node among
-                    // others that write all the time.
-                    (seen, at_once) = (true, !at_once);
-                }
-                Err(error) if Instant::now() >= deadline => return Err(error),
-                Err(_) => {
-                    at_once = false;
-                    if self.look().await.is_ok() && self.wrote() {
-                        self.finish_unanswered(&tidied);
-                        return Ok(());
-                    }
-                }
             }
-            if Instant::now() >= deadline {
-                return Err(StoreError::Unavailable(format!("event {} is written by too many", self.event)));
+        }
+        Err(StoreError::Unavailable(format!("event {} is written by too many", self.event)))
+    }
+
+    /// Waits for this node's turn; meanwhile the item is known as others write it.
+    async fn wait_for_turn(&mut self) {
+        loop {
+            self.listen();
+            let turn = self.turns.mine(&self.known, &self.office.node);
+            if turn <= Instant::now() {
+                return;
             }
-            if !at_once {
-                disturbed = true;
-                self.widen(true);
-                let [dice] = random(&*self.office.entropy);
-                tokio::time::sleep(self.window * u32::from(dice) / u32::from(u8::MAX)).await;
+            tokio::select! {
+                () = tokio::time::sleep_until(turn) => {}
+                () = self.shared.heard.rings() => {}
             }
+        }
+    }
+
+    /// The same after a write that was refused, or failed: the longer the more often.
+    async fn wait_to_try_again(&mut self, tries: u32) {
+        if tries >= TURN_PATIENCE {
+            self.office.bell.ring_want(&self.event, &self.office.node);
+            let [dice] = random(&*self.office.entropy);
+            let longest = Duration::from_millis(1 << tries.min(10)).min(DESK_LONGEST_PAUSE);
+            tokio::time::sleep(longest * u32::from(dice) / u32::from(u8::MAX)).await;
+        }
+        self.wait_for_turn().await;
+    }
+
+    /// Takes what other nodes said.
+    fn listen(&mut self) {
+        let News { latest, wanting } = self.shared.heard.take();
+        self.turns.want(wanting);
+        if let Some(latest) = latest.filter(|latest| latest.revision > self.known.revision) {
+            self.saw(latest);
         }
     }
 
@@ -206,7 +228,7 @@ impl Clerk {
     fn take_back(&mut self, state: &mut EventState, taking: bool) -> Option<u64> {
         if let Some(aside) = state.aside_of_others(&self.office.node) {
             let (through, since) = (aside.through, aside.since);
-            self.slate.settle(true);
+            self.shared.slate.settle(true);
             if taking {
                 state.counters.queue = state.counters.queue.max(through);
                 if self.outlived == Some(since) {
@@ -218,8 +240,8 @@ impl Clerk {
             return None;
         }
         let mine = state.has_aside(&self.office.node);
-        let kept = mine && !taking && self.wanted(state, self.slate.counters().queue) > 0;
-        let exact = self.slate.settle(!kept);
+        let kept = mine && !taking && self.wanted(state, self.shared.slate.counters().queue) > 0;
+        let exact = self.shared.slate.settle(!kept);
         if mine && exact.generation == state.counters.generation {
             state.counters.queue = state.counters.queue.max(exact.queue);
         }
@@ -253,6 +275,7 @@ impl Clerk {
             next.counters.version += 1;
         }
         next.revision += 1;
+        next.seal = Mark::new(random(&*self.office.entropy));
         let revision = next.revision;
         let nodes = &mut next.journal.nodes;
         nodes.retain(|_, stamp| stamp.revision + DESK_NODE_MEMORY > revision);
@@ -264,15 +287,14 @@ impl Clerk {
     }
 
     async fn write(&mut self, next: &EventState) -> Result<bool, StoreError> {
-        let unchanged = Condition::new("revision = :seen").with(":seen", number(self.known.revision));
+        let unchanged = Condition::new("revision = :seen AND seal = :seal")
+            .with(":seen", number(self.known.revision))
+            .with(":seal", text(self.known.seal));
         self.begun = Instant::now();
-        match self.office.tables.put(Table::Events, next.item(&self.event)?, unchanged).await? {
-            Written::Done => {
-                let others = u32::try_from(next.others(&self.office.node)).unwrap_or(u32::MAX);
-                let turns = self.begun.elapsed().saturating_mul(others);
-                self.yielded = Instant::now() + turns.min(DESK_MAX_WINDOW);
-                Ok(true)
-            }
+        let written = self.office.tables.put(Table::Events, next.item(&self.event)?, unchanged).await?;
+        self.turns.took(self.begun.elapsed());
+        match written {
+            Written::Done => Ok(true),
             Written::Refused(item) if item.0.is_empty() => Err(StoreError::UnknownEvent(self.event.clone())),
             Written::Refused(item) => {
                 self.saw(EventState::read(&item)?);
@@ -288,8 +310,9 @@ impl Clerk {
     }
 
     fn saw(&mut self, state: EventState) {
-        self.slate.learn(state.counters);
+        self.shared.slate.learn(state.counters);
         self.known = state;
+        self.turns.begin(Instant::now());
     }
 
     /// Whether the write of the present steps is in the item.
@@ -300,13 +323,17 @@ impl Clerk {
 
     /// Tells of a write, and sees to it that its rows reach their tables.
     fn finish(&mut self, next: EventState, tidied: &[(u64, LogRow)]) {
-        lock(&self.done).retain(|row| !tidied.contains(row));
+        lock(&self.shared.done).retain(|row| !tidied.contains(row));
         let fresh = next.journal.rows.iter().filter(|row| !self.known.journal.rows.contains(row)).copied();
         let fresh: Vec<LogRow> = fresh.collect();
         let notes = next.journal.noted > self.known.journal.noted;
-        self.known = next;
-        if self.slate.learn(self.known.counters) {
-            self.office.bell.ring_counters(&self.event, self.known.counters);
+        if next.revision > self.known.revision {
+            self.turns.begin(Instant::now());
+            self.turns.wrote();
+            self.known = next;
+            self.tell();
+            let reserve = self.reserve();
+            reserve.into_iter().for_each(|reserve| self.shared.slate.open(reserve));
         }
         if notes {
             drop(self.office.feed.send(Change::Letters));
@@ -314,7 +341,7 @@ impl Clerk {
         }
         if !fresh.is_empty() {
             let (tables, event, life) = (self.office.tables.clone(), self.event.clone(), self.known.life);
-            let done = Arc::clone(&self.done);
+            let done = Arc::clone(&self.shared.done);
             tokio::spawn(async move {
                 for row in fresh {
                     // What fails stays in the journal, where whoever looks after the event finds it.
@@ -326,11 +353,20 @@ impl Clerk {
         }
     }
 
+    /// Tells of the item as it is known, and whole if others write it, too.
+    fn tell(&self) {
+        let counters = self.known.counters;
+        let company = self.known.late_writers().any(|node| node != self.office.node);
+        self.shared.slate.learn(counters);
+        self.office.bell.ring_counters(&self.event, counters, company.then(|| self.known.clone()));
+    }
+
     /// What this node may hand out by itself, once it has just written so.
-    fn reserve(&self, next: &EventState) -> Option<Reserve> {
-        let aside = next.journal.aside.as_ref().filter(|aside| aside.since == next.revision)?;
-        let entry = next.newest_arrival?.at;
-        let generation = next.counters.generation;
+    fn reserve(&self) -> Option<Reserve> {
+        let known = &self.known;
+        let aside = known.journal.aside.as_ref().filter(|aside| aside.since == known.revision)?;
+        let entry = known.newest_arrival?.at;
+        let generation = known.counters.generation;
         Some(Reserve { generation, through: aside.through, entry, until: self.begun + ASIDE_LIFE })
     }
 
@@ -338,19 +374,10 @@ impl Clerk {
     fn finish_unanswered(&mut self, tidied: &[(u64, LogRow)]) {
         let seen = self.known.clone();
         self.finish(seen, tidied);
-        self.office.bell.ring_counters(&self.event, self.known.counters);
+        self.tell();
         if !self.known.journal.notes.is_empty() {
             drop(self.office.feed.send(Change::Letters));
             self.office.bell.ring_letters();
         }
-    }
-
-    /// Waits longer for company after a disturbance, shorter without.
-    fn widen(&mut self, disturbed: bool) {
-        self.window = match disturbed {
-            true => (self.window * 2).clamp(DESK_MIN_WINDOW, DESK_MAX_WINDOW),
-            false if self.window <= DESK_MIN_WINDOW => Duration::ZERO,
-            false => self.window / 2,
-        };
     }
 }

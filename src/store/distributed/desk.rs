@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use super::clerk::Clerk;
+use super::clerk::{Clerk, Shared};
 use super::draft::Draft;
 use super::fields::Fields;
 use super::log;
@@ -14,6 +14,7 @@ use super::ring::Bell;
 use super::slate::Slate;
 use super::state::{EventState, LogRow};
 use super::tables::{Table, Tables};
+use super::turns::Heard;
 use crate::ambient::{Entropy, Timestamp};
 use crate::room::EventId;
 use crate::store::outbox::OutboxMode;
@@ -72,6 +73,8 @@ pub(super) struct Desk {
     pub(super) slate: Arc<Slate>,
     /// The newest serving records, as this node read them last.
     pub(super) records: Mutex<log::Memo>,
+    /// What the clerk is told of other nodes.
+    pub(super) heard: Arc<Heard>,
     inbox: mpsc::UnboundedSender<Message>,
     done: Done,
 }
@@ -97,9 +100,10 @@ impl Desk {
         let slate = Arc::new(Slate::new(event.clone(), known.counters, office.feed.clone()));
         let (inbox, waiting) = mpsc::unbounded_channel();
         let done = Done::default();
-        let clerk = Clerk::new(event, known, office, Arc::clone(&slate), Arc::clone(&done));
-        tokio::spawn(clerk.run(waiting));
-        Self { slate, records: Mutex::default(), inbox, done }
+        let heard = Arc::new(Heard::default());
+        let shared = Shared { slate: Arc::clone(&slate), done: Arc::clone(&done), heard: Arc::clone(&heard) };
+        tokio::spawn(Clerk::new(event, known, office, shared).run(waiting));
+        Self { slate, heard, records: Mutex::default(), inbox, done }
     }
 
     /// Has `verb` run as part of a write, and answers what it answered once that is durable. It may run more than once.

@@ -26,6 +26,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod turns;
 #[cfg(test)]
 mod two_nodes;
 mod watch;
@@ -160,9 +161,15 @@ async fn hear(engine: std::sync::Weak<Engine>, mut heard: mpsc::Receiver<Ringing
         let Some(engine) = engine.upgrade() else { return };
         // Nobody may be listening to the feed.
         match what {
-            Ringing::Counters { event, counters } => {
+            Ringing::Counters { event, counters, item } => {
                 if let Ok(desk) = engine.desk(&event) {
                     desk.slate.learn(counters);
+                    item.into_iter().for_each(|item| desk.heard.state(*item));
+                }
+            }
+            Ringing::Want { event, node } => {
+                if let Ok(desk) = engine.desk(&event) {
+                    desk.heard.want(node);
                 }
             }
             Ringing::Document { name } => drop(engine.office.feed.send(Change::Document(name))),

@@ -9,14 +9,24 @@ use redis::{AsyncCommands, Client};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::policy::{BELL_BACKLOG, BELL_RETRY, BELL_SILENCE, BELL_TIMEOUT};
+use super::state::EventState;
+use crate::policy::{BELL_BACKLOG, BELL_LARGEST_ITEM, BELL_RETRY, BELL_SILENCE, BELL_TIMEOUT};
 use crate::room::{Counters, EventId};
 
 /// What is said.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) enum Ringing {
     #[serde(rename = "c")]
-    Counters { event: EventId, counters: Counters },
+    Counters {
+        event: EventId,
+        counters: Counters,
+        /// The whole item, for others that write it, too.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        item: Option<Box<EventState>>,
+    },
+    /// A node was refused again and again: others that write this item shall leave it a turn.
+    #[serde(rename = "w")]
+    Want { event: EventId, node: String },
     #[serde(rename = "d")]
     Document { name: String },
     #[serde(rename = "l")]
@@ -57,8 +67,13 @@ impl Bell {
         (Self { out }, heard)
     }
 
-    pub(super) fn ring_counters(&self, event: &EventId, counters: Counters) {
-        self.ring(Ringing::Counters { event: event.clone(), counters });
+    pub(super) fn ring_counters(&self, event: &EventId, counters: Counters, item: Option<EventState>) {
+        self.ring(Ringing::Counters { event: event.clone(), counters, item: item.map(Box::new) });
+    }
+
+    /// Asks for a turn.
+    pub(super) fn ring_want(&self, event: &EventId, node: &str) {
+        self.ring(Ringing::Want { event: event.clone(), node: node.to_owned() });
     }
 
     pub(super) fn ring_document(&self, name: &str) {
@@ -106,7 +121,7 @@ async fn speak(clients: Vec<Client>, channel: String, node: String, mut outgoing
             continue;
         };
         for what in newest_only(news) {
-            let Ok(message) = serde_json::to_string(&Envelope { node: node.clone(), what }) else { continue };
+            let Some(message) = message(Envelope { node: node.clone(), what }) else { continue };
             let said = tokio::time::timeout(BELL_TIMEOUT, open.publish::<_, _, ()>(&channel, message)).await;
             if !matches!(said, Ok(Ok(()))) {
                 connection = None;
@@ -118,6 +133,16 @@ async fn speak(clients: Vec<Client>, channel: String, node: String, mut outgoing
             let _gone = reply.send(());
         }
     }
+}
+
+/// As it is said: without the item, if that is large.
+fn message(mut envelope: Envelope) -> Option<String> {
+    let whole = serde_json::to_string(&envelope).ok()?;
+    match &mut envelope.what {
+        Ringing::Counters { item, .. } if whole.len() > BELL_LARGEST_ITEM => *item = None,
+        _ => return Some(whole),
+    }
+    serde_json::to_string(&envelope).ok()
 }
 
 /// Of several about the same event, the last.
@@ -224,17 +249,34 @@ impl Ear {
 mod tests {
     use super::super::servers::Server;
     use super::*;
+    use crate::ambient::Timestamp;
     use crate::room::Generation;
 
     #[test]
     fn counters_are_heard_as_they_were_said() {
         let event: EventId = "Sample".parse().unwrap();
         let said = Counters { version: 1, generation: Generation(2), queue: 3, serving: 4, ..Counters::default() };
-        let said = Ringing::Counters { event, counters: said };
+        let said = Ringing::Counters { event, counters: said, item: Some(Box::default()) };
         let text = serde_json::to_string(&said).unwrap();
         assert_eq!(serde_json::from_str::<Ringing>(&text).unwrap(), said);
         let odd = text.replace("\"generation\":2", "\"generation\":65536");
         assert!(serde_json::from_str::<Ringing>(&odd).is_err(), "{odd}");
+    }
+
+    #[test]
+    fn a_large_item_is_not_said() {
+        let event: EventId = "Sample".parse().unwrap();
+        let said = |notes: usize| {
+            let mut item = EventState::default();
+            item.journal.posted = (0..notes).map(|number| (number.to_string(), Timestamp::from_secs(1))).collect();
+            let what = Ringing::Counters { event: event.clone(), counters: item.counters, item: Some(Box::new(item)) };
+            let text = message(Envelope { node: "n".to_owned(), what }).unwrap();
+            let Ringing::Counters { item, .. } = serde_json::from_str::<Envelope>(&text).unwrap().what else {
+                panic!()
+            };
+            item.is_some()
+        };
+        assert_eq!([0, 10, BELL_LARGEST_ITEM].map(said), [true, true, false]);
     }
 
     #[tokio::test]
@@ -274,7 +316,7 @@ mod tests {
         let [one, two] = ["One", "Two"].map(|name| name.parse::<EventId>().unwrap());
         let at = |event: &EventId, version| {
             let counters = Counters { version, ..Counters::default() };
-            Ringing::Counters { event: event.clone(), counters }
+            Ringing::Counters { event: event.clone(), counters, item: None }
         };
         let batch = vec![at(&one, 1), Ringing::Letters {}, at(&two, 1), at(&one, 2), Ringing::Letters {}];
         assert_eq!(newest_only(batch), [at(&two, 1), at(&one, 2), Ringing::Letters {}]);

@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 use super::aside::Aside;
 use super::fields::{Fields, number, text, unreadable};
 use crate::ambient::Timestamp;
-use crate::policy::{ASIDE_COMPANY, DESK_COMPANY};
+use crate::policy::{ASIDE_COMPANY, TURN_COMPANY};
 use crate::room::{Arrival, Counters, EventId, Generation, Position, RequestId, ServingRecord, Session, SessionStatus};
 use crate::store::StoreError;
 
-/// Names something that is under way; drawn by lot.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+/// Names something; drawn by lot.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(super) struct Mark([u8; 16]);
 
@@ -167,10 +167,12 @@ pub(super) struct Journal {
 }
 
 /// See the module's documentation.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(super) struct EventState {
     /// One more with each write of the item; each write rests on the one that it saw.
     pub(super) revision: u64,
+    /// Drawn by lot for each write: who knows it of an item knows the whole item as it was written.
+    pub(super) seal: Mark,
     /// Names the rows of the current generation in the other tables; never used twice.
     pub(super) life: u64,
     pub(super) counters: Counters,
@@ -228,10 +230,16 @@ impl EventState {
         self.journal.pending.iter().find(|pending| matches!(pending.task, Task::Expire { .. }))
     }
 
-    /// How many other nodes wrote the item not long ago.
-    pub(super) fn others(&self, node: &str) -> usize {
-        let lately = |stamp: &Stamp| stamp.revision + DESK_COMPANY > self.revision;
-        self.journal.nodes.iter().filter(|(other, stamp)| other.as_str() != node && lately(stamp)).count()
+    /// The nodes that wrote the item not long ago.
+    pub(super) fn late_writers(&self) -> impl Iterator<Item = &str> {
+        let lately = |(_, stamp): &(&String, &Stamp)| stamp.revision + TURN_COMPANY > self.revision;
+        self.journal.nodes.iter().filter(lately).map(|(node, _)| node.as_str())
+    }
+
+    /// The node that wrote it last.
+    pub(super) fn last_writer(&self) -> Option<&str> {
+        let last = self.journal.nodes.iter().max_by_key(|(_, stamp)| stamp.revision);
+        last.map(|(node, _)| node.as_str())
     }
 
     /// Whether another node took positions lately.
@@ -264,6 +272,7 @@ impl EventState {
         Ok(Fields::new()
             .with_text("event_id", event.as_str())
             .with_number("revision", self.revision)
+            .with_text("seal", self.seal)
             .with_number("life", self.life)
             .with_number("version", counters.version)
             .with_number("generation", counters.generation.0)
@@ -299,6 +308,7 @@ impl EventState {
         let newest = item.maybe("arrival_first", Fields::position)?.zip(item.maybe("arrival_time", Fields::time)?);
         let mut state = Self {
             revision: item.number("revision")?,
+            seal: item.owned_text("seal")?.try_into().map_err(|_| unreadable("seal"))?,
             life: item.number("life")?,
             counters,
             newest_arrival: newest.map(|(first, at)| Arrival { first, at }),
@@ -320,6 +330,7 @@ mod tests {
         let first = Position::new(7).unwrap();
         let mut state = EventState {
             revision: 9,
+            seal: Mark::new([9; 16]),
             life: 2,
             counters: Counters { version: 5, generation: Generation(3), queue: 8, serving: 7, ..Counters::default() },
             newest_arrival: Some(Arrival { first, at: Timestamp::from_secs(50) }),

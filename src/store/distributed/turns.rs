@@ -1,0 +1,165 @@
+//! Taking turns: nodes that write the same item disturb each other less if each knows when the others will.
+//!
+//! Owns what a clerk hears from other nodes, and whose turn it is. Nothing rests on either: a write is conditional
+//! whatever was heard, and a node that writes out of turn is refused at worst. It must not know what is written.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::desk::lock;
+use super::state::EventState;
+use crate::policy::{TURN_FIRST, TURN_LONGEST};
+
+/// What other nodes said since the clerk listened last.
+#[derive(Default)]
+pub(super) struct Heard {
+    news: Mutex<News>,
+    bell: Notify,
+}
+
+#[derive(Default)]
+pub(super) struct News {
+    /// The item as another node wrote it.
+    pub(super) latest: Option<EventState>,
+    /// Nodes that were refused again and again.
+    pub(super) wanting: BTreeSet<String>,
+}
+
+impl Heard {
+    pub(super) fn state(&self, state: EventState) {
+        let mut news = lock(&self.news);
+        if news.latest.as_ref().is_none_or(|latest| latest.revision < state.revision) {
+            news.latest = Some(state);
+            self.bell.notify_one();
+        }
+    }
+
+    pub(super) fn want(&self, node: String) {
+        lock(&self.news).wanting.insert(node);
+    }
+
+    pub(super) fn take(&self) -> News {
+        std::mem::take(&mut lock(&self.news))
+    }
+
+    /// Waits until there is a newer item to know.
+    pub(super) async fn rings(&self) {
+        self.bell.notified().await;
+    }
+}
+
+/// How long a write takes, and since when the item is known as it is.
+pub(super) struct Turns {
+    slot: Duration,
+    since: Instant,
+    /// Who wants a turn and is perhaps not known to write, and whether this node wrote since it knows.
+    wanting: BTreeMap<String, bool>,
+}
+
+impl Turns {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { slot: TURN_FIRST, since: now, wanting: BTreeMap::new() }
+    }
+
+    /// Notes that the item is known anew.
+    pub(super) fn begin(&mut self, now: Instant) {
+        self.since = now;
+    }
+
+    /// Notes how long a write took.
+    pub(super) fn took(&mut self, elapsed: Duration) {
+        // Half as long again as a write, for it has to be heard of.
+        self.slot = ((self.slot * 3 + elapsed * 3 / 2) / 4).min(TURN_LONGEST);
+    }
+
+    pub(super) fn want(&mut self, nodes: BTreeSet<String>) {
+        self.wanting.extend(nodes.into_iter().map(|node| (node, false)));
+    }
+
+    /// From when on the node may write: after those between the one that wrote last and itself, a slot for each. Who
+    /// does not use theirs misses it.
+    pub(super) fn mine(&self, known: &EventState, node: &str) -> Instant {
+        let last = known.last_writer().unwrap_or(node);
+        let between = |other: &&str| match last.cmp(node) {
+            Ordering::Less => last < *other && *other < node,
+            Ordering::Greater => last < *other || *other < node,
+            Ordering::Equal => *other != node,
+        };
+        let wanting = self.wanting.keys().map(String::as_str);
+        let ahead: BTreeSet<&str> = known.late_writers().chain(wanting).filter(between).collect();
+        self.since + self.slot * u32::try_from(ahead.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Notes that this node wrote. Whoever wanted a turn before the last time has had the time for one.
+    pub(super) fn wrote(&mut self) {
+        self.wanting.retain(|_, waited| !std::mem::replace(waited, true));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::state::Stamp;
+    use super::*;
+
+    /// The item after writes of these nodes, in this order.
+    fn written_by(nodes: &[&str]) -> EventState {
+        let mut state = EventState::default();
+        for node in nodes {
+            state.revision += 1;
+            let stamp = Stamp { revision: state.revision, ..Stamp::default() };
+            state.journal.nodes.insert((*node).to_owned(), stamp);
+        }
+        state
+    }
+
+    #[test]
+    fn nodes_write_in_turn() {
+        let now = Instant::now();
+        let turns = Turns::new(now);
+        let wait = |state: &EventState, node: &str| (turns.mine(state, node) - now).as_nanos() / TURN_FIRST.as_nanos();
+        let waits = |state: &EventState| ["a", "b", "c"].map(|node| wait(state, node));
+        assert_eq!(waits(&written_by(&[])), [0, 0, 0]);
+        assert_eq!(waits(&written_by(&["b"])), [0, 0, 0], "nobody else is known to write");
+        assert_eq!(waits(&written_by(&["a", "c", "b"])), [1, 2, 0]);
+        assert_eq!(waits(&written_by(&["a", "b", "c"])), [0, 1, 2]);
+        assert_eq!(wait(&written_by(&["a", "b", "d"]), "c"), 2, "a node that has not written yet has its place, too");
+    }
+
+    #[test]
+    fn who_wants_a_turn_is_left_one() {
+        let now = Instant::now();
+        let mut turns = Turns::new(now);
+        let state = written_by(&["a"]);
+        turns.want(["b".to_owned()].into());
+        assert_eq!(turns.mine(&state, "a"), now + TURN_FIRST);
+        turns.wrote();
+        assert_eq!(turns.mine(&state, "a"), now + TURN_FIRST, "it was heard during a write");
+        turns.wrote();
+        assert_eq!(turns.mine(&state, "a"), now);
+    }
+
+    #[test]
+    fn a_slot_is_half_as_long_again_as_a_write_and_never_long() {
+        let mut turns = Turns::new(Instant::now());
+        (0..100).for_each(|_| turns.took(Duration::from_millis(10)));
+        assert!(turns.slot.abs_diff(Duration::from_millis(15)) < Duration::from_millis(1), "{:?}", turns.slot);
+        (0..100).for_each(|_| turns.took(Duration::from_secs(9)));
+        assert_eq!(turns.slot, TURN_LONGEST);
+    }
+
+    #[test]
+    fn of_what_is_heard_the_newest_counts() {
+        let heard = Heard::default();
+        let at = |revision| EventState { revision, ..EventState::default() };
+        [3, 5, 4].into_iter().for_each(|revision| heard.state(at(revision)));
+        heard.want("b".to_owned());
+        let news = heard.take();
+        assert_eq!((news.latest, news.wanting.len()), (Some(at(5)), 1));
+        assert_eq!(heard.take().latest, None);
+    }
+}
