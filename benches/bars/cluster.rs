@@ -21,8 +21,8 @@ use super::report::grouped;
 use super::wrk::{self, Load};
 use super::{Bar, Options, Outcome, ensure, median};
 
-/// What is measured here.
-pub const BARS: [&str; 1] = ["P4"];
+/// What is measured here: bars, and what `docs/scale.md` tells besides.
+pub const BARS: [&str; 3] = ["P4", "nodes", "cost"];
 
 /// How many nodes share a line.
 const NODES: [usize; 3] = [1, 2, 4];
@@ -295,9 +295,15 @@ pub async fn measure(options: &Options) -> Outcome<Vec<Bar>> {
     eprintln!("P4: starting Redis and DynamoDB Local");
     let ground = Ground::open().await?;
     let scratch = tempfile::tempdir()?;
-    let bars = one_node(options, &ground, scratch.path()).await?;
-    let scaling = scaling(options, &ground, scratch.path()).await?;
-    let cost = cost(options, &ground).await?;
-    println!("\n{scaling}\n{cost}");
+    let mut bars = Vec::new();
+    if options.wants(&["P4"]) {
+        bars = one_node(options, &ground, scratch.path()).await?;
+    }
+    if options.wants(&["nodes"]) {
+        println!("\n{}", scaling(options, &ground, scratch.path()).await?);
+    }
+    if options.wants(&["cost"]) {
+        println!("\n{}", cost(options, &ground).await?);
+    }
     Ok(bars)
 }

@@ -27,6 +27,7 @@ pub struct Options {
 }
 
 const USAGE: &str = "usage: scripts/bench [--only P1,P5,…] [--seconds N] [--rounds N] [--visitors N] [--no-document]
+  Besides the bars: nodes (joins through several nodes), cost (what visitors ask of DynamoDB).
   Without --only, docs/performance.md gets the new figures.";
 
 impl Options {

@@ -13,7 +13,7 @@ use super::{Fault, Lobby, Room};
 use crate::ambient::Timestamp;
 use crate::policy;
 use crate::room::{Counters, EventId, Inlet};
-use crate::store::{Advance, Change};
+use crate::store::Change;
 
 /// The background work of a lobby; it ends with [`Caretaker::stop`].
 pub struct Caretaker {
@@ -163,14 +163,11 @@ impl Lobby {
             ticks.insert(event.clone(), seen);
             return Ok(());
         }
-        // Something seems due: ask whether another node was quicker, and when the inlet really ticked last.
-        let claim = self.store.claim_tick(event, now).await?;
+        // Something seems due; the store knows whether another node was quicker.
+        let stepped = self.store.step_inlet(event, &inlet, known, now).await?;
         ticks.insert(event.clone(), seen);
-        let Some(claimed) = claim else { return Ok(()) };
-        let due = inlet.due(claimed.max(known), now, &room.board.counters());
-        let Some(by) = i64::try_from(due).ok().filter(|&by| by > 0) else { return Ok(()) };
-        if let Advance::Moved(counters) = self.store.advance(event, by, now).await? {
-            tracing::debug!(%event, by, serving = counters.serving, "the inlet moved the line");
+        if let Some(counters) = stepped {
+            tracing::debug!(%event, serving = counters.serving, "the inlet did its step");
             room.board.update(counters);
         }
         Ok(())

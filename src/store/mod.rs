@@ -20,7 +20,9 @@ use tokio::sync::broadcast;
 pub use outbox::{DeadLetter, Happening, Kind, Letter, Outbox, OutboxMode, Resent};
 
 use crate::ambient::Timestamp;
-use crate::room::{Arrival, Counters, EventId, Occupancy, Position, RequestId, ServingRecord, Session, SessionStatus};
+use crate::room::{
+    Arrival, Counters, EventId, Inlet, Occupancy, Position, RequestId, ServingRecord, Session, SessionStatus,
+};
 
 /// What the store could not do. The text is for the log, never for an answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -243,11 +245,17 @@ pub trait Store: Outbox {
         at: Timestamp,
     ) -> Result<Expired, StoreError>;
 
-    /// Claims the inlet's step at `tick` for the caller: answers the tick claimed before it (`None`: the
-    /// first ever) inside `Some`, or `None` when somebody claimed `tick` or a later one already. A claim that lies
-    /// [`policy::CLOCK_SET_BACK`](crate::policy::CLOCK_SET_BACK) or more ahead of `tick` was made by a clock that was wrong, and binds nobody.
-    /// *Embedded:* one conditional update.
-    async fn claim_tick(&self, event: &EventId, tick: Timestamp) -> Result<Option<Option<Timestamp>>, StoreError>;
+    /// Does the inlet's step at `tick`: moves the serving counter by what is due since the step before it, or since
+    /// `known`, whichever is later, and answers the counters then. `None`, and nothing, when the step at `tick` or a later
+    /// one was done already. One that lies [`policy::CLOCK_SET_BACK`](crate::policy::CLOCK_SET_BACK) or more ahead of
+    /// `tick` was done by a clock that was wrong, and binds nobody. *Embedded:* one transaction.
+    async fn step_inlet(
+        &self,
+        event: &EventId,
+        inlet: &Inlet,
+        known: Option<Timestamp>,
+        tick: Timestamp,
+    ) -> Result<Option<Counters>, StoreError>;
 
     /// Opens the session unless its ticket already has one in this generation, and answers the one it has.
     /// [`StoreError::Outdated`] when the session's generation is not the event's, or its position was given up by the

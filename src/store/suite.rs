@@ -11,10 +11,11 @@ mod places;
 mod visitors;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{NewGrant, Store};
 use crate::ambient::Timestamp;
-use crate::room::{EventId, Generation, Position, RequestId, Session, SessionStatus};
+use crate::room::{EventId, Generation, Inlet, Periodic, Position, RequestId, Rhythm, Session, SessionStatus};
 use crate::store::GrantId;
 
 pub(super) use {concurrency::*, line::*, outbox::*, places::*, visitors::*};
@@ -29,6 +30,12 @@ pub(super) const START: u64 = 4_000_000_000;
 /// `seconds` after [`START`].
 pub(super) fn at(seconds: u64) -> Timestamp {
     Timestamp::from_secs(START + seconds)
+}
+
+/// Lets one in each second.
+pub(super) const fn each_second() -> Inlet {
+    let every = Duration::from_secs(1);
+    Inlet::Periodic(Periodic { increment_by: 1, every, rhythm: Rhythm::Smooth, start: None, end: None })
 }
 
 /// The position with this number.
@@ -113,7 +120,7 @@ macro_rules! store_suite {
             expiry_counts_positions_that_never_had_a_session
             expiry_can_admit_as_many_more
             expiry_never_passes_the_line_or_the_served
-            a_tick_is_claimed_once_and_never_backwards
+            an_inlet_steps_once_a_tick_and_never_backwards
             a_reset_begins_the_next_generation_with_nothing_left
             the_version_grows_with_every_change
             a_session_is_opened_once_and_then_found
@@ -135,7 +142,7 @@ macro_rules! store_suite {
             one_of_many_takers_gets_the_grant
             one_of_many_opens_the_session
             one_of_many_closes_the_session
-            one_of_many_claims_the_tick
+            one_of_many_steps_the_inlet
             one_of_many_replaces_the_document
             moves_at_once_add_up
             one_of_many_moves_from_the_same_view

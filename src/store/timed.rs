@@ -12,7 +12,9 @@ use super::{
 };
 use super::{DeadLetter, Expired, Happening, Letter, Outbox, Refill, Resent};
 use crate::ambient::Timestamp;
-use crate::room::{Arrival, Counters, EventId, Occupancy, Position, RequestId, ServingRecord, Session, SessionStatus};
+use crate::room::{
+    Arrival, Counters, EventId, Inlet, Occupancy, Position, RequestId, ServingRecord, Session, SessionStatus,
+};
 
 /// Whoever wants to know.
 pub trait Stopwatch: Send + Sync + 'static {
@@ -80,7 +82,7 @@ forward! {
     recent_serving_records(event: &EventId, limit: u32) -> Vec<ServingRecord>;
     serving_record_at(event: &EventId, position: Position) -> Option<ServingRecord>;
     expire_positions(event: &EventId, through: Position, refill: Refill, at: Timestamp) -> Expired;
-    claim_tick(event: &EventId, tick: Timestamp) -> Option<Option<Timestamp>>;
+    step_inlet(event: &EventId, inlet: &Inlet, known: Option<Timestamp>, tick: Timestamp) -> Option<Counters>;
     open_session(session: &Session) -> Opened;
     session(event: &EventId, request_id: &RequestId) -> Option<Session>;
     close_session(event: &EventId, request_id: &RequestId, status: SessionStatus) -> Closed;

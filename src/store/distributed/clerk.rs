@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::aside::{Aside, Foresight};
@@ -81,24 +81,19 @@ impl Clerk {
                 message = waiting.recv() => message,
                 () = tokio::time::sleep_until(self.begun + ASIDE_PERIOD), if self.shared.slate.is_open() => {
                     // What fails is tried again a period later; once its time is over, nothing is handed out any more.
-                    drop(self.commit(&mut [], Duration::ZERO).await);
+                    drop(self.commit(&mut [], ASIDE_LIFE).await);
                     continue;
                 }
             };
             let Some(Message::Step(first)) = message else { return self.leave().await };
             self.wait_for_turn().await;
-            let (mut steps, mut stop) = (vec![first], None);
-            while steps.len() < DESK_MAX_BATCH {
-                match waiting.try_recv() {
-                    Ok(Message::Step(step)) => steps.push(step),
-                    Ok(Message::Stop(reply)) => {
-                        stop = Some(reply);
-                        break;
-                    }
-                    Err(_) => break,
-                }
-            }
+            let mut steps = vec![first];
+            let mut stop = collect(&mut waiting, &mut steps, DESK_MAX_BATCH);
             let failure = self.commit(&mut steps, DESK_DEADLINE).await.err();
+            if matches!(failure, Some(StoreError::Unavailable(_))) && stop.is_none() {
+                // Who came meanwhile has waited in vain, too.
+                stop = collect(&mut waiting, &mut steps, usize::MAX);
+            }
             for step in steps {
                 step.answer(failure.as_ref());
             }
@@ -137,9 +132,9 @@ impl Clerk {
             let next = self.draft(steps, &tidied);
             let looks = next == self.known && !seen && !steps.is_empty();
             let tried = match next == self.known {
-                true if looks => self.look().await.map(|()| false),
+                true if looks => in_time(deadline, self.look()).await.map(|()| false),
                 true => Ok(true),
-                false => self.write(&next).await,
+                false => in_time(deadline, self.write(&next)).await,
             };
             match tried {
                 Ok(true) => {
@@ -148,7 +143,7 @@ impl Clerk {
                 }
                 Ok(false) => seen = true,
                 Err(error) if Instant::now() >= deadline => return Err(error),
-                Err(_) => seen = self.look().await.is_ok(),
+                Err(_) => seen = in_time(deadline, self.look()).await.is_ok(),
             }
             // An earlier try may have arrived, only its answer had not.
             if self.wrote() {
@@ -380,4 +375,25 @@ impl Clerk {
             self.office.bell.ring_letters();
         }
     }
+}
+
+/// Adds to the steps what waits, up to so many or to the end; whoever waits for the end is told when that is dropped.
+fn collect(
+    waiting: &mut mpsc::UnboundedReceiver<Message>,
+    steps: &mut Vec<Box<dyn Step>>,
+    most: usize,
+) -> Option<oneshot::Sender<()>> {
+    while steps.len() < most {
+        match waiting.try_recv() {
+            Ok(Message::Step(step)) => steps.push(step),
+            Ok(Message::Stop(reply)) => return Some(reply),
+            Err(_) => return None,
+        }
+    }
+    None
+}
+
+async fn in_time<T>(deadline: Instant, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let late = |_| StoreError::Unavailable("DynamoDB does not answer in time".to_owned());
+    tokio::time::timeout_at(deadline, work).await.map_err(late)?
 }

@@ -6,7 +6,7 @@
 use super::state::{Entrant, EventState, LogRow, Mark, Note, Pending, Task};
 use crate::ambient::Timestamp;
 use crate::policy::CLOCK_SET_BACK;
-use crate::room::{Arrival, Counters, EventId, Position, Session, SessionStatus};
+use crate::room::{Arrival, Counters, EventId, Inlet, Position, Session, SessionStatus};
 use crate::store::{Advance, AdvanceFrom, Closed, Expired, Happening, Opened, Refill, StoreError, Taken};
 
 /// See the module's documentation.
@@ -175,14 +175,16 @@ impl Draft<'_> {
         Expired { positions, counters: self.state.counters }
     }
 
-    /// [`crate::store::Store::claim_tick`].
-    pub(super) fn claim_tick(&mut self, tick: Timestamp) -> Option<Option<Timestamp>> {
+    /// [`crate::store::Store::step_inlet`].
+    pub(super) fn step_inlet(&mut self, inlet: &Inlet, known: Option<Timestamp>, tick: Timestamp) -> Option<Counters> {
         let before = self.state.tick;
         if before.is_some_and(|claimed| binds(claimed, tick)) {
             return None;
         }
         self.state.tick = Some(tick);
-        Some(before)
+        // What is due never leads beyond the range.
+        self.advance(inlet.due(before.max(known), tick, &self.state.counters), tick);
+        Some(self.state.counters)
     }
 
     /// [`crate::store::Store::open_session`], the first half, for a ticket that had no session a moment ago.

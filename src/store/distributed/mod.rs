@@ -52,7 +52,9 @@ use super::{
     Refill, Store, StoreError, Taken, TakenGrant, TokenStanding,
 };
 use crate::ambient::{Entropy, Timestamp, random};
-use crate::room::{Arrival, Counters, EventId, Occupancy, Position, RequestId, ServingRecord, Session, SessionStatus};
+use crate::room::{
+    Arrival, Counters, EventId, Inlet, Occupancy, Position, RequestId, ServingRecord, Session, SessionStatus,
+};
 
 /// What the engine is opened with.
 pub struct Options {
@@ -260,8 +262,15 @@ impl Store for DistributedStore {
         self.on_engine(move |engine| async move { engine.expire_positions(&event, through, refill, at).await }).await
     }
 
-    async fn claim_tick(&self, event: &EventId, tick: Timestamp) -> Result<Option<Option<Timestamp>>, StoreError> {
-        self.engine.desk(event)?.run(move |draft| Ok(draft.claim_tick(tick))).await
+    async fn step_inlet(
+        &self,
+        event: &EventId,
+        inlet: &Inlet,
+        known: Option<Timestamp>,
+        tick: Timestamp,
+    ) -> Result<Option<Counters>, StoreError> {
+        let inlet = *inlet;
+        self.engine.desk(event)?.run(move |draft| Ok(draft.step_inlet(&inlet, known, tick))).await
     }
 
     async fn open_session(&self, session: &Session) -> Result<Opened, StoreError> {

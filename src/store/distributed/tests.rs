@@ -10,7 +10,7 @@ use super::servers::{Servers, servers};
 use super::{DistributedStore, Meter, Options, RequestKind, create_tables};
 use crate::ambient::{FrozenClock, OsEntropy};
 use crate::policy::WATCH_PERIOD;
-use crate::room::{EventId, Generation, Session, SessionStatus};
+use crate::room::{EventId, Generation, Inlet, Session, SessionStatus};
 use crate::store::embedded::EmbeddedStore;
 use crate::store::suite::{Shared, at, event, grant, outbox_suite, position, session, store_suite, ticket};
 use crate::store::transfer::{Line, Transfer, TransferError};
@@ -110,7 +110,7 @@ async fn lively(store: &Shared) -> EventId {
     store.close_session(&event, &ticket(2), SessionStatus::Completed).await.unwrap();
     store.close_session(&event, &ticket(3), SessionStatus::Abandoned).await.unwrap();
     store.expire_positions(&event, position(6), Refill::None, at(9)).await.unwrap();
-    store.claim_tick(&event, at(60)).await.unwrap();
+    store.step_inlet(&event, &Inlet::Manual, None, at(60)).await.unwrap();
     store.put_grant(&grant(&event, 1)).await.unwrap();
     store.put_grant(&grant(&event, 2)).await.unwrap();
     store.take_grant(&GrantId([2; 16]), at(1)).await.unwrap();

@@ -12,7 +12,7 @@ use crate::ambient::FrozenClock;
 use crate::policy::LEASE;
 use crate::room::{Counters, EventId};
 use crate::store::outbox::{Letter, Outbox};
-use crate::store::suite::{all_at_once, at, position, session, ticket};
+use crate::store::suite::{all_at_once, at, each_second, position, session, ticket};
 use crate::store::{Change, OutboxMode, Refill, Store};
 
 /// How often something that must come soon is looked for, and how long between two looks: a minute in all.
@@ -68,11 +68,14 @@ impl Pair {
 #[tokio::test]
 async fn an_inlet_ticks_once_in_all() {
     let Some(pair) = Pair::start().await else { return };
+    pair.node(0).take_positions(&pair.event, 9, at(0)).await.unwrap();
     for second in 1..=3 {
-        let claims = pair
-            .at_both(16, move |node, event| async move { node.claim_tick(&event, at(second)).await.unwrap() })
+        let steps = pair
+            .at_both(16, move |node, event| async move {
+                node.step_inlet(&event, &each_second(), None, at(second)).await.unwrap()
+            })
             .await;
-        assert_eq!(claims.iter().flatten().count(), 1);
+        assert_eq!(steps.iter().flatten().map(|counters| counters.serving).collect::<Vec<_>>(), [second]);
     }
 }
 

@@ -9,7 +9,7 @@ use super::ledger::{EventRow, Failure, Ledger, unknown};
 use super::rows::{stored, stored_time};
 use crate::ambient::Timestamp;
 use crate::policy;
-use crate::room::{Arrival, Counters, EventId, Position};
+use crate::room::{Arrival, Counters, EventId, Inlet, Position};
 use crate::store::{Advance, AdvanceFrom, Expired, Happening, Refill, StoreError, Taken};
 
 /// Sessions go in the order of the line: that is about the order of their ends as well, so that a step
@@ -139,12 +139,14 @@ impl Ledger {
         Ok(Expired { positions, counters })
     }
 
-    /// [`crate::store::Store::claim_tick`].
-    pub(super) fn claim_tick(
+    /// [`crate::store::Store::step_inlet`].
+    pub(super) fn step_inlet(
         &mut self,
         event: &EventId,
+        inlet: &Inlet,
+        known: Option<Timestamp>,
         tick: Timestamp,
-    ) -> Result<Option<Option<Timestamp>>, Failure> {
+    ) -> Result<Option<Counters>, Failure> {
         let mut row = self.row(event)?;
         let before = row.tick;
         let too_late = |claimed: Timestamp| claimed >= tick && claimed.since(tick) < policy::CLOCK_SET_BACK;
@@ -152,8 +154,14 @@ impl Ledger {
             return Ok(None);
         }
         row.tick = Some(tick);
+        let counters = row.counters;
         self.set(event, row);
-        Ok(Some(before))
+        let due = inlet.due(before.max(known), tick, &counters);
+        match self.advance(event, i64::try_from(due).unwrap_or(0), tick)? {
+            Advance::Moved(counters) => Ok(Some(counters)),
+            // What is due never leads beyond the range.
+            Advance::OutOfRange => Ok(Some(counters)),
+        }
     }
 
     /// [`crate::store::Store::reset`].

@@ -39,7 +39,9 @@ use super::{
 };
 use crate::ambient::Timestamp;
 use crate::policy::{STORE_READERS, SWEEP_STEP};
-use crate::room::{Arrival, Counters, EventId, Occupancy, Position, RequestId, ServingRecord, Session, SessionStatus};
+use crate::room::{
+    Arrival, Counters, EventId, Inlet, Occupancy, Position, RequestId, ServingRecord, Session, SessionStatus,
+};
 
 /// The store in a directory of this machine. Dropping it closes it, and waits for that.
 pub struct EmbeddedStore {
@@ -193,9 +195,15 @@ impl Store for EmbeddedStore {
         self.write(move |ledger| ledger.expire_positions(&event, through, refill, at)).await
     }
 
-    async fn claim_tick(&self, event: &EventId, tick: Timestamp) -> Result<Option<Option<Timestamp>>, StoreError> {
-        let event = event.clone();
-        self.write(move |ledger| ledger.claim_tick(&event, tick)).await
+    async fn step_inlet(
+        &self,
+        event: &EventId,
+        inlet: &Inlet,
+        known: Option<Timestamp>,
+        tick: Timestamp,
+    ) -> Result<Option<Counters>, StoreError> {
+        let (event, inlet) = (event.clone(), *inlet);
+        self.write(move |ledger| ledger.step_inlet(&event, &inlet, known, tick)).await
     }
 
     async fn open_session(&self, session: &Session) -> Result<Opened, StoreError> {

@@ -10,7 +10,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::{EmbeddedStore, Ledger, counters, reads};
 use crate::ambient::FrozenClock;
-use crate::room::{Counters, EventId, Generation, Session, SessionStatus};
+use crate::room::{Counters, EventId, Generation, Inlet, Session, SessionStatus};
 use crate::store::OutboxMode;
 use crate::store::suite::{
     Shared, all_at_once, at, event, grant, outbox_suite, position, session, store_suite, ticket,
@@ -73,7 +73,7 @@ async fn fill(store: &Shared, event: &EventId) -> Counters {
     store.take_positions(event, 7, at(1)).await.unwrap();
     store.advance(event, 3, at(2)).await.unwrap();
     store.open_session(&second_life(event)).await.unwrap();
-    store.claim_tick(event, at(60)).await.unwrap();
+    store.step_inlet(event, &Inlet::Manual, None, at(60)).await.unwrap();
     store.put_grant(&grant(event, 1)).await.unwrap();
     store.take_grant(&grant(event, 1).id, at(0)).await.unwrap();
     store.replace_document("keys", 0, b"one").await.unwrap();
@@ -89,7 +89,7 @@ async fn assert_filled(home: &Path, event: &EventId, counters: Counters) {
     assert_eq!(store.counters(event).await.unwrap(), counters);
     assert_eq!(store.session(event, &ticket(1)).await.unwrap(), Some(second_life(event)));
     assert_eq!(store.serving_record_at(event, position(3)).await.unwrap().unwrap().issued_at, at(2));
-    assert_eq!(store.claim_tick(event, at(60)).await.unwrap(), None);
+    assert_eq!(store.step_inlet(event, &Inlet::Manual, None, at(60)).await.unwrap(), None);
     assert_eq!(store.take_grant(&grant(event, 1).id, at(0)).await.unwrap(), TakenGrant::Replayed);
     assert_eq!(store.document("keys").await.unwrap().unwrap().body, b"one");
     let taken = store.take_positions(event, 1, at(0)).await.unwrap();

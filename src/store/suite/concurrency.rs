@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::{Shared, all_at_once, at, event, grant, session, ticket};
+use super::{Shared, all_at_once, at, each_second, event, grant, session, ticket};
 use crate::room::SessionStatus;
 use crate::store::{Closed, GrantId, GrantStanding, TakenGrant};
 
@@ -79,14 +79,16 @@ pub(in crate::store) async fn one_of_many_closes_the_session(store: Shared) {
     assert_eq!(counters.completed + counters.abandoned, 1);
 }
 
-pub(in crate::store) async fn one_of_many_claims_the_tick(store: Shared) {
+pub(in crate::store) async fn one_of_many_steps_the_inlet(store: Shared) {
     let event = event(&store).await;
+    store.take_positions(&event, 9, at(0)).await.unwrap();
     let answers = all_at_once(CALLERS, |_| {
         let (store, event) = (Arc::clone(&store), event.clone());
-        async move { store.claim_tick(&event, at(60)).await.unwrap() }
+        async move { store.step_inlet(&event, &each_second(), None, at(60)).await.unwrap() }
     })
     .await;
     assert_eq!(answers.iter().flatten().count(), 1);
+    assert_eq!(store.counters(&event).await.unwrap().serving, 1);
 }
 
 pub(in crate::store) async fn one_of_many_replaces_the_document(store: Shared) {

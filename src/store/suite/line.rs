@@ -1,7 +1,7 @@
 //! Requirements on the line itself: positions, arrivals, the serving counter, expiry, resets.
 
-use super::{Shared, at, event, position, session, ticket};
-use crate::room::{Arrival, Counters, EventId, Generation, ServingRecord};
+use super::{Shared, at, each_second, event, position, session, ticket};
+use crate::room::{Arrival, Counters, EventId, Generation, Inlet, ServingRecord};
 use crate::store::{Advance, Expired, GrantId, Refill, StoreError};
 
 pub(in crate::store) async fn an_event_is_created_once_and_starts_at_zero(store: Shared) {
@@ -21,7 +21,7 @@ pub(in crate::store) async fn an_unknown_event_is_named_by_every_verb(store: Sha
     assert!(named(store.recent_serving_records(&event, 1).await.err()));
     assert!(named(store.serving_record_at(&event, position(1)).await.err()));
     assert!(named(store.expire_positions(&event, position(1), Refill::None, at(0)).await.err()));
-    assert!(named(store.claim_tick(&event, at(0)).await.err()));
+    assert!(named(store.step_inlet(&event, &Inlet::Manual, None, at(0)).await.err()));
     assert!(named(store.open_session(&session(&event, 1, 60)).await.err()));
     assert!(named(store.session(&event, &ticket(1)).await.err()));
     assert!(named(store.close_session(&event, &ticket(1), crate::room::SessionStatus::Completed).await.err()));
@@ -182,17 +182,25 @@ pub(in crate::store) async fn expiry_never_passes_the_line_or_the_served(store: 
     assert_eq!((expired.positions, expired.counters.max_expired), (10, 10), "only ten are served");
 }
 
-pub(in crate::store) async fn a_tick_is_claimed_once_and_never_backwards(store: Shared) {
+pub(in crate::store) async fn an_inlet_steps_once_a_tick_and_never_backwards(store: Shared) {
     let event = event(&store).await;
-    assert_eq!(store.claim_tick(&event, at(60)).await.unwrap(), Some(None));
-    assert_eq!(store.claim_tick(&event, at(60)).await.unwrap(), None);
-    assert_eq!(store.claim_tick(&event, at(0)).await.unwrap(), None);
-    assert_eq!(store.claim_tick(&event, at(180)).await.unwrap(), Some(Some(at(60))));
-    assert_eq!(store.claim_tick(&event, at(61)).await.unwrap(), None);
-    assert_eq!(store.claim_tick(&event, at(60)).await.unwrap(), Some(Some(at(180))), "the clock was set back");
-    assert_eq!(store.claim_tick(&event, at(180)).await.unwrap(), Some(Some(at(60))));
+    store.take_positions(&event, 500, at(0)).await.unwrap();
+    let step = async |known: Option<u64>, second| {
+        let stepped = store.step_inlet(&event, &each_second(), known.map(at), at(second)).await.unwrap();
+        stepped.map(|counters| counters.serving)
+    };
+    assert_eq!(step(None, 60).await, Some(1), "nobody knows of an earlier step");
+    assert_eq!((step(None, 60).await, step(None, 0).await), (None, None));
+    assert_eq!(step(None, 63).await, Some(4), "three seconds since the step before");
+    assert_eq!(step(Some(65), 66).await, Some(5), "one since the caller knows that nothing was due");
+    assert_eq!(store.serving_record_at(&event, position(5)).await.unwrap(), Some(record(5, 66, 1)));
+    assert!(step(None, 186).await.is_some());
+    assert_eq!(step(None, 67).await, None);
+    let before = store.counters(&event).await.unwrap();
+    assert_eq!(step(None, 66).await, Some(before.serving), "the clock was set back: done, and nothing is due");
+    assert_eq!(step(None, 67).await, Some(before.serving + 1));
     store.reset(&event).await.unwrap();
-    assert_eq!(store.claim_tick(&event, at(180)).await.unwrap(), None, "time does not go back with the line");
+    assert_eq!(step(None, 67).await, None, "time does not go back with the line");
 }
 
 pub(in crate::store) async fn a_reset_begins_the_next_generation_with_nothing_left(store: Shared) {
