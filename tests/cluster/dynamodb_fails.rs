@@ -14,46 +14,33 @@ fn fails_everywhere(cluster: &Cluster) {
     cluster.until("DynamoDB fails every node", |cluster| cluster.doors.iter().all(|door| door.failed() > 5));
 }
 
-#[test]
-fn nothing_goes_wrong_when_dynamodb_throttles() {
+/// Has a crowd come while DynamoDB is well, then while it is not, then while it is again.
+fn nothing_goes_wrong_while_dynamodb_is(mood: Mood) {
     let Some(cluster) = Cluster::start() else { return };
     let load = Load::start(&cluster, Store::Failing);
     load.goes_on();
-    cluster.dynamodb_is(Mood::Throttles(3));
+    cluster.dynamodb_is(mood);
     fails_everywhere(&cluster);
     load.goes_on();
     cluster.dynamodb_is(Mood::Well);
     load.goes_on();
     load.finish(&cluster);
     cluster.hears_by_redis();
+}
+
+#[test]
+fn nothing_goes_wrong_when_dynamodb_throttles() {
+    nothing_goes_wrong_while_dynamodb_is(Mood::Throttles(3));
 }
 
 #[test]
 fn nothing_goes_wrong_when_dynamodb_errs() {
-    let Some(cluster) = Cluster::start() else { return };
-    let load = Load::start(&cluster, Store::Failing);
-    load.goes_on();
-    cluster.dynamodb_is(Mood::Errs(3));
-    fails_everywhere(&cluster);
-    load.goes_on();
-    cluster.dynamodb_is(Mood::Well);
-    load.goes_on();
-    load.finish(&cluster);
-    cluster.hears_by_redis();
+    nothing_goes_wrong_while_dynamodb_is(Mood::Errs(3));
 }
 
 #[test]
 fn what_dynamodb_did_and_did_not_answer_is_done_once() {
-    let Some(cluster) = Cluster::start() else { return };
-    let load = Load::start(&cluster, Store::Failing);
-    load.goes_on();
-    cluster.dynamodb_is(Mood::BreaksOff(3));
-    fails_everywhere(&cluster);
-    load.goes_on();
-    cluster.dynamodb_is(Mood::Well);
-    load.goes_on();
-    load.finish(&cluster);
-    cluster.hears_by_redis();
+    nothing_goes_wrong_while_dynamodb_is(Mood::BreaksOff(3));
 }
 
 #[test]

@@ -23,6 +23,7 @@ mod history;
 mod load;
 mod redis;
 
+mod alone;
 mod clocks;
 mod dynamodb_fails;
 mod nodes_fail;

@@ -1,0 +1,74 @@
+//! All join at one node, as fast as they can, so that it sets positions aside; then it is killed, and they go elsewhere.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use futures_util::future::join_all;
+use serde_json::Value;
+use tokio::runtime::Builder;
+
+use crate::api::{Answer, Node, http};
+use crate::cluster::Cluster;
+use crate::history::{History, Join, Span};
+
+/// Who joins at once.
+const JOINERS: usize = 48;
+/// How many have joined before the node is killed.
+const RUSH: usize = 2_000;
+/// More than a node sets aside: these may be nobody's.
+const ASIDE: u64 = 10_000;
+
+/// Somebody who joined, and the ticket.
+type Joined = (Span, String);
+
+/// Joins at the node on and on until it is gone; answers who did and how many were not told.
+fn rush(node: &Node, began: Instant, count: &AtomicUsize, gone: &AtomicBool) -> (Vec<Joined>, u64) {
+    let (node, joined, unheard) = (node.with(&http()), RefCell::new(Vec::new()), RefCell::new(0));
+    let joiner = async || {
+        loop {
+            let asked = began.elapsed();
+            match node.join().await {
+                Answer::Done(Value::String(ticket)) => {
+                    joined.borrow_mut().push((Span { asked, answered: began.elapsed() }, ticket));
+                    count.fetch_add(1, Ordering::SeqCst);
+                }
+                Answer::Gone if gone.load(Ordering::SeqCst) => {
+                    *unheard.borrow_mut() += 1;
+                    return;
+                }
+                other => panic!("a join: {other:?}"),
+            }
+        }
+    };
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(join_all((0..JOINERS).map(|_| joiner())));
+    (joined.into_inner(), unheard.into_inner())
+}
+
+#[test]
+fn a_node_that_was_alone_at_a_line_takes_nobodys_place_with_it() {
+    let Some(mut cluster) = Cluster::start() else { return };
+    let (began, count, gone) = (Instant::now(), AtomicUsize::new(0), AtomicBool::new(false));
+    let (alone, elsewhere) = (cluster.nodes[0].clone(), [cluster.nodes[1].clone(), cluster.nodes[2].clone()]);
+    let (mut joined, unheard) = thread::scope(|scope| {
+        let rush = scope.spawn(|| rush(&alone, began, &count, &gone));
+        cluster.until("many have joined", |_| count.load(Ordering::SeqCst) > RUSH);
+        gone.store(true, Ordering::SeqCst);
+        cluster.kill_node(0);
+        rush.join().unwrap()
+    });
+    for node in elsewhere.iter().cycle().take(20) {
+        let asked = began.elapsed();
+        let Answer::Done(Value::String(ticket)) = cluster.ask(node.join()) else { panic!("nobody can join") };
+        joined.push((Span { asked, answered: began.elapsed() }, ticket));
+    }
+    let mut history = History { unheard: unheard + ASIDE, ..History::default() };
+    for (turn, (span, ticket)) in joined.into_iter().enumerate() {
+        let position = cluster.ask(elsewhere[turn % 2].position(&ticket)).number();
+        history.joins.push(Join { span, position });
+    }
+    assert_eq!(history.faults(), Vec::<String>::new());
+    eprintln!("{} joined; {}", history.joins.len(), history.figures());
+}
