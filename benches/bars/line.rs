@@ -76,7 +76,7 @@ async fn fill(data: &Path, length: u64) -> Outcome<()> {
     let step = |index: u64| {
         let left = length - index * u64::from(A_SECOND);
         let count = u32::try_from(left.min(u64::from(A_SECOND))).unwrap_or(A_SECOND);
-        store.take_positions(&event, count, Timestamp::from_secs(now - steps + index))
+        store.take_some(&event, count, Timestamp::from_secs(now - steps + index))
     };
     try_join_all((0..steps).map(step)).await?;
     store.close().await;

@@ -145,8 +145,8 @@ mod tests {
         let at = |second: u64| Timestamp::from_secs(1_000 + second);
         for round in 0..3 {
             // Another node's, a moment before this node's own.
-            let theirs = store.take_positions(&event, 5, at(20 * round)).await.unwrap();
-            let ours = store.take_positions(&event, 1, at(20 * round + 10)).await.unwrap();
+            let theirs = store.take_some(&event, 5, at(20 * round)).await.unwrap();
+            let ours = store.take_some(&event, 1, at(20 * round + 10)).await.unwrap();
             board.joined(&ours);
             board.refresh(&store, &event).await.unwrap();
             assert_eq!(board.view().arrivals.entry_of(theirs.first), Some(theirs.entry), "round {round}");

@@ -49,7 +49,7 @@ mod tests {
         let (store, event) = (EmbeddedStore::open(home.path()).unwrap(), "Sample".parse().unwrap());
         store.ensure_event(&event).await.unwrap();
         let (lag, board) = (Lag::default(), Board::default());
-        store.take_positions(&event, 3, Timestamp::from_secs(1_800_000_000)).await.unwrap();
+        store.take_some(&event, 3, Timestamp::from_secs(1_800_000_000)).await.unwrap();
         let looks = join_all((0..20).map(|_| lag.catch_up(&board, &store, &event))).await;
         assert!(looks.iter().all(Result::is_ok));
         assert_eq!(board.counters().queue, 3);

@@ -1,8 +1,8 @@
 //! Joins that come together: one call of the store for all of them.
 //!
-//! While a call is under way, whoever comes waits and shares the next one: no timer, no delay for who comes alone.
-//! Each worker thread has a turnstile of its own, for the waiting are woken without a system call where they are on
-//! the thread that wakes them. It must not know what a ticket is, nor who joins.
+//! Who comes while a call waits for its turn at the store joins its party; who comes later begins the next: no timer, no
+//! delay for who comes alone. Each worker thread has a turnstile of its own, for the waiting are woken without a system
+//! call where they are on the thread that wakes them. It must not know what a ticket is, nor who joins.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use super::Board;
 use crate::ambient::Timestamp;
 use crate::policy;
 use crate::room::{EventId, Generation, Position};
-use crate::store::{Store, StoreError, Taken};
+use crate::store::{Party, Store, StoreError, Taken};
 
 /// A position with what its ticket says besides.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,23 +29,25 @@ pub(super) struct Turnstiles(Vec<Arc<Turnstile>>);
 struct Turnstile {
     event: EventId,
     board: Arc<Board>,
-    /// Guards who waits; never held across an await.
-    queue: Mutex<Queue>,
+    /// Who come together now; never held across an await.
+    newest: Mutex<Option<Arc<Group>>>,
 }
 
-#[derive(Default)]
-struct Queue {
+/// Those who share a call.
+struct Group(Mutex<Gathering>);
+
+struct Gathering {
     waiting: Vec<oneshot::Sender<Result<Place, StoreError>>>,
-    /// When the newest of them came.
+    /// When the last of them came.
     at: Timestamp,
-    /// Whether a task is at work that will see to them.
-    served: bool,
+    /// How many there were when it closed.
+    closed: Option<u32>,
 }
 
 impl Turnstiles {
     /// Turnstiles to the line of `event`, whose `board` shows the positions before anybody is told.
     pub(super) fn new(event: &EventId, board: &Arc<Board>) -> Self {
-        let turnstile = |_| Turnstile { event: event.clone(), board: Arc::clone(board), queue: Mutex::default() };
+        let turnstile = |_| Turnstile { event: event.clone(), board: Arc::clone(board), newest: Mutex::default() };
         Self((0..policy::TURNSTILES).map(turnstile).map(Arc::new).collect())
     }
 
@@ -56,16 +58,10 @@ impl Turnstiles {
     pub(super) async fn pass(&self, store: &Arc<dyn Store>, now: Timestamp) -> Result<Place, StoreError> {
         let (sender, place) = oneshot::channel();
         let turnstile = &self.0[thread_number() % self.0.len()];
-        let served = {
-            let mut queue = turnstile.queue();
-            queue.waiting.push(sender);
-            queue.at = now.max(queue.at);
-            std::mem::replace(&mut queue.served, true)
-        };
-        if !served {
+        if let Some(group) = turnstile.add(sender, now) {
             // A task of its own, for the caller's may be dropped when its client goes away.
-            let shift = Shift { turnstile: Arc::clone(turnstile), over: false };
-            tokio::spawn(shift.serve(Arc::clone(store)));
+            let call = Call { turnstile: Arc::clone(turnstile), group };
+            tokio::spawn(call.make(Arc::clone(store)));
         }
         place.await.map_err(|_| StoreError::Unavailable("the service is stopping".to_owned()))?
     }
@@ -79,48 +75,65 @@ fn thread_number() -> usize {
 }
 
 impl Turnstile {
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Those who wait; nobody: then the next to come must see to being served.
-    fn next(&self) -> (Vec<oneshot::Sender<Result<Place, StoreError>>>, Timestamp) {
-        let mut queue = self.queue();
-        queue.served = !queue.waiting.is_empty();
-        (std::mem::take(&mut queue.waiting), queue.at)
+    /// Adds somebody to those who come together; answers the group if they are its first.
+    fn add(&self, visitor: oneshot::Sender<Result<Place, StoreError>>, now: Timestamp) -> Option<Arc<Group>> {
+        let mut newest = lock(&self.newest);
+        if let Some(group) = &*newest {
+            let mut gathering = lock(&group.0);
+            if gathering.closed.is_none() {
+                gathering.waiting.push(visitor);
+                gathering.at = now.max(gathering.at);
+                return None;
+            }
+        }
+        let group = Arc::new(Group(Mutex::new(Gathering { waiting: vec![visitor], at: now, closed: None })));
+        *newest = Some(Arc::clone(&group));
+        Some(group)
     }
 }
 
-/// The work at a turnstile until nobody waits. Should it end early, with its runtime, those who wait are told.
-struct Shift {
+impl Party for Group {
+    fn close(&self) -> (u32, Timestamp) {
+        let mut gathering = lock(&self.0);
+        let count = u32::try_from(gathering.waiting.len()).unwrap_or(u32::MAX);
+        (*gathering.closed.get_or_insert(count), gathering.at)
+    }
+}
+
+/// A call of the store. Should it end early, with its runtime, those who wait are told.
+struct Call {
     turnstile: Arc<Turnstile>,
-    over: bool,
+    group: Arc<Group>,
 }
 
-impl Shift {
-    async fn serve(mut self, store: Arc<dyn Store>) {
-        loop {
-            let (waiting, at) = self.turnstile.next();
-            let Ok(count @ 1..) = u32::try_from(waiting.len()) else { break };
-            let taken = store.take_positions(&self.turnstile.event, count, at).await;
-            if let Ok(taken) = &taken {
-                self.turnstile.board.joined(taken);
-            }
-            for (index, visitor) in (0..).zip(waiting) {
-                // Who has gone is not told.
-                drop(visitor.send(taken.clone().and_then(|taken| place(&taken, index))));
-            }
+impl Call {
+    async fn make(self, store: Arc<dyn Store>) {
+        let party = Arc::clone(&self.group) as Arc<dyn Party>;
+        let taken = store.take_positions(&self.turnstile.event, party).await;
+        if let Ok(taken) = &taken {
+            self.turnstile.board.joined(taken);
         }
-        self.over = true;
+        for (index, visitor) in (0..).zip(self.end()) {
+            // Who has gone is not told.
+            drop(visitor.send(taken.clone().and_then(|taken| place(&taken, index))));
+        }
+    }
+
+    /// Nobody comes any more; who waits.
+    fn end(&self) -> Vec<oneshot::Sender<Result<Place, StoreError>>> {
+        self.group.close();
+        std::mem::take(&mut lock(&self.group.0).waiting)
     }
 }
 
-impl Drop for Shift {
+impl Drop for Call {
     fn drop(&mut self) {
-        if !self.over {
-            *self.turnstile.queue() = Queue::default();
-        }
+        drop(self.end());
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn place(taken: &Taken, index: u64) -> Result<Place, StoreError> {
@@ -131,6 +144,8 @@ fn place(taken: &Taken, index: u64) -> Result<Place, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use futures_util::future::{join_all, poll_immediate};
 
     use super::*;
@@ -167,6 +182,21 @@ mod tests {
         let positions: Vec<u64> = places.into_iter().map(|place| place.unwrap().position.get()).collect();
         assert_eq!(positions, (1..=100).collect::<Vec<_>>());
         assert_eq!(line.board.counters().version, before + 1);
+    }
+
+    #[tokio::test]
+    async fn who_comes_before_the_positions_are_taken_comes_along() {
+        let line = Line::new().await;
+        let turnstile = &line.turnstiles.0[0];
+        let come = |seconds| {
+            let (visitor, _) = oneshot::channel();
+            turnstile.add(visitor, NOW + Duration::from_secs(seconds))
+        };
+        let group = come(0).unwrap();
+        assert!(come(2).is_none() && come(1).is_none(), "they are of the same group");
+        assert_eq!([group.close(), group.close()], [(3, NOW + Duration::from_secs(2)); 2]);
+        assert_eq!(come(3).unwrap().close().0, 1, "the next is of another");
+        assert_eq!(group.close().0, 3);
     }
 
     #[tokio::test]

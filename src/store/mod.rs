@@ -12,6 +12,7 @@ mod suite;
 pub mod timed;
 pub mod transfer;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -39,6 +40,19 @@ pub enum StoreError {
     /// The event went on since the caller read it: it was reset, or gave the position up that the call is about.
     #[error("event {0} went on meanwhile")]
     Outdated(EventId),
+}
+
+/// Visitors who join together. Others may join them until their positions are taken, which may be a while after the store
+/// was asked.
+pub trait Party: Send + Sync {
+    /// Lets nobody else join: how many they are, and when the last of them came. Asked again, it says the same.
+    fn close(&self) -> (u32, Timestamp);
+}
+
+impl Party for (u32, Timestamp) {
+    fn close(&self) -> Self {
+        *self
+    }
 }
 
 /// Positions handed out together: `first ..= last`, all with the same entry time.
@@ -197,10 +211,15 @@ pub trait Store: Outbox {
     /// How the event stands.
     async fn counters(&self, event: &EventId) -> Result<Counters, StoreError>;
 
-    /// Hands out `count` (at least 1) consecutive positions that nobody else gets, and notes their arrival
-    /// in the arrival log. Durable before it answers. *Embedded:* one transaction of the writer thread,
-    /// shared by all joins that wait for it.
-    async fn take_positions(&self, event: &EventId, count: u32, at: Timestamp) -> Result<Taken, StoreError>;
+    /// Hands out consecutive positions that nobody else gets, as many as the party then has members (at least 1), and
+    /// notes their arrival in the arrival log. Durable before it answers. *Embedded:* one transaction of the writer
+    /// thread, shared by all joins that wait for it.
+    async fn take_positions(&self, event: &EventId, party: Arc<dyn Party>) -> Result<Taken, StoreError>;
+
+    /// The same for a party of `count` that came at `at`.
+    async fn take_some(&self, event: &EventId, count: u32, at: Timestamp) -> Result<Taken, StoreError> {
+        self.take_positions(event, Arc::new((count, at))).await
+    }
 
     /// The arrival log of the current generation from the row that covers `from` on (all of it: `None`),
     /// in order.

@@ -10,7 +10,7 @@ use super::{
     Advance, AdvanceFrom, Change, Closed, Document, GrantId, NewGrant, Opened, Store, StoreError, Taken, TakenGrant,
     TokenStanding,
 };
-use super::{DeadLetter, Expired, Happening, Letter, Outbox, Refill, Resent};
+use super::{DeadLetter, Expired, Happening, Letter, Outbox, Party, Refill, Resent};
 use crate::ambient::Timestamp;
 use crate::room::{
     Arrival, Counters, EventId, Inlet, Occupancy, Position, RequestId, ServingRecord, Session, SessionStatus,
@@ -74,7 +74,7 @@ forward! {
     }
     ensure_event(event: &EventId) -> Counters;
     counters(event: &EventId) -> Counters;
-    take_positions(event: &EventId, count: u32, at: Timestamp) -> Taken;
+    take_positions(event: &EventId, party: Arc<dyn Party>) -> Taken;
     arrivals(event: &EventId, from: Option<Position>) -> Vec<Arrival>;
     advance(event: &EventId, by: i64, at: Timestamp) -> Advance;
     advance_from(event: &EventId, seen: &Counters, by: u64, at: Timestamp) -> AdvanceFrom;

@@ -15,10 +15,10 @@ use super::slate::Slate;
 use super::state::{EventState, LogRow};
 use super::tables::{Table, Tables};
 use super::turns::Heard;
-use crate::ambient::{Entropy, Timestamp};
+use crate::ambient::Entropy;
 use crate::room::EventId;
 use crate::store::outbox::OutboxMode;
-use crate::store::{Change, StoreError, Taken};
+use crate::store::{Change, Party, StoreError, Taken};
 
 /// What waits at a desk.
 pub(super) enum Message {
@@ -115,11 +115,15 @@ impl Desk {
     }
 
     /// Takes the next positions: those that are set aside for this node at once, others by a write.
-    pub(super) async fn take_positions(&self, count: u32, at: Timestamp) -> Result<Taken, StoreError> {
-        match self.slate.hand_out(count, at) {
-            Some(taken) => Ok(taken),
-            None => self.ask(move |draft| draft.take_positions(count, at), true).await,
+    pub(super) async fn take_positions(&self, party: Arc<dyn Party>) -> Result<Taken, StoreError> {
+        if let Some(taken) = self.slate.hand_out(&*party) {
+            return Ok(taken);
         }
+        let verb = move |draft: &mut Draft<'_>| {
+            let (count, at) = party.close();
+            draft.take_positions(count, at)
+        };
+        self.ask(verb, true).await
     }
 
     async fn ask<T: Send + 'static>(

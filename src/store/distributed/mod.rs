@@ -49,7 +49,7 @@ pub use tables::{Meter, RequestKind};
 
 use super::{
     Advance, AdvanceFrom, Change, Closed, Document, Expired, FEED_CAPACITY, GrantId, NewGrant, Opened, OutboxMode,
-    Refill, Store, StoreError, Taken, TakenGrant, TokenStanding,
+    Party, Refill, Store, StoreError, Taken, TakenGrant, TokenStanding,
 };
 use crate::ambient::{Entropy, Timestamp, random};
 use crate::room::{
@@ -192,8 +192,8 @@ impl Store for DistributedStore {
         self.engine.desk(event).map(|desk| desk.slate.counters())
     }
 
-    async fn take_positions(&self, event: &EventId, count: u32, at: Timestamp) -> Result<Taken, StoreError> {
-        self.engine.desk(event)?.take_positions(count, at).await
+    async fn take_positions(&self, event: &EventId, party: Arc<dyn Party>) -> Result<Taken, StoreError> {
+        self.engine.desk(event)?.take_positions(party).await
     }
 
     async fn arrivals(&self, event: &EventId, from: Option<Position>) -> Result<Vec<Arrival>, StoreError> {

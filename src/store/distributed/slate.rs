@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::desk::lock;
 use crate::ambient::Timestamp;
 use crate::room::{Counters, EventId, Generation, Position};
-use crate::store::{Change, Taken};
+use crate::store::{Change, Party, Taken};
 
 /// Positions after the queue counter that are set aside for this node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,14 +58,18 @@ impl Slate {
         true
     }
 
-    /// The next positions, if they are set aside for this node.
-    pub(super) fn hand_out(&self, count: u32, at: Timestamp) -> Option<Taken> {
+    /// The next positions for the party, if they are set aside for this node. Else it stays open, as it may.
+    pub(super) fn hand_out(&self, party: &dyn Party) -> Option<Taken> {
         let mut known = lock(&self.known);
         let Known { counters, reserve } = *known;
-        let reserve = reserve.filter(|reserve| reserve.generation == counters.generation && at <= reserve.entry)?;
+        let reserve = reserve.filter(|reserve| {
+            let (fits, left) = (reserve.generation == counters.generation, reserve.through > counters.queue);
+            fits && left && Instant::now() < reserve.until
+        })?;
+        let (count, at) = party.close();
         let first = Position::new(counters.queue + 1)?;
         let last = Position::new(counters.queue + u64::from(count))?;
-        if last < first || last.get() > reserve.through || Instant::now() >= reserve.until {
+        if last < first || last.get() > reserve.through || at > reserve.entry {
             return None;
         }
         known.counters.queue = last.get();

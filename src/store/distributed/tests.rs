@@ -99,7 +99,7 @@ async fn lively(store: &Shared) -> EventId {
     let event = event(store).await;
     store.reset(&event).await.unwrap();
     for second in 1..4 {
-        store.take_positions(&event, 10, at(second)).await.unwrap();
+        store.take_some(&event, 10, at(second)).await.unwrap();
         store.advance(&event, 5, at(second)).await.unwrap();
     }
     store.advance(&event, -2, at(5)).await.unwrap();
@@ -139,7 +139,7 @@ async fn a_room_moves_between_the_engines_and_back() {
     let (here, there) = (second.occupancy(&event, at(10)), first.occupancy(&event, at(10)));
     assert_eq!(here.await.unwrap(), there.await.unwrap());
     assert_eq!(second.take_grant(&GrantId([2; 16]), at(2)).await.unwrap(), TakenGrant::Replayed);
-    let taken = second.take_positions(&event, 1, at(1)).await.unwrap();
+    let taken = second.take_some(&event, 1, at(1)).await.unwrap();
     assert_eq!((taken.first.get(), taken.entry), (31, at(3)), "the line goes on, and its clock too");
     assert!(matches!(second.import(lines).await, Err(TransferError::Begun(name)) if name == event));
 

@@ -68,7 +68,7 @@ impl Pair {
 #[tokio::test]
 async fn an_inlet_ticks_once_in_all() {
     let Some(pair) = Pair::start().await else { return };
-    pair.node(0).take_positions(&pair.event, 9, at(0)).await.unwrap();
+    pair.node(0).take_some(&pair.event, 9, at(0)).await.unwrap();
     for second in 1..=3 {
         let steps = pair
             .at_both(16, move |node, event| async move {
@@ -83,7 +83,7 @@ async fn an_inlet_ticks_once_in_all() {
 async fn positions_are_given_up_once_in_all() {
     let Some(pair) = Pair::start().await else { return };
     let (node, event) = (pair.node(0), &pair.event);
-    node.take_positions(event, 20, at(0)).await.unwrap();
+    node.take_some(event, 20, at(0)).await.unwrap();
     node.advance(event, 12, at(0)).await.unwrap();
     for number in [2, 5] {
         node.open_session(&session(event, number, 600)).await.unwrap();
@@ -133,7 +133,7 @@ async fn one_node_delivers_to_a_sink_until_it_is_silent_for_long() {
 async fn what_one_node_does_the_other_hears() {
     let Some(pair) = Pair::start().await else { return };
     let mut heard = pair.node(1).changes();
-    let moved = pair.node(0).take_positions(&pair.event, 3, at(0)).await.unwrap().counters;
+    let moved = pair.node(0).take_some(&pair.event, 3, at(0)).await.unwrap().counters;
     while heard.recv().await.unwrap() != Change::Counters(pair.event.clone(), moved) {}
     assert!(pair.node(0).replace_document("one", 0, b"text").await.unwrap());
     while heard.recv().await.unwrap() != Change::Document("one".to_owned()) {}
@@ -143,7 +143,7 @@ async fn what_one_node_does_the_other_hears() {
 async fn a_session_that_a_node_began_to_open_before_it_died_is_opened_by_another() {
     let Some(pair) = Pair::start().await else { return };
     let (node, event) = (pair.node(0), &pair.event);
-    node.take_positions(event, 3, at(0)).await.unwrap();
+    node.take_some(event, 3, at(0)).await.unwrap();
     node.advance(event, 3, at(0)).await.unwrap();
     let (begun, mark) = (session(event, 2, 600), Mark::new([7; 16]));
     let began = node.engine.desk(event).unwrap().run(move |draft| draft.begin_opening(&begun, mark)).await.unwrap();
@@ -163,7 +163,7 @@ async fn a_session_that_a_node_began_to_open_before_it_died_is_opened_by_another
 async fn positions_that_a_node_began_to_give_up_before_it_died_are_counted_by_another() {
     let Some(pair) = Pair::start().await else { return };
     let (node, event) = (pair.node(0), &pair.event);
-    node.take_positions(event, 9, at(0)).await.unwrap();
+    node.take_some(event, 9, at(0)).await.unwrap();
     node.advance(event, 4, at(0)).await.unwrap();
     node.open_session(&session(event, 1, 600)).await.unwrap();
     let begin = |draft: &mut super::draft::Draft<'_>| {
@@ -182,7 +182,7 @@ impl Pair {
         for _ in 0..ATTEMPTS {
             let taken = all_at_once(300, |_| {
                 let (node, event) = (self.node(0), self.event.clone());
-                async move { node.take_positions(&event, 2, at(0)).await.unwrap().last.get() }
+                async move { node.take_some(&event, 2, at(0)).await.unwrap().last.get() }
             });
             let last = taken.await.into_iter().max().unwrap();
             if slate.is_open() {
@@ -193,7 +193,7 @@ impl Pair {
     }
 
     async fn take(&self, turn: u64) -> u64 {
-        self.node(turn).take_positions(&self.event, 1, at(0)).await.unwrap().last.get()
+        self.node(turn).take_some(&self.event, 1, at(0)).await.unwrap().last.get()
     }
 }
 
@@ -230,7 +230,7 @@ async fn what_a_dead_node_had_set_aside_is_nobodys() {
     let slate = Arc::clone(&pair.nodes[0].engine.desk(&pair.event).unwrap().slate);
     // Whatever it handed out, it said nothing of it.
     pair.nodes[0].join();
-    while slate.hand_out(1, at(0)).is_some() {}
+    while slate.hand_out(&(1, at(0))).is_some() {}
     let given = slate.counters().queue;
     let there = pair.nodes[1].engine.state(&pair.event).await.unwrap();
     assert!(there.counters.handed_out_at_most() >= given, "its visitors are known everywhere: {there:?}");
@@ -247,7 +247,7 @@ async fn after_a_reset_no_node_gives_out_a_place_in_the_old_line() {
     for _ in 0..3 {
         pair.rush().await;
         let reset = pair.node(1).reset(&pair.event).await.unwrap();
-        let taken = pair.node(0).take_positions(&pair.event, 1, at(0)).await.unwrap();
+        let taken = pair.node(0).take_some(&pair.event, 1, at(0)).await.unwrap();
         assert_eq!(taken.counters.generation, reset.generation);
     }
 }

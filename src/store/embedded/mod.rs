@@ -35,7 +35,7 @@ use writer::{Board, Command, Writer, closed, work};
 
 use super::{
     Advance, AdvanceFrom, Change, Closed, Document, Expired, FEED_CAPACITY, GrantId, NewGrant, Opened, OutboxMode,
-    Refill, Store, StoreError, Taken, TakenGrant, TokenStanding,
+    Party, Refill, Store, StoreError, Taken, TakenGrant, TokenStanding,
 };
 use crate::ambient::Timestamp;
 use crate::policy::{STORE_READERS, SWEEP_STEP};
@@ -140,9 +140,9 @@ impl Store for EmbeddedStore {
         self.board.read(event)
     }
 
-    async fn take_positions(&self, event: &EventId, count: u32, at: Timestamp) -> Result<Taken, StoreError> {
+    async fn take_positions(&self, event: &EventId, party: Arc<dyn Party>) -> Result<Taken, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let take = Command::Take { event: event.clone(), count, at, reply };
+        let take = Command::Take { event: event.clone(), party, reply };
         self.commands.send(take).map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }

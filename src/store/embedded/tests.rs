@@ -70,7 +70,7 @@ fn unavailable<T: std::fmt::Debug>(outcome: Result<T, StoreError>) -> bool {
 /// Writes one of everything, and answers how the event stands then.
 async fn fill(store: &Shared, event: &EventId) -> Counters {
     store.reset(event).await.unwrap();
-    store.take_positions(event, 7, at(1)).await.unwrap();
+    store.take_some(event, 7, at(1)).await.unwrap();
     store.advance(event, 3, at(2)).await.unwrap();
     store.open_session(&second_life(event)).await.unwrap();
     store.step_inlet(event, &Inlet::Manual, None, at(60)).await.unwrap();
@@ -92,7 +92,7 @@ async fn assert_filled(home: &Path, event: &EventId, counters: Counters) {
     assert_eq!(store.step_inlet(event, &Inlet::Manual, None, at(60)).await.unwrap(), None);
     assert_eq!(store.take_grant(&grant(event, 1).id, at(0)).await.unwrap(), TakenGrant::Replayed);
     assert_eq!(store.document("keys").await.unwrap().unwrap().body, b"one");
-    let taken = store.take_positions(event, 1, at(0)).await.unwrap();
+    let taken = store.take_some(event, 1, at(0)).await.unwrap();
     assert_eq!((taken.first, taken.entry), (position(8), at(1)), "entry times hold across a restart");
     assert!(taken.counters.version > counters.version);
 }
@@ -128,12 +128,12 @@ async fn a_store_that_is_dropped_frees_its_directory() {
 #[tokio::test]
 async fn a_failed_commit_is_answered_unavailable_and_leaves_nothing() {
     let (engine, store, event, _home) = open_engine().await;
-    let before = store.take_positions(&event, 5, at(0)).await.unwrap().counters;
+    let before = store.take_some(&event, 5, at(0)).await.unwrap().counters;
     let failing = "CREATE TEMP TRIGGER failing BEFORE UPDATE ON main.events
                    BEGIN SELECT RAISE(ABORT, 'injected'); END;";
     engine.meddle(failing).await;
     let mut changes = store.changes();
-    assert!(unavailable(store.take_positions(&event, 1, at(1)).await));
+    assert!(unavailable(store.take_some(&event, 1, at(1)).await));
     assert!(unavailable(store.advance(&event, 1, at(1)).await));
     assert!(unavailable(store.open_session(&session(&event, 1, 60)).await));
     assert!(unavailable(store.reset(&event).await));
@@ -142,7 +142,7 @@ async fn a_failed_commit_is_answered_unavailable_and_leaves_nothing() {
     assert_eq!(store.arrivals(&event, None).await.unwrap().len(), 1);
     assert!(changes.try_recv().is_err(), "nobody is told of what did not happen");
     engine.meddle("DROP TRIGGER failing").await;
-    let taken = store.take_positions(&event, 1, at(1)).await.unwrap();
+    let taken = store.take_some(&event, 1, at(1)).await.unwrap();
     assert_eq!((taken.first, taken.entry), (position(6), at(1)));
     assert_eq!(changes.recv().await.unwrap(), Change::Counters(event, taken.counters));
 }
@@ -156,7 +156,7 @@ async fn a_full_disk_stops_joins_and_health_until_there_is_room() {
     let mut last = store.counters(&event).await.unwrap();
     let mut refused = None;
     for second in 0..SECONDS {
-        match store.take_positions(&event, 1, at(second)).await {
+        match store.take_some(&event, 1, at(second)).await {
             Ok(taken) => last = taken.counters,
             Err(error) => {
                 refused = Some(error);
@@ -170,7 +170,7 @@ async fn a_full_disk_stops_joins_and_health_until_there_is_room() {
     assert_eq!(store.arrivals(&event, None).await.unwrap().len() as u64, last.queue);
     engine.meddle("PRAGMA max_page_count = 4294967294").await;
     store.health().await.unwrap();
-    let taken = store.take_positions(&event, 1, at(SECONDS)).await.unwrap();
+    let taken = store.take_some(&event, 1, at(SECONDS)).await.unwrap();
     assert_eq!(taken.first.get(), last.queue + 1);
 }
 
@@ -182,7 +182,7 @@ async fn one_refused_command_leaves_the_others_of_its_batch_alone() {
         let (store, event) = (Arc::clone(&store), event.clone());
         async move {
             match number % 3 {
-                0 => store.take_positions(&event, 1, at(0)).await.is_ok(),
+                0 => store.take_some(&event, 1, at(0)).await.is_ok(),
                 1 => store.advance(&event, -1, at(0)).await.unwrap() == Advance::OutOfRange,
                 _ => matches!(store.open_session(&second_life(&event)).await, Err(StoreError::Outdated(_))),
             }
@@ -202,7 +202,7 @@ async fn an_unreadable_row_is_named_corrupt_and_fails_only_its_own_commands() {
     assert!(corrupt(store.session(&event, &ticket(1)).await.err()));
     let visitor = ticket(1);
     let closing = store.close_session(&event, &visitor, SessionStatus::Completed);
-    let (closed, joined) = tokio::join!(closing, store.take_positions(&event, 1, at(0)));
+    let (closed, joined) = tokio::join!(closing, store.take_some(&event, 1, at(0)));
     assert!(corrupt(closed.err()));
     assert!(joined.is_ok());
 }
@@ -231,7 +231,7 @@ async fn ten_thousand_joins_from_64_callers_are_dense_and_told_in_order() {
         async move {
             let mut own = Vec::new();
             for second in 0..EACH {
-                own.push(store.take_positions(&event, 1, at(second)).await.unwrap().first.get());
+                own.push(store.take_some(&event, 1, at(second)).await.unwrap().first.get());
             }
             assert!(own.is_sorted());
             own
@@ -248,7 +248,7 @@ async fn ten_thousand_joins_from_64_callers_are_dense_and_told_in_order() {
 async fn what_a_reset_leaves_is_deleted_by_sweeps_while_others_join() {
     const VISITORS: u64 = 1_000;
     let (engine, store, event, _home) = open_engine().await;
-    store.take_positions(&event, VISITORS as u32, at(0)).await.unwrap();
+    store.take_some(&event, VISITORS as u32, at(0)).await.unwrap();
     store.advance(&event, 1, at(0)).await.unwrap();
     all_at_once(VISITORS, |number| {
         let (store, session) = (Arc::clone(&store), session(&event, number + 1, 60));
@@ -258,7 +258,7 @@ async fn what_a_reset_leaves_is_deleted_by_sweeps_while_others_join() {
     store.reset(&event).await.unwrap();
     assert_eq!(engine.ask("SELECT count(*) FROM sessions"), VISITORS as i64, "a reset does not wait for deletions");
     store.open_session(&second_life(&event)).await.unwrap();
-    let (swept, joined) = tokio::join!(store.sweep(at(0)), store.take_positions(&event, 1, at(0)));
+    let (swept, joined) = tokio::join!(store.sweep(at(0)), store.take_some(&event, 1, at(0)));
     assert_eq!((swept.unwrap(), joined.unwrap().first), (0, position(1)));
     for (table, rows) in [("sessions", 1), ("arrivals", 1), ("serving_records", 0), ("lives", 1)] {
         assert_eq!(engine.ask(&format!("SELECT count(*) FROM {table}")), rows, "{table}");

@@ -17,10 +17,9 @@ use super::directory::DataDirectory;
 use super::ledger::{Failure, Ledger};
 use super::reads::Readers;
 use super::rows::store_error;
-use crate::ambient::Timestamp;
 use crate::policy::STORE_BATCH;
 use crate::room::{Counters, EventId};
-use crate::store::{Change, StoreError, Taken};
+use crate::store::{Change, Party, StoreError, Taken};
 
 /// On which a join waits.
 pub(super) type Reply = oneshot::Sender<Result<Taken, StoreError>>;
@@ -28,7 +27,7 @@ pub(super) type Reply = oneshot::Sender<Result<Taken, StoreError>>;
 /// What the writer is told to do.
 pub(super) enum Command {
     /// A join. Not a [`Command::Work`], for it is the one command that comes in tens of thousands a second.
-    Take { event: EventId, count: u32, at: Timestamp, reply: Reply },
+    Take { event: EventId, party: Arc<dyn Party>, reply: Reply },
     /// Any other verb.
     Work(Work),
     /// Finish what came before, close the database, tell the sender, end.
@@ -158,8 +157,8 @@ impl Writer {
         let mut size = 0;
         while let Some(command) = next.take() {
             match command {
-                Command::Take { event, count, at, reply } => {
-                    let taken = self.take(batch, &event, count, at);
+                Command::Take { event, party, reply } => {
+                    let taken = self.take(batch, &event, &*party);
                     batch.takes.push((reply, taken));
                 }
                 Command::Work(work) => {
@@ -182,10 +181,11 @@ impl Writer {
         flow
     }
 
-    fn take(&mut self, batch: &mut Batch, event: &EventId, count: u32, at: Timestamp) -> Result<Taken, StoreError> {
+    fn take(&mut self, batch: &mut Batch, event: &EventId, party: &dyn Party) -> Result<Taken, StoreError> {
         if let Some(error) = &batch.failure {
             return Err(error.clone());
         }
+        let (count, at) = party.close();
         self.ledger.take_positions(event, count, at).map_err(|failure| match failure {
             Failure::Refused(error) => error,
             Failure::Engine(error) => {

@@ -13,7 +13,7 @@ pub(in crate::store) async fn joins_at_once_get_distinct_consecutive_positions(s
     let event = event(&store).await;
     let mut positions = all_at_once(CALLERS, |_| {
         let (store, event) = (Arc::clone(&store), event.clone());
-        async move { store.take_positions(&event, 1, at(0)).await.unwrap().first.get() }
+        async move { store.take_some(&event, 1, at(0)).await.unwrap().first.get() }
     })
     .await;
     positions.sort_unstable();
@@ -24,7 +24,7 @@ pub(in crate::store) async fn joins_of_mixed_counts_at_once_never_overlap(store:
     let event = event(&store).await;
     let mut taken = all_at_once(CALLERS, |number| {
         let (store, event, count) = (Arc::clone(&store), event.clone(), number as u32 % 7 + 1);
-        async move { (count, store.take_positions(&event, count, at(0)).await.unwrap()) }
+        async move { (count, store.take_some(&event, count, at(0)).await.unwrap()) }
     })
     .await;
     taken.sort_unstable_by_key(|(_, taken)| taken.first);
@@ -81,7 +81,7 @@ pub(in crate::store) async fn one_of_many_closes_the_session(store: Shared) {
 
 pub(in crate::store) async fn one_of_many_steps_the_inlet(store: Shared) {
     let event = event(&store).await;
-    store.take_positions(&event, 9, at(0)).await.unwrap();
+    store.take_some(&event, 9, at(0)).await.unwrap();
     let answers = all_at_once(CALLERS, |_| {
         let (store, event) = (Arc::clone(&store), event.clone());
         async move { store.step_inlet(&event, &each_second(), None, at(60)).await.unwrap() }
@@ -126,7 +126,7 @@ pub(in crate::store) async fn a_reset_among_joins_leaves_no_position_in_two_live
                 store.reset(&event).await.unwrap();
                 return None;
             }
-            let taken = store.take_positions(&event, 1, at(0)).await.unwrap();
+            let taken = store.take_some(&event, 1, at(0)).await.unwrap();
             Some((taken.counters.generation.0, taken.first))
         }
     })

@@ -7,7 +7,7 @@ use crate::store::{Advance, Expired, GrantId, Refill, StoreError};
 pub(in crate::store) async fn an_event_is_created_once_and_starts_at_zero(store: Shared) {
     let event = event(&store).await;
     assert_eq!(store.counters(&event).await.unwrap(), Counters { version: 0, ..Counters::default() });
-    store.take_positions(&event, 3, at(0)).await.unwrap();
+    store.take_some(&event, 3, at(0)).await.unwrap();
     assert_eq!(store.ensure_event(&event).await.unwrap().queue, 3);
 }
 
@@ -15,7 +15,7 @@ pub(in crate::store) async fn an_unknown_event_is_named_by_every_verb(store: Sha
     let event: EventId = "Nowhere".parse().unwrap();
     let named = |error: Option<StoreError>| matches!(error, Some(StoreError::UnknownEvent(name)) if name == event);
     assert!(named(store.counters(&event).await.err()));
-    assert!(named(store.take_positions(&event, 1, at(0)).await.err()));
+    assert!(named(store.take_some(&event, 1, at(0)).await.err()));
     assert!(named(store.arrivals(&event, None).await.err()));
     assert!(named(store.advance(&event, 1, at(0)).await.err()));
     assert!(named(store.recent_serving_records(&event, 1).await.err()));
@@ -35,7 +35,7 @@ pub(in crate::store) async fn an_unknown_event_is_named_by_every_verb(store: Sha
 pub(in crate::store) async fn positions_are_handed_out_in_order(store: Shared) {
     let event = event(&store).await;
     for (count, first, last) in [(1, 1, 1), (5, 2, 6), (1, 7, 7)] {
-        let taken = store.take_positions(&event, count, at(0)).await.unwrap();
+        let taken = store.take_some(&event, count, at(0)).await.unwrap();
         assert_eq!((taken.first, taken.last, taken.entry), (position(first), position(last), at(0)));
         assert_eq!(taken.counters.queue, last);
         assert_eq!(store.counters(&event).await.unwrap(), taken.counters);
@@ -45,14 +45,14 @@ pub(in crate::store) async fn positions_are_handed_out_in_order(store: Shared) {
 pub(in crate::store) async fn a_join_of_nobody_is_refused(store: Shared) {
     let event = event(&store).await;
     let before = store.counters(&event).await.unwrap();
-    assert!(store.take_positions(&event, 0, at(0)).await.is_err());
+    assert!(store.take_some(&event, 0, at(0)).await.is_err());
     assert_eq!(store.counters(&event).await.unwrap(), before);
 }
 
 pub(in crate::store) async fn the_arrival_log_has_one_row_a_second(store: Shared) {
     let event = event(&store).await;
     for second in [0, 0, 0, 1, 1, 4] {
-        store.take_positions(&event, 2, at(second)).await.unwrap();
+        store.take_some(&event, 2, at(second)).await.unwrap();
     }
     let rows = [(1, 0), (7, 1), (11, 4)].map(|(first, second)| Arrival { first: position(first), at: at(second) });
     assert_eq!(store.arrivals(&event, None).await.unwrap(), rows);
@@ -60,8 +60,8 @@ pub(in crate::store) async fn the_arrival_log_has_one_row_a_second(store: Shared
 
 pub(in crate::store) async fn entry_times_never_decrease(store: Shared) {
     let event = event(&store).await;
-    store.take_positions(&event, 1, at(10)).await.unwrap();
-    let taken = store.take_positions(&event, 1, at(3)).await.unwrap();
+    store.take_some(&event, 1, at(10)).await.unwrap();
+    let taken = store.take_some(&event, 1, at(3)).await.unwrap();
     assert_eq!(taken.entry, at(10), "a clock that went back does not move anybody forward");
     assert_eq!(store.arrivals(&event, None).await.unwrap().len(), 1);
 }
@@ -69,7 +69,7 @@ pub(in crate::store) async fn entry_times_never_decrease(store: Shared) {
 pub(in crate::store) async fn arrivals_are_read_from_the_row_that_covers_a_position(store: Shared) {
     let event = event(&store).await;
     for second in 0..4 {
-        store.take_positions(&event, 10, at(second)).await.unwrap();
+        store.take_some(&event, 10, at(second)).await.unwrap();
     }
     for (from, first) in [(1, 1), (10, 1), (11, 11), (25, 21), (40, 31), (99, 31)] {
         let rows = store.arrivals(&event, Some(position(from))).await.unwrap();
@@ -148,7 +148,7 @@ pub(in crate::store) async fn a_move_by_nothing_writes_nothing(store: Shared) {
 
 pub(in crate::store) async fn expiry_counts_positions_that_never_had_a_session(store: Shared) {
     let event = event(&store).await;
-    store.take_positions(&event, 20, at(0)).await.unwrap();
+    store.take_some(&event, 20, at(0)).await.unwrap();
     advance(&store, &event, &[(10, 1)]).await;
     for number in [2, 3, 9] {
         store.open_session(&session(&event, number, 60)).await.unwrap();
@@ -164,7 +164,7 @@ pub(in crate::store) async fn expiry_counts_positions_that_never_had_a_session(s
 
 pub(in crate::store) async fn expiry_can_admit_as_many_more(store: Shared) {
     let event = event(&store).await;
-    store.take_positions(&event, 20, at(0)).await.unwrap();
+    store.take_some(&event, 20, at(0)).await.unwrap();
     advance(&store, &event, &[(10, 1)]).await;
     store.open_session(&session(&event, 4, 60)).await.unwrap();
     let expired = store.expire_positions(&event, position(10), Refill::Next, at(9)).await.unwrap();
@@ -177,14 +177,14 @@ pub(in crate::store) async fn expiry_never_passes_the_line_or_the_served(store: 
     advance(&store, &event, &[(10, 1)]).await;
     let nobody = store.expire_positions(&event, position(10), Refill::Next, at(9)).await.unwrap();
     assert_eq!((nobody.positions, nobody.counters.max_expired), (0, 0), "nobody stands in line yet");
-    store.take_positions(&event, 30, at(2)).await.unwrap();
+    store.take_some(&event, 30, at(2)).await.unwrap();
     let expired = store.expire_positions(&event, position(30), Refill::None, at(9)).await.unwrap();
     assert_eq!((expired.positions, expired.counters.max_expired), (10, 10), "only ten are served");
 }
 
 pub(in crate::store) async fn an_inlet_steps_once_a_tick_and_never_backwards(store: Shared) {
     let event = event(&store).await;
-    store.take_positions(&event, 500, at(0)).await.unwrap();
+    store.take_some(&event, 500, at(0)).await.unwrap();
     let step = async |known: Option<u64>, second| {
         let stepped = store.step_inlet(&event, &each_second(), known.map(at), at(second)).await.unwrap();
         stepped.map(|counters| counters.serving)
@@ -205,7 +205,7 @@ pub(in crate::store) async fn an_inlet_steps_once_a_tick_and_never_backwards(sto
 
 pub(in crate::store) async fn a_reset_begins_the_next_generation_with_nothing_left(store: Shared) {
     let event = event(&store).await;
-    store.take_positions(&event, 9, at(50)).await.unwrap();
+    store.take_some(&event, 9, at(50)).await.unwrap();
     advance(&store, &event, &[(9, 51)]).await;
     store.open_session(&session(&event, 1, 60)).await.unwrap();
     store.open_session(&session(&event, 2, 60)).await.unwrap();
@@ -226,7 +226,7 @@ pub(in crate::store) async fn a_reset_begins_the_next_generation_with_nothing_le
         assert_eq!(store.active_sessions(&event, at(0)).await.unwrap(), 0);
         assert!(store.expired_sessions(&event, at(9999), None, 10).await.unwrap().is_empty());
     }
-    let taken = store.take_positions(&event, 1, at(3)).await.unwrap();
+    let taken = store.take_some(&event, 1, at(3)).await.unwrap();
     assert_eq!((taken.first, taken.entry), (position(1), at(3)), "the new line has its own times");
 }
 
@@ -238,7 +238,7 @@ pub(in crate::store) async fn the_version_grows_with_every_change(store: Shared)
         assert!(version > seen, "{what}");
         seen = version;
     };
-    store.take_positions(&event, 1, at(0)).await.unwrap();
+    store.take_some(&event, 1, at(0)).await.unwrap();
     grown("a join").await;
     store.advance(&event, 1, at(0)).await.unwrap();
     grown("a move").await;

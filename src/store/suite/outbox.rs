@@ -23,7 +23,7 @@ async fn moves(store: &Shared, count: u32) {
 pub(in crate::store) async fn every_change_is_told_in_the_order_of_the_changes(store: Shared) {
     let event = event(&store).await;
     let mut changes = store.changes();
-    store.take_positions(&event, 20, at(0)).await.unwrap();
+    store.take_some(&event, 20, at(0)).await.unwrap();
     store.advance(&event, 10, at(0)).await.unwrap();
     store.open_session(&session(&event, 1, 60)).await.unwrap();
     store.open_session(&session(&event, 1, 60)).await.unwrap();
@@ -55,9 +55,9 @@ pub(in crate::store) async fn every_change_is_told_in_the_order_of_the_changes(s
 pub(in crate::store) async fn joins_are_told_once_a_second_and_not_for_nobody(store: Shared) {
     let event = event(&store).await;
     assert!(!store.tell_joins(&event).await.unwrap());
-    store.take_positions(&event, 3, at(0)).await.unwrap();
+    store.take_some(&event, 3, at(0)).await.unwrap();
     assert!(store.tell_joins(&event).await.unwrap());
-    store.take_positions(&event, 2, at(0)).await.unwrap();
+    store.take_some(&event, 2, at(0)).await.unwrap();
     assert!(!store.tell_joins(&event).await.unwrap(), "the second is not over");
     let told = told(&store, 0).await;
     assert_eq!(told.len(), 1);

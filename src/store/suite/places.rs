@@ -9,7 +9,7 @@ use crate::store::{AdvanceFrom, Refill, StoreError};
 pub(in crate::store) async fn a_conditional_move_happens_only_from_where_it_was_seen(store: Shared) {
     let event = event(&store).await;
     let seen = store.counters(&event).await.unwrap();
-    store.take_positions(&event, 3, at(0)).await.unwrap();
+    store.take_some(&event, 3, at(0)).await.unwrap();
     // Joins are no reason to count anew.
     let AdvanceFrom::Moved(moved) = store.advance_from(&event, &seen, 5, at(1)).await.unwrap() else { panic!() };
     assert_eq!((moved.serving, moved.queue), (5, 3));
@@ -22,7 +22,7 @@ pub(in crate::store) async fn a_conditional_move_happens_only_from_where_it_was_
 
 pub(in crate::store) async fn places_are_counted_by_who_is_inside_and_who_may_come(store: Shared) {
     let event = event(&store).await;
-    store.take_positions(&event, 10, at(0)).await.unwrap();
+    store.take_some(&event, 10, at(0)).await.unwrap();
     store.advance(&event, 6, at(0)).await.unwrap();
     for (number, end) in [(1, 60), (2, 60), (3, 10)] {
         store.open_session(&session(&event, number, end)).await.unwrap();
@@ -40,7 +40,7 @@ pub(in crate::store) async fn places_are_counted_by_who_is_inside_and_who_may_co
 
 pub(in crate::store) async fn a_position_that_was_given_up_opens_no_session(store: Shared) {
     let event = event(&store).await;
-    store.take_positions(&event, 2, at(0)).await.unwrap();
+    store.take_some(&event, 2, at(0)).await.unwrap();
     store.advance(&event, 2, at(0)).await.unwrap();
     store.open_session(&session(&event, 1, 60)).await.unwrap();
     store.expire_positions(&event, position(2), Refill::None, at(9)).await.unwrap();

@@ -160,7 +160,7 @@ pub(in crate::store) async fn a_document_is_replaced_only_from_the_version_that_
 pub(in crate::store) async fn changes_are_told_after_the_commit_in_order(store: Shared) {
     let event = event(&store).await;
     let mut changes = store.changes();
-    let taken = store.take_positions(&event, 2, at(0)).await.unwrap();
+    let taken = store.take_some(&event, 2, at(0)).await.unwrap();
     assert_eq!(changes.recv().await.unwrap(), Change::Counters(event.clone(), taken.counters));
     store.replace_document("keys", 0, b"one").await.unwrap();
     assert_eq!(changes.recv().await.unwrap(), Change::Document("keys".to_owned()));
@@ -181,7 +181,7 @@ pub(in crate::store) async fn a_closed_store_answers_unavailable(store: Shared) 
     let away = |error: Option<StoreError>| matches!(error, Some(StoreError::Unavailable(_)));
     assert!(away(store.ensure_event(&event).await.err()));
     assert!(away(store.counters(&event).await.err()));
-    assert!(away(store.take_positions(&event, 1, at(0)).await.err()));
+    assert!(away(store.take_some(&event, 1, at(0)).await.err()));
     assert!(away(store.arrivals(&event, None).await.err()));
     assert!(away(store.session(&event, &ticket(1)).await.err()));
     assert!(away(store.document("keys").await.err()));
