@@ -1,12 +1,10 @@
 //! P4, and P1 and P2 once more: the distributed engine on one local Redis and DynamoDB Local, on the same cores as
 //! everything else. Besides, for `docs/scale.md`: how joins grow with the nodes, and what a visitor costs at DynamoDB.
 
-use std::collections::VecDeque;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
@@ -17,7 +15,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use super::http::{Connection, post};
 use super::line::{JOIN, against_bare, look, tickets};
 use super::process::{BINARY, Server, prepare};
-use super::report::grouped;
+use super::report::{self, grouped};
 use super::wrk::{self, Load};
 use super::{Bar, Options, Outcome, ensure, median};
 
@@ -173,7 +171,7 @@ async fn scaling(options: &Options, ground: &Ground, scratch: &Path) -> Outcome<
     for count in NODES {
         let nodes = ground.nodes(&format!("scale{count}"), count)?;
         let loads = try_join_all(nodes.iter().map(joining)).await?;
-        let before = requests(&nodes).await?.0;
+        let before = Asked::by(&nodes).await?;
         let began = Instant::now();
         let rounds = loads.into_iter().enumerate().map(|(index, load)| {
             let (scratch, seconds) = (scratch.join(index.to_string()), options.seconds);
@@ -183,7 +181,7 @@ async fn scaling(options: &Options, ground: &Ground, scratch: &Path) -> Outcome<
             })
         });
         let rounds = try_join_all(rounds).await?.into_iter().collect::<Outcome<Vec<_>>>()?;
-        let writes = (requests(&nodes).await?.0 - before) / began.elapsed().as_secs_f64();
+        let writes = Asked::by(&nodes).await?.since(before, began.elapsed().as_secs_f64(), 1.0).writes;
         let rate: f64 = rounds.iter().map(|round| round.rate).sum();
         let p99 = rounds.iter().map(|round| round.p99_ms).fold(0.0, f64::max);
         eprintln!("{count} nodes: {rate:.0} joins a second, p99 {p99:.1} ms, {writes:.0} writes");
@@ -193,74 +191,120 @@ async fn scaling(options: &Options, ground: &Ground, scratch: &Path) -> Outcome<
     Ok(table)
 }
 
-/// What the nodes asked of DynamoDB so far: write requests, write units, read units.
-async fn requests(nodes: &[Server]) -> Outcome<(f64, f64, f64)> {
-    let mut sum = (0.0, 0.0, 0.0);
-    for node in nodes {
-        let (metrics, _) = node.get_as_operator("/metrics").await?;
-        let value = |name: &str| {
-            let line = metrics.lines().find_map(|line| line.strip_prefix(name));
-            line.and_then(|value| value.trim().parse::<f64>().ok()).unwrap_or(0.0)
-        };
-        sum.0 += value("anteroom_dynamodb_requests_total{kind=\"write\"}");
-        sum.1 += value("anteroom_dynamodb_units_total{kind=\"write\"}");
-        sum.2 += value("anteroom_dynamodb_units_total{kind=\"read\"}");
-    }
-    Ok(sum)
+/// What was asked of DynamoDB: requests, and the units that they are billed for.
+#[derive(Clone, Copy, Default)]
+struct Asked {
+    requests: f64,
+    writes: f64,
+    write_units: f64,
+    read_units: f64,
 }
 
-/// Visitors through two nodes at the pace of an event of two hours: join, wait two seconds, get a token, leave.
+impl Asked {
+    /// By all nodes, so far.
+    async fn by(nodes: &[Server]) -> Outcome<Self> {
+        let mut sum = Self::default();
+        for node in nodes {
+            let (metrics, _) = node.get_as_operator("/metrics").await?;
+            let value = |name: &str, kind: &str| {
+                let start = format!("anteroom_dynamodb_{name}_total{{kind=\"{kind}\"}}");
+                let line = metrics.lines().find_map(|line| line.strip_prefix(&start));
+                line.and_then(|value| value.trim().parse::<f64>().ok()).unwrap_or(0.0)
+            };
+            sum.requests += value("requests", "write") + value("requests", "read");
+            sum.writes += value("requests", "write");
+            sum.write_units += value("units", "write");
+            sum.read_units += value("units", "read");
+        }
+        Ok(sum)
+    }
+
+    /// Since then, for each so many of `count`.
+    fn since(self, before: Self, count: f64, each: f64) -> Self {
+        let part = |now: f64, then: f64| (now - then) * each / count;
+        Self {
+            requests: part(self.requests, before.requests),
+            writes: part(self.writes, before.writes),
+            write_units: part(self.write_units, before.write_units),
+            read_units: part(self.read_units, before.read_units),
+        }
+    }
+
+    fn dollars(self) -> f64 {
+        (self.write_units * PRICES.0 + self.read_units * PRICES.1) / 1e6
+    }
+}
+
+/// Visitors through two nodes at the pace of an event of two hours: first they join, then they are let in and get tokens.
 async fn cost(options: &Options, ground: &Ground) -> Outcome<String> {
-    let mut table = "| visitors in two hours | write units for 1 000 | read units for 1 000 | DynamoDB for the event |\n|---|---|---|---|\n".to_owned();
+    let mut table = "| visitors in two hours | for 1 000 who join: requests, write + read units | for 1 000 who are let in | for two hours without visitors | DynamoDB for the event |\n|---|---|---|---|---|\n".to_owned();
+    let said = |asked: Asked| {
+        let [requests, writes, reads] = [asked.requests, asked.write_units, asked.read_units].map(grouped);
+        format!("{requests}, {writes} + {reads}")
+    };
     for visitors in EVENTS {
-        let nodes = Arc::new(ground.nodes(&format!("cost{visitors}"), 2)?);
+        let nodes = ground.nodes(&format!("cost{visitors}"), 2)?;
         let rate = visitors as f64 / EVENT_SECONDS;
-        let seconds = options.seconds.max(10) * 2;
-        let before = requests(&nodes).await?;
-        let wanted = (rate * seconds as f64).round() as u64;
-        let lanes = (rate / 10.0).ceil().clamp(4.0, 64.0) as u64;
-        let each = (0..lanes).map(|lane| walk(&nodes, lane, wanted / lanes, lanes as f64 / rate));
-        let steps = step(&nodes, rate, seconds);
-        let (walked, stepped) = tokio::join!(try_join_all(each), steps);
-        stepped?;
-        let done: u64 = walked?.into_iter().sum();
-        let after = requests(&nodes).await?;
-        let thousand = |units: f64| units * 1_000.0 / done as f64;
-        let (writes, reads) = (thousand(after.1 - before.1), thousand(after.2 - before.2));
-        let dollars = (writes * PRICES.0 + reads * PRICES.1) / 1e6 * visitors as f64 / 1_000.0;
-        eprintln!("{visitors} visitors: {writes:.0} write and {reads:.0} read units for 1 000, ${dollars:.2}");
-        let visitors = grouped(visitors as f64);
-        table += &format!("| {visitors} | {} | {} | ${dollars:.2} |\n", grouped(writes), grouped(reads));
-        Arc::into_inner(nodes).ok_or("a node is still in use")?.into_iter().try_for_each(Server::stop)?;
+        let (seconds, lanes) = (options.seconds.max(5) * 2, (rate / 10.0).ceil().clamp(4.0, 64.0) as u64);
+        let (each, pace) = ((rate * seconds as f64).round() as u64 / lanes, lanes as f64 / rate);
+        let count = (each * lanes) as f64;
+
+        let start = Asked::by(&nodes).await?;
+        sleep(Duration::from_secs(seconds)).await;
+        let quiet = Asked::by(&nodes).await?;
+        let tickets = try_join_all((0..lanes).map(|lane| join(&nodes, lane, each, pace))).await?;
+        let joined = Asked::by(&nodes).await?;
+        let entering = (0..).zip(tickets).map(|(lane, tickets)| enter(&nodes, lane, tickets, pace));
+        let (entered, stepped) = tokio::join!(try_join_all(entering), step(&nodes, rate, seconds));
+        entered.and(stepped)?;
+        let entered = Asked::by(&nodes).await?;
+
+        let idle = quiet.since(start, seconds as f64, EVENT_SECONDS);
+        let (joined, entered) = (joined.since(quiet, count, 1e3), entered.since(joined, count, 1e3));
+        // What is asked without visitors is in both figures already.
+        let dollars = (joined.dollars() + entered.dollars()) * visitors as f64 / 1e3;
+        eprintln!("{visitors} visitors: joined {}, let in {}, ${dollars:.2}", said(joined), said(entered));
+        table += &format!(
+            "| {} | {} | {} | {} | ${dollars:.2} |\n",
+            grouped(visitors as f64),
+            said(joined),
+            said(entered),
+            said(idle)
+        );
+        nodes.into_iter().try_for_each(Server::stop)?;
     }
     Ok(table)
 }
 
-/// `count` visitors, one each `pace` seconds.
-async fn walk(nodes: &[Server], lane: u64, count: u64, pace: f64) -> Outcome<u64> {
-    let node = |index: u64| &nodes[index as usize % nodes.len()];
-    let mut first = Connection::open(&node(lane).address).await?;
-    let mut second = Connection::open(&node(lane + 1).address).await?;
+fn every(pace: f64) -> tokio::time::Interval {
     let mut ticks = interval(Duration::from_secs_f64(pace));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    let mut waiting = VecDeque::new();
-    let mut done = 0;
-    while done < count {
+    ticks
+}
+
+/// So many join, one each `pace` seconds; answers their tickets.
+async fn join(nodes: &[Server], lane: u64, count: u64, pace: f64) -> Outcome<Vec<String>> {
+    let mut connection = Connection::open(&nodes[lane as usize % nodes.len()].address).await?;
+    let (mut ticks, mut tickets) = (every(pace), Vec::new());
+    for _ in 0..count {
         ticks.tick().await;
-        let joined = first.ask(&post("/api/assign_queue_num", "Content-Type: application/json\r\n", JOIN)).await?;
+        let joined = connection.ask(&post("/api/assign_queue_num", "Content-Type: application/json\r\n", JOIN)).await?;
         ensure(joined.status == 200, || format!("a join: {joined:?}"))?;
         let joined: Value = serde_json::from_str(joined.body)?;
-        waiting.push_back((Instant::now(), joined["api_request_id"].as_str().unwrap_or_default().to_owned()));
-        while waiting.front().is_some_and(|(since, _)| since.elapsed() > Duration::from_secs(2))
-            || done + waiting.len() as u64 >= count
-        {
-            let Some((since, ticket)) = waiting.pop_front() else { break };
-            sleep(Duration::from_secs(2).saturating_sub(since.elapsed())).await;
-            admit(&mut second, &ticket).await?;
-            done += 1;
-        }
+        tickets.push(joined["api_request_id"].as_str().unwrap_or_default().to_owned());
     }
-    Ok(done)
+    Ok(tickets)
+}
+
+/// They are let in at another node than they joined at, one each `pace` seconds.
+async fn enter(nodes: &[Server], lane: u64, tickets: Vec<String>, pace: f64) -> Outcome<()> {
+    let mut connection = Connection::open(&nodes[(lane as usize + 1) % nodes.len()].address).await?;
+    let mut ticks = every(pace);
+    for ticket in tickets {
+        ticks.tick().await;
+        admit(&mut connection, &ticket).await?;
+    }
+    Ok(())
 }
 
 async fn admit(connection: &mut Connection, ticket: &str) -> Outcome<()> {
@@ -299,11 +343,16 @@ pub async fn measure(options: &Options) -> Outcome<Vec<Bar>> {
     if options.wants(&["P4"]) {
         bars = one_node(options, &ground, scratch.path()).await?;
     }
+    let mut tables = String::new();
     if options.wants(&["nodes"]) {
-        println!("\n{}", scaling(options, &ground, scratch.path()).await?);
+        tables += &format!("{}\n", scaling(options, &ground, scratch.path()).await?);
     }
     if options.wants(&["cost"]) {
-        println!("\n{}", cost(options, &ground).await?);
+        tables += &cost(options, &ground).await?;
+    }
+    println!("\n{tables}");
+    if options.document {
+        report::write_scale(&tables, options)?;
     }
     Ok(bars)
 }

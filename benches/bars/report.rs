@@ -34,6 +34,7 @@ pub fn table(bars: &[Bar]) -> String {
 }
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/performance.md");
+const SCALE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/scale.md");
 const BEGIN: &str = "<!-- figures: written by scripts/bench -->\n";
 const END: &str = "<!-- end of figures -->";
 
@@ -42,6 +43,11 @@ pub fn write(bars: &[Bar], options: &Options) -> Outcome<()> {
     let (rounds, seconds) = (options.rounds, options.seconds);
     let provenance = format!("{} {rounds} rounds of {seconds} s for each side.", provenance()?);
     put(DOCUMENT, &format!("{provenance}\n\n{}", table(bars)))
+}
+
+/// Puts the tables of several nodes into their document.
+pub fn write_scale(tables: &str, options: &Options) -> Outcome<()> {
+    put(SCALE, &format!("{} rounds of {} s.\n\n{tables}", provenance()?, options.seconds))
 }
 
 fn put(document: &str, figures: &str) -> Outcome<()> {
