@@ -1,12 +1,13 @@
 //! The state of each line as waiting browsers hear it: one message serialised once, many sockets.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use actix_web::web::Bytes;
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::state::ByEvent;
 use crate::lobby::{Lobby, Room};
@@ -77,16 +78,23 @@ impl Feeds {
         let Some(sender) = self.senders.get(&room.settings.id) else { return };
         let mut bell = room.board.bell();
         let mut told = LineState::of(&lobby, &room);
+        let mut silence = pin!(lobby.passes(policy::STREAM_HEARTBEAT));
         loop {
-            let rang = timeout(policy::STREAM_HEARTBEAT, bell.changed()).await;
+            let silent = tokio::select! {
+                biased;
+                () = &mut silence => true,
+                // The board's bell lives as long as the room.
+                _ = bell.changed() => false,
+            };
             let state = LineState::of(&lobby, &room);
             let moved = state.serving != told.serving || state.generation != told.generation;
             let moved = moved || state.paused != told.paused;
             // Joins ring all the time and tell those who wait nothing: only a move, a pause, or the heartbeat that keeps
             // proxies from closing a silent stream, is worth waking every socket. A closed stream stays closed.
-            if moved || rang.is_err() {
+            if moved || silent {
                 sender.send_if_modified(|message| message.as_mut().map(|message| *message = state.event()).is_some());
                 told = state;
+                silence.set(lobby.passes(policy::STREAM_HEARTBEAT));
             }
             sleep(policy::STREAM_THROTTLE).await;
         }

@@ -65,6 +65,26 @@ async fn a_listener_hears_at_once_how_the_line_stands_and_when_it_moves() {
 }
 
 #[actix_web::test]
+async fn a_line_that_stands_is_told_again_though_others_join() {
+    let app = TestApp::start().await;
+    let mut stream = Stream::open(&app, "Sample").await;
+    assert_eq!(stream.state().await["waiting"], 0);
+    let joins = async {
+        loop {
+            app.join("Sample").await;
+            app.pass(1);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let told = async { while stream.state().await["waiting"] == 0 {} };
+    tokio::select! {
+        () = joins => {}
+        () = told => {}
+    }
+    app.stop().await;
+}
+
+#[actix_web::test]
 async fn a_line_does_not_hear_of_another() {
     let app = TestApp::start().await;
     let mut door = Stream::open(&app, "Door").await;

@@ -115,6 +115,7 @@ impl Clerk {
     /// Makes what the steps do durable, in one write; or says how the item stood, if none of them changes anything.
     async fn commit(&mut self, steps: &mut [Box<dyn Step>], patience: Duration) -> Result<(), StoreError> {
         self.owed = None;
+        self.listen();
         self.try_to_commit(steps, Instant::now() + patience).await?;
         if let Some(since) = self.owed {
             tokio::time::sleep(ASIDE_LIFE).await;
