@@ -7,7 +7,7 @@ use actix_web::web::Bytes;
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 
 use super::state::ByEvent;
 use crate::lobby::{Lobby, Room};
@@ -37,6 +37,12 @@ impl LineState {
             pace: pace.map(|pace| pace.figures()),
             paused: !room.is_open(),
         }
+    }
+
+    /// Whether something changed since that those who wait want to know at once.
+    fn is_outdated(&self, room: &Room) -> bool {
+        let counters = room.board.counters();
+        (self.serving, self.generation, self.paused) != (counters.serving, counters.generation.0, !room.is_open())
     }
 
     fn event(&self) -> Bytes {
@@ -78,6 +84,7 @@ impl Feeds {
         let Some(sender) = self.senders.get(&room.settings.id) else { return };
         let mut bell = room.board.bell();
         let mut told = LineState::of(&lobby, &room);
+        let mut again = Instant::now();
         let mut silence = pin!(lobby.passes(policy::STREAM_HEARTBEAT));
         loop {
             let silent = tokio::select! {
@@ -86,17 +93,17 @@ impl Feeds {
                 // The board's bell lives as long as the room.
                 _ = bell.changed() => false,
             };
-            let state = LineState::of(&lobby, &room);
-            let moved = state.serving != told.serving || state.generation != told.generation;
-            let moved = moved || state.paused != told.paused;
             // Joins ring all the time and tell those who wait nothing: only a move, a pause, or the heartbeat that keeps
-            // proxies from closing a silent stream, is worth waking every socket. A closed stream stays closed.
-            if moved || silent {
-                sender.send_if_modified(|message| message.as_mut().map(|message| *message = state.event()).is_some());
-                told = state;
-                silence.set(lobby.passes(policy::STREAM_HEARTBEAT));
+            // proxies from closing a silent stream, is worth waking every socket.
+            if !silent && !told.is_outdated(&room) {
+                continue;
             }
-            sleep(policy::STREAM_THROTTLE).await;
+            sleep_until(again).await;
+            told = LineState::of(&lobby, &room);
+            // A closed stream stays closed.
+            sender.send_if_modified(|message| message.as_mut().map(|message| *message = told.event()).is_some());
+            again = Instant::now() + policy::STREAM_THROTTLE;
+            silence.set(lobby.passes(policy::STREAM_HEARTBEAT));
         }
     }
 }
