@@ -83,16 +83,20 @@ pub(super) async fn open_distributed(
     outbox: OutboxMode,
     telemetry: &Arc<Telemetry>,
 ) -> Result<DistributedStore, StartError> {
-    let clients = shared.redis_urls.iter().map(|url| redis_client(url.expose()));
     let options = distributed::Options {
         dynamodb: aws::dynamodb(shared.dynamodb_endpoint.as_ref().map(url::Url::as_str)).await?,
-        redis: clients.collect::<Result<_, _>>()?,
+        redis: redis_clients(shared)?,
         table_prefix: shared.table_prefix.clone(),
         outbox,
         entropy: Arc::clone(&nature.entropy),
         meter: telemetry.clone(),
     };
     Ok(DistributedStore::open(options)?)
+}
+
+/// Those that speak to Redis.
+pub(super) fn redis_clients(shared: &DistributedConfig) -> Result<Vec<distributed::RedisClient>, StartError> {
+    shared.redis_urls.iter().map(|url| redis_client(url.expose())).collect()
 }
 
 fn redis_client(url: &str) -> Result<distributed::RedisClient, StartError> {

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
-use super::state::{MASTER_SECRET, open_distributed};
+use super::state::{MASTER_SECRET, open_distributed, redis_clients};
 use super::{Nature, StartError};
 use crate::config::{Config, StoreConfig};
 use crate::durable;
 use crate::keys::{MasterSecret, MasterSecretError};
 use crate::policy::TRANSFER_LINES;
+use crate::store::distributed;
 use crate::store::embedded::EmbeddedStore;
 use crate::store::transfer::{FORMAT, IMPORT, IMPORTED, IMPORTING, Line, Transfer, TransferError};
 use crate::store::{OutboxMode, StoreError};
@@ -49,6 +50,12 @@ pub enum MoveError {
         "the master secret is neither in the file nor here: export with --with-master-secret, or put it here first"
     )]
     NoSecret,
+    /// The store changes while it is read or written.
+    #[error("{nodes} of its nodes still serve: stop them first")]
+    Serving {
+        /// How many listen to Redis.
+        nodes: u64,
+    },
     /// There is another master secret where this is to go.
     #[error("there is another master secret here already")]
     OtherSecret,
@@ -179,10 +186,15 @@ impl Reader<'_> {
     }
 }
 
-async fn open(config: &Config, nature: &Nature) -> Result<Arc<dyn Transfer>, StartError> {
+async fn open(config: &Config, nature: &Nature) -> Result<Arc<dyn Transfer>, MoveError> {
     Ok(match &config.store {
-        StoreConfig::Embedded => Arc::new(EmbeddedStore::open(&config.data_dir)?),
+        StoreConfig::Embedded => Arc::new(EmbeddedStore::open(&config.data_dir).map_err(StartError::from)?),
         StoreConfig::Distributed(shared) => {
+            // Whoever serves without Redis is not seen.
+            let nodes = distributed::serving_nodes(&redis_clients(shared)?, &shared.table_prefix).await;
+            if let Some(nodes @ 1..) = nodes {
+                return Err(MoveError::Serving { nodes });
+            }
             Arc::new(open_distributed(shared, nature, OutboxMode::Off, &Arc::new(Telemetry::default())).await?)
         }
     })

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Output;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
@@ -113,6 +114,16 @@ impl Cluster {
         self.programs[number] = Some(program);
     }
 
+    /// What comes of `store export`.
+    pub fn export(&self) -> Output {
+        self.command(0, &["store", "export"]).run()
+    }
+
+    /// How many nodes listen to Redis.
+    pub fn listeners(&self) -> usize {
+        self.redis.listeners(&format!("{}changes", self.prefix))
+    }
+
     /// `kill -9`.
     pub fn kill_node(&mut self, number: usize) {
         self.programs[number].take().unwrap().kill();
@@ -152,9 +163,7 @@ impl Cluster {
     /// Every node hears by Redis what others do: what is done on one is shown by another that cannot ask DynamoDB. To be
     /// called when nobody comes.
     pub fn hears_by_redis(&self) {
-        self.until("all listen to Redis", |cluster| {
-            cluster.redis.listeners(&format!("{}changes", cluster.prefix)) == NODES
-        });
+        self.until("all listen to Redis", |cluster| cluster.listeners() == NODES);
         for number in 0..NODES {
             self.doors[number].set(Mood::Away);
             let other = &self.nodes[(number + 1) % NODES];

@@ -54,3 +54,18 @@ fn a_rolling_restart_loses_nothing() {
     load.finish(&cluster);
     cluster.hears_by_redis();
 }
+
+#[test]
+fn a_store_is_not_exported_while_nodes_serve_from_it() {
+    let Some(mut cluster) = Cluster::start() else { return };
+    cluster.until("all listen to Redis", |cluster| cluster.listeners() == NODES);
+    let refused = cluster.export();
+    let complaint = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(complaint.contains("3 of its nodes still serve"), "{complaint}");
+    assert_eq!((refused.status.code(), refused.stdout.len()), (Some(1), 0));
+    (0..NODES).for_each(|number| cluster.stop_node(number));
+    cluster.until("nobody listens to Redis", |cluster| cluster.listeners() == 0);
+    let exported = cluster.export();
+    assert!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
+    assert!(String::from_utf8_lossy(&exported.stdout).lines().last().is_some_and(|line| line.contains("\"end\"")));
+}

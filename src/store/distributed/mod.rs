@@ -84,6 +84,15 @@ pub async fn create_tables(
     Tables::new(dynamodb, table_prefix, meter).create().await
 }
 
+/// How many nodes serve from these tables, as far as Redis knows; `None`: it does not tell.
+pub async fn serving_nodes(redis: &[RedisClient], table_prefix: &str) -> Option<u64> {
+    ring::listeners(redis, &channel(table_prefix)).await
+}
+
+fn channel(table_prefix: &str) -> String {
+    format!("{table_prefix}changes")
+}
+
 /// See the module's documentation.
 pub struct DistributedStore {
     engine: Arc<Engine>,
@@ -103,7 +112,7 @@ impl DistributedStore {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(unavailable)?;
         let (feed, _) = broadcast::channel(FEED_CAPACITY);
         let node = format!("{:016x}", u64::from_be_bytes(random(&*options.entropy)));
-        let channel = format!("{}changes", options.table_prefix);
+        let channel = channel(&options.table_prefix);
         let (bell, heard) = {
             let _inside = runtime.enter();
             Bell::hang(options.redis, channel, node.clone())

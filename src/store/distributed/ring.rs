@@ -135,6 +135,22 @@ async fn speak(clients: Vec<Client>, channel: String, node: String, mut outgoing
     }
 }
 
+/// How many nodes listen; `None`: Redis does not tell.
+pub(super) async fn listeners(clients: &[Client], channel: &str) -> Option<u64> {
+    let mut sum = None;
+    // Each node of a Redis Cluster knows of its own.
+    for client in clients {
+        let asking = async {
+            let mut connection = client.get_multiplexed_async_connection().await?;
+            redis::cmd("PUBSUB").arg("NUMSUB").arg(channel).query_async::<(String, u64)>(&mut connection).await
+        };
+        if let Ok(Ok((_, count))) = tokio::time::timeout(BELL_TIMEOUT, asking).await {
+            sum = Some(sum.unwrap_or(0) + count);
+        }
+    }
+    sum
+}
+
 /// As it is said: without the item, if that is large.
 fn message(mut envelope: Envelope) -> Option<String> {
     let whole = serde_json::to_string(&envelope).ok()?;
