@@ -9,18 +9,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::aside::{Aside, Foresight};
-use super::desk::{Done, Message, Office, Step, lock, read};
+use super::desk::{Done, Message, Office, Step, collect, in_time, knock, lock, read};
 use super::draft::Draft;
 use super::fields::{number, text};
 use super::log;
 use super::slate::{Reserve, Slate};
 use super::state::{EventState, LogRow, Mark};
 use super::tables::{Condition, Table, Written};
-use super::turns::{Heard, News, Turns};
+use super::turns::{Heard, Turns};
 use crate::ambient::random;
 use crate::policy::{
     ASIDE_LIFE, ASIDE_PERIOD, DESK_DEADLINE, DESK_LONGEST_PAUSE, DESK_MAX_BATCH, DESK_NODE_MEMORY, TURN_PATIENCE,
@@ -46,8 +46,9 @@ pub(super) struct Clerk {
     batch: u64,
     turns: Turns,
     foresight: Foresight,
-    /// When the latest write began.
+    /// When the latest write began, and when this node last tried to renew what it had set aside.
     begun: Instant,
+    renewed: Instant,
     /// What another node had set aside when this node took positions after it, by its revision: the answers wait.
     owed: Option<u64>,
     /// The latest of these whose time is over.
@@ -68,6 +69,7 @@ impl Clerk {
             batch: 0,
             turns: Turns::new(now),
             begun: now,
+            renewed: now,
             owed: None,
             outlived: None,
             leaving: false,
@@ -79,7 +81,10 @@ impl Clerk {
             let message = tokio::select! {
                 biased;
                 message = waiting.recv() => message,
-                () = tokio::time::sleep_until(self.begun + ASIDE_PERIOD), if self.shared.slate.is_open() => {
+                () = tokio::time::sleep_until(self.begun.max(self.renewed) + ASIDE_PERIOD),
+                    if self.shared.slate.is_open() =>
+                {
+                    self.renewed = Instant::now();
                     // What fails is tried again a period later; once its time is over, nothing is handed out any more.
                     drop(self.commit(&mut [], ASIDE_LIFE).await);
                     continue;
@@ -155,7 +160,8 @@ impl Clerk {
                 break;
             }
             if !looks {
-                self.wait_to_try_again(tries).await;
+                // If that takes too long, whoever waits is told below.
+                drop(tokio::time::timeout_at(deadline, self.wait_to_try_again(tries)).await);
                 if self.wrote() {
                     self.finish_unanswered(&tidied);
                     return Ok(());
@@ -174,28 +180,34 @@ impl Clerk {
                 return;
             }
             tokio::select! {
-                () = tokio::time::sleep_until(turn) => {}
+                biased;
                 () = self.shared.heard.rings() => {}
+                () = tokio::time::sleep_until(turn) => self.turns.missed(&self.known, &self.office.node),
             }
         }
     }
 
     /// The same after a write that was refused, or failed: the longer the more often.
     async fn wait_to_try_again(&mut self, tries: u32) {
-        if tries >= TURN_PATIENCE {
-            self.office.bell.ring_want(&self.event, &self.office.node);
+        if tries > TURN_PATIENCE {
             let [dice] = random(&*self.office.entropy);
             let longest = Duration::from_millis(1 << tries.min(10)).min(DESK_LONGEST_PAUSE);
             tokio::time::sleep(longest * u32::from(dice) / u32::from(u8::MAX)).await;
+        }
+        if tries >= TURN_PATIENCE && tries.is_power_of_two() {
+            let (tables, node) = (&self.office.tables, &self.office.node);
+            let knocked = knock(tables, &self.event, node, Mark::new(random(&*self.office.entropy))).await;
+            // What fails here fails soon again where it is told.
+            if knocked.is_ok() && self.look().await.is_ok() {
+                return;
+            }
         }
         self.wait_for_turn().await;
     }
 
     /// Takes what other nodes said.
     fn listen(&mut self) {
-        let News { latest, wanting } = self.shared.heard.take();
-        self.turns.want(wanting);
-        if let Some(latest) = latest.filter(|latest| latest.revision > self.known.revision) {
+        if let Some(latest) = self.shared.heard.take().filter(|latest| latest.revision > self.known.revision) {
             self.saw(latest);
         }
     }
@@ -236,6 +248,10 @@ impl Clerk {
             return None;
         }
         let mine = state.has_aside(&self.office.node);
+        if !mine && !taking && state.journal.aside.is_some() && self.shared.slate.hands_out() {
+            // Others stand behind what is left, and wait until nobody is given any of it any more.
+            return None;
+        }
         let kept = mine && !taking && self.wanted(state, self.shared.slate.counters().queue) > 0;
         let exact = self.shared.slate.settle(!kept);
         if mine && exact.generation == state.counters.generation {
@@ -271,6 +287,7 @@ impl Clerk {
             next.counters.version += 1;
         }
         next.revision += 1;
+        next.knock = None;
         next.seal = Mark::new(random(&*self.office.entropy));
         let revision = next.revision;
         let nodes = &mut next.journal.nodes;
@@ -308,6 +325,9 @@ impl Clerk {
     fn saw(&mut self, state: EventState) {
         self.shared.slate.learn(state.counters);
         self.known = state;
+        if let Some(node) = self.known.knock.as_ref().filter(|node| **node != self.office.node) {
+            self.turns.want(node);
+        }
         self.turns.begin(Instant::now());
     }
 
@@ -363,7 +383,8 @@ impl Clerk {
         let aside = known.journal.aside.as_ref().filter(|aside| aside.since == known.revision)?;
         let entry = known.newest_arrival?.at;
         let generation = known.counters.generation;
-        Some(Reserve { generation, through: aside.through, entry, until: self.begun + ASIDE_LIFE })
+        let after = known.counters.queue;
+        Some(Reserve { generation, after, through: aside.through, entry, until: self.begun + ASIDE_LIFE })
     }
 
     /// The same of a write whose answer was lost: the item, as it is known, has it already.
@@ -376,25 +397,4 @@ impl Clerk {
             self.office.bell.ring_letters();
         }
     }
-}
-
-/// Adds to the steps what waits, up to so many or to the end; whoever waits for the end is told when that is dropped.
-fn collect(
-    waiting: &mut mpsc::UnboundedReceiver<Message>,
-    steps: &mut Vec<Box<dyn Step>>,
-    most: usize,
-) -> Option<oneshot::Sender<()>> {
-    while steps.len() < most {
-        match waiting.try_recv() {
-            Ok(Message::Step(step)) => steps.push(step),
-            Ok(Message::Stop(reply)) => return Some(reply),
-            Err(_) => return None,
-        }
-    }
-    None
-}
-
-async fn in_time<T>(deadline: Instant, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    let late = |_| StoreError::Unavailable("DynamoDB does not answer in time".to_owned());
-    tokio::time::timeout_at(deadline, work).await.map_err(late)?
 }

@@ -5,15 +5,16 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::clerk::{Clerk, Shared};
 use super::draft::Draft;
-use super::fields::Fields;
+use super::fields::{Fields, number, text};
 use super::log;
 use super::ring::Bell;
 use super::slate::Slate;
-use super::state::{EventState, LogRow};
-use super::tables::{Table, Tables};
+use super::state::{EventState, LogRow, Mark};
+use super::tables::{Condition, Table, Tables};
 use super::turns::Heard;
 use crate::ambient::Entropy;
 use crate::room::EventId;
@@ -157,6 +158,31 @@ impl Desk {
     }
 }
 
+/// Adds to the steps what waits, up to so many or to the end; whoever waits for the end is told when that is dropped.
+pub(super) fn collect(
+    waiting: &mut mpsc::UnboundedReceiver<Message>,
+    steps: &mut Vec<Box<dyn Step>>,
+    most: usize,
+) -> Option<oneshot::Sender<()>> {
+    while steps.len() < most {
+        match waiting.try_recv() {
+            Ok(Message::Step(step)) => steps.push(step),
+            Ok(Message::Stop(reply)) => return Some(reply),
+            Err(_) => return None,
+        }
+    }
+    None
+}
+
+/// Does the work, or says that it took too long.
+pub(super) async fn in_time<T>(
+    deadline: Instant,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let late = |_| StoreError::Unavailable("DynamoDB does not answer in time".to_owned());
+    tokio::time::timeout_at(deadline, work).await.map_err(late)?
+}
+
 /// The event's item as it is now.
 pub(super) async fn read(tables: &Tables, event: &EventId) -> Result<EventState, StoreError> {
     let key = Fields::new().with_text("event_id", event.as_str());
@@ -164,6 +190,14 @@ pub(super) async fn read(tables: &Tables, event: &EventId) -> Result<EventState,
         Some(item) => EventState::read(&item),
         None => Err(StoreError::UnknownEvent(event.clone())),
     }
+}
+
+/// Changes the event's item so that whoever writes it is refused once, and sees that the node asks for a turn.
+pub(super) async fn knock(tables: &Tables, event: &EventId, node: &str, seal: Mark) -> Result<(), StoreError> {
+    let key = Fields::new().with_text("event_id", event.as_str());
+    let there = Condition::new("attribute_exists(event_id)").with(":node", text(node)).with(":seal", text(seal));
+    let there = there.with(":one", number(1));
+    tables.update(Table::Events, key, "SET knock = :node, seal = :seal ADD revision :one", there).await.map(drop)
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -175,12 +175,7 @@ async fn hear(engine: std::sync::Weak<Engine>, mut heard: mpsc::Receiver<Ringing
             Ringing::Counters { event, counters, item } => {
                 if let Ok(desk) = engine.desk(&event) {
                     desk.slate.learn(counters);
-                    item.into_iter().for_each(|item| desk.heard.state(*item));
-                }
-            }
-            Ringing::Want { event, node } => {
-                if let Ok(desk) = engine.desk(&event) {
-                    desk.heard.want(node);
+                    item.into_iter().for_each(|item| desk.heard.tell(*item));
                 }
             }
             Ringing::Document { name } => drop(engine.office.feed.send(Change::Document(name))),

@@ -24,9 +24,7 @@ pub(super) enum Ringing {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         item: Option<Box<EventState>>,
     },
-    /// A node was refused again and again: others that write this item shall leave it a turn.
-    #[serde(rename = "w")]
-    Want { event: EventId, node: String },
+
     #[serde(rename = "d")]
     Document { name: String },
     #[serde(rename = "l")]
@@ -69,11 +67,6 @@ impl Bell {
 
     pub(super) fn ring_counters(&self, event: &EventId, counters: Counters, item: Option<EventState>) {
         self.ring(Ringing::Counters { event: event.clone(), counters, item: item.map(Box::new) });
-    }
-
-    /// Asks for a turn.
-    pub(super) fn ring_want(&self, event: &EventId, node: &str) {
-        self.ring(Ringing::Want { event: event.clone(), node: node.to_owned() });
     }
 
     pub(super) fn ring_document(&self, name: &str) {

@@ -18,12 +18,20 @@ use crate::store::{Change, Party, Taken};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Reserve {
     pub(super) generation: Generation,
+    /// The last that was handed out, or the last before them.
+    pub(super) after: u64,
     /// The last of them.
     pub(super) through: u64,
     /// What whoever gets one is told of when they came; who comes later has to be noted in the arrival log first.
     pub(super) entry: Timestamp,
     /// From then on another node may have answered somebody who stands behind them.
     pub(super) until: Instant,
+}
+
+impl Reserve {
+    fn is_good_for(&self, counters: &Counters) -> bool {
+        self.generation == counters.generation && self.after < self.through && Instant::now() < self.until
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -61,29 +69,39 @@ impl Slate {
     /// The next positions for the party, if they are set aside for this node. Else it stays open, as it may.
     pub(super) fn hand_out(&self, party: &dyn Party) -> Option<Taken> {
         let mut known = lock(&self.known);
-        let Known { counters, reserve } = *known;
-        let reserve = reserve.filter(|reserve| {
-            let (fits, left) = (reserve.generation == counters.generation, reserve.through > counters.queue);
-            fits && left && Instant::now() < reserve.until
-        })?;
+        let Known { counters, reserve } = &mut *known;
+        let reserve = reserve.as_mut().filter(|reserve| reserve.is_good_for(counters))?;
         let (count, at) = party.close();
-        let first = Position::new(counters.queue + 1)?;
-        let last = Position::new(counters.queue + u64::from(count))?;
-        if last < first || last.get() > reserve.through || at > reserve.entry {
+        let first = Position::new(reserve.after + 1)?;
+        let last = Position::new(reserve.after + u64::from(count))?;
+        // If others stand behind these already, nobody can be noted before them: what is left is given out as it is.
+        let noted = at <= reserve.entry || counters.queue > reserve.through;
+        if last < first || last.get() > reserve.through || !noted {
             return None;
         }
-        known.counters.queue = last.get();
+        reserve.after = last.get();
+        let reserve = *reserve;
+        known.counters.queue = known.counters.queue.max(last.get());
         Some(Taken { first, last, entry: reserve.entry, counters: known.counters })
     }
 
-    /// Has positions handed out from here on.
+    /// Has positions handed out from here on; where some were all the while, it goes on after the last of them.
     pub(super) fn open(&self, reserve: Reserve) {
-        lock(&self.known).reserve = Some(reserve);
+        let mut known = lock(&self.known);
+        let before = known.reserve.filter(|before| before.generation == reserve.generation);
+        let after = before.map_or(reserve.after, |before| before.after.max(reserve.after));
+        known.reserve = Some(Reserve { after, ..reserve });
     }
 
     /// Whether positions are handed out from here, or were until their time was over.
     pub(super) fn is_open(&self) -> bool {
         lock(&self.known).reserve.is_some()
+    }
+
+    /// Whether positions may be handed out from here now.
+    pub(super) fn hands_out(&self) -> bool {
+        let known = lock(&self.known);
+        known.reserve.is_some_and(|reserve| reserve.is_good_for(&known.counters))
     }
 
     /// Hands out no more if `closing`, and says how many have been.

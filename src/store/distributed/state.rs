@@ -173,6 +173,9 @@ pub(super) struct EventState {
     pub(super) revision: u64,
     /// Drawn by lot for each write: who knows it of an item knows the whole item as it was written.
     pub(super) seal: Mark,
+    /// A node that was refused again and again, and so changed the item to have the others leave it a turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) knock: Option<String>,
     /// Names the rows of the current generation in the other tables; never used twice.
     pub(super) life: u64,
     pub(super) counters: Counters,
@@ -236,6 +239,11 @@ impl EventState {
         self.journal.nodes.iter().filter(lately).map(|(node, _)| node.as_str())
     }
 
+    /// The revision by which the node wrote it last; 0: not lately, or never.
+    pub(super) fn written_by(&self, node: &str) -> u64 {
+        self.journal.nodes.get(node).map_or(0, |stamp| stamp.revision)
+    }
+
     /// The node that wrote it last.
     pub(super) fn last_writer(&self) -> Option<&str> {
         let last = self.journal.nodes.iter().max_by_key(|(_, stamp)| stamp.revision);
@@ -273,6 +281,7 @@ impl EventState {
             .with_text("event_id", event.as_str())
             .with_number("revision", self.revision)
             .with_text("seal", self.seal)
+            .with_some("knock", self.knock.as_ref().map(text))
             .with_number("life", self.life)
             .with_number("version", counters.version)
             .with_number("generation", counters.generation.0)
@@ -309,6 +318,7 @@ impl EventState {
         let mut state = Self {
             revision: item.number("revision")?,
             seal: item.owned_text("seal")?.try_into().map_err(|_| unreadable("seal"))?,
+            knock: item.maybe("knock", Fields::owned_text)?,
             life: item.number("life")?,
             counters,
             newest_arrival: newest.map(|(first, at)| Arrival { first, at }),
@@ -331,6 +341,7 @@ mod tests {
         let mut state = EventState {
             revision: 9,
             seal: Mark::new([9; 16]),
+            knock: Some("m".to_owned()),
             life: 2,
             counters: Counters { version: 5, generation: Generation(3), queue: 8, serving: 7, ..Counters::default() },
             newest_arrival: Some(Arrival { first, at: Timestamp::from_secs(50) }),

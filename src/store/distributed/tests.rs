@@ -49,7 +49,12 @@ pub(super) async fn created(dynamodb: Client) -> String {
 
 /// A node of the deployment with these tables.
 pub(super) fn node(servers: &Servers, prefix: &str, outbox: OutboxMode) -> DistributedStore {
-    let redis = vec![redis::Client::open(servers.redis.as_str()).unwrap()];
+    node_with(servers, &servers.redis, prefix, outbox)
+}
+
+/// The same with another Redis.
+pub(super) fn node_with(servers: &Servers, redis: &str, prefix: &str, outbox: OutboxMode) -> DistributedStore {
+    let redis = vec![redis::Client::open(redis).unwrap()];
     let entropy = Arc::new(OsEntropy);
     let (dynamodb, table_prefix, meter) = (client(servers), prefix.to_owned(), Arc::new(Free));
     let options = Options { dynamodb, redis, table_prefix, outbox, entropy, meter };

@@ -15,36 +15,24 @@ use super::desk::lock;
 use super::state::EventState;
 use crate::policy::{TURN_FIRST, TURN_LONGEST};
 
-/// What other nodes said since the clerk listened last.
+/// The item as another node said that it wrote it, until the clerk listens.
 #[derive(Default)]
 pub(super) struct Heard {
-    news: Mutex<News>,
+    latest: Mutex<Option<EventState>>,
     bell: Notify,
 }
 
-#[derive(Default)]
-pub(super) struct News {
-    /// The item as another node wrote it.
-    pub(super) latest: Option<EventState>,
-    /// Nodes that were refused again and again.
-    pub(super) wanting: BTreeSet<String>,
-}
-
 impl Heard {
-    pub(super) fn state(&self, state: EventState) {
-        let mut news = lock(&self.news);
-        if news.latest.as_ref().is_none_or(|latest| latest.revision < state.revision) {
-            news.latest = Some(state);
+    pub(super) fn tell(&self, state: EventState) {
+        let mut latest = lock(&self.latest);
+        if latest.as_ref().is_none_or(|latest| latest.revision < state.revision) {
+            *latest = Some(state);
             self.bell.notify_one();
         }
     }
 
-    pub(super) fn want(&self, node: String) {
-        lock(&self.news).wanting.insert(node);
-    }
-
-    pub(super) fn take(&self) -> News {
-        std::mem::take(&mut lock(&self.news))
+    pub(super) fn take(&self) -> Option<EventState> {
+        lock(&self.latest).take()
     }
 
     /// Waits until there is a newer item to know.
@@ -53,17 +41,19 @@ impl Heard {
     }
 }
 
-/// How long a write takes, and since when the item is known as it is.
+/// How long a write takes, since when the item is known as it is, and who does not come though it is their turn.
 pub(super) struct Turns {
     slot: Duration,
     since: Instant,
-    /// Who wants a turn and is perhaps not known to write, and whether this node wrote since it knows.
+    /// Who asked for a turn, and whether this node wrote since.
     wanting: BTreeMap<String, bool>,
+    /// Who missed a turn, with the revision of the last write that is known of them.
+    absent: BTreeMap<String, u64>,
 }
 
 impl Turns {
     pub(super) fn new(now: Instant) -> Self {
-        Self { slot: TURN_FIRST, since: now, wanting: BTreeMap::new() }
+        Self { slot: TURN_FIRST, since: now, wanting: BTreeMap::new(), absent: BTreeMap::new() }
     }
 
     /// Notes that the item is known anew.
@@ -77,22 +67,36 @@ impl Turns {
         self.slot = ((self.slot * 3 + elapsed * 3) / 4).min(TURN_LONGEST);
     }
 
-    pub(super) fn want(&mut self, nodes: BTreeSet<String>) {
-        self.wanting.extend(nodes.into_iter().map(|node| (node, false)));
+    /// Notes that a node asks for a turn.
+    pub(super) fn want(&mut self, node: &str) {
+        self.absent.remove(node);
+        self.wanting.insert(node.to_owned(), false);
     }
 
-    /// From when on the node may write: after those between the one that wrote last and itself, a slot for each. Who
-    /// does not use theirs misses it.
+    /// From when on the node may write: after those between the one that wrote last and itself, a slot for each.
     pub(super) fn mine(&self, known: &EventState, node: &str) -> Instant {
+        self.since + self.slot * u32::try_from(self.ahead(known, node).len()).unwrap_or(u32::MAX)
+    }
+
+    /// Notes that it is the node's turn because those before it did not use theirs: nobody waits for them until they
+    /// write, or ask for a turn.
+    pub(super) fn missed(&mut self, known: &EventState, node: &str) {
+        let missed: Vec<String> = self.ahead(known, node).into_iter().map(str::to_owned).collect();
+        self.wanting.retain(|other, _| !missed.contains(other));
+        self.absent.retain(|other, revision| known.written_by(other) == *revision);
+        self.absent.extend(missed.into_iter().map(|other| (other.clone(), known.written_by(&other))));
+    }
+
+    fn ahead<'a>(&'a self, known: &'a EventState, node: &str) -> BTreeSet<&'a str> {
         let last = known.last_writer().unwrap_or(node);
         let between = |other: &&str| match last.cmp(node) {
             Ordering::Less => last < *other && *other < node,
             Ordering::Greater => last < *other || *other < node,
             Ordering::Equal => *other != node,
         };
+        let comes = |other: &&str| self.absent.get(*other).is_none_or(|seen| known.written_by(other) != *seen);
         let wanting = self.wanting.keys().map(String::as_str);
-        let ahead: BTreeSet<&str> = known.late_writers().chain(wanting).filter(between).collect();
-        self.since + self.slot * u32::try_from(ahead.len()).unwrap_or(u32::MAX)
+        known.late_writers().filter(comes).chain(wanting).filter(between).collect()
     }
 
     /// Notes that this node wrote. Whoever wanted a turn before the last time has had the time for one.
@@ -135,12 +139,25 @@ mod tests {
         let now = Instant::now();
         let mut turns = Turns::new(now);
         let state = written_by(&["a"]);
-        turns.want(["b".to_owned()].into());
+        turns.want("b");
         assert_eq!(turns.mine(&state, "a"), now + TURN_FIRST);
         turns.wrote();
         assert_eq!(turns.mine(&state, "a"), now + TURN_FIRST, "it was heard during a write");
         turns.wrote();
         assert_eq!(turns.mine(&state, "a"), now);
+    }
+
+    #[test]
+    fn nobody_waits_twice_for_a_node_that_does_not_come() {
+        let now = Instant::now();
+        let mut turns = Turns::new(now);
+        let state = written_by(&["b", "c", "a"]);
+        assert_eq!(turns.mine(&state, "a"), now + TURN_FIRST * 2);
+        turns.missed(&state, "a");
+        assert_eq!(turns.mine(&state, "a"), now);
+        assert_eq!(turns.mine(&written_by(&["b", "c", "a", "b", "a"]), "a"), now + TURN_FIRST, "b has come again");
+        turns.want("c");
+        assert_eq!(turns.mine(&state, "a"), now + TURN_FIRST, "c has asked for it");
     }
 
     #[test]
@@ -156,10 +173,7 @@ mod tests {
     fn of_what_is_heard_the_newest_counts() {
         let heard = Heard::default();
         let at = |revision| EventState { revision, ..EventState::default() };
-        [3, 5, 4].into_iter().for_each(|revision| heard.state(at(revision)));
-        heard.want("b".to_owned());
-        let news = heard.take();
-        assert_eq!((news.latest, news.wanting.len()), (Some(at(5)), 1));
-        assert_eq!(heard.take().latest, None);
+        [3, 5, 4].into_iter().for_each(|revision| heard.tell(at(revision)));
+        assert_eq!([heard.take(), heard.take()], [Some(at(5)), None]);
     }
 }

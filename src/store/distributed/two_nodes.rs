@@ -7,7 +7,7 @@ use super::DistributedStore;
 use super::draft::Opening;
 use super::servers::servers;
 use super::state::Mark;
-use super::tests::{client, created, node};
+use super::tests::{client, created, node_with};
 use crate::ambient::FrozenClock;
 use crate::policy::LEASE;
 use crate::room::{Counters, EventId};
@@ -28,10 +28,15 @@ struct Pair {
 
 impl Pair {
     async fn start() -> Option<Self> {
+        let redis = servers()?.redis.clone();
+        Self::start_with(&redis).await
+    }
+
+    async fn start_with(redis: &str) -> Option<Self> {
         let servers = servers()?;
         let prefix = created(client(servers)).await;
         let (event, clock): (EventId, _) = ("Sample".parse().unwrap(), Arc::new(FrozenClock::at(at(0))));
-        let nodes = [(), ()].map(|()| Arc::new(node(servers, &prefix, OutboxMode::Kept(clock.clone()))));
+        let nodes = [(), ()].map(|()| Arc::new(node_with(servers, redis, &prefix, OutboxMode::Kept(clock.clone()))));
         for node in &nodes {
             node.ensure_event(&event).await.unwrap();
         }
@@ -176,15 +181,19 @@ async fn positions_that_a_node_began_to_give_up_before_it_died_are_counted_by_an
 }
 
 impl Pair {
-    /// Has so many join at the first node that it sets positions aside; answers the last position that was given.
-    async fn rush(&self) -> u64 {
+    /// Has so many join at the first node that it sets positions aside; answers the last position that was given. They
+    /// are those after `last`, each given to one.
+    async fn rush_after(&self, mut last: u64) -> u64 {
         let slate = Arc::clone(&self.nodes[0].engine.desk(&self.event).unwrap().slate);
         for _ in 0..ATTEMPTS {
             let taken = all_at_once(300, |_| {
                 let (node, event) = (self.node(0), self.event.clone());
-                async move { node.take_some(&event, 2, at(0)).await.unwrap().last.get() }
+                async move { node.take_some(&event, 1, at(0)).await.unwrap().last.get() }
             });
-            let last = taken.await.into_iter().max().unwrap();
+            let mut taken = taken.await;
+            taken.sort_unstable();
+            assert_eq!(taken, (last + 1..=last + 300).collect::<Vec<_>>());
+            last += 300;
             if slate.is_open() {
                 return last;
             }
@@ -198,9 +207,53 @@ impl Pair {
 }
 
 #[tokio::test]
+async fn positions_are_given_once_while_they_are_renewed_again_and_again() {
+    let Some(pair) = Pair::start().await else { return };
+    let mut last = 0;
+    for _ in 0..30 {
+        last = pair.rush_after(last).await;
+    }
+}
+
+#[tokio::test]
+async fn a_node_gets_its_turn_beside_one_that_writes_all_the_time_though_they_cannot_hear_each_other() {
+    // Nobody listens there.
+    let Some(pair) = Pair::start_with("redis://127.0.0.1:1").await else { return };
+    let (node, event) = (pair.node(0), pair.event.clone());
+    let busy = tokio::spawn(async move {
+        loop {
+            let each = (0..48).map(|_| node.take_some(&event, 1, at(0)));
+            futures_util::future::try_join_all(each).await.unwrap();
+        }
+    });
+    let mut last = 0;
+    for _ in 0..5 {
+        let position = pair.take(1).await;
+        assert!(position > last);
+        last = position;
+    }
+    busy.abort();
+    assert!(busy.await.unwrap_err().is_cancelled(), "the busy one was refused");
+}
+
+#[tokio::test]
+async fn a_node_that_knocks_has_the_others_refused_once_and_nothing_is_lost() {
+    let Some(pair) = Pair::start().await else { return };
+    let engine = &pair.nodes[1].engine;
+    for last in 0..3 {
+        super::desk::knock(&engine.office.tables, &pair.event, "m", Mark::new([9; 16])).await.unwrap();
+        let before = engine.state(&pair.event).await.unwrap();
+        assert_eq!((before.knock.as_deref(), before.counters.queue), (Some("m"), last));
+        assert_eq!(pair.take(0).await, last + 1);
+        let after = engine.state(&pair.event).await.unwrap();
+        assert_eq!((after.knock, after.counters.queue), (None, last + 1));
+    }
+}
+
+#[tokio::test]
 async fn what_is_left_of_positions_set_aside_is_given_back_at_the_end() {
     let Some(pair) = Pair::start().await else { return };
-    let last = pair.rush().await;
+    let last = pair.rush_after(0).await;
     assert_eq!(pair.take(0).await, last + 1);
     let known = pair.until(1, |counters| counters.handed_out_at_most() > last).await;
     assert!(known.queue <= last + 1, "no more are said to wait than do: {known:?}");
@@ -213,7 +266,7 @@ async fn what_is_left_of_positions_set_aside_is_given_back_at_the_end() {
 #[tokio::test]
 async fn who_joins_elsewhere_stands_behind_what_was_set_aside_and_before_all_who_come_later() {
     let Some(pair) = Pair::start().await else { return };
-    let mut last = pair.rush().await;
+    let mut last = pair.rush_after(0).await;
     for turn in [1, 0, 1, 0, 0, 1, 1] {
         let position = pair.take(turn).await;
         assert!(position > last, "{position} at {turn} after {last}");
@@ -226,7 +279,7 @@ async fn who_joins_elsewhere_stands_behind_what_was_set_aside_and_before_all_who
 #[tokio::test]
 async fn what_a_dead_node_had_set_aside_is_nobodys() {
     let Some(pair) = Pair::start().await else { return };
-    pair.rush().await;
+    pair.rush_after(0).await;
     let slate = Arc::clone(&pair.nodes[0].engine.desk(&pair.event).unwrap().slate);
     // Whatever it handed out, it said nothing of it.
     pair.nodes[0].join();
@@ -244,10 +297,12 @@ async fn what_a_dead_node_had_set_aside_is_nobodys() {
 #[tokio::test]
 async fn after_a_reset_no_node_gives_out_a_place_in_the_old_line() {
     let Some(pair) = Pair::start().await else { return };
+    let mut last = 0;
     for _ in 0..3 {
-        pair.rush().await;
+        pair.rush_after(last).await;
         let reset = pair.node(1).reset(&pair.event).await.unwrap();
         let taken = pair.node(0).take_some(&pair.event, 1, at(0)).await.unwrap();
         assert_eq!(taken.counters.generation, reset.generation);
+        last = taken.last.get();
     }
 }
