@@ -131,10 +131,15 @@ impl Clerk {
 
     async fn try_to_commit(&mut self, steps: &mut [Box<dyn Step>], deadline: Instant) -> Result<(), StoreError> {
         // Whether the item is known as it stood after the steps had come.
-        let mut seen = false;
+        let (mut seen, mut tidied) = (false, Vec::new());
         self.batch += 1;
         for tries in 1.. {
-            let tidied = lock(&self.shared.done).clone();
+            // An earlier try may have arrived, only its answer had not.
+            if self.wrote() {
+                self.finish_unanswered(&tidied);
+                return Ok(());
+            }
+            tidied.clone_from(&lock(&self.shared.done));
             let next = self.draft(steps, &tidied);
             let looks = next == self.known && !seen && !steps.is_empty();
             let tried = match next == self.known {
@@ -151,21 +156,12 @@ impl Clerk {
                 Err(error) if Instant::now() >= deadline => return Err(error),
                 Err(_) => seen = in_time(deadline, self.look()).await.is_ok(),
             }
-            // An earlier try may have arrived, only its answer had not.
-            if self.wrote() {
-                self.finish_unanswered(&tidied);
-                return Ok(());
-            }
-            if Instant::now() >= deadline {
-                break;
-            }
-            if !looks {
+            match self.wrote() {
+                true => continue,
+                false if Instant::now() >= deadline => break,
                 // If that takes too long, whoever waits is told below.
-                drop(tokio::time::timeout_at(deadline, self.wait_to_try_again(tries)).await);
-                if self.wrote() {
-                    self.finish_unanswered(&tidied);
-                    return Ok(());
-                }
+                false if !looks => drop(tokio::time::timeout_at(deadline, self.wait_to_try_again(tries)).await),
+                false => {}
             }
         }
         Err(StoreError::Unavailable(format!("event {} is written by too many", self.event)))
@@ -195,9 +191,9 @@ impl Clerk {
             tokio::time::sleep(longest * u32::from(dice) / u32::from(u8::MAX)).await;
         }
         if tries >= TURN_PATIENCE && tries.is_power_of_two() {
-            let (tables, node) = (&self.office.tables, &self.office.node);
-            let knocked = knock(tables, &self.event, node, Mark::new(random(&*self.office.entropy))).await;
+            let (office, seal) = (&self.office, Mark::new(random(&*self.office.entropy)));
             // What fails here fails soon again where it is told.
+            let knocked = knock(&office.tables, &self.event, &office.node, seal).await;
             if knocked.is_ok() && self.look().await.is_ok() {
                 return;
             }
@@ -261,17 +257,19 @@ impl Clerk {
     }
 
     /// Sets aside what those will take who come until the next write.
-    fn set_aside(&mut self, next: &mut EventState, kept: Option<u64>) {
+    fn set_aside(&mut self, next: &mut EventState, mut kept: Option<u64>) {
         if next.life != self.known.life {
+            kept = None;
             // Until its time is over, another node may give tickets to the old line.
             let aside = self.known.aside_of_others(&self.office.node).map(|aside| aside.since);
             self.owed = aside.filter(|since| self.outlived != Some(*since)).or(self.owed);
         }
         let wanted = self.wanted(next, next.counters.queue);
-        if wanted > 0 && next.journal.aside.is_none() && next.newest_arrival.is_some() {
+        // As long as this node hands out, the item says so.
+        if (wanted > 0 || kept.is_some()) && next.journal.aside.is_none() && next.newest_arrival.is_some() {
             let through = next.counters.queue.saturating_add(wanted).max(kept.unwrap_or(0));
-            let (node, since) = (self.office.node.clone(), self.known.revision + 1);
-            next.journal.aside = Some(Aside { node, through, since });
+            let since = self.known.revision + 1;
+            next.journal.aside = Some(Aside { node: self.office.node.clone(), through, since });
         }
         next.say_aside();
     }
@@ -340,8 +338,8 @@ impl Clerk {
     /// Tells of a write, and sees to it that its rows reach their tables.
     fn finish(&mut self, next: EventState, tidied: &[(u64, LogRow)]) {
         lock(&self.shared.done).retain(|row| !tidied.contains(row));
-        let fresh = next.journal.rows.iter().filter(|row| !self.known.journal.rows.contains(row)).copied();
-        let fresh: Vec<LogRow> = fresh.collect();
+        let fresh = next.journal.rows.iter().filter(|row| !self.known.journal.rows.contains(row));
+        let fresh: Vec<LogRow> = fresh.copied().collect();
         let notes = next.journal.noted > self.known.journal.noted;
         if next.revision > self.known.revision {
             self.turns.begin(Instant::now());
