@@ -134,8 +134,11 @@ pub const BACKLOG: i32 = 4096;
 /// How long a browser keeps a visitor's place and its own name.
 pub const COOKIE_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// How often at most those who wait hear how their line stands.
+/// How often at most those who wait hear how their line stands, where it moves all the time.
 pub const STREAM_THROTTLE: Duration = Duration::from_secs(1);
+
+/// How much earlier they hear of moves that come now and then: some, one right after the other, are told at once.
+pub const STREAM_SLACK: Duration = Duration::from_secs(3);
 
 /// After how much silence a stream repeats itself: proxies close what is silent for 30 or 60 seconds.
 pub const STREAM_HEARTBEAT: Duration = Duration::from_secs(15);
@@ -315,14 +318,13 @@ pub const TABLE_POLL: Duration = Duration::from_millis(250);
 /// nobody; and so long waits the first join at another node.
 pub const ASIDE_LIFE: Duration = Duration::from_millis(80);
 
-/// How often a node renews what it has set aside: fifty writes a second instead of as many as DynamoDB bears.
+/// How often a node renews what it has set aside: fifty writes a second, however many join.
 pub const ASIDE_PERIOD: Duration = Duration::from_millis(20);
 
 /// From how many joins between two writes on a node sets positions aside: below, a write for those who come is as good.
 pub const ASIDE_LEAST: u64 = 16;
 
-/// How many positions at most are set aside, and are nobody's if the node is killed: those of a twentieth of a second on
-/// a machine that does nothing else.
+/// How many positions at most are set aside, and are nobody's if the node is killed: a tenth of a second's.
 pub const ASIDE_MOST: u64 = 10_000;
 
 /// Among how many of the latest writes of an item nobody else may have taken positions for a node to set some aside.
@@ -349,8 +351,7 @@ pub const TURN_PATIENCE: u32 = 2;
 /// How long a node waits at most before it tries a write again that was refused several times, or failed.
 pub const DESK_LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// The largest item that nodes tell each other whole, in bytes: they write it again and again without a look at
-/// DynamoDB, and Redis carries a few megabytes a second.
+/// The largest item that nodes tell each other whole, in bytes: Redis carries a few megabytes a second.
 pub const BELL_LARGEST_ITEM: usize = 8 * 1024;
 
 /// After how many writes of an item a node's latest one may be forgotten: many more than fit into the deadline.

@@ -74,7 +74,8 @@ impl Feeds {
         self.senders.values().for_each(|sender| drop(sender.send_replace(None)));
     }
 
-    /// Publishes changes, each line at most once in [`policy::STREAM_THROTTLE`], until the tasks are aborted.
+    /// Publishes changes, each line in the long run at most once in [`policy::STREAM_THROTTLE`], until the tasks are
+    /// aborted.
     pub fn publish(self: &Arc<Self>, lobby: &Arc<Lobby>) -> Vec<JoinHandle<()>> {
         let rooms = lobby.rooms().cloned();
         rooms.map(|room| tokio::spawn(Arc::clone(self).publish_line(Arc::clone(lobby), room))).collect()
@@ -84,7 +85,8 @@ impl Feeds {
         let Some(sender) = self.senders.get(&room.settings.id) else { return };
         let mut bell = room.board.bell();
         let mut told = LineState::of(&lobby, &room);
-        let mut again = Instant::now();
+        // When the next message is due, were they all as far apart as they are in the long run.
+        let mut due = Instant::now();
         let mut silence = pin!(lobby.passes(policy::STREAM_HEARTBEAT));
         loop {
             let silent = tokio::select! {
@@ -98,11 +100,11 @@ impl Feeds {
             if !silent && !told.is_outdated(&room) {
                 continue;
             }
-            sleep_until(again).await;
+            sleep_until(due.max(Instant::now() + policy::STREAM_SLACK) - policy::STREAM_SLACK).await;
             told = LineState::of(&lobby, &room);
             // A closed stream stays closed.
             sender.send_if_modified(|message| message.as_mut().map(|message| *message = told.event()).is_some());
-            again = Instant::now() + policy::STREAM_THROTTLE;
+            due = due.max(Instant::now()) + policy::STREAM_THROTTLE;
             silence.set(lobby.passes(policy::STREAM_HEARTBEAT));
         }
     }
