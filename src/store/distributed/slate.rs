@@ -57,13 +57,12 @@ impl Slate {
     }
 
     /// Takes newer counters, wherever they come from, and tells who listens on this node.
-    pub(super) fn learn(&self, news: Counters) -> bool {
+    pub(super) fn learn(&self, news: Counters) {
         let mut known = lock(&self.known);
-        let Some(counters) = known.counters.updated(news) else { return false };
+        let Some(counters) = known.counters.updated(news) else { return };
         known.counters = counters;
         // Told under the lock, so that listeners hear of versions in their order; nobody may be listening.
         drop(self.feed.send(Change::Counters(self.event.clone(), counters)));
-        true
     }
 
     /// The next positions for the party, if they are set aside for this node. Else it stays open, as it may.
@@ -111,5 +110,55 @@ impl Slate {
             known.reserve = None;
         }
         known.counters
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::ASIDE_LIFE;
+
+    const SECOND: Timestamp = Timestamp::from_secs(50);
+
+    /// A slate with 10 handed out and those through 20 set aside.
+    fn slate(until: Instant) -> Slate {
+        let counters = Counters { version: 1, queue: 10, ..Counters::default() };
+        let slate = Slate::new("Sample".parse().unwrap(), counters, broadcast::channel(1).0);
+        slate.open(Reserve { generation: Generation(0), after: 10, through: 20, entry: SECOND, until });
+        slate
+    }
+
+    fn given(slate: &Slate, count: u32, at: Timestamp) -> Option<(u64, u64)> {
+        slate.hand_out(&(count, at)).map(|taken| (taken.first.get(), taken.last.get()))
+    }
+
+    #[test]
+    fn what_is_set_aside_is_given_once_and_in_order_also_while_it_is_renewed() {
+        let until = Instant::now() + ASIDE_LIFE * 1_000;
+        let slate = slate(until);
+        assert_eq!((given(&slate, 3, SECOND), given(&slate, 1, SECOND)), (Some((11, 13)), Some((14, 14))));
+        // The write that renews it began when 12 had been handed out.
+        slate.open(Reserve { generation: Generation(0), after: 12, through: 22, entry: SECOND, until });
+        assert_eq!((given(&slate, 8, SECOND), given(&slate, 1, SECOND)), (Some((15, 22)), None));
+        assert_eq!(slate.counters().queue, 22);
+    }
+
+    #[test]
+    fn nothing_is_given_late_nor_to_the_next_second_nor_in_the_old_line() {
+        assert_eq!(given(&slate(Instant::now()), 1, SECOND), None);
+        let slate = slate(Instant::now() + ASIDE_LIFE * 1_000);
+        assert_eq!((given(&slate, 1, Timestamp::from_secs(51)), given(&slate, 11, SECOND)), (None, None));
+        slate.learn(Counters { version: 2, generation: Generation(1), ..Counters::default() });
+        assert_eq!(given(&slate, 1, SECOND), None);
+    }
+
+    #[test]
+    fn what_others_stand_behind_is_given_to_its_end() {
+        let slate = slate(Instant::now() + ASIDE_LIFE * 1_000);
+        slate.learn(Counters { version: 2, queue: 25, ..Counters::default() });
+        assert_eq!(given(&slate, 10, Timestamp::from_secs(51)), Some((11, 20)));
+        assert_eq!((given(&slate, 1, SECOND), slate.counters().queue), (None, 25));
+        slate.settle(true);
+        assert!(!slate.is_open() && !slate.hands_out());
     }
 }
