@@ -21,15 +21,25 @@ fn limited(launch: &Launch) -> Launch {
     launch.clone().after(&format!("trap '' XFSZ; ulimit -f {LIMIT}"))
 }
 
-/// Joins until there is no room left. The tickets that were given, and the first refusal.
+/// So many refusals one after the other say that there is no room for a single join. One alone may be due to larger
+/// work that shared its commit (new signing keys), and leave room for joins.
+const REFUSALS: usize = 10;
+
+/// Joins until there is no room left. The tickets that were given, and the last refusal.
 async fn join_until_full(api: &Api) -> (Vec<String>, reqwest::Response) {
     let mut tickets = Vec::new();
+    let mut refusals = 0;
     for _ in 0..CROWD {
         let answer = api.join().send().await.unwrap();
-        if answer.status() != StatusCode::OK {
+        if answer.status() == StatusCode::OK {
+            tickets.push(text(&object(answer).await, "api_request_id"));
+            refusals = 0;
+            continue;
+        }
+        refusals += 1;
+        if refusals == REFUSALS {
             return (tickets, answer);
         }
-        tickets.push(text(&object(answer).await, "api_request_id"));
     }
     panic!("the disk is never full");
 }
