@@ -7,13 +7,16 @@
 mod admitted;
 mod bare;
 mod cluster;
+mod cost;
 mod crowd;
+mod ground;
 mod http;
 mod line;
 mod options;
 mod process;
 mod report;
 mod startup;
+mod streams;
 mod wrk;
 
 use std::error::Error;
@@ -50,6 +53,9 @@ fn measure(options: &Options) -> Outcome<()> {
     }
     if options.wants(&line::BARS) {
         bars.extend(runtime.block_on(line::measure(options))?);
+    }
+    if options.wants(&streams::BARS) {
+        bars.extend(runtime.block_on(streams::measure(options))?);
     }
     if options.wants(&cluster::BARS) {
         bars.extend(runtime.block_on(cluster::measure(options))?);

@@ -27,7 +27,8 @@ pub struct Options {
 }
 
 const USAGE: &str = "usage: scripts/bench [--only P1,P5,…] [--seconds N] [--rounds N] [--visitors N] [--no-document]
-  Besides the bars: nodes (joins through several nodes), cost (what visitors ask of DynamoDB).
+  Besides the bars: nodes (joins through several nodes), news (how soon a move at one is heard at another), cost (what
+  visitors ask of DynamoDB).
   Without --only, docs/performance.md gets the new figures.";
 
 impl Options {
