@@ -93,7 +93,7 @@ async fn scaling(options: &Options, ground: &Ground, scratch: &Path) -> Outcome<
         let before = Asked::by(&nodes).await?;
         let began = Instant::now();
         let rounds = loads.into_iter().enumerate().map(|(index, load)| {
-            let (scratch, seconds) = (scratch.join(index.to_string()), options.seconds);
+            let (scratch, seconds) = (scratch.join(index.to_string()), options.long_round());
             tokio::task::spawn_blocking(move || {
                 fs::create_dir_all(&scratch)?;
                 wrk::run(&load, seconds, &scratch)

@@ -76,7 +76,7 @@ pub async fn cost(options: &Options, ground: &Ground) -> Outcome<String> {
     for visitors in EVENTS {
         let nodes = ground.nodes(&format!("cost{visitors}"), 2)?;
         let rate = visitors as f64 / EVENT_SECONDS;
-        let (seconds, lanes) = (options.seconds.max(5) * 2, (rate / 10.0).ceil().clamp(4.0, 64.0) as u64);
+        let (seconds, lanes) = (options.long_round() * 2, (rate / 10.0).ceil().clamp(4.0, 64.0) as u64);
         let (each, pace) = ((rate * seconds as f64).round() as u64 / lanes, lanes as f64 / rate);
         let count = (each * lanes) as f64;
 

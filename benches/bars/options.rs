@@ -32,6 +32,11 @@ const USAGE: &str = "usage: scripts/bench [--only P1,P5,…] [--seconds N] [--ro
   Without --only, docs/performance.md gets the new figures.";
 
 impl Options {
+    /// How long a round takes that nothing is held against, in seconds.
+    pub fn long_round(&self) -> u64 {
+        self.seconds.max(5)
+    }
+
     /// Whether one of `bars` is asked for.
     pub fn wants(&self, bars: &[&str]) -> bool {
         self.only.is_empty() || bars.iter().any(|bar| self.only.iter().any(|wanted| wanted == bar))
@@ -40,7 +45,7 @@ impl Options {
 
 /// Reads the command line.
 pub fn read() -> Outcome<Command> {
-    let mut options = Options { only: Vec::new(), seconds: 5, rounds: 3, visitors: 100_000, document: true };
+    let mut options = Options { only: Vec::new(), seconds: 2, rounds: 9, visitors: 100_000, document: true };
     let mut arguments = env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(USAGE);

@@ -47,7 +47,7 @@ pub fn write(bars: &[Bar], options: &Options) -> Outcome<()> {
 
 /// Puts the tables of several nodes into their document.
 pub fn write_scale(tables: &str, options: &Options) -> Outcome<()> {
-    put(SCALE, &format!("{} rounds of {} s.\n\n{tables}", provenance()?, options.seconds))
+    put(SCALE, &format!("{} rounds of {} s.\n\n{tables}", provenance()?, options.long_round()))
 }
 
 fn put(document: &str, figures: &str) -> Outcome<()> {
