@@ -134,7 +134,6 @@ Sample shop:        $shop  (open it and log in)
 Redis:              $redis_url  (process ${servers[Redis]})
 DynamoDB Local:     $dynamodb_endpoint  (process ${servers[DynamoDB]})
 Configuration:      $place/anteroom.toml
-Control panels:     $node/panel and $other/panel
 Admin key:          $(<"$place/admin-key")
 Join at node 1:     curl -X POST $node/api/assign_queue_num -d '{"event_id":"Sample"}'
 Look at node 2:     curl '$other/api/waiting_num?event_id=Sample'

@@ -1,4 +1,4 @@
-//! How API Gateway is answered (`vwr-contract.md`, "Authorizer"; API Gateway developer guide, simple responses).
+//! How API Gateway is answered (`docs/integrators.md`, *In API Gateway*; API Gateway developer guide, simple responses).
 
 use serde_json::{Value, json};
 

@@ -22,7 +22,7 @@ fn summary(config: &Config) -> String {
     lines.push(format!("data     {}", config.data_dir.display()));
     lines.extend(store(&config.store));
     lines.push(match (config.admin.keys.len(), config.admin.sigv4.len()) {
-        (0, 0) => "admin    no key: the private API and the control panel stay shut".to_owned(),
+        (0, 0) => "admin    no key: the private API stays shut".to_owned(),
         (keys, pairs) => format!("admin    bearer keys: {keys}, SigV4 key pairs: {pairs}"),
     });
     lines.extend(config.events.iter().map(|event| format!("event    {}: {}", event.id, inlet(event))));

@@ -136,9 +136,12 @@ fn existing_config(file: Option<&Path>, environment: &Environment) -> Result<Con
     load(&existing_file(file, environment)?, environment)
 }
 
-/// What the file says, with the secrets that it names.
+/// What the file says, with the secrets that it names. Where those cannot be asked for, nothing is wrong with the file:
+/// the next try may find them.
 fn load(file: &Path, environment: &Environment) -> Result<Config, Failure> {
-    Ok(Config::load(file, environment, &AwsVault::default())?)
+    let vault = AwsVault::default();
+    let failure = |error: ConfigError| if vault.is_away() { Failure::Runtime(error.to_string()) } else { error.into() };
+    Config::load(file, environment, &vault).map_err(failure)
 }
 
 /// The file that [`existing_config`] reads.

@@ -9,7 +9,7 @@ use anteroom::server::{self, MoveError, Nature, SecretLine};
 use clap::{Args, Subcommand};
 
 use super::reach::converse;
-use super::{ConfigFile, Failure, existing_config, print};
+use super::{ConfigFile, Failure, complain, existing_config, print};
 
 /// What can be done with the store.
 #[derive(Subcommand)]
@@ -65,10 +65,11 @@ pub(super) fn run(command: StoreCommand, environment: &Environment) -> Result<()
 }
 
 async fn init(config: &Config) -> Result<String, Failure> {
-    let created = server::create_tables(config).await.map_err(|error| Failure::Runtime(error.to_string()))?;
-    Ok(match created {
-        None => "The embedded engine makes what it needs by itself.\n".to_owned(),
-        Some(created) if created.is_empty() => "All tables are there.\n".to_owned(),
-        Some(created) => created.iter().map(|table| format!("created {table}\n")).collect(),
-    })
+    let creation = server::create_tables(config).await.map_err(|error| Failure::Runtime(error.to_string()))?;
+    let Some(creation) = creation else { return Ok("The embedded engine makes what it needs by itself.\n".to_owned()) };
+    creation.refused.iter().for_each(|refusal| complain(refusal));
+    if creation.created.is_empty() {
+        return Ok("All tables are there.\n".to_owned());
+    }
+    Ok(creation.created.iter().map(|table| format!("created {table}\n")).collect())
 }

@@ -33,6 +33,11 @@ impl Line {
 }
 
 impl AwsVault {
+    /// Whether nobody answered.
+    pub(super) fn is_away(&self) -> bool {
+        self.away.borrow().is_some()
+    }
+
     fn ask(&self, name: &str) -> Result<Secret, Withheld> {
         if let Some(away) = self.away.borrow().clone() {
             return Err(away);

@@ -1,9 +1,9 @@
-//! `[admin]`: who may use the private API and the panel.
+//! `[admin]`: who may use the private API.
 
 use super::reader::{Read, Section, Unique};
 use crate::ambient::Secret;
 
-/// The keys that open the private API and the panel; without any, both stay shut.
+/// The keys that open the private API; without any, it stays shut.
 #[derive(Clone, Debug, Default)]
 pub struct Admin {
     /// Bearer keys, each with a name of its own.

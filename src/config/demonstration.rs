@@ -65,7 +65,7 @@ const TEMPLATE: &str = include_str!("demonstration.toml");
 pub struct Demonstration {
     /// The configuration, to be loaded like any other.
     pub config: PathBuf,
-    /// The key to the control panel and the private API.
+    /// The key to the private API.
     pub admin_key: PathBuf,
     /// The secret of the sample shop.
     pub client_secret: PathBuf,

@@ -68,7 +68,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Proxies whose word on the visitor's address is believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// Who may use the private API and the panel.
+    /// Who may use the private API.
     pub admin: Admin,
     /// Where state lives.
     pub store: StoreConfig,

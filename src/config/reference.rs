@@ -33,7 +33,7 @@ a site behind a proxy. `anteroom check-config` names everything that is wrong wi
 
 **Secrets** may stand in the file as they are, or be named: `env:NAME` takes an environment variable, `file:PATH` what a file holds (but
 for the end of its line), `secret:NAME` the secret of this name or ARN in [AWS Secrets Manager](operators.md#aws-secrets-manager), and
-`secret:NAME#MEMBER` one member of it, where it is a JSON object. They need at least 32 bytes; `openssl rand -base64 32` makes a good one.
+`secret:NAME#MEMBER` one member of it, where it is a JSON object. They need at least 32 bytes; `openssl rand -hex 32` makes a good one.
 
 **Paths** that are relative start from the directory of the configuration file.
 
@@ -46,7 +46,7 @@ A variable with this prefix that names no key is refused, unless it is `ANTEROOM
 /// A heading, its introduction, and the prefix of its keys.
 const SECTIONS: [(&str, &str, &str); 11] = [
     ("The installation", "These keys stand at the top of the file, before any section.", ""),
-    ("`[admin]`", "Who may use the private API and the control panel. Without any key, both stay shut.", "admin."),
+    ("`[admin]`", "Who may use the private API. Without any key, it stays shut.", "admin."),
     ("`[store]`", "Where state lives.", "store."),
     ("`[log]`", "The log, which goes to standard error.", "log."),
     ("`[[event]]`", "A waiting room; one section for each, and at least one.", "event[]."),
@@ -129,7 +129,7 @@ fn installation() -> Vec<Setting> {
             "private_listen",
             "IP address and port",
             "none",
-            "When set, the private API and the control panel answer only here, over plain HTTP: an address for the inner network.",
+            "When set, the private API answers only here, over plain HTTP: an address for the inner network.",
         ),
         setting("data_dir", "path", data, "The embedded engine's files and generated keys. Made when it is not there."),
         setting(
@@ -264,7 +264,7 @@ fn inlet() -> Vec<Setting> {
             "event[].inlet.strategy",
             "`\"periodic\"`, `\"max_size\"`, `\"manual\"`",
             "without `inlet`: `\"manual\"`",
-            "What moves the serving counter: the clock; places that become free; or only the private API and the panel.",
+            "What moves the serving counter: the clock; places that become free; or only the private API.",
         ),
         setting("event[].inlet.increment_by", "whole number from 1", "", "`periodic`: visitors let in in each period."),
         seconds(
@@ -283,7 +283,7 @@ fn inlet() -> Vec<Setting> {
             "event[].inlet.max_size",
             "whole number from 1",
             "",
-            "`max_size`: how many may be inside at once, those counted who were served and may still come in.",
+            "`max_size`: how many may be inside at once, those counted who were served and may still come in. It needs `queue_position_expiry = true`.",
         ),
         setting("event[].inlet.start", instant, "none", "`periodic`, `max_size`: nobody is let in by itself before."),
         setting(

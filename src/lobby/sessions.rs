@@ -41,7 +41,7 @@ pub enum Worth {
     Ended,
 }
 
-/// The token set of the REST contract (`vwr-contract.md`, *Token set*).
+/// The token set of the REST calls (`docs/integrators.md`).
 #[derive(Serialize, Debug)]
 pub struct RestTokens {
     access_token: String,

@@ -1,4 +1,4 @@
-//! A sink on AWS: an EventBridge bus, in the words of the retired system (`vwr-contract.md`, *Events sent out*).
+//! A sink on AWS: an EventBridge bus, in the words of the retired system (`docs/migrating.md`, *Events*).
 
 use async_trait::async_trait;
 

@@ -142,7 +142,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// The largest counter there is (`vwr-contract.md`).
+    /// The largest counter there is (`docs/integrators.md`, *The REST calls*).
     pub const MAX: u64 = i64::MAX as u64;
 
     /// Whether the holder of `position` may enter.

@@ -1,6 +1,6 @@
 //! How long a served position may be used, and which positions the expiry pass gives up.
 //!
-//! Owns the expiry rule of `vwr-contract.md`; must not know sessions: a position that has one never
+//! Owns the rule of `docs/concepts.md`, *Time*, by which places expire; must not know sessions: a position that has one never
 //! expires this way, and it is the caller's affair to ask only about those without.
 
 use std::time::Duration;

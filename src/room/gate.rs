@@ -19,8 +19,8 @@ pub struct Gate {
 /// Who knows how the site is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Signal {
-    /// A CloudWatch alarm of this name: the gate is closed while it is in `ALARM` (`vwr-contract.md`, *Inlet
-    /// strategies*).
+    /// A CloudWatch alarm of this name: the gate is closed while it is in `ALARM` (`docs/operators.md`,
+    /// *Inlets*).
     Alarm(String),
     /// An address: the gate is open while a `GET` there is answered with a 2xx.
     Health(Url),

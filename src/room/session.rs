@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{EventId, Generation, Position, RequestId};
 use crate::ambient::Timestamp;
 
-/// How a session stands (`vwr-contract.md`: `0`, `1`, `-1`).
+/// How a session stands (as numbers in the REST calls: `0`, `1`, `-1`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum SessionStatus {
     /// The visitor is on the site.

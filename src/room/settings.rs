@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{EventId, ExpiryRule, Gate, Inlet};
 use crate::policy::{DEFAULT_POSITION_EXPIRY, DEFAULT_VALIDITY};
 
-/// The settings of one event (`vwr-contract.md`, *Settings of an event*).
+/// The settings of one event (`docs/configuration.md`, `[[event]]`).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EventSettings {
     /// Its name.

@@ -9,7 +9,7 @@ use crate::aws;
 use crate::config::{Config, DistributedConfig, StoreConfig};
 use crate::keys::MasterSecret;
 use crate::lobby::{Clients, KEYS_DOCUMENT, KeyServiceError, Lobby, RegisteredClient, Surroundings};
-use crate::store::distributed::{self, DistributedStore};
+use crate::store::distributed::{self, Creation, DistributedStore};
 use crate::store::embedded::EmbeddedStore;
 use crate::store::timed::Timed;
 use crate::store::transfer::{IMPORT, IMPORTING};
@@ -38,12 +38,11 @@ pub async fn open_offline(config: &Config, nature: &Nature) -> Result<Arc<Lobby>
     Ok(open(config, nature, &Arc::new(Telemetry::default())).await?.lobby)
 }
 
-/// Creates the tables of the distributed engine that are missing. Answers the names of those that it created; `None`:
-/// the embedded engine has no use for any.
+/// Creates the tables of the distributed engine that are missing. `None`: the embedded engine has no use for any.
 ///
 /// # Errors
 /// See [`StartError`].
-pub async fn create_tables(config: &Config) -> Result<Option<Vec<String>>, StartError> {
+pub async fn create_tables(config: &Config) -> Result<Option<Creation>, StartError> {
     match &config.store {
         StoreConfig::Embedded => Ok(None),
         StoreConfig::Distributed(shared) => {

@@ -216,14 +216,19 @@ async fn secret_of(config: &Config, store: &dyn Transfer) -> Result<MasterSecret
 /// Puts the master secret where this deployment keeps its own, unless that is there and the same.
 async fn keep_secret(config: &Config, nature: &Nature, store: &dyn Transfer, text: &str) -> Result<(), MoveError> {
     let secret = MasterSecret::parse(text)?;
-    if let StoreConfig::Embedded = config.store {
-        let path = config.data_dir.join(MASTER_SECRET);
-        if !path.exists() {
-            return Ok(durable::create(&path, secret.to_text().as_bytes(), &*nature.entropy)?);
+    match &config.store {
+        StoreConfig::Embedded => {
+            let path = config.data_dir.join(MASTER_SECRET);
+            if !path.exists() {
+                return Ok(durable::create(&path, secret.to_text().as_bytes(), &*nature.entropy)?);
+            }
         }
-    } else {
-        // Where another one is written down or kept, this does nothing.
-        store.replace_document(MASTER_SECRET, 0, secret.to_text().as_bytes()).await?;
+        // Where another one is kept, this does nothing.
+        StoreConfig::Distributed(shared) if shared.master_secret.is_none() => {
+            store.replace_document(MASTER_SECRET, 0, secret.to_text().as_bytes()).await?;
+        }
+        // The configuration has it, so that it is nowhere else.
+        StoreConfig::Distributed(_) => {}
     }
     let same = secret_of(config, store).await?.secret().matches(secret.secret().expose());
     if same { Ok(()) } else { Err(MoveError::OtherSecret) }

@@ -50,7 +50,8 @@ impl Kind {
         Self::InletResumed,
     ];
 
-    /// Its name on the wire (`vwr-contract.md`, *Events sent out*; the last five are ours).
+    /// Its name on the wire (`docs/operators.md`, *Events out*); the last five are ours, the others the retired
+    /// system's.
     pub const fn name(self) -> &'static str {
         match self {
             Self::TokenGenerated => "token_generated",

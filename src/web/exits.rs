@@ -1,4 +1,4 @@
-//! The message of the retired system's inlet: who left the site (`vwr-contract.md`, *Inlet strategies*).
+//! The message of the retired system's inlet: who left the site (`docs/operators.md`, *Inlets*).
 
 use actix_web::http::StatusCode;
 use serde::Deserialize;

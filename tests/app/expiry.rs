@@ -1,4 +1,4 @@
-//! Places that are not used in time: what is told, who is counted, who follows (`vwr-contract.md`, *Expiry rule*).
+//! Places that are not used in time: what is told, who is counted, who follows.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! The gate of an inlet: while the site is not well, nobody is let in by itself (`vwr-contract.md`, *Inlet strategies*).
+//! The gate of an inlet: while the site is not well, nobody is let in by itself.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

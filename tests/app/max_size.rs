@@ -1,4 +1,4 @@
-//! A room that holds so many and no more (`vwr-contract.md`, *Inlet strategies*).
+//! A room that holds so many and no more.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! Tokens for tickets, sessions and their end, the reset: the rest of the contract's calls (`vwr-contract.md`).
+//! Tokens for tickets, sessions and their end, the reset: the rest of the contract's calls.
 
 use std::collections::BTreeSet;
 

@@ -2,6 +2,9 @@
 
 import { readFileSync } from "node:fs";
 
+// Node 18 has it, but not yet under this name.
+globalThis.crypto ??= (await import("node:crypto")).webcrypto;
+
 const source = readFileSync(new URL("../../deploy/edge/verify.js", import.meta.url));
 const { verifier } = await import(`data:text/javascript;base64,${source.toString("base64")}`);
 const { ISSUER: issuer, TOKEN: token } = process.env;

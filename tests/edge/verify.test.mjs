@@ -5,6 +5,9 @@ import assert from "node:assert";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
+// Node 18 has it, but not yet under this name.
+globalThis.crypto ??= (await import("node:crypto")).webcrypto;
+
 // Read as a module whatever the folder says of its scripts.
 const source = readFileSync(new URL("../../deploy/edge/verify.js", import.meta.url));
 const edge = await import(`data:text/javascript;base64,${source.toString("base64")}`);

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
@@ -137,20 +137,81 @@ async fn an_alarm_holds_the_line_up_while_it_rings_or_cannot_be_asked() {
     gate(1).await;
 }
 
-/// What `check-config` says of secrets in these places, with these variables: whether it is content, and its complaints.
-fn checked(references: [&str; 2], variables: &[(&str, &str)]) -> (bool, Vec<String>) {
-    let [key, redis] = references;
+const TABLES: &str = "\
+anteroom-Documents ENABLED - PAY_PER_REQUEST ENABLED
+anteroom-Events ENABLED - PAY_PER_REQUEST ENABLED
+anteroom-Grants ENABLED keep_until PAY_PER_REQUEST ENABLED
+anteroom-Outbox ENABLED - PAY_PER_REQUEST ENABLED
+anteroom-Places ENABLED - PAY_PER_REQUEST ENABLED
+anteroom-QueuePositionEntryTime ENABLED - PAY_PER_REQUEST ENABLED
+anteroom-ServingCounterIssuedAt ENABLED - PAY_PER_REQUEST ENABLED
+anteroom-TokenTable ENABLED - PAY_PER_REQUEST ENABLED
+";
+
+#[tokio::test]
+async fn tables_are_made_recoverable_sealed_and_paid_by_use_and_mended_by_a_second_try() {
+    let Some(cloud) = Cloud::start().await else { return };
+    let aws = variables_for(&cloud.url);
+    let init = || {
+        let made = run(&["store", "init"], [ADMIN_KEY, "redis://127.0.0.1:1"], &aws);
+        assert_eq!((made.status.code(), String::from_utf8_lossy(&made.stderr)), (Some(0), "".into()));
+        String::from_utf8(made.stdout).unwrap()
+    };
+    assert_eq!(init().lines().filter(|line| line.starts_with("created anteroom-")).count(), 8);
+    assert_eq!(cloud.does("tables", &[]), TABLES);
+    cloud.does("forget", &[]);
+    assert_eq!(init(), "All tables are there.\n");
+    assert_eq!(cloud.does("tables", &[]), TABLES);
+}
+
+#[tokio::test]
+async fn a_master_secret_of_the_configuration_is_not_kept_in_dynamodb() {
+    let Some(cloud) = Cloud::start().await else { return };
+    let aws = variables_for(&cloud.url);
+    let (secret, other) = ("5ec1e7".repeat(10) + "cafe", "07".repeat(32));
+    let import = |secret: &str, configured: &[(&str, &str)]| {
+        let lines = [
+            json!({ "is": "export", "format": 1 }),
+            json!({ "is": "master_secret", "text": secret }),
+            json!({ "is": "end", "lines": 2 }),
+        ];
+        let file = lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+        let [key, redis] = [ADMIN_KEY, "redis://127.0.0.1:1"];
+        run_with(&["store", "import"], [key, redis], &[&aws[..], configured].concat(), &file).status.code()
+    };
+    assert_eq!(run(&["store", "init"], [ADMIN_KEY, "redis://127.0.0.1:1"], &aws).status.code(), Some(0));
+    let configured = [("ANTEROOM_STORE__MASTER_SECRET", secret.as_str())];
+    assert_eq!(import(&other, &configured), Some(1), "it is another one");
+    assert_eq!(import(&secret, &configured), Some(0));
+    assert_eq!(cloud.does("documents", &[]), "import\n");
+    assert_eq!(import(&secret, &[]), Some(0));
+    assert_eq!(cloud.does("documents", &[]), "import master-secret\n");
+}
+
+/// What a command says, of a configuration with these secrets, with these variables.
+fn run(arguments: &[&str], secrets: [&str; 2], variables: &[(&str, &str)]) -> Output {
+    run_with(arguments, secrets, variables, "")
+}
+
+fn run_with(arguments: &[&str], [key, redis]: [&str; 2], variables: &[(&str, &str)], input: &str) -> Output {
     let directory = tempfile::tempdir().unwrap();
     let text = format!(
         "admin.keys = [{{ name = 'ops', key = '{key}' }}]\n[store]\nengine = 'distributed'\nredis_url = '{redis}'\n\
          [[event]]\nid = 'Sample'\n"
     );
     fs::write(directory.path().join("anteroom.toml"), text).unwrap();
+    fs::write(directory.path().join("input"), input).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_anteroom"));
-    command.args(["check-config", "--config", "anteroom.toml"]).current_dir(directory.path());
-    let output = command.env_clear().envs(variables.iter().copied()).output().unwrap();
+    command.args(arguments).args(["--config", "anteroom.toml"]).current_dir(directory.path());
+    command.stdin(fs::File::open(directory.path().join("input")).unwrap());
+    command.env_clear().envs(variables.iter().copied()).output().unwrap()
+}
+
+/// What `check-config` says of secrets in these places, with these variables: how it ends, and its complaints.
+fn checked(references: [&str; 2], variables: &[(&str, &str)]) -> (Option<i32>, Vec<String>) {
+    let output = run(&["check-config"], references, variables);
     let complaints = String::from_utf8(output.stderr).unwrap();
-    (output.status.success(), complaints.lines().map(str::to_owned).collect())
+    (output.status.code(), complaints.lines().map(str::to_owned).collect())
 }
 
 #[tokio::test]
@@ -167,9 +228,9 @@ async fn secrets_are_had_from_secrets_manager_and_those_that_are_not_are_named()
         .await;
     assert_eq!(anteroom.serve(3).await, 3, "the operator's key is the one that is kept");
     let aws = variables_for(&cloud.url);
-    assert_eq!(checked([&format!("secret:{arn}#ops"), "secret:queue/redis"], &aws), (true, vec![]));
-    let (good, complaints) = checked(["secret:queue/nothing", "secret:queue/operators#redis"], &aws);
-    assert!(!good && complaints.len() == 2, "{complaints:?}");
+    assert_eq!(checked([&format!("secret:{arn}#ops"), "secret:queue/redis"], &aws), (Some(0), vec![]));
+    let (code, complaints) = checked(["secret:queue/nothing", "secret:queue/operators#redis"], &aws);
+    assert_eq!((code, complaints.len()), (Some(2), 2), "{complaints:?}");
     let missing =
         "anteroom.toml: admin.keys[0].key: the secret queue/nothing cannot be had: ResourceNotFoundException: ";
     assert!(complaints[0].starts_with(missing), "{complaints:?}");
@@ -178,14 +239,15 @@ async fn secrets_are_had_from_secrets_manager_and_those_that_are_not_are_named()
 }
 
 #[test]
-fn where_secrets_manager_cannot_be_asked_every_secret_says_so() {
+fn where_secrets_manager_cannot_be_asked_every_secret_says_so_and_the_next_try_may_be_better() {
     let places = ["admin.keys[0].key: the secret one", "store.redis_url: the secret two"];
     let region = "the AWS region is not known: set the variable AWS_REGION, or name it in ~/.aws/config";
     let nowhere = variables_for("http://127.0.0.1:1");
     let without = [("HOME", "/nowhere"), ("AWS_EC2_METADATA_DISABLED", "true")];
-    for (variables, reason) in [(&without[..], region), (&nowhere[..], "AWS Secrets Manager cannot be asked: ")] {
-        let (good, complaints) = checked(["secret:one", "secret:two"], variables);
-        assert!(!good && complaints.len() == 2, "{complaints:?}");
+    let away = "AWS Secrets Manager cannot be asked: ";
+    for (variables, reason, code) in [(&without[..], region, 2), (&nowhere[..], away, 1)] {
+        let (ended, complaints) = checked(["secret:one", "secret:two"], variables);
+        assert_eq!((ended, complaints.len()), (Some(code), 2), "{complaints:?}");
         for (complaint, place) in complaints.iter().zip(places) {
             let begins = format!("anteroom.toml: {place} cannot be had: {reason}");
             assert!(complaint.starts_with(&begins), "{complaint}");

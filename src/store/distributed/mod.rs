@@ -41,6 +41,8 @@ pub use redis::Client as RedisClient;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+pub use schema::Creation;
+
 use desk::Office;
 use engine::Engine;
 use ring::{Bell, Ringing};
@@ -72,7 +74,7 @@ pub struct Options {
     pub meter: Arc<dyn Meter>,
 }
 
-/// Creates the tables that are missing, and waits until they can be used. Answers the names of those that it created.
+/// Creates the tables that are missing, and waits until all can be used.
 ///
 /// # Errors
 /// When DynamoDB does not do it: credentials, rights, region, or away.
@@ -80,7 +82,7 @@ pub async fn create_tables(
     dynamodb: Client,
     table_prefix: &str,
     meter: Arc<dyn Meter>,
-) -> Result<Vec<String>, StoreError> {
+) -> Result<Creation, StoreError> {
     Tables::new(dynamodb, table_prefix, meter).create().await
 }
 

@@ -11,6 +11,15 @@ use super::tables::{EXPIRES_INDEX, Table, Tables};
 use crate::policy::{TABLE_POLL, TABLE_WAIT};
 use crate::store::StoreError;
 
+/// What became of creating the tables.
+#[derive(Debug, Default)]
+pub struct Creation {
+    /// The names of the tables that were not there.
+    pub created: Vec<String>,
+    /// What DynamoDB refused that the tables are good without: a sentence for each table and thing.
+    pub refused: Vec<String>,
+}
+
 type Key = (&'static str, ScalarAttributeType);
 
 const fn text(name: &'static str) -> Key {
@@ -43,22 +52,21 @@ const fn time_to_live(table: Table) -> Option<&'static str> {
 }
 
 impl Tables {
-    /// Creates what is missing and waits until all of it can be used. Answers the names of the tables that it created.
-    pub(super) async fn create(&self) -> Result<Vec<String>, StoreError> {
-        let mut created = Vec::new();
+    /// Creates what is missing and waits until all of it can be used.
+    pub(super) async fn create(&self) -> Result<Creation, StoreError> {
+        let mut creation = Creation::default();
         for table in Table::ALL {
             if self.create_one(table).await? {
-                created.push(self.name(table));
+                creation.created.push(self.name(table));
             }
         }
         for table in Table::ALL {
             self.wait_for(table).await?;
-            if created.contains(&self.name(table)) {
-                self.make_recoverable(table).await;
-                self.let_items_end(table).await;
-            }
+            // Of tables that are there as well: it may have been refused when they were created.
+            let refusals = [self.make_recoverable(table).await, self.let_items_end(table).await];
+            creation.refused.extend(refusals.into_iter().flatten());
         }
-        Ok(created)
+        Ok(creation)
     }
 
     async fn create_one(&self, table: Table) -> Result<bool, StoreError> {
@@ -106,26 +114,29 @@ impl Tables {
         }
     }
 
-    /// Not every DynamoDB can (the local one cannot): then the log says so.
-    async fn make_recoverable(&self, table: Table) {
-        let built = PointInTimeRecoverySpecification::builder().point_in_time_recovery_enabled(true).build();
-        let Ok(wanted) = built else { return };
+    /// Not every DynamoDB can (the local one cannot). Answers what is missing then, and why.
+    async fn make_recoverable(&self, table: Table) -> Option<String> {
+        let wanted = PointInTimeRecoverySpecification::builder().point_in_time_recovery_enabled(true).build().ok()?;
         let backups = self.client().update_continuous_backups().table_name(self.name(table));
-        if let Err(error) = backups.point_in_time_recovery_specification(wanted).send().await {
-            let reason = error.code().unwrap_or("no answer");
-            tracing::warn!(table = self.name(table), reason, "DynamoDB gives no point-in-time recovery");
-        }
+        let error = backups.point_in_time_recovery_specification(wanted).send().await.err()?;
+        Some(self.refusal(table, "has no point-in-time recovery", &error))
     }
 
-    /// Items that are over are swept by DynamoDB as well; until then they read as absent.
-    async fn let_items_end(&self, table: Table) {
-        let Some(field) = time_to_live(table) else { return };
-        let Ok(wanted) = TimeToLiveSpecification::builder().attribute_name(field).enabled(true).build() else { return };
+    /// Items that are over are swept by DynamoDB as well; until then they read as absent. Answers what is missing, and
+    /// why.
+    async fn let_items_end(&self, table: Table) -> Option<String> {
+        let wanted =
+            TimeToLiveSpecification::builder().attribute_name(time_to_live(table)?).enabled(true).build().ok()?;
         let update = self.client().update_time_to_live().table_name(self.name(table));
-        if let Err(error) = update.time_to_live_specification(wanted).send().await {
-            let reason = error.code().unwrap_or("no answer");
-            tracing::warn!(table = self.name(table), reason, "DynamoDB does not let items end by themselves");
-        }
+        let error = update.time_to_live_specification(wanted).send().await.err()?;
+        // A table on which it is enabled refuses it by this message alone.
+        let done = error.message().is_some_and(|message| message.contains("already enabled"));
+        (!done).then(|| self.refusal(table, "keeps items that are over", &error))
+    }
+
+    fn refusal(&self, table: Table, what: &str, error: &impl ProvideErrorMetadata) -> String {
+        let reason = error.message().or_else(|| error.code()).unwrap_or("DynamoDB does not answer");
+        format!("{} {what}: {reason}", self.name(table))
     }
 }
 

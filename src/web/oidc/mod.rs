@@ -1,4 +1,4 @@
-//! The OpenID Provider's endpoints (`oidc-contract.md`).
+//! The OpenID Provider's endpoints (`docs/oidc.md`).
 
 mod answer;
 pub mod authorize;

@@ -1,4 +1,4 @@
-//! The private API (`vwr-contract.md`): what only operators may do.
+//! The private API (`docs/operators.md`, *Steer the line*): what only operators may do.
 
 pub mod access;
 pub mod inlet;

@@ -21,7 +21,7 @@ use crate::web::extract::{Body, header_text, json, room};
 use crate::web::respond::{Audience, Problem, json_no_store};
 
 const NO_NOTICES: Problem =
-    Problem::Rest(StatusCode::NOT_FOUND, "No events go out: set notices.stream or configure a webhook");
+    Problem::Rest(StatusCode::NOT_FOUND, "No events go out: set notices.stream, or configure a webhook or a bus");
 
 fn notices(app: &App) -> Result<&Notices, Problem> {
     app.notices.as_deref().ok_or(NO_NOTICES)

@@ -1,4 +1,5 @@
 """Amazon's services, as moto plays them: cloud.py serve | prepare URL | alarm URL STATE | events URL | secret URL NAME TEXT
+    | tables URL | forget URL | documents URL
 """
 
 import io
@@ -97,5 +98,32 @@ def secret(url, name, text):
     print(client("secretsmanager", url).create_secret(Name=name, SecretString=text)["ARN"], end="")
 
 
+def tables(url):
+    """Prints of each table whether it can be brought back, whether its items end, and how it is paid."""
+    dynamodb = client("dynamodb", url)
+    for name in sorted(dynamodb.list_tables()["TableNames"]):
+        backups = dynamodb.describe_continuous_backups(TableName=name)["ContinuousBackupsDescription"]
+        recovery = backups["PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"]
+        end = dynamodb.describe_time_to_live(TableName=name)["TimeToLiveDescription"].get("AttributeName", "-")
+        table = dynamodb.describe_table(TableName=name)["Table"]
+        paid, sealed = table["BillingModeSummary"]["BillingMode"], table["SSEDescription"]["Status"]
+        print(name, recovery, end, paid, sealed)
+
+
+def forget(url):
+    """Takes from the tables that they can be brought back."""
+    dynamodb = client("dynamodb", url)
+    for name in dynamodb.list_tables()["TableNames"]:
+        off = {"PointInTimeRecoveryEnabled": False}
+        dynamodb.update_continuous_backups(TableName=name, PointInTimeRecoverySpecification=off)
+
+
+def documents(url):
+    """Prints the names of the documents."""
+    items = client("dynamodb", url).scan(TableName="anteroom-Documents")["Items"]
+    print(*sorted(item["document"]["S"] for item in items))
+
+
 if __name__ == "__main__":
-    {"serve": serve, "prepare": prepare, "alarm": alarm, "events": events, "secret": secret}[sys.argv[1]](*sys.argv[2:])
+    commands = [serve, prepare, alarm, events, secret, tables, forget, documents]
+    {command.__name__: command for command in commands}[sys.argv[1]](*sys.argv[2:])

@@ -2,6 +2,9 @@
 
 import { AwsClient } from "aws4fetch";
 
+// Node 18 has it, but not yet under this name.
+globalThis.crypto ??= (await import("node:crypto")).webcrypto;
+
 const [base, accessKeyId, secretAccessKey] = process.argv.slice(2);
 const client = new AwsClient({ accessKeyId, secretAccessKey, service: "execute-api", region: "eu-west-1", retries: 0 });
 const step = JSON.stringify({ event_id: "Sample", increment_by: 1 });
