@@ -67,7 +67,9 @@ pub(super) fn run(command: StoreCommand, environment: &Environment) -> Result<()
 async fn init(config: &Config) -> Result<String, Failure> {
     let creation = server::create_tables(config).await.map_err(|error| Failure::Runtime(error.to_string()))?;
     let Some(creation) = creation else { return Ok("The embedded engine makes what it needs by itself.\n".to_owned()) };
-    creation.refused.iter().for_each(|refusal| complain(refusal));
+    for (refusal, tables) in &creation.refused {
+        complain(&format!("{refusal} ({})", tables.join(", ")));
+    }
     if creation.created.is_empty() {
         return Ok("All tables are there.\n".to_owned());
     }

@@ -1,5 +1,7 @@
 //! Creating the tables: paid by use, encrypted, recoverable to any second of the last days.
 
+use std::collections::BTreeMap;
+
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
@@ -16,8 +18,8 @@ use crate::store::StoreError;
 pub struct Creation {
     /// The names of the tables that were not there.
     pub created: Vec<String>,
-    /// What DynamoDB refused that the tables are good without: a sentence for each table and thing.
-    pub refused: Vec<String>,
+    /// What DynamoDB refused that the tables are good without, and why; with the names of the tables.
+    pub refused: BTreeMap<String, Vec<String>>,
 }
 
 type Key = (&'static str, ScalarAttributeType);
@@ -64,7 +66,9 @@ impl Tables {
             self.wait_for(table).await?;
             // Of tables that are there as well: it may have been refused when they were created.
             let refusals = [self.make_recoverable(table).await, self.let_items_end(table).await];
-            creation.refused.extend(refusals.into_iter().flatten());
+            for refusal in refusals.into_iter().flatten() {
+                creation.refused.entry(refusal).or_default().push(self.name(table));
+            }
         }
         Ok(creation)
     }
@@ -119,7 +123,7 @@ impl Tables {
         let wanted = PointInTimeRecoverySpecification::builder().point_in_time_recovery_enabled(true).build().ok()?;
         let backups = self.client().update_continuous_backups().table_name(self.name(table));
         let error = backups.point_in_time_recovery_specification(wanted).send().await.err()?;
-        Some(self.refusal(table, "has no point-in-time recovery", &error))
+        Some(refusal("no point-in-time recovery", &error))
     }
 
     /// Items that are over are swept by DynamoDB as well; until then they read as absent. Answers what is missing, and
@@ -131,13 +135,12 @@ impl Tables {
         let error = update.time_to_live_specification(wanted).send().await.err()?;
         // A table on which it is enabled refuses it by this message alone.
         let done = error.message().is_some_and(|message| message.contains("already enabled"));
-        (!done).then(|| self.refusal(table, "keeps items that are over", &error))
+        (!done).then(|| refusal("items that are over stay longer", &error))
     }
+}
 
-    fn refusal(&self, table: Table, what: &str, error: &impl ProvideErrorMetadata) -> String {
-        let reason = error.message().or_else(|| error.code()).unwrap_or("DynamoDB does not answer");
-        format!("{} {what}: {reason}", self.name(table))
-    }
+fn refusal(what: &str, error: &impl ProvideErrorMetadata) -> String {
+    format!("{what}: {}", error.message().or_else(|| error.code()).unwrap_or("DynamoDB does not answer"))
 }
 
 fn key_schema(hash: &Key, range: Option<&Key>) -> Result<Vec<KeySchemaElement>, StoreError> {
