@@ -3,6 +3,10 @@
 
 use std::time::Duration;
 
+mod distributed;
+
+pub use distributed::*;
+
 /// How long an authorization code may be redeemed (RFC 6749 §4.1.2 recommends at most ten minutes;
 /// relying parties redeem at once).
 pub const CODE_LIFETIME: Duration = Duration::from_secs(60);
@@ -127,6 +131,9 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Files that are kept free for the store, for operators and for answers to those who come while every connection
 /// for visitors is taken.
 pub const RESERVED_FILES: usize = 128;
+
+/// How often a login looks anew at a line that went on meanwhile, before the visitor is asked to come again.
+pub const LINE_UP_TRIES: u32 = 8;
 
 /// Connections that may wait to be accepted: a rush comes faster than a worker wakes. The kernel allows 4096.
 pub const BACKLOG: i32 = 4096;
@@ -307,93 +314,3 @@ pub const SNS_ATTEMPTS: usize = 64;
 
 /// Largest certificate that is read, in bytes: theirs has two thousand.
 pub const MAX_CERTIFICATE: usize = 64 * 1024;
-
-/// How long the creation of DynamoDB's tables is waited for: it takes them seconds.
-pub const TABLE_WAIT: Duration = Duration::from_secs(120);
-
-/// How often it is asked whether they are there.
-pub const TABLE_POLL: Duration = Duration::from_millis(250);
-
-/// How long a node may hand out by itself what it has set aside: several writes of DynamoDB, so that a slow one holds up
-/// nobody; and so long waits the first join at another node.
-pub const ASIDE_LIFE: Duration = Duration::from_millis(80);
-
-/// How often a node renews what it has set aside: fifty writes a second, however many join.
-pub const ASIDE_PERIOD: Duration = Duration::from_millis(20);
-
-/// From how many joins between two writes on a node sets positions aside: below, a write for those who come is as good.
-pub const ASIDE_LEAST: u64 = 16;
-
-/// How many positions at most are set aside, and are nobody's if the node is killed: a tenth of a second's.
-pub const ASIDE_MOST: u64 = 10_000;
-
-/// Among how many of the latest writes of an item nobody else may have taken positions for a node to set some aside.
-pub const ASIDE_COMPANY: u64 = 2_048;
-
-/// How long a write of an event's item is tried before whoever waits for it is told that the store is away.
-pub const DESK_DEADLINE: Duration = Duration::from_secs(3);
-
-/// How many verbs one write of an event's item carries: an item may have 400 KB, a session under way takes 200 bytes.
-pub const DESK_MAX_BATCH: usize = 512;
-
-/// How long at first a node takes a write of an item to take: DynamoDB says "single-digit milliseconds".
-pub const TURN_FIRST: Duration = Duration::from_millis(4);
-
-/// How long at most a node leaves another one for its turn to write an item.
-pub const TURN_LONGEST: Duration = Duration::from_millis(50);
-
-/// Among how many of the latest writes of an item a node's is, if others leave it time for more.
-pub const TURN_COMPANY: u64 = 64;
-
-/// How often a node is refused before it asks the others for a turn.
-pub const TURN_PATIENCE: u32 = 2;
-
-/// How long a node waits at most before it tries a write again that was refused several times, or failed.
-pub const DESK_LONGEST_PAUSE: Duration = Duration::from_millis(100);
-
-/// The largest item that nodes tell each other whole, in bytes: Redis carries a few megabytes a second.
-pub const BELL_LARGEST_ITEM: usize = 8 * 1024;
-
-/// After how many writes of an item a node's latest one may be forgotten: many more than fit into the deadline.
-pub const DESK_NODE_MEMORY: u64 = 10_000;
-
-/// How many changes wait to be said by Redis, or to be heard, before some are left out: others look by themselves.
-pub const BELL_BACKLOG: usize = 1024;
-
-/// How long Redis may take to answer.
-pub const BELL_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// For how long Redis may say nothing before it is asked for a sign of life, and then before its connection is taken for
-/// dead: a machine that is gone does not say so.
-pub const BELL_SILENCE: Duration = Duration::from_secs(5);
-
-/// How long to wait before Redis is tried again.
-pub const BELL_RETRY: Duration = Duration::from_millis(250);
-
-/// How many grants one sweep of DynamoDB looks at: reading is paid for.
-pub const SWEEP_LOOK: i32 = 1_000;
-
-/// How often each node looks at an event's item, whether or not Redis told of a change.
-pub const WATCH_PERIOD: Duration = Duration::from_secs(1);
-
-/// How long a task may stand in an event's journal before any node carries it out: its own takes milliseconds.
-pub const ORPHAN_AGE: Duration = Duration::from_secs(4);
-
-/// How long a node may move letters, or deliver to a sink, after it last said that it does.
-pub const LEASE: Duration = Duration::from_secs(15);
-
-/// How many letters are moved from events to the outbox at once.
-pub const LETTERS_AT_ONCE: usize = 25;
-
-/// How long one try of a request to DynamoDB may take: it answers within milliseconds, or not at all.
-pub const DYNAMODB_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How long all tries of a request to DynamoDB may take together.
-pub const DYNAMODB_PATIENCE: Duration = Duration::from_secs(3);
-
-/// How many lines of an export are under way at once, and taken together by an import.
-pub const TRANSFER_LINES: usize = 256;
-
-/// How often each node looks whether the signing keys were replaced, whether or not Redis told of it: stolen keys are not
-/// to be good for long.
-pub const DOCUMENT_PERIOD: Duration = Duration::from_secs(2);

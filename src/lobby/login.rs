@@ -147,7 +147,7 @@ impl Lobby {
 
     /// Lets the visitor in if their place is served.
     async fn line_up(&self, attempt: &Attempt<'_>, room: &Room, mut queued: Queued) -> Result<Login, Fault> {
-        loop {
+        for _ in 0..policy::LINE_UP_TRIES {
             let (admission, first_served) = self.admission(room, &queued.visitor).await?;
             match admission {
                 Admission::Waiting { ahead } => {
@@ -162,7 +162,7 @@ impl Lobby {
                     return Ok(Login::AtTheDoor(self.wait(room, queued, 0, deadline)));
                 }
                 Admission::Served(served) => match self.enter(attempt, room, &queued.visitor, &served).await {
-                    // Reset, or given up, since the look at the counters: look again.
+                    // Reset, given up, or served no more since the look at the counters: look again.
                     Err(Fault::Store(StoreError::Outdated(_))) => {
                         room.board.refresh(&*self.store, &room.settings.id).await?;
                         if self.known(room, queued.visitor.request_id).is_err() {
@@ -174,6 +174,7 @@ impl Lobby {
                 },
             }
         }
+        Err(Fault::Store(StoreError::Outdated(room.settings.id.clone())))
     }
 
     /// Opens the session of a served visitor.

@@ -114,11 +114,15 @@ impl Lobby {
         minted.map_err(|_| Fault::Internal("the signing thread died"))?.map(Worth::Tokens)
     }
 
-    /// What a ticket is worth whose event was reset, or whose position was given up, since it was looked at.
+    /// What a ticket is worth whose event was reset, whose position was given up, or whose line went back, since it was
+    /// looked at.
     async fn overtaken(&self, room: &Room, visitor: &Visitor) -> Result<Worth, Fault> {
         room.board.refresh(&*self.store, &room.settings.id).await?;
-        let still = self.known(room, visitor.request_id);
-        Ok(if still.is_ok() { Worth::Forfeited } else { Worth::Void })
+        Ok(match self.known(room, visitor.request_id) {
+            Err(_) => Worth::Void,
+            Ok(_) if room.board.counters().serves(visitor.ticket.position) => Worth::Forfeited,
+            Ok(_) => Worth::Waiting,
+        })
     }
 
     /// How long the visitor's position can still be used.

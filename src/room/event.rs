@@ -150,6 +150,11 @@ impl Counters {
         position.get() <= self.serving
     }
 
+    /// Whether a session may be opened for the holder of `position`, who has none: it is served, and not given up.
+    pub const fn admits(&self, position: Position) -> bool {
+        self.serves(position) && position.get() > self.max_expired
+    }
+
     /// The last position that somebody may hold.
     pub const fn handed_out_at_most(&self) -> u64 {
         if self.set_aside > self.queue { self.set_aside } else { self.queue }

@@ -277,8 +277,8 @@ pub trait Store: Outbox {
     ) -> Result<Option<Counters>, StoreError>;
 
     /// Opens the session unless its ticket already has one in this generation, and answers the one it has.
-    /// [`StoreError::Outdated`] when the session's generation is not the event's, or its position was given up by the
-    /// expiry pass: somebody else may have the place. *Embedded:* insert-or-get in one transaction.
+    /// [`StoreError::Outdated`] when the session's generation is not the event's, its position is not served (any more),
+    /// or it was given up by the expiry pass: somebody else may have the place. *Embedded:* insert-or-get in one transaction.
     async fn open_session(&self, session: &Session) -> Result<Opened, StoreError>;
 
     /// The session of a ticket in the current generation, whatever its status and age.

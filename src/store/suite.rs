@@ -55,6 +55,13 @@ pub(super) async fn event(store: &Shared) -> EventId {
     event
 }
 
+/// The same; the first hundred are served.
+pub(super) async fn served_event(store: &Shared) -> EventId {
+    let event = event(store).await;
+    store.advance(&event, 100, at(0)).await.unwrap();
+    event
+}
+
 /// A session of the visitor at position `number`, open from [`START`] until `end` seconds later.
 pub(super) fn session(event: &EventId, number: u64, end: u64) -> Session {
     Session {
@@ -117,6 +124,7 @@ macro_rules! store_suite {
             a_conditional_move_happens_only_from_where_it_was_seen
             places_are_counted_by_who_is_inside_and_who_may_come
             a_position_that_was_given_up_opens_no_session
+            a_position_that_is_not_served_opens_no_session
             expiry_counts_positions_that_never_had_a_session
             expiry_can_admit_as_many_more
             expiry_never_passes_the_line_or_the_served

@@ -285,6 +285,7 @@ async fn all_pages_of_expired_tokens_come_as_one_list() {
         status: SessionStatus::Active,
         issuer: None,
     });
+    app.lobby().store().advance(&"Sample".parse().unwrap(), MANY as i64, NOW).await.unwrap();
     join_all(opened.map(async |session| app.lobby().store().open_session(&session).await.unwrap())).await;
     app.pass(60);
     let listed = body(get(&app, "/private/expired_tokens?event_id=Sample").await).await;

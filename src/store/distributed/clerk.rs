@@ -16,14 +16,16 @@ use super::aside::{Aside, Foresight};
 use super::desk::{Done, Message, Office, Step, collect, in_time, knock, lock, read};
 use super::draft::Draft;
 use super::fields::{number, text};
+use super::journal::{LogRow, Mark};
 use super::log;
 use super::slate::{Reserve, Slate};
-use super::state::{EventState, LogRow, Mark};
+use super::state::EventState;
 use super::tables::{Condition, Table, Written};
 use super::turns::{Heard, Turns};
 use crate::ambient::random;
 use crate::policy::{
-    ASIDE_LIFE, ASIDE_PERIOD, DESK_DEADLINE, DESK_LONGEST_PAUSE, DESK_MAX_BATCH, DESK_NODE_MEMORY, TURN_PATIENCE,
+    ASIDE_LIFE, ASIDE_PERIOD, DESK_DEADLINE, DESK_LONGEST_PAUSE, DESK_MAX_BATCH, DESK_NODE_MEMORY, TURN_ENDURANCE,
+    TURN_PATIENCE,
 };
 use crate::room::EventId;
 use crate::store::{Change, StoreError};
@@ -132,6 +134,7 @@ impl Clerk {
     async fn try_to_commit(&mut self, steps: &mut [Box<dyn Step>], deadline: Instant) -> Result<(), StoreError> {
         // Whether the item is known as it stood after the steps had come.
         let (mut seen, mut tidied) = (false, Vec::new());
+        let mut trouble = None;
         self.batch += 1;
         for tries in 1.. {
             // An earlier try may have arrived, only its answer had not.
@@ -152,26 +155,35 @@ impl Clerk {
                     self.finish(next, &tidied);
                     return Ok(());
                 }
-                Ok(false) => seen = true,
-                Err(error) if Instant::now() >= deadline => return Err(error),
-                Err(_) => seen = in_time(deadline, self.look()).await.is_ok(),
+                Ok(false) => (seen, trouble) = (true, None),
+                Err(error @ (StoreError::Corrupt(_) | StoreError::UnknownEvent(_))) => return Err(error),
+                // What DynamoDB said says more than that it said nothing in the end.
+                Err(error) if Instant::now() >= deadline => return Err(trouble.unwrap_or(error)),
+                Err(error) => {
+                    trouble = Some(error);
+                    seen = in_time(deadline, self.look()).await.is_ok();
+                }
             }
             match self.wrote() {
                 true => continue,
                 false if Instant::now() >= deadline => break,
                 // If that takes too long, whoever waits is told below.
-                false if !looks => drop(tokio::time::timeout_at(deadline, self.wait_to_try_again(tries)).await),
+                false if !looks => {
+                    let waiting = self.wait_to_try_again(tries, trouble.is_none());
+                    drop(tokio::time::timeout_at(deadline, waiting).await);
+                }
                 false => {}
             }
         }
-        Err(StoreError::Unavailable(format!("event {} is written by too many", self.event)))
+        Err(trouble.unwrap_or_else(|| StoreError::Unavailable(format!("event {} is written by too many", self.event))))
     }
 
     /// Waits for this node's turn; meanwhile the item is known as others write it.
     async fn wait_for_turn(&mut self) {
+        let latest = Instant::now() + TURN_ENDURANCE;
         loop {
             self.listen();
-            let turn = self.turns.mine(&self.known, &self.office.node);
+            let turn = self.turns.mine(&self.known, &self.office.node).min(latest);
             if turn <= Instant::now() {
                 return;
             }
@@ -183,14 +195,14 @@ impl Clerk {
         }
     }
 
-    /// The same after a write that was refused, or failed: the longer the more often.
-    async fn wait_to_try_again(&mut self, tries: u32) {
+    /// The same after a write that was `refused`, or failed: the longer the more often.
+    async fn wait_to_try_again(&mut self, tries: u32, refused: bool) {
         if tries > TURN_PATIENCE {
             let [dice] = random(&*self.office.entropy);
             let longest = Duration::from_millis(1 << tries.min(10)).min(DESK_LONGEST_PAUSE);
             tokio::time::sleep(longest * u32::from(dice) / u32::from(u8::MAX)).await;
         }
-        if tries >= TURN_PATIENCE && tries.is_power_of_two() {
+        if refused && tries >= TURN_PATIENCE && tries.is_power_of_two() {
             let (office, seal) = (&self.office, Mark::new(random(&*self.office.entropy)));
             // What fails here fails soon again where it is told.
             let knocked = knock(&office.tables, &self.event, &office.node, seal).await;
@@ -215,7 +227,7 @@ impl Clerk {
         let life = state.life;
         state.journal.rows.retain(|row| !tidied.contains(&(life, *row)));
         let kept = self.take_back(&mut state, taking);
-        let mut draft = Draft { event: &self.event, state, pen: self.office.outbox.now() };
+        let mut draft = Draft::new(&self.event, state, self.office.outbox.now());
         for step in steps {
             step.apply(&mut draft);
         }
@@ -324,7 +336,7 @@ impl Clerk {
         self.shared.slate.learn(state.counters);
         self.known = state;
         if let Some(node) = self.known.knock.as_ref().filter(|node| **node != self.office.node) {
-            self.turns.want(node);
+            self.turns.want(node, &self.known);
         }
         self.turns.begin(Instant::now());
     }
@@ -346,24 +358,15 @@ impl Clerk {
             self.turns.wrote();
             self.known = next;
             self.tell();
-            let reserve = self.reserve();
+            let reserve = Reserve::of(&self.known, self.begun);
             reserve.into_iter().for_each(|reserve| self.shared.slate.open(reserve));
         }
         if notes {
-            drop(self.office.feed.send(Change::Letters));
-            self.office.bell.ring_letters();
+            self.tell_of_letters();
         }
         if !fresh.is_empty() {
             let (tables, event, life) = (self.office.tables.clone(), self.event.clone(), self.known.life);
-            let done = Arc::clone(&self.shared.done);
-            tokio::spawn(async move {
-                for row in fresh {
-                    // What fails stays in the journal, where whoever looks after the event finds it.
-                    if log::put(&tables, &event, life, row).await.is_ok() {
-                        lock(&done).push((life, row));
-                    }
-                }
-            });
+            tokio::spawn(log::put_all(tables, event, life, fresh, Arc::clone(&self.shared.done)));
         }
     }
 
@@ -375,24 +378,19 @@ impl Clerk {
         self.office.bell.ring_counters(&self.event, counters, company.then(|| self.known.clone()));
     }
 
-    /// What this node may hand out by itself, once it has just written so.
-    fn reserve(&self) -> Option<Reserve> {
-        let known = &self.known;
-        let aside = known.journal.aside.as_ref().filter(|aside| aside.since == known.revision)?;
-        let entry = known.newest_arrival?.at;
-        let generation = known.counters.generation;
-        let after = known.counters.queue;
-        Some(Reserve { generation, after, through: aside.through, entry, until: self.begun + ASIDE_LIFE })
-    }
-
     /// The same of a write whose answer was lost: the item, as it is known, has it already.
     fn finish_unanswered(&mut self, tidied: &[(u64, LogRow)]) {
         let seen = self.known.clone();
         self.finish(seen, tidied);
         self.tell();
         if !self.known.journal.notes.is_empty() {
-            drop(self.office.feed.send(Change::Letters));
-            self.office.bell.ring_letters();
+            self.tell_of_letters();
         }
+    }
+
+    fn tell_of_letters(&self) {
+        // Nobody may be listening.
+        drop(self.office.feed.send(Change::Letters));
+        self.office.bell.ring_letters();
     }
 }

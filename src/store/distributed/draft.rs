@@ -3,9 +3,10 @@
 //! A [`Draft`] is the item as the next write will leave it. A verb refuses before it changes anything, for the other
 //! verbs of the same write go on. All of them may run again, from a newer item, when another node wrote meanwhile.
 
-use super::state::{Entrant, EventState, LogRow, Mark, Note, Pending, Task};
+use super::journal::{Entrant, LogRow, Mark, Note, Pending, Task, Undertaking};
+use super::state::EventState;
 use crate::ambient::Timestamp;
-use crate::policy::CLOCK_SET_BACK;
+use crate::policy::{CLOCK_SET_BACK, JOURNAL_ROOM};
 use crate::room::{Arrival, Counters, EventId, Inlet, Position, Session, SessionStatus};
 use crate::store::{Advance, AdvanceFrom, Closed, Expired, Happening, Opened, Refill, StoreError, Taken};
 
@@ -14,25 +15,27 @@ pub(super) struct Draft<'a> {
     pub(super) event: &'a EventId,
     pub(super) state: EventState,
     /// The time that letters get; `None`: nobody wants any.
-    pub(super) pen: Option<Timestamp>,
+    pen: Option<Timestamp>,
+    /// How many bytes are left for what is to be begun.
+    room: usize,
 }
 
 /// A session that was to be opened.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Opening {
     /// It is up to the caller to open it.
-    Begun(EventState),
+    Begun(Undertaking),
     /// Somebody else is at it.
-    UnderWay(EventState, Pending),
+    UnderWay(Undertaking),
 }
 
 /// A session that was to be closed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Closing {
     /// It is up to the caller to close it.
-    Begun(EventState),
+    Begun(Undertaking),
     /// Somebody else is at it.
-    UnderWay(EventState, Pending),
+    UnderWay(Undertaking),
     /// It belongs to a line that was reset.
     Gone,
 }
@@ -43,12 +46,30 @@ pub(super) enum Expiry {
     /// There are none.
     Nothing(Counters),
     /// They are given up; it is up to the caller to count them.
-    Begun(EventState, Pending),
+    Begun(Undertaking),
     /// Those of an earlier call have not been counted yet.
-    UnderWay(EventState, Pending),
+    UnderWay(Undertaking),
 }
 
-impl Draft<'_> {
+impl<'a> Draft<'a> {
+    /// A draft of the item that stands as `state`.
+    pub(super) fn new(event: &'a EventId, state: EventState, pen: Option<Timestamp>) -> Self {
+        let room = JOURNAL_ROOM.saturating_sub(state.weight());
+        Self { event, state, pen, room }
+    }
+
+    /// Begins a task, if the item has room for it.
+    fn begin(&mut self, mark: Mark, task: Task) -> Result<Undertaking, StoreError> {
+        let pending = Pending { mark, task };
+        let Some(left) = self.room.checked_sub(pending.weight()) else {
+            return Err(StoreError::Unavailable(format!("event {} has too much under way", self.event)));
+        };
+        self.room = left;
+        let begun = self.state.undertaking(&pending);
+        self.state.journal.pending.push(pending);
+        Ok(begun)
+    }
+
     fn outdated(&self) -> StoreError {
         StoreError::Outdated(self.event.clone())
     }
@@ -140,19 +161,24 @@ impl Draft<'_> {
     }
 
     /// [`crate::store::Store::expire_positions`], the first half: from now on none of them can be used.
-    pub(super) fn begin_expiry(&mut self, through: Position, refill: Refill, at: Timestamp, mark: Mark) -> Expiry {
+    pub(super) fn begin_expiry(
+        &mut self,
+        through: Position,
+        refill: Refill,
+        at: Timestamp,
+        mark: Mark,
+    ) -> Result<Expiry, StoreError> {
         if let Some(pending) = self.state.expiring() {
-            return Expiry::UnderWay(self.state.clone(), pending.clone());
+            return Ok(Expiry::UnderWay(self.state.undertaking(pending)));
         }
         let Counters { serving, queue, max_expired: from, .. } = self.state.counters;
         let through = through.get().min(serving).min(queue);
         if through <= from {
-            return Expiry::Nothing(self.state.counters);
+            return Ok(Expiry::Nothing(self.state.counters));
         }
+        let begun = self.begin(mark, Task::Expire { from, through, refill: refill == Refill::Next, at })?;
         self.count(|counters| counters.max_expired = through);
-        let pending = Pending { mark, task: Task::Expire { from, through, refill: refill == Refill::Next, at } };
-        self.state.journal.pending.push(pending.clone());
-        Expiry::Begun(self.state.clone(), pending)
+        Ok(Expiry::Begun(begun))
     }
 
     /// Its second half: `used` of them have a session. The counters alone where somebody else did it.
@@ -194,13 +220,12 @@ impl Draft<'_> {
         }
         let same = |pending: &&Pending| matches!(&pending.task, Task::Open(entrant) if entrant.request_id == session.request_id);
         if let Some(pending) = self.state.journal.pending.iter().find(same) {
-            return Ok(Opening::UnderWay(self.state.clone(), pending.clone()));
+            return Ok(Opening::UnderWay(self.state.undertaking(pending)));
         }
-        if session.position.get() <= self.state.counters.max_expired {
+        if !self.state.counters.admits(session.position) {
             return Err(self.outdated());
         }
-        self.state.journal.pending.push(Pending { mark, task: Task::Open(Entrant::of(session)) });
-        Ok(Opening::Begun(self.state.clone()))
+        self.begin(mark, Task::Open(Entrant::of(session))).map(Opening::Begun)
     }
 
     /// Its second half: it was `inserted`, or another had come first.
@@ -217,17 +242,20 @@ impl Draft<'_> {
     }
 
     /// [`crate::store::Store::close_session`], the first half, for a session that was active a moment ago.
-    pub(super) fn begin_closing(&mut self, session: &Session, status: SessionStatus, mark: Mark) -> Closing {
+    pub(super) fn begin_closing(
+        &mut self,
+        session: &Session,
+        status: SessionStatus,
+        mark: Mark,
+    ) -> Result<Closing, StoreError> {
         if session.generation != self.state.counters.generation {
-            return Closing::Gone;
+            return Ok(Closing::Gone);
         }
         let same = |pending: &&Pending| matches!(pending.task, Task::Close { request_id, .. } if request_id == session.request_id);
         if let Some(pending) = self.state.journal.pending.iter().find(same) {
-            return Closing::UnderWay(self.state.clone(), pending.clone());
+            return Ok(Closing::UnderWay(self.state.undertaking(pending)));
         }
-        let task = Task::Close { request_id: session.request_id, code: status.code() };
-        self.state.journal.pending.push(Pending { mark, task });
-        Closing::Begun(self.state.clone())
+        self.begin(mark, Task::Close { request_id: session.request_id, code: status.code() }).map(Closing::Begun)
     }
 
     /// Its second half: the session was closed by this (`None`), or had been before. Of a line that was reset since it
@@ -320,4 +348,45 @@ impl Draft<'_> {
 /// Whether a claim of this tick stands against a later one, rather than being of a clock that was wrong.
 fn binds(claimed: Timestamp, tick: Timestamp) -> bool {
     claimed >= tick && claimed.since(tick) < CLOCK_SET_BACK
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::suite::{at, position, session};
+
+    #[test]
+    fn what_is_under_way_has_bounds_and_can_always_be_ended() {
+        let event: EventId = "Sample".parse().unwrap();
+        let mut draft = Draft::new(&event, EventState::default(), Some(at(0)));
+        draft.advance(1_000_000, at(0));
+        let mark = |number: u64| Mark::new(u128::from(number).to_be_bytes());
+        let mut begun = Vec::new();
+        let refusal = loop {
+            let number = begun.len() as u64 + 1;
+            match draft.begin_opening(&session(&event, number, 60), mark(number)) {
+                Ok(opening) => begun.push(opening),
+                Err(refusal) => break refusal,
+            }
+            // As another node, or a later write, finds it.
+            draft = Draft::new(&event, draft.state, Some(at(0)));
+        };
+        assert!(matches!(&refusal, StoreError::Unavailable(why) if why.contains("too much under way")), "{refusal}");
+        assert!(begun.len() > 500, "{} sessions at once", begun.len());
+        let closing = draft.begin_closing(&session(&event, 1, 60), SessionStatus::Completed, mark(0));
+        let expiry = draft.begin_expiry(position(9), Refill::None, at(0), mark(0));
+        draft.state.counters.queue = 9;
+        assert!(closing.is_err() && matches!(expiry, Ok(Expiry::Nothing(_))), "{closing:?} {expiry:?}");
+        assert!(draft.begin_expiry(position(9), Refill::None, at(0), mark(0)).is_err());
+        assert_eq!(draft.state.counters.max_expired, 0, "what is refused changes nothing");
+        for number in 1..=begun.len() as u64 {
+            draft.end_opening(session(&event, number, 60), mark(number), true).unwrap();
+        }
+        let item = draft.state.item(&event).unwrap();
+        assert!(item.text("journal").unwrap().len() < 350 * 1024, "the letters of all that found room as well");
+        assert_eq!(draft.state.counters.sessions_opened, begun.len() as u64);
+        draft.state.journal.notes.clear();
+        let mut draft = Draft::new(&event, draft.state, Some(at(0)));
+        assert!(draft.begin_opening(&session(&event, 9_999, 60), mark(1)).is_ok());
+    }
 }

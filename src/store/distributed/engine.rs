@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use super::desk::{self, Desk, Office, closed};
 use super::draft::{Closing, Expiry, Opening};
 use super::fields::Fields;
+use super::journal::{Mark, Undertaking};
 use super::log;
 use super::outbox::Mover;
 use super::sessions::{self, Outcome};
 use super::shelf;
-use super::state::{EventState, Mark, Pending};
+use super::state::EventState;
 use super::tables::{Condition, Table};
 use crate::ambient::{Timestamp, random};
 use crate::room::{Counters, EventId, Position, RequestId, Session, SessionStatus};
@@ -117,14 +118,13 @@ impl Engine {
     ) -> Result<Expired, StoreError> {
         let (desk, mark) = (self.desk(event)?, self.mark());
         loop {
-            match desk.run(move |draft| Ok(draft.begin_expiry(through, refill, at, mark))).await? {
+            match desk.run(move |draft| draft.begin_expiry(through, refill, at, mark)).await? {
                 Expiry::Nothing(counters) => return Ok(Expired { positions: 0, counters }),
-                Expiry::Begun(state, pending) => {
-                    let counted = self.carry_out(event, &state, &pending).await?;
-                    let Outcome::Counted(used) = counted else { continue };
+                Expiry::Begun(begun) => {
+                    let Outcome::Counted(used) = self.carry_out(event, &begun).await? else { continue };
                     return desk.run(move |draft| Ok(draft.end_expiry(mark, used))).await;
                 }
-                Expiry::UnderWay(state, pending) => self.help(event, &state, &pending).await?,
+                Expiry::UnderWay(begun) => self.help(event, &begun).await?,
             }
         }
     }
@@ -138,10 +138,10 @@ impl Engine {
             return Self::found(&desk, session).await;
         }
         let wanted = session.clone();
-        let (state, pending, ours) = match desk.run(move |draft| draft.begin_opening(&wanted, mark)).await {
-            Ok(Opening::Begun(state)) => (state, None, true),
-            Ok(Opening::UnderWay(state, pending)) => (state, Some(pending), false),
-            // It may have been opened, and its place given up, since we looked.
+        let (begun, ours) = match desk.run(move |draft| draft.begin_opening(&wanted, mark)).await {
+            Ok(Opening::Begun(begun)) => (begun, true),
+            Ok(Opening::UnderWay(begun)) => (begun, false),
+            // It may have been opened, and its place given up or its line gone back, since we looked.
             Err(StoreError::Outdated(_)) => {
                 let there = sessions::find(&self.office.tables, &event, session.generation, &session.request_id);
                 let session = there.await?.ok_or(StoreError::Outdated(event))?;
@@ -149,12 +149,10 @@ impl Engine {
             }
             Err(error) => return Err(error),
         };
-        let begun = state.journal.pending.iter().find(|pending| pending.mark == mark).cloned();
-        let Some(pending) = pending.or(begun) else { return Err(StoreError::Outdated(event)) };
-        let Outcome::Opened(session, inserted) = self.carry_out(&event, &state, &pending).await? else {
+        let Outcome::Opened(session, inserted) = self.carry_out(&event, &begun).await? else {
             return Err(StoreError::Outdated(event));
         };
-        let mark = pending.mark;
+        let mark = begun.pending.mark;
         let ended = move |draft: &mut super::draft::Draft<'_>| draft.end_opening(session.clone(), mark, inserted);
         let opened = desk.run(ended).await?;
         Ok(Opened { inserted: opened.inserted && ours, ..opened })
@@ -191,41 +189,34 @@ impl Engine {
         if session.status != SessionStatus::Active || status == SessionStatus::Active {
             return Ok(Closed::Before(session.status));
         }
-        match desk.run(move |draft| Ok(draft.begin_closing(&session, status, mark))).await? {
+        match desk.run(move |draft| draft.begin_closing(&session, status, mark)).await? {
             Closing::Gone => Ok(Closed::Unknown),
-            Closing::Begun(state) => {
-                let begun = state.journal.pending.iter().find(|pending| pending.mark == mark);
-                let Some(pending) = begun else { return Ok(Closed::Unknown) };
-                let Outcome::Closed(before) = self.carry_out(event, &state, pending).await? else {
-                    return Ok(Closed::Unknown);
-                };
-                let life = state.life;
+            Closing::Begun(begun) => {
+                let Outcome::Closed(before) = self.carry_out(event, &begun).await? else { return Ok(Closed::Unknown) };
+                let life = begun.life;
                 desk.run(move |draft| Ok(draft.end_closing(mark, life, before))).await
             }
-            Closing::UnderWay(state, pending) => {
-                self.help(event, &state, &pending).await?;
+            Closing::UnderWay(begun) => {
+                self.help(event, &begun).await?;
                 let session = self.session(event, request_id).await?;
                 Ok(session.map_or(Closed::Unknown, |session| Closed::Before(session.status)))
             }
         }
     }
 
-    async fn carry_out(&self, event: &EventId, state: &EventState, pending: &Pending) -> Result<Outcome, StoreError> {
-        sessions::carry_out(&self.office.tables, event, state, pending.mark, &pending.task).await
+    async fn carry_out(&self, event: &EventId, undertaking: &Undertaking) -> Result<Outcome, StoreError> {
+        sessions::carry_out(&self.office.tables, event, undertaking).await
     }
 
     /// Does for another call, perhaps of a node that is no more, what it has under way.
-    pub(super) async fn help(&self, event: &EventId, state: &EventState, pending: &Pending) -> Result<(), StoreError> {
-        let (desk, mark) = (self.desk(event)?, pending.mark);
-        match self.carry_out(event, state, pending).await? {
+    pub(super) async fn help(&self, event: &EventId, undertaking: &Undertaking) -> Result<(), StoreError> {
+        let (desk, mark, life) = (self.desk(event)?, undertaking.pending.mark, undertaking.life);
+        match self.carry_out(event, undertaking).await? {
             Outcome::Opened(session, inserted) => {
                 let ended = desk.run(move |draft| draft.end_opening(session.clone(), mark, inserted)).await;
                 ended.map(drop)
             }
-            Outcome::Closed(before) => {
-                let life = state.life;
-                desk.run(move |draft| Ok(draft.end_closing(mark, life, before))).await.map(drop)
-            }
+            Outcome::Closed(before) => desk.run(move |draft| Ok(draft.end_closing(mark, life, before))).await.map(drop),
             Outcome::Counted(used) => desk.run(move |draft| Ok(draft.end_expiry(mark, used))).await.map(drop),
         }
     }
@@ -263,11 +254,16 @@ impl Engine {
         let from = self.swept.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (forgotten, end) = shelf::forget_grants(&self.office.tables, now, from).await?;
         *self.swept.lock().unwrap_or_else(PoisonError::into_inner) = end;
+        // The rows of a line are many: one node at a time deletes them.
+        if !self.lease("sweep", now).await? {
+            return Ok(forgotten);
+        }
         for (event, desk) in self.desks() {
             let state = self.state(&event).await?;
             sessions::sweep_places(&self.office.tables, &event, &state, now).await?;
-            if let Some(life) = state.journal.ended.first().copied() {
-                super::lives::forget(&self.office.tables, &event, life).await?;
+            if let Some(life) = state.journal.ended.first().copied()
+                && super::lives::forget(&self.office.tables, &event, life).await?
+            {
                 desk.run(move |draft| {
                     draft.state.journal.ended.retain(|ended| *ended != life);
                     Ok(())

@@ -3,22 +3,35 @@
 use super::fields::{Fields, text};
 use super::state::life_key;
 use super::tables::{Condition, EXPIRES_INDEX, Query, Table, Tables};
+use crate::policy::{SWEEP_LOOK, SWEEP_ROWS};
 use crate::room::EventId;
 use crate::store::StoreError;
 
-/// Deletes the rows of a life that ended.
-pub(super) async fn forget(tables: &Tables, event: &EventId, life: u64) -> Result<(), StoreError> {
+/// Deletes rows of a life that ended, so many at most. Whether all are gone.
+pub(super) async fn forget(tables: &Tables, event: &EventId, life: u64) -> Result<bool, StoreError> {
+    let page = usize::try_from(SWEEP_LOOK).unwrap_or(1);
+    let mut left = SWEEP_ROWS;
     for (table, index, key) in [
         (Table::ServingRecords, None, &["event_id", "serving_counter"][..]),
         (Table::Arrivals, None, &["event_id", "queue_position"]),
         (Table::Places, None, &["event_id", "queue_position"]),
         (Table::Tokens, Some(EXPIRES_INDEX), &["request_id"]),
     ] {
-        let keys = Condition::new("event_id = :event").with(":event", text(life_key(event, life)));
-        for row in tables.query(Query { index, ..Query::of(table, keys) }).await? {
-            let named = key.iter().filter_map(|name| Some(((*name).to_owned(), row.0.get(*name)?.clone())));
-            tables.delete(table, Fields(named.collect()), Condition::none()).await?;
+        loop {
+            let keys = Condition::new("event_id = :event").with(":event", text(life_key(event, life)));
+            let rows = tables.query(Query { index, limit: page, ..Query::of(table, keys) }).await?;
+            let named = |row: &Fields| {
+                let fields = key.iter().filter_map(|name| Some(((*name).to_owned(), row.0.get(*name)?.clone())));
+                Fields(fields.collect())
+            };
+            let last = rows.len() < page;
+            tables.delete_all(table, rows.iter().map(named).collect()).await?;
+            if last {
+                break;
+            }
+            let Some(rest) = left.checked_sub(rows.len()) else { return Ok(false) };
+            left = rest;
         }
     }
-    Ok(())
+    Ok(true)
 }

@@ -3,9 +3,10 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::desk;
+use super::desk::{self, Done, lock};
 use super::fields::{Fields, number, text};
-use super::state::{Cut, EventState, LogRow, life_key};
+use super::journal::{Cut, LogRow};
+use super::state::{EventState, life_key};
 use super::tables::{Condition, Query, Table, Tables};
 use crate::room::{Arrival, EventId, Position, ServingRecord};
 use crate::store::StoreError;
@@ -29,6 +30,16 @@ pub(super) async fn put(tables: &Tables, event: &EventId, life: u64, row: LogRow
         }
     }
     Ok(())
+}
+
+/// Writes rows, and notes those that are done. What fails stays in the journal, where whoever looks after the event
+/// finds it.
+pub(super) async fn put_all(tables: Tables, event: EventId, life: u64, rows: Vec<LogRow>, done: Done) {
+    for row in rows {
+        if put(&tables, &event, life, row).await.is_ok() {
+            lock(&done).push((life, row));
+        }
+    }
 }
 
 /// [`crate::store::Store::arrivals`], of an event whose item stands as `state`.
@@ -57,6 +68,9 @@ pub(super) async fn arrivals(
     }
     rows.extend(tables.query(Query::of(Table::Arrivals, keys)).await?);
     let mut found = rows.iter().map(arrival).collect::<Result<Vec<Arrival>, StoreError>>()?;
+    // Rows that were decided after the item was read may have reached the table in another order: nobody is to take the
+    // last of them for all there are.
+    found.retain(|arrival| state.newest_arrival.is_some_and(|newest| arrival.first <= newest.first));
     for fresh in state.fresh_arrivals() {
         if !found.contains(&fresh) {
             found.push(fresh);

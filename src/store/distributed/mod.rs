@@ -6,11 +6,13 @@
 //! rests on it (`watch.rs`). It must not know what a login or a line is beyond the port's nouns.
 
 mod aside;
+mod bulk;
 mod clerk;
 mod desk;
 mod draft;
 mod engine;
 mod fields;
+mod journal;
 mod lives;
 mod log;
 mod outbox;
@@ -380,7 +382,7 @@ impl Store for DistributedStore {
     }
 
     async fn health(&self) -> Result<(), StoreError> {
-        self.on_engine(|engine| async move { shelf::beat(&engine.office.tables, &engine.office.node).await }).await
+        self.on_engine(|engine| async move { shelf::beat(&engine.office.tables).await }).await
     }
 
     fn changes(&self) -> broadcast::Receiver<Change> {

@@ -1,7 +1,7 @@
 //! The outbox: letters leave the journals of the events for a shelf of their own, where they get their numbers.
 //!
-//! One node at a time moves them, as long as its lease lasts; should two believe that they hold it, each number is still
-//! given once, and a letter may be told twice. Owns the table `Outbox`, whose shelves are `letters`, `dead`, `cursor` and
+//! One node at a time moves them, as long as its lease lasts. They move in transactions that rest on the newest number:
+//! should two nodes believe that they hold the lease, one of them is refused. Owns the table `Outbox`, whose shelves are `letters`, `dead`, `cursor` and
 //! `lease`. Times here are of the clock that letters are dated by.
 
 use std::collections::HashMap;
@@ -11,9 +11,10 @@ use async_trait::async_trait;
 use super::DistributedStore;
 use super::engine::Engine;
 use super::fields::{Fields, number, text, unreadable};
+use super::journal::Note;
 use super::tables::{Condition, Query, Table, Tables, Written};
 use crate::ambient::Timestamp;
-use crate::policy::{LEASE, LETTERS_AT_ONCE};
+use crate::policy::{LEASE, LETTER_MOVES, LETTERS_AT_ONCE};
 use crate::room::EventId;
 use crate::store::StoreError;
 use crate::store::outbox::{DeadLetter, Happening, Kind, Letter, Outbox, Resent};
@@ -91,7 +92,7 @@ impl Engine {
     }
 
     /// Takes or keeps a lease. Whether this node has it now.
-    async fn lease(&self, what: &str, now: Timestamp) -> Result<bool, StoreError> {
+    pub(super) async fn lease(&self, what: &str, now: Timestamp) -> Result<bool, StoreError> {
         let mut leases = self.leases.lock().await;
         // Half of it is left: good enough.
         if leases.get(what).is_some_and(|until| now + LEASE / 2 < *until) {
@@ -107,7 +108,8 @@ impl Engine {
         Ok(held)
     }
 
-    /// Moves the letters that stand in the journals, if that is up to this node.
+    /// Moves the letters that stand in the journals, if that is up to this node; where there are many, the first of each
+    /// event.
     pub(super) async fn move_letters(&self) -> Result<(), StoreError> {
         self.open()?;
         let Some(now) = self.office.outbox.now() else { return Ok(()) };
@@ -120,19 +122,19 @@ impl Engine {
         }
         mover.sure_until = now + LEASE / 2;
         for (event, desk) in self.desks() {
-            loop {
-                let state = self.state(&event).await?;
-                let notes: Vec<_> = state.journal.notes.iter().take(LETTERS_AT_ONCE).cloned().collect();
+            for _ in 0..LETTER_MOVES {
+                let notes = self.state(&event).await?.journal.notes;
+                let notes: Vec<Note> = notes.into_iter().take(LETTERS_AT_ONCE).collect();
                 let Some(last) = notes.last().map(|note| note.number) else { break };
                 let through = mover.moved.get(&event).copied().unwrap_or(0);
-                for note in notes.into_iter().filter(|note| note.number > through) {
-                    let Some(kind) = Kind::from_name(&note.kind) else { continue };
-                    let letter = Letter { seq: 0, event: event.clone(), at: note.at, kind, body: note.body };
-                    mover.newest = self.shelve(mover.newest, letter, note.number).await?;
-                    mover.moved.insert(event.clone(), note.number);
-                }
-                let newest = mover.newest;
-                self.note_newest(newest).await?;
+                let fresh = notes.into_iter().filter(|note| note.number > through).collect();
+                let Some(newest) = self.shelve(mover.newest, &event, fresh).await? else {
+                    // Another node moved some: what this one knows is old.
+                    *mover = Mover::default();
+                    return Ok(());
+                };
+                mover.newest = newest;
+                mover.moved.insert(event.clone(), last);
                 desk.run(move |draft| {
                     draft.state.journal.notes.retain(|note| note.number > last);
                     Ok(())
@@ -150,7 +152,6 @@ impl Engine {
         let latest = Query { newest_first: true, limit: LETTERS_AT_ONCE, ..Query::of(Table::Outbox, keys) };
         let mut mover = Mover { newest: self.newest().await?, ..Mover::default() };
         for row in self.tables().query(latest).await? {
-            mover.newest = mover.newest.max(row.number("seq")?);
             let event = row.text("event_id")?.parse().map_err(|_| unreadable("event_id"))?;
             let through = mover.moved.entry(event).or_default();
             *through = row.number("note")?.max(*through);
@@ -158,30 +159,33 @@ impl Engine {
         Ok(mover)
     }
 
-    /// Puts a letter on the shelf under the first free number above `newest`, and answers it.
-    async fn shelve(&self, newest: u64, mut letter: Letter, note: u64) -> Result<u64, StoreError> {
-        letter.seq = newest + 1;
-        loop {
-            let item = row("letters", label(letter.seq), &letter).with_number("note", note);
-            let free = Condition::new("attribute_not_exists(shelf)");
-            match self.tables().put(Table::Outbox, item, free).await? {
-                Written::Done => return Ok(letter.seq),
-                Written::Refused(there) => {
-                    let same = there.number("note")? == note && there.text("event_id")? == letter.event.as_str();
-                    if same {
-                        return Ok(letter.seq);
-                    }
-                    letter.seq += 1;
-                }
-            }
+    /// Puts letters on the shelf, under the numbers after `newest`: all of them or, where that is the newest no more,
+    /// none. Answers the newest number.
+    pub(super) async fn shelve(
+        &self,
+        newest: u64,
+        event: &EventId,
+        notes: Vec<Note>,
+    ) -> Result<Option<u64>, StoreError> {
+        let mut items = Vec::new();
+        let mut seq = newest;
+        for note in notes {
+            let Some(kind) = Kind::from_name(&note.kind) else { continue };
+            seq += 1;
+            let letter = Letter { seq, event: event.clone(), at: note.at, kind, body: note.body };
+            let item = row("letters", label(seq), &letter).with_number("note", note.number);
+            items.push((item, Condition::new("attribute_not_exists(shelf)")));
         }
-    }
-
-    /// Remembers the newest number, for letters are forgotten.
-    async fn note_newest(&self, newest: u64) -> Result<(), StoreError> {
-        let item = key("cursor", cursor_label("")).with_number("through", newest);
-        let older = Condition::new("attribute_not_exists(shelf) OR through < :through");
-        self.tables().put(Table::Outbox, item, older.with(":through", number(newest))).await.map(drop)
+        if items.is_empty() {
+            return Ok(Some(newest));
+        }
+        // Kept apart, for letters are forgotten.
+        let unmoved = match newest {
+            0 => Condition::new("attribute_not_exists(shelf)"),
+            newest => Condition::new("through = :newest").with(":newest", number(newest)),
+        };
+        items.push((key("cursor", cursor_label("")).with_number("through", seq), unmoved));
+        Ok(self.tables().put_together(Table::Outbox, items).await?.then_some(seq))
     }
 
     async fn newest(&self) -> Result<u64, StoreError> {
@@ -315,10 +319,8 @@ impl Engine {
             let page = self.tables().query(shelf("letters", "", &label(through), LETTERS_AT_ONCE)).await?;
             let old = page.iter().map(letter).collect::<Result<Vec<_>, _>>()?;
             let old: Vec<Letter> = old.into_iter().take_while(|letter| letter.at < before).collect();
-            for letter in &old {
-                let old = key("letters", label(letter.seq));
-                self.tables().delete(Table::Outbox, old, Condition::none()).await?;
-            }
+            let keys = old.iter().map(|letter| key("letters", label(letter.seq))).collect();
+            self.tables().delete_all(Table::Outbox, keys).await?;
             forgotten += old.len() as u64;
             if old.len() < LETTERS_AT_ONCE {
                 return Ok(forgotten);

@@ -5,9 +5,11 @@
 //! that opened and of the one that closed it.
 
 use super::fields::{Fields, number, text, unreadable};
-use super::state::{EventState, Mark, Task, life_key};
+use super::journal::{Mark, Task, Undertaking};
+use super::state::{EventState, life_key};
 use super::tables::{Condition, EXPIRES_INDEX, Query, Table, Tables, Written};
 use crate::ambient::Timestamp;
+use crate::policy::SWEEP_ROWS;
 use crate::room::{EventId, Generation, Occupancy, RequestId, Session, SessionStatus};
 use crate::store::StoreError;
 
@@ -111,9 +113,10 @@ pub(super) async fn close(
     if let Some(there) = tables.get(Table::Tokens, key(request_id)).await?
         && is_of(&there, event, life)?
     {
+        // Whoever opened it may not have come to the place yet, and will not put anybody into it then.
         let place = place_key(event, life, there.number("queue_number")?);
-        let left = Condition::new("attribute_exists(inside)").with(":inside", number(0));
-        tables.update(Table::Places, place, "SET inside = :inside", left).await?;
+        let left = Condition::none().with(":inside", number(0)).with(":end", number(there.time("expires")?.as_secs()));
+        tables.update(Table::Places, place, "SET inside = :inside, expires = :end", left).await?;
     }
     Ok(None)
 }
@@ -122,21 +125,21 @@ fn place_key(event: &EventId, life: u64, position: u64) -> Fields {
     Fields::new().with_text("event_id", life_key(event, life)).with_number("queue_position", position)
 }
 
-/// How many of the positions above `from` through `through` have a session or are about to.
-pub(super) async fn used(
+/// How many of the positions above `from` through `through` have a session or, `entering`, are about to.
+async fn used(
     tables: &Tables,
     event: &EventId,
-    state: &EventState,
-    from: u64,
-    through: u64,
+    life: u64,
+    (from, through): (u64, u64),
+    entering: &[u64],
 ) -> Result<u64, StoreError> {
     let keys = Condition::new("event_id = :event AND queue_position BETWEEN :first AND :last")
-        .with(":event", text(life_key(event, state.life)))
+        .with(":event", text(life_key(event, life)))
         .with(":first", number(from + 1))
         .with(":last", number(through));
     let rows = tables.query(Query::of(Table::Places, keys)).await?;
     let mut positions = rows.iter().map(|row| row.number("queue_position")).collect::<Result<Vec<_>, _>>()?;
-    positions.extend(state.entrants().map(|(_, entrant)| entrant.position.get()));
+    positions.extend(entering);
     positions.retain(|position| (from + 1..=through).contains(position));
     positions.sort_unstable();
     positions.dedup();
@@ -174,7 +177,8 @@ pub(super) async fn occupancy(
     Ok(Occupancy::new(counters, active, used))
 }
 
-/// Forgets the places that nobody asks after any more: given up or used long ago, and left.
+/// Forgets the places that nobody asks after any more: given up or used long ago, and left. Those that an expiry pass
+/// has yet to count stay.
 pub(super) async fn sweep_places(
     tables: &Tables,
     event: &EventId,
@@ -183,14 +187,15 @@ pub(super) async fn sweep_places(
 ) -> Result<(), StoreError> {
     let keys = Condition::new("event_id = :event AND queue_position <= :expired")
         .with(":event", text(life_key(event, state.life)))
-        .with(":expired", number(state.counters.max_expired));
+        .with(":expired", number(state.expired_and_counted()));
+    let mut left = Vec::new();
     for row in tables.query(Query::of(Table::Places, keys)).await? {
         if row.number("inside")? == 0 || row.time("expires")? < now {
-            let place = place_key(event, state.life, row.number("queue_position")?);
-            tables.delete(Table::Places, place, Condition::none()).await?;
+            left.push(place_key(event, state.life, row.number("queue_position")?));
         }
     }
-    Ok(())
+    left.truncate(SWEEP_ROWS);
+    tables.delete_all(Table::Places, left).await
 }
 
 /// [`crate::store::Store::active_sessions`]; sessions of the last second may be missing.
@@ -274,26 +279,27 @@ pub(super) enum Outcome {
     Counted(u64),
 }
 
-/// Does what of the task lies outside the event's item, which stands as `state` or did since the task was decided.
+/// Does what of a task lies outside the event's item, where it stands or stood since it was decided.
 pub(super) async fn carry_out(
     tables: &Tables,
     event: &EventId,
-    state: &EventState,
-    mark: Mark,
-    task: &Task,
+    undertaking: &Undertaking,
 ) -> Result<Outcome, StoreError> {
-    Ok(match task {
+    let (life, mark) = (undertaking.life, undertaking.pending.mark);
+    Ok(match &undertaking.pending.task {
         Task::Open(entrant) => {
-            let session = entrant.session(event, state.counters.generation);
-            match put(tables, &session, state.life, mark).await? {
+            let session = entrant.session(event, undertaking.generation);
+            match put(tables, &session, life, mark).await? {
                 None => Outcome::Opened(session, true),
                 Some(there) => Outcome::Opened(there, false),
             }
         }
         Task::Close { request_id, code } => {
             let status = SessionStatus::from_code((*code).into()).unwrap_or(SessionStatus::Completed);
-            Outcome::Closed(close(tables, event, state.life, request_id, status, mark).await?)
+            Outcome::Closed(close(tables, event, life, request_id, status, mark).await?)
         }
-        Task::Expire { from, through, .. } => Outcome::Counted(used(tables, event, state, *from, *through).await?),
+        Task::Expire { from, through, .. } => {
+            Outcome::Counted(used(tables, event, life, (*from, *through), &undertaking.entering).await?)
+        }
     })
 }

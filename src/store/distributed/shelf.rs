@@ -1,7 +1,7 @@
 //! Grants and documents: each an item of its own, changed by conditional writes that tell who made them.
 
 use super::fields::{Fields, number, text};
-use super::state::Mark;
+use super::journal::Mark;
 use super::tables::{Condition, Table, Tables, Written};
 use crate::ambient::Timestamp;
 use crate::policy::SWEEP_LOOK;
@@ -44,12 +44,9 @@ pub(super) async fn take_grant(
         .with(":now", number(now.as_secs()))
         .with(":mark", text(mark.as_str()));
     let taken = "SET grant_state = :taken, taken_by = :mark";
-    let there = match tables.update(Table::Grants, grant_key(id), taken, given).await? {
-        Written::Done => match tables.get(Table::Grants, grant_key(id)).await? {
-            Some(item) => return item.owned_text("body").map(TakenGrant::Taken),
-            None => return Ok(TakenGrant::Unknown),
-        },
-        Written::Refused(there) => there,
+    let there = match tables.change(Table::Grants, grant_key(id), taken, given).await? {
+        Ok(item) => return item.owned_text("body").map(TakenGrant::Taken),
+        Err(there) => there,
     };
     if there.0.is_empty() || now >= there.time("keep_until")? {
         return Ok(TakenGrant::Unknown);
@@ -129,7 +126,6 @@ pub(super) async fn replace_document(
 }
 
 /// Writes for the sake of writing.
-pub(super) async fn beat(tables: &Tables, node: &str) -> Result<(), StoreError> {
-    let pulse = document_key(&format!("pulse of {node}"));
-    tables.put(Table::Documents, pulse, Condition::none()).await.map(drop)
+pub(super) async fn beat(tables: &Tables) -> Result<(), StoreError> {
+    tables.put(Table::Documents, document_key("pulse"), Condition::none()).await.map(drop)
 }

@@ -10,7 +10,9 @@ use tokio::sync::broadcast;
 use tokio::time::Instant;
 
 use super::desk::lock;
+use super::state::EventState;
 use crate::ambient::Timestamp;
+use crate::policy::ASIDE_LIFE;
 use crate::room::{Counters, EventId, Generation, Position};
 use crate::store::{Change, Party, Taken};
 
@@ -29,6 +31,14 @@ pub(super) struct Reserve {
 }
 
 impl Reserve {
+    /// What a node may hand out by itself, once it has written the item so, in a write that began then.
+    pub(super) fn of(known: &EventState, begun: Instant) -> Option<Self> {
+        let aside = known.journal.aside.as_ref().filter(|aside| aside.since == known.revision)?;
+        let entry = known.newest_arrival?.at;
+        let Counters { generation, queue: after, .. } = known.counters;
+        Some(Self { generation, after, through: aside.through, entry, until: begun + ASIDE_LIFE })
+    }
+
     fn is_good_for(&self, counters: &Counters) -> bool {
         self.generation == counters.generation && self.after < self.through && Instant::now() < self.until
     }

@@ -4,167 +4,15 @@
 //! into other items as well (a session, a row of a log, a letter) stands in its journal first, in the same write as
 //! the decision. Whoever finds it there may carry it out: doing it twice is doing it once. Only then is it struck out.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::aside::Aside;
 use super::fields::{Fields, number, text, unreadable};
+use super::journal::{Cut, Entrant, Journal, LogRow, Mark, Note, Pending, Stamp, Task, Undertaking};
 use crate::ambient::Timestamp;
 use crate::policy::{ASIDE_COMPANY, TURN_COMPANY};
-use crate::room::{Arrival, Counters, EventId, Generation, Position, RequestId, ServingRecord, Session, SessionStatus};
+use crate::room::{Arrival, Counters, EventId, Generation, ServingRecord};
 use crate::store::StoreError;
-
-/// Names something; drawn by lot.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub(super) struct Mark([u8; 16]);
-
-impl Mark {
-    pub(super) const fn new(bytes: [u8; 16]) -> Self {
-        Self(bytes)
-    }
-}
-
-impl From<Mark> for String {
-    fn from(mark: Mark) -> Self {
-        format!("{:032x}", u128::from_be_bytes(mark.0))
-    }
-}
-
-impl TryFrom<String> for Mark {
-    type Error = std::num::ParseIntError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        u128::from_str_radix(&text, 16).map(|number| Self(number.to_be_bytes()))
-    }
-}
-
-/// A row of a log, until it stands in its table.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-pub(super) enum LogRow {
-    #[serde(rename = "a")]
-    Arrival { first: Position, at: Timestamp },
-    /// The `turn` is of [`Journal::turns`].
-    #[serde(rename = "r")]
-    Serving { turn: u64, serving: u64, at: Timestamp, served: u64 },
-}
-
-/// A session as the journal says it: the event and its generation are the item's.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(super) struct Entrant {
-    #[serde(rename = "r")]
-    pub(super) request_id: RequestId,
-    #[serde(rename = "p")]
-    pub(super) position: Position,
-    #[serde(rename = "o")]
-    pub(super) opened_at: Timestamp,
-    #[serde(rename = "e")]
-    pub(super) expires_at: Timestamp,
-    #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
-    pub(super) issuer: Option<String>,
-}
-
-impl Entrant {
-    pub(super) fn of(session: &Session) -> Self {
-        Self {
-            request_id: session.request_id,
-            position: session.position,
-            opened_at: session.opened_at,
-            expires_at: session.expires_at,
-            issuer: session.issuer.clone(),
-        }
-    }
-
-    pub(super) fn session(&self, event: &EventId, generation: Generation) -> Session {
-        Session {
-            event: event.clone(),
-            generation,
-            request_id: self.request_id,
-            position: self.position,
-            opened_at: self.opened_at,
-            expires_at: self.expires_at,
-            status: SessionStatus::Active,
-            issuer: self.issuer.clone(),
-        }
-    }
-}
-
-/// What is decided and not yet carried out; how it ends depends on other items.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(super) enum Task {
-    /// A session is to be opened, unless its ticket has one.
-    #[serde(rename = "o")]
-    Open(Entrant),
-    /// A session is to be closed, unless it was.
-    #[serde(rename = "c")]
-    Close { request_id: RequestId, code: i8 },
-    /// The positions above `from` through `through` are given up, but for those that have a session.
-    #[serde(rename = "e")]
-    Expire { from: u64, through: u64, refill: bool, at: Timestamp },
-}
-
-/// A [`Task`] with its name.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(super) struct Pending {
-    #[serde(rename = "m")]
-    pub(super) mark: Mark,
-    #[serde(rename = "t")]
-    pub(super) task: Task,
-}
-
-/// A letter that has no number of the outbox yet.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(super) struct Note {
-    /// 1 for the event's first, then one more.
-    pub(super) number: u64,
-    pub(super) at: Timestamp,
-    pub(super) kind: String,
-    pub(super) body: String,
-}
-
-/// The serving counter went back: of the rows with an earlier turn, those above `serving` count no more.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(super) struct Cut {
-    turn: u64,
-    serving: u64,
-}
-
-/// The latest write of a node.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Stamp {
-    #[serde(rename = "b")]
-    pub(super) batch: u64,
-    #[serde(rename = "v")]
-    pub(super) revision: u64,
-    /// The revision by which it took positions last; 0: never.
-    #[serde(rename = "t", default)]
-    pub(super) took: u64,
-}
-
-/// What else the item says; JSON in one of its fields.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub(super) struct Journal {
-    pub(super) rows: Vec<LogRow>,
-    pub(super) pending: Vec<Pending>,
-    pub(super) notes: Vec<Note>,
-    /// How many letters the event ever wrote.
-    pub(super) noted: u64,
-    /// How often the serving counter moved in this life.
-    pub(super) turns: u64,
-    pub(super) cuts: Vec<Cut>,
-    /// Lives that ended and still have rows.
-    pub(super) ended: Vec<u64>,
-    /// By kind, the latest tick that a letter was posted for.
-    pub(super) posted: BTreeMap<String, Timestamp>,
-    /// Positions whose handing out was told, and when that was.
-    pub(super) told: (u64, Timestamp),
-    /// By node, what it wrote last: so a node whose write was not answered learns whether it was done.
-    pub(super) nodes: BTreeMap<String, Stamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) aside: Option<Aside>,
-}
 
 /// See the module's documentation.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -221,6 +69,12 @@ impl EventState {
         })
     }
 
+    /// How many bytes of the item are of what is under way, roughly: those that grow without bound.
+    pub(super) fn weight(&self) -> usize {
+        let pending = self.journal.pending.iter().map(Pending::weight).sum::<usize>();
+        pending + self.journal.notes.iter().map(Note::weight).sum::<usize>()
+    }
+
     /// The sessions that are being opened.
     pub(super) fn entrants(&self) -> impl Iterator<Item = (Mark, &Entrant)> {
         self.journal.pending.iter().filter_map(|pending| match &pending.task {
@@ -231,6 +85,22 @@ impl EventState {
 
     pub(super) fn expiring(&self) -> Option<&Pending> {
         self.journal.pending.iter().find(|pending| matches!(pending.task, Task::Expire { .. }))
+    }
+
+    /// Through which position nobody asks after places any more: they are given up, and counted.
+    pub(super) fn expired_and_counted(&self) -> u64 {
+        match self.expiring() {
+            Some(Pending { task: Task::Expire { from, .. }, .. }) => *from,
+            _ => self.counters.max_expired,
+        }
+    }
+
+    /// One of its tasks, with what carries it out.
+    pub(super) fn undertaking(&self, pending: &Pending) -> Undertaking {
+        let counts = matches!(pending.task, Task::Expire { .. });
+        let entering = self.entrants().filter(|_| counts).map(|(_, entrant)| entrant.position.get()).collect();
+        let (life, generation) = (self.life, self.counters.generation);
+        Undertaking { life, generation, pending: pending.clone(), entering }
     }
 
     /// The nodes that wrote the item not long ago.
@@ -333,6 +203,7 @@ impl EventState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::room::{Position, RequestId};
 
     #[test]
     fn an_item_reads_back_as_it_was_written() {

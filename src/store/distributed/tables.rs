@@ -1,8 +1,9 @@
 //! The tables, and the few ways in which they are read and written.
 //!
 //! Owns names, keys and index (those of the retired system where it had them) and turns the SDK's many errors into
-//! the two that matter: a condition did not hold, or the store is away. Every write is of one item. It is repeated
-//! by the SDK where no answer came, so whoever writes must be able to tell that it was already done.
+//! the two that matter: a condition did not hold, or the store is away. Every write is of one item, but for letters, which
+//! leave together (`bulk.rs`). It is repeated by the SDK where no answer came, so whoever writes must be able to tell that it was
+//! already done.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -14,7 +15,7 @@ use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, ConsumedCapacity, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure, Select,
+    AttributeValue, ConsumedCapacity, ReturnConsumedCapacity, ReturnValue, ReturnValuesOnConditionCheckFailure, Select,
 };
 
 use super::fields::Fields;
@@ -69,7 +70,7 @@ impl Table {
 }
 
 /// Every request says what it took.
-const TOTAL: ReturnConsumedCapacity = ReturnConsumedCapacity::Total;
+pub(super) const TOTAL: ReturnConsumedCapacity = ReturnConsumedCapacity::Total;
 
 /// The index of [`Table::Tokens`] by event and end.
 pub(super) const EXPIRES_INDEX: &str = "EventExpiresIndex";
@@ -85,8 +86,8 @@ pub(super) enum Written {
 /// What must hold for a write to be done, with its values.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Condition {
-    expression: Option<String>,
-    values: Vec<(String, AttributeValue)>,
+    pub(super) expression: Option<String>,
+    pub(super) values: Vec<(String, AttributeValue)>,
 }
 
 impl Condition {
@@ -153,7 +154,7 @@ impl Tables {
         Self { client, prefix: prefix.to_owned(), meter }
     }
 
-    fn took(&self, kind: RequestKind, capacity: Option<&ConsumedCapacity>) {
+    pub(super) fn took(&self, kind: RequestKind, capacity: Option<&ConsumedCapacity>) {
         self.meter.request(kind, capacity.and_then(ConsumedCapacity::capacity_units).unwrap_or(0.0));
     }
 
@@ -197,7 +198,9 @@ impl Tables {
                 Ok(Written::Done)
             }
             Err(error) => match error.as_service_error() {
-                Some(PutItemError::ConditionalCheckFailedException(refusal)) => self.refused(refusal.item.clone()),
+                Some(PutItemError::ConditionalCheckFailedException(refusal)) => {
+                    Ok(Written::Refused(self.refused(refusal.item.clone())))
+                }
                 _ => Err(self.away(table, &error)),
             },
         }
@@ -211,19 +214,34 @@ impl Tables {
         change: &str,
         condition: Condition,
     ) -> Result<Written, StoreError> {
+        let changed = self.change(table, key, change, condition).await?;
+        Ok(changed.map_or_else(Written::Refused, |_| Written::Done))
+    }
+
+    /// The same; answers the item as it is then, or as it stood if the condition did not hold.
+    pub(super) async fn change(
+        &self,
+        table: Table,
+        key: Fields,
+        change: &str,
+        condition: Condition,
+    ) -> Result<Result<Fields, Fields>, StoreError> {
         let mut update = self.client.update_item().table_name(self.name(table)).set_key(Some(key.0));
         update = update.update_expression(change).set_condition_expression(condition.expression);
         for (name, value) in condition.values {
             update = update.expression_attribute_values(name, value);
         }
         update = update.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        update = update.return_values(ReturnValue::AllNew);
         match update.return_consumed_capacity(TOTAL).send().await {
             Ok(answer) => {
                 self.took(RequestKind::Write, answer.consumed_capacity());
-                Ok(Written::Done)
+                Ok(Ok(Fields(answer.attributes.unwrap_or_default())))
             }
             Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(refusal)) => self.refused(refusal.item.clone()),
+                Some(UpdateItemError::ConditionalCheckFailedException(refusal)) => {
+                    Ok(Err(self.refused(refusal.item.clone())))
+                }
                 _ => Err(self.away(table, &error)),
             },
         }
@@ -242,7 +260,9 @@ impl Tables {
                 Ok(Written::Done)
             }
             Err(error) => match error.as_service_error() {
-                Some(DeleteItemError::ConditionalCheckFailedException(refusal)) => self.refused(refusal.item.clone()),
+                Some(DeleteItemError::ConditionalCheckFailedException(refusal)) => {
+                    Ok(Written::Refused(self.refused(refusal.item.clone())))
+                }
                 _ => Err(self.away(table, &error)),
             },
         }
@@ -319,9 +339,9 @@ impl Tables {
     }
 
     /// A refusal costs as a write does; how much is not said.
-    fn refused(&self, item: Option<HashMap<String, AttributeValue>>) -> Result<Written, StoreError> {
+    fn refused(&self, item: Option<HashMap<String, AttributeValue>>) -> Fields {
         self.meter.request(RequestKind::Write, 1.0);
-        Ok(Written::Refused(Fields(item.unwrap_or_default())))
+        Fields(item.unwrap_or_default())
     }
 
     /// What the log and the store's error say where DynamoDB did not do it.

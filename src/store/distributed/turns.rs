@@ -45,10 +45,18 @@ impl Heard {
 pub(super) struct Turns {
     slot: Duration,
     since: Instant,
-    /// Who asked for a turn, and whether this node wrote since.
-    wanting: BTreeMap<String, bool>,
+    /// Who asked for a turn.
+    wanting: BTreeMap<String, Wanting>,
     /// Who missed a turn, with the revision of the last write that is known of them.
     absent: BTreeMap<String, u64>,
+}
+
+/// A node that asked for a turn.
+struct Wanting {
+    /// The revision of the last write that was known of it.
+    revision: u64,
+    /// Whether this node wrote since.
+    waited: bool,
 }
 
 impl Turns {
@@ -68,9 +76,9 @@ impl Turns {
     }
 
     /// Notes that a node asks for a turn.
-    pub(super) fn want(&mut self, node: &str) {
+    pub(super) fn want(&mut self, node: &str, known: &EventState) {
         self.absent.remove(node);
-        self.wanting.insert(node.to_owned(), false);
+        self.wanting.insert(node.to_owned(), Wanting { revision: known.written_by(node), waited: false });
     }
 
     /// From when on the node may write: after those between the one that wrote last and itself, a slot for each.
@@ -95,20 +103,23 @@ impl Turns {
             Ordering::Equal => *other != node,
         };
         let comes = |other: &&str| self.absent.get(*other).is_none_or(|seen| known.written_by(other) != *seen);
-        let wanting = self.wanting.keys().map(String::as_str);
+        // Who wrote since has had the turn.
+        let wants = |(other, wanting): &(&String, &Wanting)| known.written_by(other) == wanting.revision;
+        let wanting = self.wanting.iter().filter(wants).map(|(other, _)| other.as_str());
         known.late_writers().filter(comes).chain(wanting).filter(between).collect()
     }
 
     /// Notes that this node wrote. Whoever wanted a turn before the last time has had the time for one.
     pub(super) fn wrote(&mut self) {
-        self.wanting.retain(|_, waited| !std::mem::replace(waited, true));
+        self.wanting.retain(|_, wanting| !std::mem::replace(&mut wanting.waited, true));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::state::Stamp;
+    use super::super::journal::Stamp;
     use super::*;
+    use crate::policy::TURN_COMPANY;
 
     /// The item after writes of these nodes, in this order.
     fn written_by(nodes: &[&str]) -> EventState {
@@ -139,11 +150,24 @@ mod tests {
         let now = Instant::now();
         let mut turns = Turns::new(now);
         let state = written_by(&["a"]);
-        turns.want("b");
+        turns.want("b", &state);
         assert_eq!(turns.mine(&state, "a"), now + TURN_FIRST);
         turns.wrote();
         assert_eq!(turns.mine(&state, "a"), now + TURN_FIRST, "it was heard during a write");
         turns.wrote();
+        assert_eq!(turns.mine(&state, "a"), now);
+    }
+
+    #[test]
+    fn who_wrote_since_has_had_the_turn() {
+        let now = Instant::now();
+        let mut turns = Turns::new(now);
+        let mut state = written_by(&["b", "b", "a"]);
+        state.revision += TURN_COMPANY;
+        state.journal.nodes.get_mut("a").unwrap().revision = state.revision;
+        turns.want("b", &state);
+        assert_eq!(turns.mine(&state, "a"), now + TURN_FIRST);
+        turns.want("b", &written_by(&["b"]));
         assert_eq!(turns.mine(&state, "a"), now);
     }
 
@@ -156,7 +180,7 @@ mod tests {
         turns.missed(&state, "a");
         assert_eq!(turns.mine(&state, "a"), now);
         assert_eq!(turns.mine(&written_by(&["b", "c", "a", "b", "a"]), "a"), now + TURN_FIRST, "b has come again");
-        turns.want("c");
+        turns.want("c", &state);
         assert_eq!(turns.mine(&state, "a"), now + TURN_FIRST, "c has asked for it");
     }
 

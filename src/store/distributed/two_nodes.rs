@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::DistributedStore;
-use super::draft::Opening;
+use super::draft::{Expiry, Opening};
+use super::journal::{Mark, Note};
 use super::servers::servers;
-use super::state::Mark;
 use super::tests::{client, created, node_with};
 use crate::ambient::FrozenClock;
 use crate::policy::LEASE;
-use crate::room::{Counters, EventId};
+use crate::room::{Counters, EventId, SessionStatus};
 use crate::store::outbox::{Letter, Outbox};
 use crate::store::suite::{all_at_once, at, each_second, position, session, ticket};
 use crate::store::{Change, OutboxMode, Refill, Store};
@@ -106,18 +106,24 @@ async fn positions_are_given_up_once_in_all() {
 #[tokio::test]
 async fn letters_of_both_nodes_are_in_one_order_and_each_is_there_once() {
     let Some(pair) = Pair::start().await else { return };
-    let moves = pair.at_both(20, |node, event| async move { node.advance(&event, 1, at(0)).await.unwrap() });
-    let reads = pair.at_both(20, |node, _| async move { node.letters(0, 100).await.unwrap().len() });
+    // More than leave together.
+    const MOVES: u64 = 250;
+    let moves = pair.at_both(MOVES, |node, event| async move { node.advance(&event, 1, at(0)).await.unwrap() });
+    let reads = pair.at_both(20, |node, _| async move { node.letters(0, 1000).await.unwrap().len() });
     futures_util::future::join(moves, reads).await;
-    pair.node(0).letters(0, 100).await.unwrap();
-    let seen = [pair.node(0).letters(0, 100).await.unwrap(), pair.node(1).letters(0, 100).await.unwrap()];
+    pair.node(0).letters(0, 1000).await.unwrap();
+    let seen = [pair.node(0).letters(0, 1000).await.unwrap(), pair.node(1).letters(0, 1000).await.unwrap()];
     assert_eq!(seen[0], seen[1]);
     let told = |letter: &Letter| {
         let body: serde_json::Value = serde_json::from_str(&letter.body).unwrap();
         body["current"].as_u64().unwrap_or_else(|| panic!("{body}"))
     };
-    assert_eq!(seen[0].iter().map(told).collect::<Vec<_>>(), (1..=20).collect::<Vec<_>>());
-    assert_eq!(seen[0].iter().map(|letter| letter.seq).collect::<Vec<_>>(), (1..=20).collect::<Vec<_>>());
+    assert_eq!(seen[0].iter().map(told).collect::<Vec<_>>(), (1..=MOVES).collect::<Vec<_>>());
+    assert_eq!(seen[0].iter().map(|letter| letter.seq).collect::<Vec<_>>(), (1..=MOVES).collect::<Vec<_>>());
+    let note = Note { number: 9_999, at: at(0), kind: seen[0][0].kind.name().to_owned(), body: "{}".to_owned() };
+    let shelved = pair.nodes[0].engine.shelve(MOVES - 1, &pair.event, vec![note.clone(), note]).await;
+    assert_eq!(shelved, Ok(None), "a node that knows an older number than the newest moves nothing");
+    assert_eq!(pair.node(1).letters(0, 1000).await.unwrap(), seen[0]);
 }
 
 #[tokio::test]
@@ -171,10 +177,13 @@ async fn positions_that_a_node_began_to_give_up_before_it_died_are_counted_by_an
     node.take_some(event, 9, at(0)).await.unwrap();
     node.advance(event, 4, at(0)).await.unwrap();
     node.open_session(&session(event, 1, 600)).await.unwrap();
-    let begin = |draft: &mut super::draft::Draft<'_>| {
-        Ok(draft.begin_expiry(position(4), Refill::Next, at(1), Mark::new([8; 16])))
-    };
-    node.engine.desk(event).unwrap().run(begin).await.unwrap();
+    let begin =
+        |draft: &mut super::draft::Draft<'_>| draft.begin_expiry(position(4), Refill::Next, at(1), Mark::new([8; 16]));
+    // Whoever was there and has left is not taken for somebody who never came, though nobody asks after the place.
+    node.close_session(event, &ticket(1), SessionStatus::Completed).await.unwrap();
+    let began = node.engine.desk(event).unwrap().run(begin).await.unwrap();
+    assert!(matches!(began, Expiry::Begun(_)));
+    pair.node(1).sweep(at(2)).await.unwrap();
     node.close().await;
     let counters = pair.until(1, |counters| counters.expired_positions > 0).await;
     assert_eq!((counters.expired_positions, counters.max_expired, counters.serving), (3, 4, 7));

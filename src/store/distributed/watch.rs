@@ -8,8 +8,9 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::desk::Desk;
 use super::engine::Engine;
 use super::fields::Fields;
+use super::journal::{LogRow, Mark};
 use super::log;
-use super::state::{EventState, LogRow, Mark};
+use super::state::EventState;
 use super::tables::Table;
 use crate::policy::{DOCUMENT_PERIOD, ORPHAN_AGE, WATCH_PERIOD};
 use crate::room::EventId;
@@ -70,15 +71,19 @@ async fn look(
     let old = |seen: &Seen, since: &mut HashMap<Seen, Instant>| {
         since.entry(*seen).or_insert_with(Instant::now).elapsed() >= ORPHAN_AGE
     };
+    // What fails keeps nothing else from being done.
     for pending in &state.journal.pending {
         if old(&Seen::Task(pending.mark), since) {
             tracing::info!(%event, "finishing what another node, or an earlier try, left half done");
-            engine.help(event, &state, pending).await?;
+            if let Err(error) = engine.help(event, &state.undertaking(pending)).await {
+                tracing::warn!(%event, %error, "it cannot be finished yet");
+            }
         }
     }
     for row in &state.journal.rows {
-        if old(&Seen::Row(state.life, *row), since) {
-            log::put(&engine.office.tables, event, state.life, *row).await?;
+        if old(&Seen::Row(state.life, *row), since)
+            && log::put(&engine.office.tables, event, state.life, *row).await.is_ok()
+        {
             desk.rows_done(state.life, [*row]);
         }
     }

@@ -31,7 +31,7 @@ impl Ledger {
         if let Some(session) = self.find_session(&new.event, &new.request_id)? {
             return Ok(Opened { session, inserted: false, counters });
         }
-        if new.position.get() <= counters.max_expired {
+        if !counters.admits(new.position) {
             return Err(Failure::Refused(StoreError::Outdated(new.event.clone())));
         }
         let mut insert = self.connection.prepare_cached(

@@ -128,7 +128,8 @@ async fn a_store_that_is_dropped_frees_its_directory() {
 #[tokio::test]
 async fn a_failed_commit_is_answered_unavailable_and_leaves_nothing() {
     let (engine, store, event, _home) = open_engine().await;
-    let before = store.take_some(&event, 5, at(0)).await.unwrap().counters;
+    store.take_some(&event, 5, at(0)).await.unwrap();
+    let Advance::Moved(before) = store.advance(&event, 1, at(0)).await.unwrap() else { panic!() };
     let failing = "CREATE TEMP TRIGGER failing BEFORE UPDATE ON main.events
                    BEGIN SELECT RAISE(ABORT, 'injected'); END;";
     engine.meddle(failing).await;
@@ -196,6 +197,7 @@ async fn one_refused_command_leaves_the_others_of_its_batch_alone() {
 #[tokio::test]
 async fn an_unreadable_row_is_named_corrupt_and_fails_only_its_own_commands() {
     let (engine, store, event, _home) = open_engine().await;
+    store.advance(&event, 1, at(0)).await.unwrap();
     store.open_session(&session(&event, 1, 60)).await.unwrap();
     engine.meddle("UPDATE sessions SET status = 7").await;
     let corrupt = |error: Option<StoreError>| matches!(error, Some(StoreError::Corrupt(_)));
@@ -249,7 +251,7 @@ async fn what_a_reset_leaves_is_deleted_by_sweeps_while_others_join() {
     const VISITORS: u64 = 1_000;
     let (engine, store, event, _home) = open_engine().await;
     store.take_some(&event, VISITORS as u32, at(0)).await.unwrap();
-    store.advance(&event, 1, at(0)).await.unwrap();
+    store.advance(&event, VISITORS as i64, at(0)).await.unwrap();
     all_at_once(VISITORS, |number| {
         let (store, session) = (Arc::clone(&store), session(&event, number + 1, 60));
         async move { store.open_session(&session).await.unwrap() }
@@ -257,10 +259,11 @@ async fn what_a_reset_leaves_is_deleted_by_sweeps_while_others_join() {
     .await;
     store.reset(&event).await.unwrap();
     assert_eq!(engine.ask("SELECT count(*) FROM sessions"), VISITORS as i64, "a reset does not wait for deletions");
+    store.advance(&event, 1, at(0)).await.unwrap();
     store.open_session(&second_life(&event)).await.unwrap();
     let (swept, joined) = tokio::join!(store.sweep(at(0)), store.take_some(&event, 1, at(0)));
     assert_eq!((swept.unwrap(), joined.unwrap().first), (0, position(1)));
-    for (table, rows) in [("sessions", 1), ("arrivals", 1), ("serving_records", 0), ("lives", 1)] {
+    for (table, rows) in [("sessions", 1), ("arrivals", 1), ("serving_records", 1), ("lives", 1)] {
         assert_eq!(engine.ask(&format!("SELECT count(*) FROM {table}")), rows, "{table}");
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::{Shared, all_at_once, at, each_second, event, grant, session, ticket};
+use super::{Shared, all_at_once, at, each_second, event, grant, served_event, session, ticket};
 use crate::room::SessionStatus;
 use crate::store::{Closed, GrantId, GrantStanding, TakenGrant};
 
@@ -53,7 +53,7 @@ pub(in crate::store) async fn one_of_many_takers_gets_the_grant(store: Shared) {
 }
 
 pub(in crate::store) async fn one_of_many_opens_the_session(store: Shared) {
-    let event = event(&store).await;
+    let event = served_event(&store).await;
     let answers = all_at_once(CALLERS, |number| {
         let (store, session) = (Arc::clone(&store), session(&event, 1, 60 + number));
         async move { store.open_session(&session).await.unwrap() }
@@ -66,7 +66,7 @@ pub(in crate::store) async fn one_of_many_opens_the_session(store: Shared) {
 }
 
 pub(in crate::store) async fn one_of_many_closes_the_session(store: Shared) {
-    let event = event(&store).await;
+    let event = served_event(&store).await;
     store.open_session(&session(&event, 1, 60)).await.unwrap();
     let answers = all_at_once(CALLERS, |number| {
         let (store, event) = (Arc::clone(&store), event.clone());

@@ -49,6 +49,22 @@ pub(in crate::store) async fn a_position_that_was_given_up_opens_no_session(stor
     assert!(!store.open_session(&session(&event, 1, 60)).await.unwrap().inserted, "who came in time keeps the session");
 }
 
+pub(in crate::store) async fn a_position_that_is_not_served_opens_no_session(store: Shared) {
+    let event = event(&store).await;
+    store.take_some(&event, 3, at(0)).await.unwrap();
+    let outdated = async |number| {
+        let opened = store.open_session(&session(&event, number, 60)).await;
+        matches!(opened, Err(StoreError::Outdated(_)))
+    };
+    assert!(outdated(1).await, "nobody is served");
+    store.advance(&event, 2, at(0)).await.unwrap();
+    assert!(!outdated(1).await);
+    store.advance(&event, -2, at(1)).await.unwrap();
+    assert!(outdated(2).await, "the line went back");
+    assert!(!store.open_session(&session(&event, 1, 60)).await.unwrap().inserted, "who is in stays in");
+    assert_eq!(store.counters(&event).await.unwrap().sessions_opened, 1);
+}
+
 pub(in crate::store) async fn one_of_many_moves_from_the_same_view(store: Shared) {
     const CALLERS: u64 = 100;
     let event = event(&store).await;

@@ -1,12 +1,12 @@
 //! Requirements on what is kept of a visitor (sessions, grants), on documents, the feed and the store's end.
 
-use super::{Shared, at, event, grant, session, ticket};
+use super::{Shared, at, event, grant, served_event, session, ticket};
 use crate::room::SessionStatus::{Abandoned, Active, Completed};
 use crate::room::{Counters, Generation, RequestId, Session};
 use crate::store::{Change, Closed, Document, GrantId, GrantStanding, NewGrant, StoreError, TakenGrant, TokenStanding};
 
 pub(in crate::store) async fn a_session_is_opened_once_and_then_found(store: Shared) {
-    let event = event(&store).await;
+    let event = served_event(&store).await;
     let first = Session { issuer: Some("https://elsewhere.example".to_owned()), ..session(&event, 1, 60) };
     assert_eq!(store.session(&event, &ticket(1)).await.unwrap(), None);
     let opened = store.open_session(&first).await.unwrap();
@@ -24,13 +24,14 @@ pub(in crate::store) async fn a_session_of_an_ended_generation_is_refused(store:
     store.reset(&event).await.unwrap();
     assert!(matches!(store.open_session(&old).await, Err(StoreError::Outdated(name)) if name == event));
     assert_eq!(store.session(&event, &ticket(1)).await.unwrap(), None);
+    store.advance(&event, 1, at(0)).await.unwrap();
     let new = Session { generation: Generation(1), ..old };
     assert!(store.open_session(&new).await.unwrap().inserted);
     assert_eq!(store.session(&event, &ticket(1)).await.unwrap(), Some(new));
 }
 
 pub(in crate::store) async fn a_session_is_closed_once(store: Shared) {
-    let event = event(&store).await;
+    let event = served_event(&store).await;
     assert_eq!(store.close_session(&event, &ticket(1), Completed).await.unwrap(), Closed::Unknown);
     for (number, status) in [(1, Completed), (2, Abandoned)] {
         store.open_session(&session(&event, number, 60)).await.unwrap();
@@ -49,7 +50,7 @@ pub(in crate::store) async fn a_session_is_closed_once(store: Shared) {
 }
 
 pub(in crate::store) async fn active_sessions_end_now_or_later(store: Shared) {
-    let event = event(&store).await;
+    let event = served_event(&store).await;
     for (number, end) in [(1, 10), (2, 20), (3, 30), (4, 40)] {
         store.open_session(&session(&event, number, end)).await.unwrap();
     }
@@ -60,7 +61,7 @@ pub(in crate::store) async fn active_sessions_end_now_or_later(store: Shared) {
 }
 
 pub(in crate::store) async fn expired_sessions_come_in_pages_in_order(store: Shared) {
-    let event = event(&store).await;
+    let event = served_event(&store).await;
     for (number, end) in [(7, 10), (5, 10), (6, 10), (1, 30), (2, 20), (3, 40), (4, 50)] {
         store.open_session(&session(&event, number, end)).await.unwrap();
     }
@@ -80,7 +81,7 @@ pub(in crate::store) async fn expired_sessions_come_in_pages_in_order(store: Sha
 }
 
 pub(in crate::store) async fn a_grant_is_taken_once_and_its_replay_revokes(store: Shared) {
-    let event = event(&store).await;
+    let event = served_event(&store).await;
     let grant = grant(&event, 1);
     let opened = store.open_session(&session(&event, 1, 60)).await.unwrap().session;
     store.put_grant(&grant).await.unwrap();

@@ -1,0 +1,190 @@
+//! The journal of an event's item: what is decided, and not yet carried out, written down or told.
+//!
+//! Owns its form, which nodes of other versions read as well: what is new has a default, and nothing changes its meaning.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::aside::Aside;
+use crate::ambient::Timestamp;
+use crate::room::{EventId, Generation, Position, RequestId, Session, SessionStatus};
+
+/// Names something; drawn by lot.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(super) struct Mark([u8; 16]);
+
+impl Mark {
+    pub(super) const fn new(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl From<Mark> for String {
+    fn from(mark: Mark) -> Self {
+        format!("{:032x}", u128::from_be_bytes(mark.0))
+    }
+}
+
+impl TryFrom<String> for Mark {
+    type Error = std::num::ParseIntError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        u128::from_str_radix(&text, 16).map(|number| Self(number.to_be_bytes()))
+    }
+}
+
+/// A row of a log, until it stands in its table.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub(super) enum LogRow {
+    #[serde(rename = "a")]
+    Arrival { first: Position, at: Timestamp },
+    /// The `turn` is of [`Journal::turns`].
+    #[serde(rename = "r")]
+    Serving { turn: u64, serving: u64, at: Timestamp, served: u64 },
+}
+
+/// A session as the journal says it: the event and its generation are the item's.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Entrant {
+    #[serde(rename = "r")]
+    pub(super) request_id: RequestId,
+    #[serde(rename = "p")]
+    pub(super) position: Position,
+    #[serde(rename = "o")]
+    pub(super) opened_at: Timestamp,
+    #[serde(rename = "e")]
+    pub(super) expires_at: Timestamp,
+    #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+    pub(super) issuer: Option<String>,
+}
+
+impl Entrant {
+    pub(super) fn of(session: &Session) -> Self {
+        Self {
+            request_id: session.request_id,
+            position: session.position,
+            opened_at: session.opened_at,
+            expires_at: session.expires_at,
+            issuer: session.issuer.clone(),
+        }
+    }
+
+    pub(super) fn session(&self, event: &EventId, generation: Generation) -> Session {
+        Session {
+            event: event.clone(),
+            generation,
+            request_id: self.request_id,
+            position: self.position,
+            opened_at: self.opened_at,
+            expires_at: self.expires_at,
+            status: SessionStatus::Active,
+            issuer: self.issuer.clone(),
+        }
+    }
+}
+
+/// What is decided and not yet carried out; how it ends depends on other items.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) enum Task {
+    /// A session is to be opened, unless its ticket has one.
+    #[serde(rename = "o")]
+    Open(Entrant),
+    /// A session is to be closed, unless it was.
+    #[serde(rename = "c")]
+    Close { request_id: RequestId, code: i8 },
+    /// The positions above `from` through `through` are given up, but for those that have a session.
+    #[serde(rename = "e")]
+    Expire { from: u64, through: u64, refill: bool, at: Timestamp },
+}
+
+/// A [`Task`] with its name.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Pending {
+    #[serde(rename = "m")]
+    pub(super) mark: Mark,
+    #[serde(rename = "t")]
+    pub(super) task: Task,
+}
+
+impl Pending {
+    /// Its bytes in the item, roughly: names, a ticket and two times.
+    pub(super) fn weight(&self) -> usize {
+        let issuer = match &self.task {
+            Task::Open(entrant) => entrant.issuer.as_ref().map_or(0, String::len),
+            Task::Close { .. } | Task::Expire { .. } => 0,
+        };
+        200 + issuer
+    }
+}
+
+/// What one has to know to carry out a task, of the item in which it stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Undertaking {
+    pub(super) life: u64,
+    pub(super) generation: Generation,
+    pub(super) pending: Pending,
+    /// Where positions are given up: those whose sessions are only being opened.
+    pub(super) entering: Vec<u64>,
+}
+
+/// A letter that has no number of the outbox yet.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Note {
+    /// 1 for the event's first, then one more.
+    pub(super) number: u64,
+    pub(super) at: Timestamp,
+    pub(super) kind: String,
+    pub(super) body: String,
+}
+
+impl Note {
+    /// Its bytes in the item, roughly; quotes in it are written as two.
+    pub(super) fn weight(&self) -> usize {
+        80 + self.kind.len() + self.body.len() * 5 / 4
+    }
+}
+
+/// The serving counter went back: of the rows with an earlier turn, those above `serving` count no more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Cut {
+    pub(super) turn: u64,
+    pub(super) serving: u64,
+}
+
+/// The latest write of a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Stamp {
+    #[serde(rename = "b")]
+    pub(super) batch: u64,
+    #[serde(rename = "v")]
+    pub(super) revision: u64,
+    /// The revision by which it took positions last; 0: never.
+    #[serde(rename = "t", default)]
+    pub(super) took: u64,
+}
+
+/// What else the item says; JSON in one of its fields.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Journal {
+    pub(super) rows: Vec<LogRow>,
+    pub(super) pending: Vec<Pending>,
+    pub(super) notes: Vec<Note>,
+    /// How many letters the event ever wrote.
+    pub(super) noted: u64,
+    /// How often the serving counter moved in this life.
+    pub(super) turns: u64,
+    pub(super) cuts: Vec<Cut>,
+    /// Lives that ended and still have rows.
+    pub(super) ended: Vec<u64>,
+    /// By kind, the latest tick that a letter was posted for.
+    pub(super) posted: BTreeMap<String, Timestamp>,
+    /// Positions whose handing out was told, and when that was.
+    pub(super) told: (u64, Timestamp),
+    /// By node, what it wrote last: so a node whose write was not answered learns whether it was done.
+    pub(super) nodes: BTreeMap<String, Stamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) aside: Option<Aside>,
+}
