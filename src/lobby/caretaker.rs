@@ -176,12 +176,13 @@ impl Lobby {
     /// Forgets what is over, and looks after the signing keys.
     pub async fn keep_house(&self) {
         let now = self.now();
-        if let Err(error) = self.store.sweep(now).await {
-            tracing::warn!(%error, "cannot sweep the store");
-        }
         let longest = self.longest_token();
         if let Err(error) = self.keys.maintain(&*self.store, self.entropy(), now, longest).await {
             tracing::error!(%error, "cannot maintain the signing keys");
+        }
+        // Last, for it may take a while.
+        if let Err(error) = self.store.sweep(now).await {
+            tracing::warn!(%error, "cannot sweep the store");
         }
     }
 

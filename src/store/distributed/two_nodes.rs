@@ -5,15 +5,20 @@ use std::time::Duration;
 
 use super::DistributedStore;
 use super::draft::{Expiry, Opening};
+use super::fields::Fields;
 use super::journal::{Mark, Note};
+use super::log;
 use super::servers::servers;
+use super::sessions;
+use super::state::life_key;
+use super::tables::{Condition, Table};
 use super::tests::{client, created, node_with};
 use crate::ambient::FrozenClock;
 use crate::policy::LEASE;
 use crate::room::{Counters, EventId, SessionStatus};
 use crate::store::outbox::{Letter, Outbox};
 use crate::store::suite::{all_at_once, at, each_second, position, session, ticket};
-use crate::store::{Change, OutboxMode, Refill, Store};
+use crate::store::{Change, Closed, OutboxMode, Refill, Store};
 
 /// How often something that must come soon is looked for, and how long between two looks: a minute in all.
 const ATTEMPTS: u32 = 1200;
@@ -187,6 +192,46 @@ async fn positions_that_a_node_began_to_give_up_before_it_died_are_counted_by_an
     node.close().await;
     let counters = pair.until(1, |counters| counters.expired_positions > 0).await;
     assert_eq!((counters.expired_positions, counters.max_expired, counters.serving), (3, 4, 7));
+}
+
+#[tokio::test]
+async fn who_was_closed_before_their_place_was_written_holds_none() {
+    let Some(pair) = Pair::start().await else { return };
+    let (node, event) = (pair.node(0), &pair.event);
+    node.take_some(event, 1, at(0)).await.unwrap();
+    node.advance(event, 1, at(0)).await.unwrap();
+    let (opening, mark) = (session(event, 1, 600), Mark::new([7; 16]));
+    let began = node.engine.desk(event).unwrap().run(move |draft| draft.begin_opening(&opening, mark)).await.unwrap();
+    let Opening::Begun(begun) = began else { panic!("{began:?}") };
+    let tables = &node.engine.office.tables;
+    sessions::put(tables, &session(event, 1, 600), begun.life, mark).await.unwrap();
+    let place = Fields::new().with_text("event_id", life_key(event, begun.life)).with_number("queue_position", 1_u64);
+    tables.delete(Table::Places, place, Condition::none()).await.unwrap();
+    let closed = pair.node(1).close_session(event, &ticket(1), SessionStatus::Completed).await.unwrap();
+    assert!(matches!(closed, Closed::Now(_)), "{closed:?}");
+    pair.nodes[1].engine.help(event, &begun).await.unwrap();
+    let counted = pair.node(1).occupancy(event, at(1)).await.unwrap();
+    assert_eq!((counted.active, counted.expected), (0, 0));
+}
+
+#[tokio::test]
+async fn what_was_decided_after_the_item_was_read_is_not_read_of_the_log() {
+    let Some(pair) = Pair::start().await else { return };
+    let engine = &pair.nodes[0].engine;
+    pair.node(0).take_some(&pair.event, 1, at(0)).await.unwrap();
+    let before = engine.state(&pair.event).await.unwrap();
+    pair.node(0).take_some(&pair.event, 1, at(1)).await.unwrap();
+    let tables = &engine.office.tables;
+    for _ in 0..ATTEMPTS {
+        let newest = log::newest_arrival(tables, &pair.event, before.life).await.unwrap();
+        if newest.is_some_and(|newest| newest.at == at(1)) {
+            let read = log::arrivals(tables, &pair.event, &before, None).await.unwrap();
+            assert_eq!(read.iter().map(|arrival| arrival.at).collect::<Vec<_>>(), [at(0)]);
+            return;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    panic!("the row never reaches its table");
 }
 
 impl Pair {
