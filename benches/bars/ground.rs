@@ -79,9 +79,10 @@ impl Ground {
         }
         let first = directories.first().ok_or("no node")?.join("anteroom.toml");
         let mut init = Command::new(BINARY);
-        let made = init.args(["store", "init", "--config"]).arg(first).stdout(Stdio::null());
-        let made = made.env("AWS_ACCESS_KEY_ID", "bench").env("AWS_SECRET_ACCESS_KEY", "bench").status()?;
-        ensure(made.success(), || "the tables cannot be created".to_owned())?;
+        let made = init.args(["store", "init", "--config"]).arg(first);
+        let made = made.env("AWS_ACCESS_KEY_ID", "bench").env("AWS_SECRET_ACCESS_KEY", "bench").output()?;
+        let complaint = String::from_utf8_lossy(&made.stderr);
+        ensure(made.status.success(), || format!("the tables cannot be created: {complaint}"))?;
         directories.iter().map(|directory| Server::anteroom(directory)).collect()
     }
 }
