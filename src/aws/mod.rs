@@ -11,9 +11,9 @@ pub mod sns;
 mod words;
 
 use aws_config::environment::EnvironmentVariableRegionProvider;
-use aws_config::meta::region::RegionProviderChain;
+use aws_config::meta::region::ProvideRegion as _;
 use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig, timeout::TimeoutConfig};
-use aws_sdk_dynamodb::config::SharedHttpClient;
+use aws_sdk_dynamodb::config::{Region, SharedHttpClient};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
 pub use alarm::{Alarm, AlarmState};
@@ -57,7 +57,12 @@ fn loader(endpoint: Option<&str>) -> ConfigLoader {
 /// [`NoRegion`].
 pub async fn regional_config() -> Result<SdkConfig, NoRegion> {
     let config = sdk_config(None).await;
-    if config.region().is_some() { Ok(config) } else { Err(NoRegion) }
+    if config.region().is_some_and(is_named) { Ok(config) } else { Err(NoRegion) }
+}
+
+/// A variable may be set to nothing.
+fn is_named(region: &Region) -> bool {
+    !region.as_ref().is_empty()
 }
 
 /// Speaks to DynamoDB, at this address or AWS's own. A service of one's own needs no region.
@@ -67,8 +72,8 @@ pub async fn regional_config() -> Result<SdkConfig, NoRegion> {
 pub async fn dynamodb(endpoint: Option<&str>) -> Result<aws_sdk_dynamodb::Client, NoRegion> {
     let shared = match endpoint {
         Some(_) => {
-            let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new()).or_else("local");
-            loader(endpoint).region(region).load().await
+            let named = EnvironmentVariableRegionProvider::new().region().await.filter(is_named);
+            loader(endpoint).region(named.unwrap_or(Region::from_static("local"))).load().await
         }
         None => regional_config().await?,
     };

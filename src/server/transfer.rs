@@ -4,6 +4,8 @@ use std::cell::Cell;
 use std::io::{self, BufRead, Write};
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
@@ -11,7 +13,8 @@ use super::state::{MASTER_SECRET, open_distributed, redis_clients};
 use super::{Nature, StartError};
 use crate::config::{Config, StoreConfig};
 use crate::durable;
-use crate::keys::{MasterSecret, MasterSecretError};
+use crate::keys::{KeyRing, MasterSecret, MasterSecretError, UnsealError};
+use crate::lobby::KEYS_DOCUMENT;
 use crate::policy::TRANSFER_LINES;
 use crate::store::distributed;
 use crate::store::embedded::EmbeddedStore;
@@ -59,6 +62,9 @@ pub enum MoveError {
     /// There is another master secret where this is to go.
     #[error("there is another master secret here already")]
     OtherSecret,
+    /// The file was sealed under another master secret than the one here.
+    #[error("the master secret here is not the one of the file: put that here, or export with --with-master-secret")]
+    ForeignSecret,
 }
 
 impl From<StoreError> for MoveError {
@@ -133,11 +139,15 @@ pub async fn import(config: &Config, nature: &Nature, input: &mut (dyn BufRead +
             Line::Export { .. } => continue,
             Line::MasterSecret { text } => keep_secret(config, nature, &*store, &text).await?,
             _ if !begun && secret_of(config, &*store).await.is_err() => return Err(MoveError::NoSecret),
+            Line::Document { ref name, ref body, .. } if name == KEYS_DOCUMENT => {
+                readable(body, &secret_of(config, &*store).await?)?;
+                batch.push(line);
+            }
             Line::Event { .. } => events.push(line),
             line => batch.push(line),
         }
         if !std::mem::replace(&mut begun, true) {
-            mark(&*store, IMPORTING).await?;
+            begin(&*store).await?;
         }
         if batch.len() == TRANSFER_LINES {
             store.import(std::mem::take(&mut batch)).await?;
@@ -148,6 +158,28 @@ pub async fn import(config: &Config, nature: &Nature, input: &mut (dyn BufRead +
     mark(&*store, IMPORTED).await?;
     store.close().await;
     Ok(reader.count)
+}
+
+/// Marks the store as one that an import was begun into, if nothing stands in its way. One that was broken off goes on.
+async fn begin(store: &dyn Transfer) -> Result<(), MoveError> {
+    let broken_off = store.document(IMPORT).await?.is_some_and(|document| document.body == IMPORTING);
+    if broken_off {
+        return Ok(());
+    }
+    match store.occupied().await? {
+        Some(obstacle) => Err(obstacle.into()),
+        None => Ok(mark(store, IMPORTING).await?),
+    }
+}
+
+/// An error if the signing keys of the file are no use with the master secret that is here.
+fn readable(sealed: &str, secret: &MasterSecret) -> Result<(), MoveError> {
+    let sealed = STANDARD.decode(sealed).map_err(|_| TransferError::Nonsense("a document"))?;
+    match KeyRing::unseal(&sealed, secret) {
+        Err(UnsealError::WrongMasterSecret) => Err(MoveError::ForeignSecret),
+        // What else is wrong with them is said where they are used.
+        _ => Ok(()),
+    }
 }
 
 /// Says in the store how far an import is, so that nobody serves from half of it.

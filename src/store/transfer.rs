@@ -188,6 +188,9 @@ pub trait Transfer: Store {
     /// Says all that the store holds, without first and last line, in the order that the module describes.
     async fn export(&self, lines: mpsc::Sender<Line>) -> Result<(), TransferError>;
 
+    /// What stands in the way of an import: an event that has begun here, or a document. `None`: nothing.
+    async fn occupied(&self) -> Result<Option<TransferError>, StoreError>;
+
     /// Takes some of these lines, in their order. Taking a line again that was taken before changes nothing.
     async fn import(&self, lines: Vec<Line>) -> Result<(), TransferError>;
 }

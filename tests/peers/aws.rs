@@ -244,8 +244,9 @@ fn where_secrets_manager_cannot_be_asked_every_secret_says_so_and_the_next_try_m
     let region = "the AWS region is not known: set the variable AWS_REGION, or name it in ~/.aws/config";
     let nowhere = variables_for("http://127.0.0.1:1");
     let without = [("HOME", "/nowhere"), ("AWS_EC2_METADATA_DISABLED", "true")];
+    let empty = [&without[..], &[("AWS_REGION", "")]].concat();
     let away = "AWS Secrets Manager cannot be asked: ";
-    for (variables, reason, code) in [(&without[..], region, 2), (&nowhere[..], away, 1)] {
+    for (variables, reason, code) in [(&without[..], region, 2), (&empty[..], region, 2), (&nowhere[..], away, 1)] {
         let (ended, complaints) = checked(["secret:one", "secret:two"], variables);
         assert_eq!((ended, complaints.len()), (Some(code), 2), "{complaints:?}");
         for (complaint, place) in complaints.iter().zip(places) {

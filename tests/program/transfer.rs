@@ -48,7 +48,14 @@ async fn a_line_goes_on_where_it_was_imported() {
     let next = api.ticket().await;
     assert_eq!(api.position(&next).await, tokens.who().1 + 1);
     program.stop();
-    assert!(said(&import(&there, &file), 1).contains("has begun here already"));
+    // Whatever is refused changes nothing: it serves as before.
+    let cut = &file[..file.find(r#"{"is":"end""#).unwrap()];
+    for refused in [&file, cut, &without_secret(&file), &export(&there, &[])] {
+        assert!(said(&import(&there, refused), 1).contains("has begun here already"));
+    }
+    let program = there.serve().start();
+    assert_eq!(Api::of(&program).position(&next).await, tokens.who().1 + 1);
+    program.stop();
 }
 
 /// The same file without its second line, which its last then does not count.
@@ -87,7 +94,12 @@ async fn a_file_that_is_not_whole_begins_no_line() {
     let other = Deployment::new();
     other.serve().start().stop();
     assert!(said(&import(&other, &file), 1).contains("another master secret"));
+    other.serve().start().stop();
     let without = without_secret(&file);
+    let foreign = Deployment::new();
+    fs::create_dir(foreign.path("data")).unwrap();
+    fs::write(foreign.path("data/master-secret"), "07".repeat(32)).unwrap();
+    assert!(said(&import(&foreign, &without), 1).contains("not the one of the file"));
     assert!(said(&import(&Deployment::new(), &without), 1).contains("neither in the file nor here"));
     assert!(said(&there.serve().run(), 1).contains("was broken off"));
     said(&import(&there, &file), 0);

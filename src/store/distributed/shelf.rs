@@ -125,7 +125,10 @@ pub(super) async fn replace_document(
     })
 }
 
-/// Writes for the sake of writing.
+/// What is written for the sake of writing.
+pub(super) const PULSE: &str = "pulse";
+
+/// Writes it.
 pub(super) async fn beat(tables: &Tables) -> Result<(), StoreError> {
-    tables.put(Table::Documents, document_key("pulse"), Condition::none()).await.map(drop)
+    tables.put(Table::Documents, document_key(PULSE), Condition::none()).await.map(drop)
 }

@@ -148,6 +148,7 @@ async fn a_room_moves_between_the_engines_and_back() {
     assert_eq!((taken.first.get(), taken.entry), (31, at(3)), "the line goes on, and its clock too");
     assert!(matches!(second.import(lines).await, Err(TransferError::Begun(name)) if name == event));
 
+    second.health().await.unwrap();
     let lines = exported(&second).await;
     let back = tempfile::tempdir().unwrap();
     let third = EmbeddedStore::open(back.path()).unwrap();

@@ -11,6 +11,7 @@ use super::DistributedStore;
 use super::engine::Engine;
 use super::fields::{Fields, number, text, unreadable};
 use super::journal::{LogRow, Mark};
+use super::shelf::PULSE;
 use super::state::{EventState, life_key};
 use super::tables::{Condition, EXPIRES_INDEX, Query, Table, Written};
 use super::{log, sessions};
@@ -20,7 +21,7 @@ use crate::store::StoreError;
 use crate::store::transfer::{IMPORT, Line, Transfer, TransferError, status};
 
 /// Documents that belong to a store, not to what it keeps.
-const OWN: [&str; 3] = ["master-secret", "pulse of ", IMPORT];
+const OWN: [&str; 3] = ["master-secret", PULSE, IMPORT];
 
 /// How many items are read at once.
 const PAGE: i32 = 500;
@@ -32,12 +33,9 @@ impl Engine {
     }
 
     async fn export(&self, lines: &mpsc::Sender<Line>) -> Result<(), StoreError> {
-        for item in self.all(Table::Documents).await? {
-            let name = item.owned_text("document")?;
-            if !OWN.iter().any(|own| name.starts_with(own)) {
-                let body = STANDARD.encode(item.bytes("body")?);
-                Self::say(lines, Line::Document { name, version: item.number("version")?, body }).await?;
-            }
+        for item in self.documents().await? {
+            let (name, body) = (item.owned_text("document")?, STANDARD.encode(item.bytes("body")?));
+            Self::say(lines, Line::Document { name, version: item.number("version")?, body }).await?;
         }
         for item in self.all(Table::Grants).await? {
             Self::say(lines, grant(&item)?).await?;
@@ -80,6 +78,24 @@ impl Engine {
             .await
     }
 
+    async fn documents(&self) -> Result<Vec<Fields>, StoreError> {
+        let mut found = self.all(Table::Documents).await?;
+        found.retain(|item| item.text("document").is_ok_and(|name| !OWN.contains(&name)));
+        Ok(found)
+    }
+
+    async fn occupied(&self) -> Result<Option<TransferError>, StoreError> {
+        for item in self.all(Table::Events).await? {
+            if has_begun(&EventState::read(&item)?) {
+                let event = item.text("event_id")?.parse().map_err(|_| unreadable("event_id"))?;
+                return Ok(Some(TransferError::Begun(event)));
+            }
+        }
+        let documents = self.documents().await?;
+        let name = documents.first().map(|document| document.owned_text("document")).transpose()?;
+        Ok(name.map(TransferError::OtherDocument))
+    }
+
     /// Every item of a table, for those that are small.
     async fn all(&self, table: Table) -> Result<Vec<Fields>, StoreError> {
         let (mut found, mut from) = (Vec::new(), None);
@@ -109,8 +125,7 @@ impl Engine {
         let Some(item) = self.office.tables.get(Table::Events, key).await? else { return Ok(()) };
         let state = EventState::read(&item)?;
         let same = matches!(line, Line::Event { counters, .. } if state.counters == *counters);
-        let begun = state.counters.version > 0 || state.life > 0;
-        if begun && !same { Err(TransferError::Begun(event.clone())) } else { Ok(()) }
+        if has_begun(&state) && !same { Err(TransferError::Begun(event.clone())) } else { Ok(()) }
     }
 
     async fn import_line(&self, line: Line) -> Result<(), TransferError> {
@@ -180,6 +195,10 @@ impl Engine {
     }
 }
 
+const fn has_begun(state: &EventState) -> bool {
+    state.counters.version > 0 || state.life > 0
+}
+
 fn grant(item: &Fields) -> Result<Line, StoreError> {
     let id: [u8; 16] = item.bytes("grant_id")?.try_into().map_err(|_| unreadable("grant_id"))?;
     Ok(Line::Grant {
@@ -197,6 +216,10 @@ fn grant(item: &Fields) -> Result<Line, StoreError> {
 impl Transfer for DistributedStore {
     async fn export(&self, lines: mpsc::Sender<Line>) -> Result<(), TransferError> {
         Ok(self.on_engine(|engine| async move { engine.export(&lines).await }).await?)
+    }
+
+    async fn occupied(&self) -> Result<Option<TransferError>, StoreError> {
+        self.on_engine(|engine| async move { engine.occupied().await }).await
     }
 
     async fn import(&self, lines: Vec<Line>) -> Result<(), TransferError> {

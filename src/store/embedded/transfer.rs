@@ -98,6 +98,18 @@ fn event_of(name: &str) -> Result<EventId, Error> {
     name.parse().map_err(|_| super::rows::unreadable(0, rusqlite::types::Type::Text, "no such event"))
 }
 
+fn occupied(connection: &Connection) -> Result<Option<TransferError>, Error> {
+    let first = |sql: &str| {
+        let mut select = connection.prepare(sql)?;
+        select.query([])?.next()?.map(|row| row.get::<_, String>(0)).transpose()
+    };
+    if let Some(name) = first("SELECT name FROM events WHERE version > 0 ORDER BY name LIMIT 1")? {
+        return event_of(&name).map(|event| Some(TransferError::Begun(event)));
+    }
+    let documents = format!("SELECT name FROM documents WHERE name <> '{IMPORT}' ORDER BY name LIMIT 1");
+    Ok(first(&documents)?.map(TransferError::OtherDocument))
+}
+
 /// Why a line was not taken.
 enum Halt {
     Refused(TransferError),
@@ -237,6 +249,12 @@ impl Transfer for EmbeddedStore {
             readers.list(|connection| export(connection, &mut |line| lines.blocking_send(line).is_ok()))
         });
         Ok(reading.await.map_err(|error| StoreError::Unavailable(error.to_string()))??)
+    }
+
+    async fn occupied(&self) -> Result<Option<TransferError>, StoreError> {
+        let readers = Arc::clone(&self.readers);
+        let reading = tokio::task::spawn_blocking(move || readers.list(occupied));
+        reading.await.map_err(|error| StoreError::Unavailable(error.to_string()))?
     }
 
     async fn import(&self, lines: Vec<Line>) -> Result<(), TransferError> {
