@@ -101,10 +101,10 @@ pub enum StartError {
         path: PathBuf,
     },
     /// What is in the store cannot be read, or not be completed.
-    #[error("the state in {} cannot be opened: {source}", path.display())]
+    #[error("the state in {place} cannot be opened: {source}")]
     State {
-        /// The data directory.
-        path: PathBuf,
+        /// The data directory, or the tables.
+        place: String,
         /// What is wrong.
         source: KeyServiceError,
     },

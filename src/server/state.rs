@@ -107,7 +107,7 @@ fn redis_client(url: &str) -> Result<distributed::RedisClient, StartError> {
 /// under another one, a new one would only hide that the old is missing.
 async fn own_secret(config: &Config, nature: &Nature, store: &dyn Store) -> Result<MasterSecret, StartError> {
     let path = config.data_dir.join(MASTER_SECRET);
-    let state = |source| StartError::State { path: config.data_dir.clone(), source: KeyServiceError::Store(source) };
+    let state = |source| StartError::State { place: place(config), source: KeyServiceError::Store(source) };
     let in_use = store.document(KEYS_DOCUMENT).await.map_err(state)?.is_some();
     if in_use && !path.exists() {
         return Err(StartError::SecretMissing { path });
@@ -135,6 +135,14 @@ async fn shared_secret(
     MasterSecret::parse(&String::from_utf8_lossy(&made)).map_err(StartError::SharedSecret)
 }
 
+/// Where the state is, as an operator calls it.
+fn place(config: &Config) -> String {
+    match &config.store {
+        StoreConfig::Embedded => config.data_dir.display().to_string(),
+        StoreConfig::Distributed(shared) => format!("DynamoDB's tables {}…", shared.table_prefix),
+    }
+}
+
 async fn open_lobby(
     config: &Config,
     nature: &Nature,
@@ -148,5 +156,5 @@ async fn open_lobby(
     let around = Surroundings { clock: Arc::clone(&nature.clock), entropy: Arc::clone(&nature.entropy), store, master };
     let clients: Clients = clients.collect();
     let opened = Lobby::open(config.doors.public_url.as_str(), config.events.clone(), clients, around).await;
-    opened.map_err(|source| StartError::State { path: config.data_dir.clone(), source })
+    opened.map_err(|source| StartError::State { place: place(config), source })
 }
