@@ -66,8 +66,15 @@ fn provenance() -> Outcome<String> {
         std::thread::available_parallelism()?,
         memory_gib(),
         said("date", &["-u", "+%Y-%m-%d"]),
-        said("git", &["describe", "--always", "--dirty", "--exclude=*"]),
+        commit(),
     ))
+}
+
+/// The commit, and whether anything differs from it but the figures themselves.
+fn commit() -> String {
+    let others = ["status", "--porcelain", "--", ".", ":!docs/performance.md", ":!docs/scale.md"];
+    let dirty = if output("git", &others).is_empty() { "" } else { "-dirty" };
+    format!("{}{dirty}", said("git", &["rev-parse", "--short", "HEAD"]))
 }
 
 fn processor() -> String {
@@ -84,9 +91,14 @@ fn memory_gib() -> u64 {
 }
 
 fn said(program: &str, arguments: &[&str]) -> String {
+    let text = output(program, arguments);
+    if text.is_empty() { "unknown".to_owned() } else { text }
+}
+
+fn output(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output();
     let text = output.ok().and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default();
-    if text.trim().is_empty() { "unknown".to_owned() } else { text.trim().to_owned() }
+    text.trim().to_owned()
 }
 
 /// A large number with its digits in groups.
