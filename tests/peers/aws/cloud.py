@@ -5,6 +5,7 @@
 import io
 import json
 import sys
+import threading
 
 import boto3
 import cbor2
@@ -52,9 +53,28 @@ def speaking_cbor(moto):
     return application
 
 
+def leading_somewhere(moto):
+    """A bus takes events as soon as it is there, and forgets those that no rule leads on. Here it asks for patience in
+    between."""
+    lock, seen = threading.Lock(), set()
+
+    def application(environ, start_response):
+        call = environ.get("HTTP_X_AMZ_TARGET", "").removeprefix("AWSEvents.")
+        if call not in ("CreateEventBus", "PutTargets", "PutEvents"):
+            return moto(environ, start_response)
+        with lock:
+            if call == "PutEvents" and "CreateEventBus" in seen and "PutTargets" not in seen:
+                start_response("503 Service Unavailable", [("content-type", "application/x-amz-json-1.1")])
+                return [b'{"__type": "ServiceUnavailableException"}']
+            seen.add(call)
+            return list(moto(environ, start_response))
+
+    return application
+
+
 def serve():
     """Serves until it is killed."""
-    moto = speaking_cbor(DomainDispatcherApplication(create_backend_app))
+    moto = leading_somewhere(speaking_cbor(DomainDispatcherApplication(create_backend_app)))
     server = make_server("127.0.0.1", 0, moto, threaded=True)
     print(f"Amazon is at http://127.0.0.1:{server.port}", flush=True)
     server.serve_forever()
