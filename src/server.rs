@@ -277,6 +277,7 @@ fn site(config: &Config) -> Site {
         base_path: config.doors.public_url.path_prefix().to_owned(),
         https: config.doors.public_url.scheme() == Scheme::Https,
         trusted_proxies: config.trusted_proxies.clone(),
+        limits: config.limits.clone(),
     }
 }
 

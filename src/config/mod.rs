@@ -13,6 +13,7 @@ mod doors;
 mod environment;
 mod event;
 mod inlet;
+mod limits;
 mod logging;
 mod notices;
 mod overrides;
@@ -31,7 +32,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use toml::Table;
 
 use crate::room::{EventSettings, Inlet};
@@ -43,6 +44,7 @@ pub use client::ClientConfig;
 pub use demonstration::{Demonstration, DemonstrationError, SampleShop, demonstrate};
 pub use doors::{Doors, TlsFiles};
 pub use environment::Environment;
+pub use limits::{INTERNAL_NETWORKS, Limits, contains, is_internal};
 pub use logging::{Log, LogFormat, LogLevel};
 pub use notices::{EventBridgeConfig, NoticeStream, Subscription, WebhookConfig};
 pub use overrides::CONFIG_VARIABLE;
@@ -59,6 +61,9 @@ pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCA
 /// Where state and generated keys live unless it is said otherwise.
 pub const DEFAULT_DATA_DIR: &str = "data";
 
+/// The prefix of IPv4 addresses in IPv6 form, `::ffff:0:0/96` (RFC 4291 §2.5.5.2).
+const MAPPED_PREFIX: u8 = 96;
+
 /// A configuration that can be used.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -68,6 +73,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Proxies whose word on the visitor's address is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// What one address may use.
+    pub limits: Limits,
     /// Who may use the private API.
     pub admin: Admin,
     /// Where state lives.
@@ -190,6 +197,7 @@ fn root(section: &mut Section<'_>) -> Read<Config> {
 fn rest(section: &mut Section<'_>, doors: Read<Doors>) -> Read<Config> {
     let data_dir = section.optional("data_dir", |found| found.path());
     let trusted_proxies = section.list("trusted_proxies", |found| found.parsed(network));
+    let limits = section.or("limits", Limits::default(), |found| found.section(limits::read));
     let admin = section.or("admin", Admin::default(), |found| found.section(admin::read));
     let store = section.or("store", StoreConfig::Embedded, |found| found.section(store::read));
     let log = section.or("log", Log::default(), |found| found.section(logging::read));
@@ -211,6 +219,7 @@ fn rest(section: &mut Section<'_>, doors: Read<Doors>) -> Read<Config> {
         doors: doors?,
         data_dir: data_dir?.unwrap_or_else(|| section.directory().join(DEFAULT_DATA_DIR)),
         trusted_proxies: trusted_proxies?,
+        limits: limits?,
         admin: admin?,
         store: store?,
         events: events?,
@@ -238,9 +247,16 @@ fn topics(section: &mut Section<'_>, ids: &Unique, events: &[EventSettings]) -> 
     })
 }
 
-/// A network, or one address.
+/// A network, or one address. IPv4 in IPv6 form (`::ffff:10.0.0.0/104`) is IPv4.
 fn network(text: &str) -> Result<IpNet, &'static str> {
     let address = || text.parse::<IpAddr>().map(IpNet::from);
     let network = text.parse::<IpNet>().or_else(|_| address());
-    network.map(|network| network.trunc()).map_err(|_| "it must be an IP address or network, such as 10.0.0.0/8")
+    let network = network.map_err(|_| "it must be an IP address or network, such as 10.0.0.0/8")?;
+    let canonical = match (network.addr().to_canonical(), network.prefix_len().checked_sub(MAPPED_PREFIX)) {
+        (IpAddr::V4(address), Some(prefix)) if matches!(network, IpNet::V6(_)) => {
+            Ipv4Net::new(address, prefix).map_or(network, IpNet::V4)
+        }
+        _ => network,
+    };
+    Ok(canonical.trunc())
 }

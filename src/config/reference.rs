@@ -44,9 +44,10 @@ A variable with this prefix that names no key is refused, unless it is `ANTEROOM
 ";
 
 /// A heading, its introduction, and the prefix of its keys.
-const SECTIONS: [(&str, &str, &str); 11] = [
+const SECTIONS: [(&str, &str, &str); 12] = [
     ("The installation", "These keys stand at the top of the file, before any section.", ""),
     ("`[admin]`", "Who may use the private API. Without any key, it stays shut.", "admin."),
+    ("`[limits]`", "How much one visitor's address may use.", "limits."),
     ("`[store]`", "Where state lives.", "store."),
     ("`[log]`", "The log, which goes to standard error.", "log."),
     ("`[[event]]`", "A waiting room; one section for each, and at least one.", "event[]."),
@@ -76,7 +77,8 @@ const SECTIONS: [(&str, &str, &str); 11] = [
 
 /// Every key, in the order of the page.
 pub fn reference() -> Vec<Setting> {
-    [installation(), admin(), store(), log(), event(), inlet(), client::settings(), events_out(), demo()].concat()
+    [installation(), admin(), limits(), store(), log(), event(), inlet(), client::settings(), events_out(), demo()]
+        .concat()
 }
 
 /// The page `docs/configuration.md`.
@@ -160,6 +162,16 @@ fn admin() -> Vec<Setting> {
         ),
         setting("admin.sigv4[].secret_access_key", "secret", "", "The secret of the pair."),
     ]
+}
+
+fn limits() -> Vec<Setting> {
+    let internal: Vec<String> = super::INTERNAL_NETWORKS.iter().map(|network| format!("`{network}`")).collect();
+    vec![setting(
+        "limits.exempt",
+        "list of IP addresses and networks",
+        internal.join(", "),
+        "Networks that no limit by address applies to: loopback, private, link-local and shared address space by default. `[]`: none.",
+    )]
 }
 
 fn store() -> Vec<Setting> {

@@ -18,8 +18,10 @@ mod public;
 mod respond;
 mod routes;
 mod state;
+mod visitor_address;
 
 pub use feeds::Feeds;
 pub use private::keys::{KEYS, KeyList, ROTATE_KEYS, RotateKeys};
 pub use routes::{Mounts, mount};
 pub use state::{App, Site, Topics};
+pub use visitor_address::{AddressKey, VisitorAddress};

@@ -1,7 +1,6 @@
 //! Around every request: its latency in the metrics, a line in the log, its problem made an answer.
 
 use std::future::{self, Ready};
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -10,12 +9,13 @@ use std::time::{Duration, Instant};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform, forward_ready};
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::web::Data;
-use actix_web::{Error, HttpMessage, HttpRequest};
+use actix_web::{Error, HttpMessage};
 use pin_project_lite::pin_project;
 
 use super::App;
 use super::private::access::OperatorName;
 use super::respond::Problem;
+use super::visitor_address::VisitorAddress;
 use crate::telemetry::RouteMetrics;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -138,7 +138,7 @@ impl Watch {
     fn log(&self, app: &App, answer: &ServiceResponse, id: &str, took: Duration) {
         let request = answer.request();
         let (method, status) = (request.method().as_str(), answer.status().as_u16());
-        let client = client_address(app, request).map(tracing::field::display);
+        let client = VisitorAddress::of(&app.site, request).ip().map(tracing::field::display);
         let extensions = request.extensions();
         let operator = extensions.get::<OperatorName>().map(|OperatorName(name)| name.as_str());
         let ms = milliseconds(took);
@@ -156,21 +156,6 @@ impl Watch {
 /// To the microsecond: what is finer is noise, and long to read.
 fn milliseconds(took: Duration) -> f64 {
     (took.as_secs_f64() * 1e6).round() / 1e3
-}
-
-/// Who sent the request: the peer, or, behind trusted proxies, the last address in `X-Forwarded-For` that is not
-/// one of them. What stands before that could have been written by anybody.
-fn client_address(app: &App, request: &HttpRequest) -> Option<IpAddr> {
-    let peer = request.peer_addr()?.ip();
-    let trusted = |address: &IpAddr| app.site.trusted_proxies.iter().any(|net| net.contains(address));
-    if !trusted(&peer) {
-        return Some(peer);
-    }
-    let forwarded: Vec<_> = request.headers().get_all("x-forwarded-for").collect();
-    let hops = forwarded.iter().rev().flat_map(|value| value.as_bytes().rsplit(|&byte| byte == b','));
-    // Read from the right: each trusted proxy vouches for the hop before it, and what is no address ends the chain.
-    let mut addresses = hops.map_while(|hop| std::str::from_utf8(hop).ok()?.trim().parse().ok());
-    Some(addresses.find(|hop| !trusted(hop)).unwrap_or(peer))
 }
 
 #[cfg(test)]

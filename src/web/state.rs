@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use super::feeds::Feeds;
 use crate::ambient::random;
 use crate::aws::sns::Inbox;
-use crate::config::Admin;
+use crate::config::{Admin, Limits};
 use crate::keys::{FlowSeal, MasterSecret};
 use crate::lobby::Lobby;
 use crate::notices::Notices;
@@ -31,6 +31,8 @@ pub struct Site {
     pub https: bool,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// What one address may use.
+    pub limits: Limits,
 }
 
 /// The topics that are listened to, by their ARN, each with the event that it tells of.

@@ -81,6 +81,7 @@ fn what_is_left_out_has_the_defaults_of_the_reference() {
     assert_eq!((config.log.format, config.log.level), (LogFormat::Text, LogLevel::Info));
     assert!(config.doors.private_listen.is_none() && config.doors.tls.is_none() && config.demo.is_none());
     assert!(config.admin.keys.is_empty() && config.admin.sigv4.is_empty() && config.trusted_proxies.is_empty());
+    assert_eq!(config.limits.exempt, INTERNAL_NETWORKS);
     let client = format!(
         "{SMALL}[[client]]\nclient_id = 'c'\nevent = 'Sample'\nclient_secret = '{SECRET}'\nredirect_uris = ['https://s/cb']"
     );
@@ -142,6 +143,7 @@ listen = "[::]:8443"
 private_listen = "127.0.0.1:8081"
 data_dir = "state"
 trusted_proxies = ["10.1.2.3/8", "::1"]
+limits = {{ exempt = ["192.0.2.7/24", "::ffff:198.51.100.0/120"] }}
 tls = {{ certificate = "c.pem", key = "/k.pem" }}
 store = {{ engine = "distributed", redis_url = "rediss://line:{SECRET}@redis.example:6380", dynamodb_endpoint = "http://dynamodb:8000", table_prefix = "shop_", master_secret = "{MASTER}" }}
 log = {{ format = "json", level = "trace" }}
@@ -181,6 +183,8 @@ fn every_key_is_taken_over() {
     assert_eq!(config.doors.public_url.path_prefix(), "/line");
     assert_eq!(config.data_dir, Path::new("/etc/anteroom/state"));
     assert_eq!(config.trusted_proxies, ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
+    let exempt = Limits { exempt: vec!["192.0.2.0/24".parse().unwrap(), "198.51.100.0/24".parse().unwrap()] };
+    assert_eq!(config.limits, exempt);
     let tls = TlsFiles { certificate: "/etc/anteroom/c.pem".into(), key: "/k.pem".into() };
     assert_eq!(config.doors.tls, Some(tls));
     let StoreConfig::Distributed(store) = &config.store else { panic!("{:?}", config.store) };

@@ -38,6 +38,8 @@ const INSTALLATION: &[(&str, &str)] = &[
         "trusted_proxies[1]: it must be an IP address or network, such as 10.0.0.0/8",
     ),
     ("trusted_proxies = '10.0.0.0/8'", "trusted_proxies: it must be a list in brackets"),
+    ("limits.exempt = ['everybody']", "limits.exempt[0]: it must be an IP address or network, such as 10.0.0.0/8"),
+    ("limits.joins = 1", "limits.joins: there is no such key"),
     ("data_dir = ''", "data_dir: it must name a path"),
     ("issuer = 'x'", "issuer: there is no such key"),
     ("pubic_url = 'x'", "pubic_url: there is no such key; is public_url meant?"),

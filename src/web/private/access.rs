@@ -1,7 +1,6 @@
 //! Who may use the private API: who has an admin key, or signs with a key pair as callers of AWS do.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 
 use actix_web::http::header::{self, HeaderName};
 use actix_web::web::Payload;
@@ -11,6 +10,7 @@ use super::sigv4::{self, Received};
 use crate::web::App;
 use crate::web::extract::{Body, header_text};
 use crate::web::respond::Problem;
+use crate::web::visitor_address::is_from_trusted_proxy;
 
 /// Below this path is what only operators may do.
 pub const PRIVATE: &str = "/private";
@@ -86,7 +86,5 @@ fn signer<'a>(app: &'a App, request: &HttpRequest, body: &Body, parameters: &str
 
 /// The host that the client asked, where a trusted proxy asks us by another name.
 fn forwarded_host<'a>(app: &App, request: &'a HttpRequest) -> Option<&'a str> {
-    let peer: IpAddr = request.peer_addr()?.ip();
-    let trusted = app.site.trusted_proxies.iter().any(|net| net.contains(&peer));
-    header_text(request, &X_FORWARDED_HOST).filter(|_| trusted)
+    header_text(request, &X_FORWARDED_HOST).filter(|_| is_from_trusted_proxy(&app.site, request))
 }
