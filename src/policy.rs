@@ -18,6 +18,9 @@ pub const SIGNATURE_SKEW: Duration = Duration::from_secs(300);
 /// How long a redeemed code is remembered at least, so that its reuse is recognised and revokes.
 pub const CODE_MEMORY: Duration = Duration::from_secs(600);
 
+/// How long browsers remember to come by https alone: a year, what the lists that browsers ship ask for at least.
+pub const HSTS_MAX_AGE: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// Shortest client secret or admin key, in bytes: 256 bits as RFC 7518 §3.2 asks of an HMAC key.
 pub const MIN_SECRET_BYTES: usize = 32;
 

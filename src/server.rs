@@ -27,7 +27,7 @@ use state::{Opened, open};
 use crate::ambient::{Clock, Entropy};
 use crate::aws::NoRegion;
 use crate::aws::sns::Inbox;
-use crate::config::{Config, SampleShop, Scheme, TopicConfig};
+use crate::config::{Config, Hsts, SampleShop, Scheme, TopicConfig};
 use crate::demo::{self, Shop};
 use crate::gates::{Gates, GatesError};
 use crate::keys::MasterSecretError;
@@ -38,7 +38,7 @@ use crate::policy;
 use crate::store::StoreError;
 use crate::store::embedded::OpenError;
 use crate::telemetry::Telemetry;
-use crate::web::{App, Feeds, Mounts, Site, Topics, mount};
+use crate::web::{App, Feeds, Mounts, Site, Topics, common_headers, mount};
 
 /// How long requests under way may take to finish when the service stops; well under the ten seconds in which
 /// orchestrators lose their patience.
@@ -276,6 +276,7 @@ fn site(config: &Config) -> Site {
         issuer: config.doors.public_url.as_str().to_owned(),
         base_path: config.doors.public_url.path_prefix().to_owned(),
         https: config.doors.public_url.scheme() == Scheme::Https,
+        hsts: config.doors.hsts == Hsts::Sent && config.doors.public_url.scheme() == Scheme::Https,
         trusted_proxies: config.trusted_proxies.clone(),
         limits: config.limits.clone(),
     }
@@ -289,7 +290,11 @@ fn serve(
 ) -> Result<Server, StartError> {
     let address = address_of(&listener)?;
     let app = Data::clone(app);
-    let http = HttpServer::new(move || HttpApp::new().configure(|routes| mount(&app, mounts, routes)))
+    let application = move || {
+        let headers = common_headers(&app.site, mounts);
+        HttpApp::new().configure(|routes| mount(&app, mounts, routes)).wrap(headers)
+    };
+    let http = HttpServer::new(application)
         .disable_signals()
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(REQUEST_TIMEOUT)

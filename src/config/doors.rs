@@ -16,8 +16,20 @@ pub struct Doors {
     pub listen: SocketAddr,
     /// Where to listen for operators; unset: at `listen` too.
     pub private_listen: Option<SocketAddr>,
+    /// Whether browsers are told to come by https alone, where the public URL is https.
+    pub hsts: Hsts,
     /// TLS ended here; unset: plain HTTP, behind a proxy or on loopback.
     pub tls: Option<TlsFiles>,
+}
+
+/// Whether `Strict-Transport-Security` is sent (RFC 6797).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Hsts {
+    /// With every response, where the public URL is https.
+    #[default]
+    Sent,
+    /// Never: something else on the same host is still reached by http.
+    Off,
 }
 
 /// The PEM files of `tls`. That they exist and fit together is found out by who opens them.
@@ -36,9 +48,11 @@ pub(super) fn read(section: &mut Section<'_>) -> Read<Doors> {
         let taken = address.port() != 0 && matches!(listen, Ok(public) if public == address);
         if taken { Err(found.refuse("it must not be the address of listen")) } else { Ok(address) }
     });
+    let hsts =
+        section.or("hsts", Hsts::default(), |found| found.flag().map(|on| if on { Hsts::Sent } else { Hsts::Off }));
     let tls = section.optional("tls", |found| found.section(tls_files));
     let public_url = public_url(section, &listen, &tls);
-    Ok(Doors { public_url: public_url?, listen: listen?, private_listen: private_listen?, tls: tls? })
+    Ok(Doors { public_url: public_url?, listen: listen?, private_listen: private_listen?, hsts: hsts?, tls: tls? })
 }
 
 /// On a loopback address the public URL is the address itself; anywhere else nobody but the operator knows it.

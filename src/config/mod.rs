@@ -42,7 +42,7 @@ use reader::{Read, Reader, Section, Unique};
 pub use admin::{Admin, AdminKey, SigV4Pair};
 pub use client::ClientConfig;
 pub use demonstration::{Demonstration, DemonstrationError, SampleShop, demonstrate};
-pub use doors::{Doors, TlsFiles};
+pub use doors::{Doors, Hsts, TlsFiles};
 pub use environment::Environment;
 pub use limits::{INTERNAL_NETWORKS, Limits, contains, is_internal};
 pub use logging::{Log, LogFormat, LogLevel};

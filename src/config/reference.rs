@@ -133,6 +133,12 @@ fn installation() -> Vec<Setting> {
             "none",
             "When set, the private API answers only here, over plain HTTP: an address for the inner network.",
         ),
+        setting(
+            "hsts",
+            "true, false",
+            "`true`",
+            "Whether browsers are told to reach the host of `public_url` by https alone for a year, where it is https (`Strict-Transport-Security`, without its subdomains). `false`: another port or path of this host is reached by http, as on `localhost`.",
+        ),
         setting("data_dir", "path", data, "The embedded engine's files and generated keys. Made when it is not there."),
         setting(
             "trusted_proxies",

@@ -9,6 +9,7 @@ mod exits;
 mod extract;
 mod feeds;
 mod flow;
+mod headers;
 mod observe;
 mod oidc;
 mod ops;
@@ -21,6 +22,7 @@ mod state;
 mod visitor_address;
 
 pub use feeds::Feeds;
+pub use headers::common_headers;
 pub use private::keys::{KEYS, KeyList, ROTATE_KEYS, RotateKeys};
 pub use routes::{Mounts, mount};
 pub use state::{App, Site, Topics};

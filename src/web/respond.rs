@@ -248,7 +248,6 @@ pub fn page_response(builder: &mut HttpResponseBuilder, page: &impl Template, po
             .insert_header((header::CACHE_CONTROL, "no-store"))
             .insert_header((header::CONTENT_SECURITY_POLICY, policy.header()))
             .insert_header((header::REFERRER_POLICY, "strict-origin"))
-            .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
             .insert_header((header::X_FRAME_OPTIONS, "DENY"))
             .body(html),
         Err(error) => {

@@ -1,9 +1,10 @@
 //! Every path, once.
 
 use actix_web::dev::HttpServiceFactory;
+use actix_web::guard::GuardContext;
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::web::{self, Data, Payload, ServiceConfig};
-use actix_web::{Handler, HttpRequest, HttpResponse, Resource, Responder, Route};
+use actix_web::{Handler, HttpRequest, HttpResponse, Resource, Responder, Route, guard};
 
 use super::extract::header_text;
 use super::observe::{Loudness, Observe};
@@ -83,9 +84,10 @@ fn public_routes(app: &Data<App>, config: &mut ServiceConfig) {
     add(config, at("/", quiet).get(serve::landing));
 }
 
-/// The paths of operators.
+/// The paths of operators. A proxy in front refuses them by their text, so they answer to that text alone: an escape, a
+/// second slash or a dot segment in it makes another path, which is nowhere.
 fn private_routes(app: &Data<App>, config: &mut ServiceConfig) {
-    let add = |config: &mut ServiceConfig, service: Watched| service.mount(app, config);
+    let add = |config: &mut ServiceConfig, service: Watched| service.byte_for_byte().mount(app, config);
     for path in ["/private/increment_serving_counter", "/private/increment_serving_num"] {
         add(config, at(path, Loudness::Info).post(serving::increment).cors());
     }
@@ -125,7 +127,7 @@ async fn not_found(
     app: Data<App>,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    let below = request.match_info().as_str().strip_prefix(app.site.base_path.as_str());
+    let below = request.uri().path().strip_prefix(app.site.base_path.as_str());
     if mounts != Mounts::Public && below.is_some_and(is_private) {
         operators_alone(&app, &request, payload).await?;
     }
@@ -144,10 +146,21 @@ struct Watched {
     methods: Vec<String>,
     /// The longest body that is read, in bytes.
     longest_body: usize,
+    matching: Matching,
+}
+
+/// What of a request's path has to be the route's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Matching {
+    /// What its escapes stand for.
+    Decoded,
+    /// Every byte as it was sent.
+    AsWritten,
 }
 
 const fn at(path: &'static str, loudness: Loudness) -> Watched {
-    Watched { path, loudness, routes: Vec::new(), methods: Vec::new(), longest_body: policy::MAX_BODY }
+    let (longest_body, matching) = (policy::MAX_BODY, Matching::Decoded);
+    Watched { path, loudness, routes: Vec::new(), methods: Vec::new(), longest_body, matching }
 }
 
 impl Watched {
@@ -207,6 +220,11 @@ impl Watched {
         Self { longest_body, ..self }
     }
 
+    /// For paths that a proxy may have to refuse: whatever else is decoded to this path is nowhere.
+    fn byte_for_byte(self) -> Self {
+        Self { matching: Matching::AsWritten, ..self }
+    }
+
     fn cors(self) -> Self {
         self.on(Method::OPTIONS, cors::preflight)
     }
@@ -218,6 +236,12 @@ impl Watched {
     fn resource(self, app: &Data<App>) -> impl HttpServiceFactory + use<> {
         let observe = Observe::new(self.path, self.loudness, app.telemetry.route(self.path));
         let resource = web::resource(self.path).app_data(web::PayloadConfig::new(self.longest_body));
+        let written = app.path(self.path);
+        let is_written = move |asked: &GuardContext<'_>| asked.head().uri.path() == written;
+        let resource = match self.matching {
+            Matching::Decoded => resource,
+            Matching::AsWritten => resource.guard(guard::fn_guard(is_written)),
+        };
         let resource: Resource = self.routes.into_iter().fold(resource, Resource::route);
         let (private, answered) = (is_private(self.path), self.methods.join(", "));
         let refuse = move |request: HttpRequest, app: Data<App>, payload: Payload| {

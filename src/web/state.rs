@@ -29,6 +29,8 @@ pub struct Site {
     pub base_path: String,
     /// Whether browsers come by https.
     pub https: bool,
+    /// Whether browsers are told to come by https alone (RFC 6797).
+    pub hsts: bool,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// What one address may use.

@@ -119,7 +119,7 @@ mod tests {
         let networks = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
         let limits = exempt.map_or_else(Limits::default, |exempt| Limits { exempt: networks(exempt) });
         let trusted_proxies = networks(trusted_proxies);
-        Site { issuer: String::new(), base_path: String::new(), https: true, trusted_proxies, limits }
+        Site { issuer: String::new(), base_path: String::new(), https: true, hsts: true, trusted_proxies, limits }
     }
 
     /// The address of a request from `peer` with these lines of `X-Forwarded-For`.

@@ -22,7 +22,6 @@ pub async fn asset(request: HttpRequest, file: Path<String>) -> Result<HttpRespo
     let mut answer = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     answer
         .insert_header((header::CACHE_CONTROL, "public, max-age=31536000, immutable"))
-        .insert_header((header::ETAG, asset.entity_tag()))
-        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"));
+        .insert_header((header::ETAG, asset.entity_tag()));
     Ok(if known { answer.finish() } else { answer.content_type(asset.content_type()).body(asset.bytes()) })
 }

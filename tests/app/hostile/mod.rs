@@ -3,6 +3,8 @@
 mod clock;
 mod content;
 mod framing;
+mod headers;
+mod paths;
 mod places;
 mod routes;
 mod start;

@@ -1,0 +1,123 @@
+//! The operators' paths in other spellings: a proxy in front refuses these paths by their text, so no other text may
+//! reach them.
+
+use std::collections::BTreeSet;
+
+use super::routes::{ROUTES, assert_clean};
+use crate::support::{ADMIN_KEY, TestApp};
+use crate::wire::{Answer, exchange};
+
+const OPERATORS: [&str; 3] = ["/private", "/health", "/metrics"];
+
+/// All operators' routes but `/private/events`, which does not end.
+fn operators_paths() -> BTreeSet<&'static str> {
+    let paths = ROUTES.iter().map(|route| route.path);
+    paths.filter(|path| OPERATORS.iter().any(|prefix| path.starts_with(prefix))).collect()
+}
+
+/// Other spellings of `path` that some server or proxy reads as the same one.
+fn spellings(path: &str) -> Vec<String> {
+    let escaped = |at: usize| format!("{}%{:02x}{}", &path[..at], path.as_bytes()[at], &path[at + 1..]);
+    let mut spellings: Vec<String> = (1..path.len()).map(escaped).collect();
+    let all: String = path[1..].bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let (start, last) = path.rsplit_once('/').unwrap();
+    spellings.extend([
+        format!("/{all}"),
+        escaped(1).replacen("%", "%25", 1),
+        format!("/{path}"),
+        format!("/.{path}"),
+        format!("/%2e{path}"),
+        format!("/x/..{path}"),
+        format!("/assets/%2e%2e{path}"),
+        format!("{path}/"),
+        format!("{path}/."),
+        format!("{path}%00"),
+        format!("{path}%20"),
+        format!("{path}%3f"),
+        format!("{path}%23"),
+        format!("{path};x=1"),
+        format!("{start};x=1/{last}"),
+        format!("{start}//{last}"),
+        format!("{start}/./{last}"),
+        format!("{start}/x/../{last}"),
+        format!("{start}\\{last}"),
+        path.to_uppercase(),
+    ]);
+    // Of a path with one segment, some are no paths.
+    spellings.retain(|spelling| spelling.starts_with('/'));
+    spellings
+}
+
+async fn ask(app: &TestApp, method: &str, target: &str, headers: &str) -> Answer {
+    let request = format!(
+        "{method} {target} HTTP/1.1\r\nhost: anteroom\r\nconnection: close\r\ncontent-length: 0\r\n{headers}\r\n"
+    );
+    exchange(app.address(), request.as_bytes()).await.unwrap_or_else(|| panic!("no answer: {method} {target}"))
+}
+
+/// Whether the text of a path, below the path of the public URL, is below `/private`, where those without a key are all
+/// refused alike.
+fn is_below_private(path: &str) -> bool {
+    path.starts_with("/private/")
+}
+
+async fn nothing_else_reaches_them(app: &TestApp, base_path: &str) {
+    let key = format!("authorization: Bearer {ADMIN_KEY}\r\n");
+    let preflight = "origin: https://elsewhere.example\r\naccess-control-request-method: POST\r\n";
+    for path in operators_paths() {
+        for spelling in spellings(path) {
+            let target = format!("{base_path}{spelling}");
+            for method in ["GET", "POST", "OPTIONS", "PUT"] {
+                let what = format!("{method} {target}");
+                let bare = ask(app, method, &target, if method == "OPTIONS" { preflight } else { "" }).await;
+                assert_clean(app, &bare, &what);
+                assert_eq!(bare.status, if is_below_private(&spelling) { 403 } else { 404 }, "{what}");
+                let keyed = ask(app, method, &target, &key).await;
+                let nowhere = ask(app, method, &format!("{base_path}/nothing-at-all"), &key).await;
+                assert_eq!((keyed.status, keyed.body), (404, nowhere.body), "{what}");
+            }
+        }
+    }
+}
+
+#[actix_web::test]
+async fn another_spelling_of_an_operators_path_is_nowhere() {
+    let app = TestApp::start().await;
+    let before = app.all_counters();
+    nothing_else_reaches_them(&app, "").await;
+    assert_eq!(app.all_counters(), before);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn another_spelling_is_nowhere_below_the_path_of_the_public_url() {
+    let app = TestApp::replacing("http://127.0.0.1:0\"\nlisten", "http://127.0.0.1:0/in/line\"\nlisten").await;
+    nothing_else_reaches_them(&app, "/in/line").await;
+    for target in ["/in/%6cine/metrics", "/in%2fline/metrics", "/in//line/metrics", "/in/line//metrics", "/metrics"] {
+        assert_eq!(ask(&app, "GET", target, "").await.status, 404, "{target}");
+    }
+    assert_eq!(ask(&app, "GET", "/in/line/metrics", "").await.status, 200);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn as_written_they_answer_whatever_follows_the_path_and_precedes_it() {
+    let app = TestApp::start().await;
+    for path in ["/health/live", "/health/ready", "/metrics"] {
+        // A query is no part of the path; the absolute form (RFC 9112 §3.2.2) names the same path.
+        for target in [path.to_owned(), format!("{path}?%6detrics"), format!("http://anteroom{path}")] {
+            assert_eq!(ask(&app, "GET", &target, "").await.status, 200, "{target}");
+        }
+        assert_eq!(ask(&app, "GET", &format!("http://anteroom{}", path.replace('e', "%65")), "").await.status, 404);
+    }
+    app.stop().await;
+}
+
+/// What visitors and relying parties ask may be escaped, as RFC 3986 §6.2.2.2 has it.
+#[actix_web::test]
+async fn an_escaped_public_path_is_the_same_path() {
+    let app = TestApp::start().await;
+    assert_eq!(ask(&app, "GET", "/l%69ne/Sample", "").await.status, 200);
+    assert_eq!(ask(&app, "GET", "/.well-known/openid%2dconfiguration", "").await.status, 200);
+    app.stop().await;
+}
