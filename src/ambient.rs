@@ -6,8 +6,9 @@
 
 use std::fmt;
 use std::ops::{Add, Sub};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
@@ -136,7 +137,13 @@ impl Sub<Duration> for Timestamp {
 pub trait Clock: Send + Sync + 'static {
     /// The current time.
     fn now(&self) -> Timestamp;
+
+    /// How much time has passed since some moment in the past. It never goes back, and no step of the clock changes it.
+    fn steady(&self) -> Duration;
 }
+
+/// What [`SystemClock`] counts steady time from.
+static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// The clock of the machine.
 #[derive(Debug, Default, Clone, Copy)]
@@ -148,32 +155,44 @@ impl Clock for SystemClock {
         let elapsed = SystemTime::now().duration_since(UNIX_EPOCH);
         Timestamp(elapsed.map_or(0, |duration| duration.as_secs()))
     }
+
+    fn steady(&self) -> Duration {
+        BEGINNING.elapsed()
+    }
 }
 
 /// A clock that stands still until it is told to move: for tests.
 #[derive(Debug)]
-pub struct FrozenClock(AtomicU64);
+pub struct FrozenClock {
+    shown: AtomicU64,
+    passed: AtomicU64,
+}
 
 impl FrozenClock {
     /// A clock that shows `now`.
     pub const fn at(now: Timestamp) -> Self {
-        Self(AtomicU64::new(now.0))
+        Self { shown: AtomicU64::new(now.0), passed: AtomicU64::new(0) }
     }
 
-    /// Moves the clock forward.
+    /// Moves the clock forward: time passes.
     pub fn advance(&self, by: Duration) {
-        self.0.fetch_add(by.as_secs(), Ordering::SeqCst);
+        self.shown.fetch_add(by.as_secs(), Ordering::SeqCst);
+        self.passed.fetch_add(by.as_secs(), Ordering::SeqCst);
     }
 
-    /// Sets the clock, backwards too.
+    /// Sets the clock, backwards too: no time passes.
     pub fn set(&self, now: Timestamp) {
-        self.0.store(now.0, Ordering::SeqCst);
+        self.shown.store(now.0, Ordering::SeqCst);
     }
 }
 
 impl Clock for FrozenClock {
     fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::SeqCst))
+        Timestamp(self.shown.load(Ordering::SeqCst))
+    }
+
+    fn steady(&self) -> Duration {
+        Duration::from_secs(self.passed.load(Ordering::SeqCst))
     }
 }
 

@@ -73,6 +73,43 @@ pub const KEY_RETIREMENT_MARGIN: Duration = Duration::from_secs(600);
 /// about one thousand.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
+/// When a crawler is asked to come again: a line lasts for hours, and crawlers slow down for the whole host when they
+/// are refused often.
+pub const CRAWLER_RETRY: Duration = Duration::from_secs(3600);
+
+/// Default budget of joins from one IPv4 address (`joins_per_second`, `joins_burst`): a carrier puts thousands of phones
+/// behind one address, and all of them come at the start of a sale; 6000 of them at once, and as many each minute.
+pub const DEFAULT_JOINS_PER_SECOND: u32 = 100;
+/// See [`DEFAULT_JOINS_PER_SECOND`].
+pub const DEFAULT_JOINS_BURST: u32 = 6000;
+
+/// The same of one IPv6 network of 64 bits, which is one household, phone or office: a school or hotel of 300 at once.
+pub const DEFAULT_JOINS_PER_SECOND_IPV6: u32 = 10;
+/// See [`DEFAULT_JOINS_PER_SECOND_IPV6`].
+pub const DEFAULT_JOINS_BURST_IPV6: u32 = 300;
+
+/// Default number of failures in a minute to prove to be a client, from one address (`client_failures_per_minute`): a
+/// site with a wrong secret sees and logs its 401 that often; secrets of 32 bytes are not guessed at any rate.
+pub const DEFAULT_CLIENT_FAILURES: u32 = 60;
+
+/// Default number of failures in a minute to prove to be an operator, from one address (`operator_failures_per_minute`):
+/// a script with a wrong key that calls twice a second is told what is wrong.
+pub const DEFAULT_OPERATOR_FAILURES: u32 = 120;
+
+/// The largest rate or burst that a limit by address may have: above that it limits nothing.
+pub const MAX_RATE: u32 = 1_000_000;
+
+/// Budgets by address that are kept, of each kind: a few MiB. Many more addresses than come in the time in which a budget
+/// refills, unless somebody sends from a whole provider's network.
+pub const MAX_BUDGETS: usize = 50_000;
+
+/// Budgets that the others share when there are more, by network.
+pub const SHARED_BUDGETS: u64 = 4096;
+
+/// In how many seconds the page of a visitor who may not join yet tries again, at least and at most: those of one address
+/// do not come all at once.
+pub const JOIN_RETRY: (u64, u64) = (5, 15);
+
 /// Longest sealed flow, in bytes: it travels in a request line, for which proxies allow 8 KiB.
 pub const MAX_FLOW_BYTES: usize = 8 * 1024;
 

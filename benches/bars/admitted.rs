@@ -103,7 +103,8 @@ async fn admit(server: &Server, kind: &Kind) -> Outcome<Vec<Visitor>> {
     let mut visitors = Vec::new();
     for _ in 0..VISITORS {
         let mut connection = Connection::open(&server.address).await?;
-        let answer = connection.ask(&get(&target, "")).await?;
+        // A browser that has been here before keeps cookies, and need not show that it does.
+        let answer = connection.ask(&get(&target, "Cookie: anteroom-browser=AAAAAAAAAAAAAAAAAAAAAA\r\n")).await?;
         ensure(answer.status == 200, || format!("a new visitor is not asked to wait: {answer:?}"))?;
         let cookies = answer.headers("set-cookie").map(|cookie| cookie.split(';').next().unwrap_or_default());
         let cookies = cookies.collect::<Vec<_>>().join("; ");

@@ -11,6 +11,7 @@ use super::{Failure, existing_config, print};
 pub(super) fn check(file: Option<&Path>, environment: &Environment) -> Result<(), Failure> {
     let config = existing_config(file, environment)?;
     print(&format!("configuration is good\n\n{}\n", summary(&config)));
+    config.warnings().iter().for_each(|warning| print(&format!("warning  {warning}\n")));
     Ok(())
 }
 

@@ -22,6 +22,7 @@ pub(super) fn serve(file: Option<&Path>, environment: &Environment) -> Result<()
         }
     };
     telemetry::start_logging(&config.log);
+    config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     actix_web::rt::System::new().block_on(run(config, demonstration))
 }
 

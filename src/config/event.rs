@@ -4,7 +4,7 @@ use super::inlet;
 use super::reader::{Read, Section, Unique};
 use super::value::Found;
 use crate::policy;
-use crate::room::{Entry, EventId, EventSettings, ExpiryRule, Inlet, MetricsEvents, OnExpiry, PublicTokens};
+use crate::room::{Channels, Entry, EventId, EventSettings, ExpiryRule, Inlet, MetricsEvents, OnExpiry, PublicTokens};
 
 pub(super) fn read(section: &mut Section<'_>, ids: &mut Unique) -> Read<EventSettings> {
     let id = section.required("id", |found| {
@@ -24,6 +24,7 @@ pub(super) fn read(section: &mut Section<'_>, ids: &mut Unique) -> Read<EventSet
     let public_tokens = section.or("public_tokens", PublicTokens::Issued, |found| {
         found.flag().map(|on| if on { PublicTokens::Issued } else { PublicTokens::Withheld })
     });
+    let channels = section.or("channels", Channels::Both, channels);
     let inlet = section.or("inlet", (Inlet::Manual, None), |found| found.section(inlet::read));
     if matches!((&inlet, &expiry), (Ok((Inlet::MaxSize(_), _)), Ok(ExpiryRule::Never))) {
         let message = "it must be true with the strategy \"max_size\": who never comes would hold a place for ever";
@@ -38,9 +39,24 @@ pub(super) fn read(section: &mut Section<'_>, ids: &mut Unique) -> Read<EventSet
         metrics_events: metrics_events?,
         entry: entry?,
         public_tokens: public_tokens?,
+        channels: channels?,
         inlet,
         gate,
     })
+}
+
+/// Which of the two are named.
+fn channels(found: &Found<'_>) -> Read<Channels> {
+    let mut names = Unique::default();
+    let channels = found.each(|entry| {
+        let channel = entry.choice(&[("login", Channels::Login), ("rest", Channels::Rest)])?;
+        names.claim(entry, entry.text()?).map(|()| channel)
+    })?;
+    match channels.as_slice() {
+        [] => Err(found.refuse("at least one is needed: nobody could join")),
+        [alone] => Ok(*alone),
+        [..] => Ok(Channels::Both),
+    }
 }
 
 fn expiry(section: &mut Section<'_>) -> Read<ExpiryRule> {

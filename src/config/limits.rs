@@ -1,17 +1,53 @@
 //! `[limits]`: what one visitor's address may use, and the networks that no such limit applies to.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::network;
 use super::reader::{Read, Section};
+use super::{Config, network};
+use crate::policy;
 
 /// The limits that apply by address.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// Networks that no limit by address applies to.
     pub exempt: Vec<IpNet>,
+    /// Joins from one IPv4 address, for all events together.
+    pub joins_ipv4: Budget,
+    /// Joins from one IPv6 network of 64 bits.
+    pub joins_ipv6: Budget,
+    /// Failures to prove to be a client, for each address and client.
+    pub client_failures: Budget,
+    /// Failures to prove to be an operator, for each address.
+    pub operator_failures: Budget,
+}
+
+/// So many at once, and then one in each period.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Budget {
+    /// How many may come at once.
+    pub burst: NonZeroU32,
+    /// In what time one more may come.
+    pub refill: Duration,
+}
+
+impl Budget {
+    /// `rate` a second, and `burst` at once; each at least one.
+    pub fn per_second(rate: u32, burst: u32) -> Self {
+        Self::new(Duration::from_secs(1), rate, burst)
+    }
+
+    /// `rate` a minute, at once or one by one.
+    pub fn per_minute(rate: u32) -> Self {
+        Self::new(Duration::from_secs(60), rate, rate)
+    }
+
+    fn new(period: Duration, rate: u32, burst: u32) -> Self {
+        Self { burst: NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN), refill: period / rate.max(1) }
+    }
 }
 
 impl Limits {
@@ -23,7 +59,13 @@ impl Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { exempt: INTERNAL_NETWORKS.to_vec() }
+        Self {
+            exempt: INTERNAL_NETWORKS.to_vec(),
+            joins_ipv4: Budget::per_second(policy::DEFAULT_JOINS_PER_SECOND, policy::DEFAULT_JOINS_BURST),
+            joins_ipv6: Budget::per_second(policy::DEFAULT_JOINS_PER_SECOND_IPV6, policy::DEFAULT_JOINS_BURST_IPV6),
+            client_failures: Budget::per_minute(policy::DEFAULT_CLIENT_FAILURES),
+            operator_failures: Budget::per_minute(policy::DEFAULT_OPERATOR_FAILURES),
+        }
     }
 }
 
@@ -54,6 +96,27 @@ pub fn contains(networks: &[IpNet], address: IpAddr) -> bool {
     networks.iter().any(|network| network.contains(&address))
 }
 
+/// Why the addresses of visitors are not known with this configuration, if that can be told from it: where only a proxy
+/// can be the peer, and `trusted_proxies` names none. A demonstration has its visitors on its own machine.
+pub(super) fn unknown_addresses(config: &Config) -> Option<String> {
+    let listen = config.doors.listen.ip();
+    let named = |network: &IpNet| match listen.is_loopback() {
+        true => LOOPBACK.iter().any(|loopback| loopback.contains(network) || network.contains(loopback)),
+        false => true,
+    };
+    let direct = !is_internal(listen) && (config.doors.tls.is_some() || !listen.is_unspecified());
+    if direct || config.demo.is_some() || config.trusted_proxies.iter().any(named) {
+        return None;
+    }
+    let address = config.doors.listen;
+    Some(format!(
+        "trusted_proxies names no proxy that could reach {address}: behind one, the addresses of visitors are unknown, \
+         and no limit by address applies to them"
+    ))
+}
+
+const LOOPBACK: [IpNet; 2] = [v4([127, 0, 0, 0], 8), v6([0, 0, 0, 0, 0, 0, 0, 1], 128)];
+
 const fn v4([a, b, c, d]: [u8; 4], prefix: u8) -> IpNet {
     IpNet::V4(Ipv4Net::new_assert(std::net::Ipv4Addr::new(a, b, c, d), prefix))
 }
@@ -64,12 +127,75 @@ const fn v6([a, b, c, d, e, f, g, h]: [u16; 8], prefix: u8) -> IpNet {
 
 pub(super) fn read(section: &mut Section<'_>) -> Read<Limits> {
     let exempt = section.or("exempt", Limits::default().exempt, |found| found.each(|entry| entry.parsed(network)));
-    Ok(Limits { exempt: exempt? })
+    let joins_ipv4 = joins(
+        section,
+        ("joins_per_second", policy::DEFAULT_JOINS_PER_SECOND),
+        ("joins_burst", policy::DEFAULT_JOINS_BURST),
+    );
+    let joins_ipv6 = joins(
+        section,
+        ("joins_per_second_ipv6", policy::DEFAULT_JOINS_PER_SECOND_IPV6),
+        ("joins_burst_ipv6", policy::DEFAULT_JOINS_BURST_IPV6),
+    );
+    let client_failures = rate(section, ("client_failures_per_minute", policy::DEFAULT_CLIENT_FAILURES));
+    let operator_failures = rate(section, ("operator_failures_per_minute", policy::DEFAULT_OPERATOR_FAILURES));
+    Ok(Limits {
+        exempt: exempt?,
+        joins_ipv4: joins_ipv4?,
+        joins_ipv6: joins_ipv6?,
+        client_failures: client_failures.map(Budget::per_minute)?,
+        operator_failures: operator_failures.map(Budget::per_minute)?,
+    })
+}
+
+fn joins(section: &mut Section<'_>, per_second: (&'static str, u32), burst: (&'static str, u32)) -> Read<Budget> {
+    let (per_second, burst) = (rate(section, per_second), rate(section, burst));
+    Ok(Budget::per_second(per_second?, burst?))
+}
+
+fn rate(section: &mut Section<'_>, (key, default): (&'static str, u32)) -> Read<u32> {
+    let number = section.or(key, u64::from(default), |found| found.number(1..=u64::from(policy::MAX_RATE)))?;
+    Ok(u32::try_from(number).unwrap_or(policy::MAX_RATE))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::config::Environment;
+
+    #[test]
+    fn it_is_said_where_only_a_proxy_that_is_not_named_can_be_the_peer() {
+        let public = "public_url = 'https://queue.example'\n";
+        let tls = "tls = { certificate = 'c', key = 'k' }\n";
+        let warned = |lines: &str| {
+            let text = format!("{public}{lines}[[event]]\nid = 'Sample'\n");
+            let config = Config::parse(&text, Path::new("anteroom.toml"), &Environment::default()).unwrap();
+            config.warnings().iter().any(|warning| warning.contains("trusted_proxies"))
+        };
+        for unnamed in [
+            "",
+            "listen = '127.0.0.1:80'\n",
+            "listen = '127.0.0.1:80'\ntrusted_proxies = ['10.0.0.0/8']\n",
+            "listen = '10.1.1.1:80'\n",
+            "listen = '0.0.0.0:80'\n",
+            "listen = '[::]:80'\n",
+        ] {
+            assert!(warned(unnamed), "{unnamed}");
+        }
+        for named in [
+            "trusted_proxies = ['127.0.0.1']\n",
+            "listen = '[::1]:80'\ntrusted_proxies = ['::1']\n",
+            "trusted_proxies = ['0.0.0.0/0']\n",
+            "listen = '10.1.1.1:80'\ntrusted_proxies = ['10.1.1.0/24']\n",
+            "listen = '0.0.0.0:80'\ntrusted_proxies = ['10.1.1.0/24']\n",
+            "listen = '192.0.2.1:80'\n",
+            &format!("listen = '0.0.0.0:443'\n{tls}"),
+        ] {
+            assert!(!warned(named), "{named}");
+        }
+    }
 
     #[test]
     fn internal_networks_are_those_that_no_visitor_of_the_internet_comes_from() {

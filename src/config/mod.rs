@@ -35,7 +35,7 @@ use std::path::{Path, PathBuf};
 use ipnet::{IpNet, Ipv4Net};
 use toml::Table;
 
-use crate::room::{EventSettings, Inlet};
+use crate::room::{Door, EventSettings, Inlet};
 use overrides::Overrides;
 use reader::{Read, Reader, Section, Unique};
 
@@ -44,7 +44,7 @@ pub use client::ClientConfig;
 pub use demonstration::{Demonstration, DemonstrationError, SampleShop, demonstrate};
 pub use doors::{Doors, Hsts, TlsFiles};
 pub use environment::Environment;
-pub use limits::{INTERNAL_NETWORKS, Limits, contains, is_internal};
+pub use limits::{Budget, INTERNAL_NETWORKS, Limits, contains, is_internal};
 pub use logging::{Log, LogFormat, LogLevel};
 pub use notices::{EventBridgeConfig, NoticeStream, Subscription, WebhookConfig};
 pub use overrides::CONFIG_VARIABLE;
@@ -105,6 +105,11 @@ impl Config {
     /// Everything that is wrong with them.
     pub fn load(file: &Path, environment: &Environment, vault: &dyn Vault) -> Result<Self, ConfigError> {
         Self::parse_with(&text_of(file)?, file, environment, vault)
+    }
+
+    /// What an operator should know about it, though it can be used.
+    pub fn warnings(&self) -> Vec<String> {
+        limits::unknown_addresses(self).into_iter().collect()
     }
 
     /// Whether what happens is told to anybody, so that it must be written down.
@@ -206,8 +211,7 @@ fn rest(section: &mut Section<'_>, doors: Read<Doors>) -> Read<Config> {
     if matches!(&events, Ok(events) if events.is_empty()) {
         section.refuse("event", "at least one [[event]] is needed");
     }
-    let mut client_ids = Unique::default();
-    let clients = section.tables("client", |client| client::read(client, &event_ids, &mut client_ids));
+    let clients = clients(section, &event_ids, events.as_deref().unwrap_or_default());
     let mut listeners = Unique::default();
     let webhooks = section.tables("webhook", |hook| notices::webhook(hook, &event_ids, &mut listeners));
     let event_buses = section.tables("eventbridge", |bus| notices::event_bus(bus, &event_ids, &mut listeners));
@@ -230,6 +234,19 @@ fn rest(section: &mut Section<'_>, doors: Read<Doors>) -> Read<Config> {
         notice_stream: notice_stream?,
         log: log?,
         demo: demo?,
+    })
+}
+
+/// A client sends its visitors to log in: its event must take them.
+fn clients(section: &mut Section<'_>, ids: &Unique, events: &[EventSettings]) -> Read<Vec<ClientConfig>> {
+    let mut client_ids = Unique::default();
+    section.tables("client", |client| {
+        let read = client::read(client, ids, &mut client_ids)?;
+        let takes_no_logins = |event: &EventSettings| event.id == read.event && !event.channels.include(Door::Login);
+        if events.iter().any(takes_no_logins) {
+            return Err(client.refuse("event", "its channels are without \"login\": its visitors could not log in"));
+        }
+        Ok(read)
     })
 }
 

@@ -3,6 +3,7 @@
 //! A test holds the list against the keys that are really asked for, and the page against the list.
 
 mod client;
+mod limits;
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -77,8 +78,19 @@ const SECTIONS: [(&str, &str, &str); 12] = [
 
 /// Every key, in the order of the page.
 pub fn reference() -> Vec<Setting> {
-    [installation(), admin(), limits(), store(), log(), event(), inlet(), client::settings(), events_out(), demo()]
-        .concat()
+    [
+        installation(),
+        admin(),
+        limits::settings(),
+        store(),
+        log(),
+        event(),
+        inlet(),
+        client::settings(),
+        events_out(),
+        demo(),
+    ]
+    .concat()
 }
 
 /// The page `docs/configuration.md`.
@@ -168,16 +180,6 @@ fn admin() -> Vec<Setting> {
         ),
         setting("admin.sigv4[].secret_access_key", "secret", "", "The secret of the pair."),
     ]
-}
-
-fn limits() -> Vec<Setting> {
-    let internal: Vec<String> = super::INTERNAL_NETWORKS.iter().map(|network| format!("`{network}`")).collect();
-    vec![setting(
-        "limits.exempt",
-        "list of IP addresses and networks",
-        internal.join(", "),
-        "Networks that no limit by address applies to: loopback, private, link-local and shared address space by default. `[]`: none.",
-    )]
 }
 
 fn store() -> Vec<Setting> {
@@ -271,6 +273,12 @@ fn event() -> Vec<Setting> {
             "true, false",
             "`true`",
             "Whether the public `generate_token` gives tokens; without, a login or the private API alone does.",
+        ),
+        setting(
+            "event[].channels",
+            "list of `\"login\"`, `\"rest\"`",
+            "`[\"login\", \"rest\"]`",
+            "How visitors join and use their places. Without `rest`, the public API answers 403 to `assign_queue_num`, `queue_num`, `generate_token` and `queue_pos_expiry`; without `login`, the event has no clients.",
         ),
     ]
 }

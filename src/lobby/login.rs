@@ -1,5 +1,7 @@
 //! Logging in: the visitor is served, waits, or is refused. Nothing else can happen.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
@@ -26,6 +28,17 @@ pub struct Attempt<'a> {
     pub began: Option<Timestamp>,
     /// Whether the visitor pressed the button of a room with `entry = "button"`.
     pub enters: bool,
+    /// Whether a visitor who has no place may be given one: asked just before one is given.
+    pub may_join: &'a dyn Fn() -> Result<(), NoPlace>,
+}
+
+/// Why a visitor without a place gets none now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoPlace {
+    /// The browser has not shown that it keeps cookies, which a place is kept in.
+    NoCookie,
+    /// Too many joined from the visitor's address; after this time the next may.
+    TooManyJoins(Duration),
 }
 
 /// What came of it.
@@ -37,6 +50,8 @@ pub enum Login {
     Waiting(Wait),
     /// The visitor is served and asked to press the button.
     AtTheDoor(Wait),
+    /// The visitor has no place and may not have one now.
+    NoPlace(NoPlace),
     /// The visitor is served, but the relying party has given this request up: it must start a fresh one.
     TooLate,
     /// The relying party gets this error.
@@ -136,6 +151,9 @@ impl Lobby {
                 let queued = match visitor.filter(|_| !had_session) {
                     Some(visitor) => Queued { visitor, notice: None },
                     None => {
+                        if let Err(reason) = (attempt.may_join)() {
+                            return Ok(Login::NoPlace(reason));
+                        }
                         let notice = restarted.then_some(Notice::LineRestarted);
                         Queued { visitor: self.join(room, Door::Login).await?, notice }
                     }
@@ -154,6 +172,9 @@ impl Lobby {
                     return Ok(Login::Waiting(self.wait(room, queued, ahead, None)));
                 }
                 Admission::Expired => {
+                    if let Err(reason) = (attempt.may_join)() {
+                        return Ok(Login::NoPlace(reason));
+                    }
                     queued = Queued { visitor: self.join(room, Door::Login).await?, notice: Some(Notice::TurnPassed) };
                 }
                 Admission::Served(_) if self.gave_up(attempt) => return Ok(Login::TooLate),
@@ -166,6 +187,9 @@ impl Lobby {
                     Err(Fault::Store(StoreError::Outdated(_))) => {
                         room.board.refresh(&*self.store, &room.settings.id).await?;
                         if self.known(room, queued.visitor.request_id).is_err() {
+                            if let Err(reason) = (attempt.may_join)() {
+                                return Ok(Login::NoPlace(reason));
+                            }
                             let visitor = self.join(room, Door::Login).await?;
                             queued = Queued { visitor, notice: Some(Notice::LineRestarted) };
                         }

@@ -33,7 +33,7 @@ pub use exchange::{ExchangeError, TokenSet};
 pub use identity::IdentityError;
 pub use join::Visitor;
 pub use key_service::{KEYS_DOCUMENT, KeyServiceError, Keys};
-pub use login::{Attempt, LoggedIn, Login, Notice, Wait};
+pub use login::{Attempt, LoggedIn, Login, NoPlace, Notice, Wait};
 pub use operate::AdvanceError;
 pub use places::{Exits, Refilled};
 pub use sessions::{Overrides, Remaining, RestTokens, Worth};
@@ -182,6 +182,11 @@ impl Lobby {
         while started.elapsed() < time && self.now().since(began) < time {
             sleep(policy::CLOCK_POLL.min(time)).await;
         }
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
     }
 
     /// The source of randomness.

@@ -51,6 +51,17 @@ impl Params {
         Self(self.0.iter().filter(|(key, _)| names.contains(&key.as_str())).cloned().collect())
     }
 
+    /// The parameters but those with this name.
+    #[must_use]
+    pub fn without(&self, name: &str) -> Self {
+        Self(self.0.iter().filter(|(key, _)| key != name).cloned().collect())
+    }
+
+    /// Whether a parameter is there, whatever its value.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(key, _)| key == name)
+    }
+
     /// The parameters as a query string; what is no text stays none.
     pub fn encode(&self) -> String {
         let pairs = self.0.iter().map(|(name, value)| (name, value.as_deref().unwrap_or(NO_TEXT)));
@@ -91,6 +102,14 @@ mod tests {
         assert_eq!(params.get("b"), Ok(Some("ü")));
         assert_eq!((params.get("c"), params.get("d")), (Ok(None), Ok(None)));
         assert_eq!(params.get("e"), Ok(Some("x=y")));
+    }
+
+    #[test]
+    fn a_parameter_can_be_left_out() {
+        let params = Params::parse(b"a=1&b=2&a=3&c");
+        assert!(params.has("a") && params.has("c") && !params.has("d"));
+        assert_eq!(params.without("a"), Params::parse(b"b=2&c"));
+        assert_eq!(params.without("d"), params);
     }
 
     #[test]

@@ -29,5 +29,5 @@ pub use inlet::{Inlet, Periodic, Rhythm};
 pub use max_size::{MaxSize, Occupancy};
 pub use request_id::{MalformedRequestId, RequestId};
 pub use session::{Session, SessionStatus};
-pub use settings::{Entry, EventSettings, MetricsEvents, OnExpiry, PublicTokens};
+pub use settings::{Channels, Entry, EventSettings, MetricsEvents, OnExpiry, PublicTokens};
 pub use ticket::{Door, Refusal, Ticket, TicketKey};

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{EventId, ExpiryRule, Gate, Inlet};
+use super::{Door, EventId, ExpiryRule, Gate, Inlet};
 use crate::policy::{DEFAULT_POSITION_EXPIRY, DEFAULT_VALIDITY};
 
 /// The settings of one event (`docs/configuration.md`, `[[event]]`).
@@ -25,6 +25,8 @@ pub struct EventSettings {
     pub entry: Entry,
     /// Whether the public API gives tokens for tickets (`public_tokens`).
     pub public_tokens: PublicTokens,
+    /// How visitors join and use their places (`channels`).
+    pub channels: Channels,
     /// What moves the serving counter.
     pub inlet: Inlet,
     /// What keeps the inlet closed.
@@ -67,6 +69,24 @@ pub enum PublicTokens {
     Withheld,
 }
 
+/// How visitors join the line and use their places: by a login, by the public REST API, or by either.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Channels {
+    /// By either, in one line.
+    Both,
+    /// By a login alone: programs get no places.
+    Login,
+    /// By the REST API alone: no relying party sends visitors to log in.
+    Rest,
+}
+
+impl Channels {
+    /// Whether visitors come by `door`.
+    pub const fn include(self, door: Door) -> bool {
+        matches!((self, door), (Self::Both, _) | (Self::Login, Door::Login) | (Self::Rest, Door::Rest))
+    }
+}
+
 impl EventSettings {
     /// An event with the old stack's defaults, whose serving counter moves by hand until an inlet is chosen.
     pub const fn new(id: EventId) -> Self {
@@ -78,6 +98,7 @@ impl EventSettings {
             metrics_events: MetricsEvents::Off,
             entry: Entry::Automatic,
             public_tokens: PublicTokens::Issued,
+            channels: Channels::Both,
             inlet: Inlet::Manual,
             gate: None,
         }
@@ -99,6 +120,7 @@ mod tests {
             metrics_events: MetricsEvents::Off,
             entry: Entry::Automatic,
             public_tokens: PublicTokens::Issued,
+            channels: Channels::Both,
             inlet: Inlet::Manual,
             gate: None,
         };

@@ -3,9 +3,9 @@
 //! `__Host-…; Secure; HttpOnly; SameSite=Lax; Path=/` (RFC 6265bis §4.1.3.2). Where browsers come by plain http (only
 //! loopback is allowed to), `Secure` cookies would be dropped: then the name has no prefix and the flag is left out.
 
-use actix_web::HttpRequest;
 use actix_web::cookie::time::Duration;
 use actix_web::cookie::{Cookie, SameSite};
+use actix_web::{HttpRequest, HttpResponse};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq;
@@ -55,6 +55,13 @@ pub fn place(app: &App, request: &HttpRequest, event: &str) -> Option<String> {
 /// The cookie that keeps a place.
 pub fn place_cookie(app: &App, event: &str, value: String) -> Cookie<'static> {
     cookie(app, &place_name(event), value)
+}
+
+/// Adds a cookie to an answer.
+pub fn set(answer: &mut HttpResponse, cookie: &Cookie<'_>) {
+    if let Err(error) = answer.add_cookie(cookie) {
+        tracing::error!(%error, "a cookie cannot be set");
+    }
 }
 
 fn place_name(event: &str) -> String {

@@ -16,6 +16,7 @@ use url::form_urlencoded;
 use crate::lobby::{Lobby, Room};
 use crate::oauth::{OAuthError, Params};
 use crate::policy;
+use crate::room::Door;
 use crate::web::respond::Problem;
 
 /// The body of a request, read in time: a client that sends no more of it keeps its connection no longer than
@@ -104,6 +105,18 @@ pub fn query<'a, const N: usize>(
 /// 400 for an unknown event, as the contract words it.
 pub fn room<'a>(lobby: &'a Lobby, event_id: &str) -> Result<&'a Room, Problem> {
     let room = lobby.room(event_id).ok_or(Problem::Rest(StatusCode::BAD_REQUEST, "Invalid event ID"))?;
+    Ok(room)
+}
+
+/// The room of a public call that a visitor of the REST channel makes.
+///
+/// # Errors
+/// As [`room`]; 403 where the event has no REST channel.
+pub fn rest_room<'a>(lobby: &'a Lobby, event_id: &str) -> Result<&'a Room, Problem> {
+    let room = room(lobby, event_id)?;
+    if !room.settings.channels.include(Door::Rest) {
+        return Err(Problem::Rest(StatusCode::FORBIDDEN, "This event has no REST channel"));
+    }
     Ok(room)
 }
 

@@ -5,17 +5,20 @@
 
 mod cookies;
 mod cors;
+mod crawlers;
 mod exits;
 mod extract;
 mod feeds;
 mod flow;
 mod headers;
+mod navigation;
 mod observe;
 mod oidc;
 mod ops;
 pub mod pages;
 mod private;
 mod public;
+mod rate_limits;
 mod respond;
 mod routes;
 mod state;

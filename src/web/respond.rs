@@ -17,9 +17,14 @@ use serde_json::json;
 use super::App;
 use super::cors::ANY_ORIGIN;
 use super::flow::FlowProblem;
+use super::navigation::NotNavigation;
+use super::oidc::cookie_check;
 use super::pages::views::{ErrorPage, Retry};
+use super::rate_limits::TooMany;
+use crate::ambient::random;
 use crate::lobby::{Fault, Notice};
 use crate::oauth::{ErrorCode, OAuthError};
+use crate::policy;
 
 pub use super::pages::views::Problem as PersonalProblem;
 
@@ -28,6 +33,8 @@ pub use super::pages::views::Problem as PersonalProblem;
 pub enum Problem {
     /// For a person: a page.
     Personal(PersonalProblem),
+    /// For whatever asks for a page that only a person's browser is given.
+    NotNavigation(NotNavigation),
     /// For a relying party: RFC 6749 §5.2 JSON.
     OAuth(OAuthError),
     /// For a client whose Basic credentials failed: the same with a challenge.
@@ -46,11 +53,13 @@ pub enum Problem {
     Forbidden(Cow<'static, str>),
     /// For a caller of the private API whose call is good but cannot be done now: 409 with the reason.
     Conflict(String),
+    /// For whoever does something too often.
+    TooMany(TooMany, Audience),
     /// A fault of ours, told to whoever asked.
     Fault(Fault, Audience),
 }
 
-/// Who reads the answer to a fault of ours.
+/// Who reads an answer that has a form for each of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Audience {
     /// A person.
@@ -59,10 +68,13 @@ pub enum Audience {
     Client,
     /// A caller of the REST API.
     Rest,
+    /// A caller of the private API who has shown no good credentials: as API Gateway words it.
+    Operator,
 }
 
 /// How long somebody should wait before they try again when the store is away, in seconds.
 const RETRY_SECONDS: u64 = 5;
+const TOO_MANY_JOINS: &str = "Too many joined from this address: try again later";
 const WRONG_METHOD: &str = "This path does not answer this method";
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
@@ -70,6 +82,7 @@ impl fmt::Display for Problem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Personal(problem) => write!(formatter, "{problem:?}"),
+            Self::NotNavigation(kind) => write!(formatter, "{kind:?}"),
             Self::OAuth(error) | Self::BasicAuth(error) | Self::Bearer(Some(error)) | Self::Gate(Some(error)) => {
                 error.fmt(formatter)
             }
@@ -78,6 +91,7 @@ impl fmt::Display for Problem {
             Self::Forbidden(message) => formatter.write_str(message),
             Self::Method(_) => formatter.write_str(WRONG_METHOD),
             Self::Conflict(sentence) => formatter.write_str(sentence),
+            Self::TooMany(..) => formatter.write_str("too many from one address"),
             Self::Fault(fault, _) => fault.fmt(formatter),
         }
     }
@@ -109,6 +123,9 @@ impl ResponseError for Problem {
             Self::Personal(PersonalProblem::LoginTooLate) => StatusCode::OK,
             Self::Personal(PersonalProblem::NothingHere) => StatusCode::NOT_FOUND,
             Self::Personal(_) => StatusCode::BAD_REQUEST,
+            // Browsers drop what they fetched in advance when it fails, and ask again when the page is opened.
+            Self::NotNavigation(NotNavigation::Speculative | NotNavigation::Crawler) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotNavigation(NotNavigation::Subresource) => StatusCode::FORBIDDEN,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Rest(status, _) => *status,
             Self::OAuth(error) if error.code == ErrorCode::InvalidClient => StatusCode::UNAUTHORIZED,
@@ -117,6 +134,7 @@ impl ResponseError for Problem {
             Self::BasicAuth(_) | Self::Bearer(_) | Self::Gate(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::TooMany(..) => StatusCode::TOO_MANY_REQUESTS,
             Self::Fault(..) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -132,11 +150,13 @@ impl Problem {
     pub fn answer(&self, app: &App, request: &HttpRequest, id: &str) -> HttpResponse {
         let mut builder = HttpResponse::build(self.status_code());
         match self {
-            Self::Personal(problem) => page_response(
-                &mut builder,
-                &ErrorPage::of(*problem, &app.site.base_path, id),
-                &ContentPolicy::default(),
-            ),
+            Self::Personal(problem) => {
+                let again =
+                    (*problem == PersonalProblem::CookiesBlocked).then(|| cookie_check::again(request)).flatten();
+                let page = ErrorPage { again: again.as_deref(), ..ErrorPage::of(*problem, &app.site.base_path, id) };
+                page_response(&mut builder, &page, &ContentPolicy::default())
+            }
+            Self::NotNavigation(kind) => not_navigation(&mut builder, *kind, app, id),
             Self::OAuth(error) => oauth_json(&mut builder, error),
             Self::BasicAuth(error) => {
                 builder.insert_header((header::WWW_AUTHENTICATE, "Basic realm=\"token\", charset=\"UTF-8\""));
@@ -161,6 +181,7 @@ impl Problem {
             }
             Self::Conflict(sentence) => no_store(&mut builder).json(json!({ "error": sentence })),
             Self::Forbidden(message) => for_any_origin(&mut builder).json(json!({ "message": message })),
+            Self::TooMany(limit, audience) => too_many(&mut builder, *limit, *audience, (app, request, id)),
             Self::Fault(fault, audience) => {
                 tracing::error!(request_id = id, %fault, "a request failed");
                 builder.insert_header((header::RETRY_AFTER, RETRY_AFTER));
@@ -176,6 +197,18 @@ fn no_store(builder: &mut HttpResponseBuilder) -> &mut HttpResponseBuilder {
 
 fn for_any_origin(builder: &mut HttpResponseBuilder) -> &mut HttpResponseBuilder {
     no_store(builder).insert_header(ANY_ORIGIN)
+}
+
+/// Pages are for people. No other origin may read why: the answer has no CORS header, as those pages have none.
+fn not_navigation(builder: &mut HttpResponseBuilder, kind: NotNavigation, app: &App, id: &str) -> HttpResponse {
+    let Some(sentence) = kind.sentence() else {
+        let page = ErrorPage::of(PersonalProblem::Crawler, &app.site.base_path, id);
+        builder
+            .insert_header((header::RETRY_AFTER, policy::CRAWLER_RETRY.as_secs()))
+            .insert_header(("x-robots-tag", "noindex"));
+        return page_response(builder, &page, &ContentPolicy::default());
+    };
+    no_store(builder).json(json!({ "error": sentence }))
 }
 
 fn oauth_json(builder: &mut HttpResponseBuilder, error: &OAuthError) -> HttpResponse {
@@ -202,6 +235,34 @@ fn challenge(error: Option<&OAuthError>) -> String {
     )
 }
 
+/// 429 with the time of the next try (RFC 6585 §4): as JSON, or as a page that tries again by itself.
+fn too_many(
+    builder: &mut HttpResponseBuilder,
+    limit: TooMany,
+    audience: Audience,
+    (app, request, id): (&App, &HttpRequest, &str),
+) -> HttpResponse {
+    let seconds = limit.retry_after.as_secs_f64().ceil().max(1.0) as u64;
+    builder.insert_header((header::RETRY_AFTER, seconds));
+    match audience {
+        Audience::Person => {
+            let (soonest, latest) = policy::JOIN_RETRY;
+            let [dice] = random(app.lobby.entropy());
+            let spread = u64::from(dice) % (latest - soonest + 1);
+            let here = request.uri().path_and_query().map_or("/", |target| target.as_str());
+            let retry = Some(Retry { seconds: seconds.max(soonest) + spread, url: here });
+            let page = ErrorPage { retry, ..ErrorPage::of(PersonalProblem::TooManyJoins, &app.site.base_path, id) };
+            page_response(builder, &page, &ContentPolicy::default())
+        }
+        Audience::Client => {
+            let description = "client authentication failed too often from this address";
+            oauth_json(builder, &OAuthError::new(ErrorCode::InvalidClient, description))
+        }
+        Audience::Rest => for_any_origin(builder).json(json!({ "error": TOO_MANY_JOINS })),
+        Audience::Operator => for_any_origin(builder).json(json!({ "message": "Too Many Requests" })),
+    }
+}
+
 fn unavailable(
     builder: &mut HttpResponseBuilder,
     audience: Audience,
@@ -219,7 +280,9 @@ fn unavailable(
         Audience::Client => {
             oauth_json(builder, &OAuthError::new(ErrorCode::TemporarilyUnavailable, "try again in a few seconds"))
         }
-        Audience::Rest => for_any_origin(builder).json(json!({ "error": "The service is temporarily unavailable" })),
+        Audience::Rest | Audience::Operator => {
+            for_any_origin(builder).json(json!({ "error": "The service is temporarily unavailable" }))
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use tokio::sync::Semaphore;
 
 use super::feeds::Feeds;
+use super::rate_limits::RateLimits;
 use crate::ambient::random;
 use crate::aws::sns::Inbox;
 use crate::config::{Admin, Limits};
@@ -60,6 +61,8 @@ pub struct App {
     pub notices: Option<Arc<Notices>>,
     /// Who tells by SNS who left.
     pub topics: Topics,
+    /// What each address may still do.
+    pub rate_limits: RateLimits,
     /// Places for bodies that are longer than others.
     pub large_bodies: Arc<Semaphore>,
     request_ids: RequestIds,
@@ -82,7 +85,21 @@ impl App {
         let request_ids = RequestIds::new(u64::from_le_bytes(random(lobby.entropy())));
         let (flows, notices, topics) = (FlowSeal::new(master), None, Topics::new());
         let large_bodies = Arc::new(Semaphore::new(policy::LARGE_BODIES));
-        Ok(Self { lobby, site, flows, admin, telemetry, feeds, discovery, notices, topics, large_bodies, request_ids })
+        let rate_limits = RateLimits::new(&site.limits, lobby.clock());
+        Ok(Self {
+            lobby,
+            site,
+            flows,
+            admin,
+            telemetry,
+            feeds,
+            discovery,
+            notices,
+            topics,
+            rate_limits,
+            large_bodies,
+            request_ids,
+        })
     }
 
     /// With events out.

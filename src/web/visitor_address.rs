@@ -117,7 +117,8 @@ mod tests {
 
     fn site(trusted_proxies: &[&str], exempt: Option<&[&str]>) -> Site {
         let networks = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
-        let limits = exempt.map_or_else(Limits::default, |exempt| Limits { exempt: networks(exempt) });
+        let limits =
+            exempt.map_or_else(Limits::default, |exempt| Limits { exempt: networks(exempt), ..Limits::default() });
         let trusted_proxies = networks(trusted_proxies);
         Site { issuer: String::new(), base_path: String::new(), https: true, hsts: true, trusted_proxies, limits }
     }

@@ -205,11 +205,14 @@ pub fn config_from(directory: &Path, text: &str) -> Config {
     Config::parse(text, &directory.join("anteroom.toml"), &environment).unwrap()
 }
 
-/// A browser: it keeps cookies and follows nothing by itself.
+/// A browser: it keeps cookies, and follows nothing by itself but the redirect of the cookie check.
 #[derive(Default, Clone)]
 pub struct Browser {
     pub cookies: BTreeMap<String, String>,
 }
+
+/// What is in the address of the second request of a cookie check.
+pub const COOKIE_CHECK: &str = "anteroom_cookie_check=1";
 
 /// What a browser was answered.
 #[derive(Debug)]
@@ -222,6 +225,20 @@ pub struct Page {
 
 impl Browser {
     pub async fn send(&mut self, request: RequestBuilder) -> Page {
+        let (client, request) = request.build_split();
+        let mut again = request.unwrap();
+        let page = self.send_once(RequestBuilder::from_parts(client.clone(), again.try_clone().unwrap())).await;
+        match page.location.as_ref().filter(|location| location.contains(COOKIE_CHECK)) {
+            Some(location) => {
+                *again.url_mut() = again.url().join(location).unwrap();
+                self.send_once(RequestBuilder::from_parts(client, again)).await
+            }
+            None => page,
+        }
+    }
+
+    /// Follows nothing at all.
+    pub async fn send_once(&mut self, request: RequestBuilder) -> Page {
         let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let request = if cookies.is_empty() { request } else { request.header("cookie", cookies.join("; ")) };
         let answer = request.send().await.unwrap();

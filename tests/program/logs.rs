@@ -39,7 +39,7 @@ async fn a_json_log_names_every_request_and_holds_no_secret() {
 
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
     let of = |route: &str| lines.iter().filter(move |line| line["route"] == route).collect::<Vec<_>>();
-    for (route, times) in [("/authorize", 2), ("/authorize/resume", 1), ("/token", 2), ("/private/keys", 1)] {
+    for (route, times) in [("/authorize", 3), ("/authorize/resume", 1), ("/token", 2), ("/private/keys", 1)] {
         let requests = of(route);
         assert_eq!(requests.len(), times, "{route}: {log}");
         for request in requests {

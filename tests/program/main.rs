@@ -14,6 +14,7 @@ mod crash;
 mod demonstration;
 mod full_disk;
 mod keys;
+mod limits;
 mod logs;
 mod notices;
 mod shutdown;

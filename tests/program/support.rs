@@ -171,7 +171,8 @@ impl Tokens {
     }
 }
 
-/// A browser: it keeps cookies, and sends them to whichever port, as browsers do. It follows nothing by itself.
+/// A browser: it keeps cookies, and sends them to whichever port, as browsers do. It follows nothing by itself but the
+/// redirect of the cookie check.
 #[derive(Default, Clone)]
 pub struct Browser {
     pub cookies: BTreeMap<String, String>,
@@ -207,7 +208,11 @@ impl Browser {
             ("scope", "openid"),
             ("nonce", "n0nce"),
         ]);
-        self.send(api.get(&format!("/authorize?{query}"))).await
+        let page = self.send(api.get(&format!("/authorize?{query}"))).await?;
+        match page.location().filter(|location| location.contains("anteroom_cookie_check=1")) {
+            Some(location) => self.send(api.get(&location)).await,
+            None => Ok(page),
+        }
     }
 
     /// Logs in where the visitor need not wait. An error says that the program went away.

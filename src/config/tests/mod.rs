@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::oauth::{AuthMethod, SigningAlg};
-use crate::room::{Entry, ExpiryRule, Gate, Inlet, MaxSize, MetricsEvents, OnExpiry, Periodic, Rhythm, Signal};
+use crate::room::{
+    Channels, Entry, ExpiryRule, Gate, Inlet, MaxSize, MetricsEvents, OnExpiry, Periodic, Rhythm, Signal,
+};
 use crate::store::Kind;
 
 /// 32 bytes.
@@ -82,6 +84,8 @@ fn what_is_left_out_has_the_defaults_of_the_reference() {
     assert!(config.doors.private_listen.is_none() && config.doors.tls.is_none() && config.demo.is_none());
     assert!(config.admin.keys.is_empty() && config.admin.sigv4.is_empty() && config.trusted_proxies.is_empty());
     assert_eq!(config.limits.exempt, INTERNAL_NETWORKS);
+    let joins = (config.limits.joins_ipv4, config.limits.joins_ipv6);
+    assert_eq!(joins, (Budget::per_second(100, 6000), Budget::per_second(10, 300)));
     let client = format!(
         "{SMALL}[[client]]\nclient_id = 'c'\nevent = 'Sample'\nclient_secret = '{SECRET}'\nredirect_uris = ['https://s/cb']"
     );
@@ -98,6 +102,7 @@ queue_position_expiry_period = 30
 increment_serving_on_expiry = true
 metrics_events = true
 entry = "button"
+channels = ["login"]
 [event.inlet]
 strategy = "periodic"
 increment_by = 7
@@ -112,6 +117,7 @@ id = "two"
 inlet.strategy = "max_size"
 inlet.max_size = 50
 inlet.alarm = "site is slow"
+channels = ["rest", "login"]
 queue_position_expiry_period = 30
 "#;
 
@@ -143,7 +149,7 @@ listen = "[::]:8443"
 private_listen = "127.0.0.1:8081"
 data_dir = "state"
 trusted_proxies = ["10.1.2.3/8", "::1"]
-limits = {{ exempt = ["192.0.2.7/24", "::ffff:198.51.100.0/120"] }}
+limits = {{ exempt = ["192.0.2.7/24", "::ffff:198.51.100.0/120"], joins_per_second = 7, joins_burst = 70, joins_per_second_ipv6 = 3, joins_burst_ipv6 = 30, client_failures_per_minute = 6, operator_failures_per_minute = 12 }}
 tls = {{ certificate = "c.pem", key = "/k.pem" }}
 store = {{ engine = "distributed", redis_url = "rediss://line:{SECRET}@redis.example:6380", dynamodb_endpoint = "http://dynamodb:8000", table_prefix = "shop_", master_secret = "{MASTER}" }}
 log = {{ format = "json", level = "trace" }}
@@ -183,8 +189,14 @@ fn every_key_is_taken_over() {
     assert_eq!(config.doors.public_url.path_prefix(), "/line");
     assert_eq!(config.data_dir, Path::new("/etc/anteroom/state"));
     assert_eq!(config.trusted_proxies, ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
-    let exempt = Limits { exempt: vec!["192.0.2.0/24".parse().unwrap(), "198.51.100.0/24".parse().unwrap()] };
-    assert_eq!(config.limits, exempt);
+    let limits = Limits {
+        exempt: vec!["192.0.2.0/24".parse().unwrap(), "198.51.100.0/24".parse().unwrap()],
+        joins_ipv4: Budget::per_second(7, 70),
+        joins_ipv6: Budget::per_second(3, 30),
+        client_failures: Budget::per_minute(6),
+        operator_failures: Budget::per_minute(12),
+    };
+    assert_eq!(config.limits, limits);
     let tls = TlsFiles { certificate: "/etc/anteroom/c.pem".into(), key: "/k.pem".into() };
     assert_eq!(config.doors.tls, Some(tls));
     let StoreConfig::Distributed(store) = &config.store else { panic!("{:?}", config.store) };
@@ -200,6 +212,7 @@ fn every_key_is_taken_over() {
     };
     let seconds = |at: Option<crate::ambient::Timestamp>| at.map(crate::ambient::Timestamp::as_secs);
     assert_eq!((every.as_secs(), seconds(start), seconds(end)), (10, Some(100), Some(1_796_115_600)));
+    assert_eq!((one.channels, two.channels), (Channels::Login, Channels::Both));
     assert_eq!(two.expiry, ExpiryRule::Within(Duration::from_secs(30)));
     assert_eq!(two.inlet, Inlet::MaxSize(MaxSize { max_size: 50, start: None, end: None }));
     let health = Signal::Health("http://10.0.0.7/health".parse().unwrap());

@@ -39,7 +39,12 @@ const INSTALLATION: &[(&str, &str)] = &[
     ),
     ("trusted_proxies = '10.0.0.0/8'", "trusted_proxies: it must be a list in brackets"),
     ("limits.exempt = ['everybody']", "limits.exempt[0]: it must be an IP address or network, such as 10.0.0.0/8"),
-    ("limits.joins = 1", "limits.joins: there is no such key"),
+    ("limits.joins_burst = 0", "limits.joins_burst: it must be a whole number from 1 to 1000000"),
+    (
+        "limits.client_failures_per_minute = '9'",
+        "limits.client_failures_per_minute: it must be a whole number from 1 to 1000000",
+    ),
+    ("limits.joins_bursts = 1", "limits.joins_bursts: there is no such key; is joins_burst meant?"),
     ("data_dir = ''", "data_dir: it must name a path"),
     ("issuer = 'x'", "issuer: there is no such key"),
     ("pubic_url = 'x'", "pubic_url: there is no such key; is public_url meant?"),
@@ -132,6 +137,10 @@ fn each_bad_key_of_an_event_is_named() {
             "event[0].queue_position_expiry: it must be true or false, without quotes".into(),
         ),
         ("entry = 'knock'".into(), "event[0].entry: it must be \"automatic\" or \"button\"".into()),
+        ("channels = ['web']".into(), "event[0].channels[0]: it must be \"login\" or \"rest\"".into()),
+        ("channels = []".into(), "event[0].channels: at least one is needed: nobody could join".into()),
+        ("channels = ['rest', 'rest']".into(), "event[0].channels[1]: \"rest\" is there twice".into()),
+        ("channels = 'rest'".into(), "event[0].channels: it must be a list in brackets".into()),
         ("inlet = {}".into(), "event[0].inlet.strategy: it is missing".into()),
         (
             "inlet = { strategy = 'lottery', n = 1 }".into(),
@@ -168,6 +177,14 @@ fn each_bad_key_of_an_event_is_named() {
     assert_eq!(complaints(parse("")), ["event: at least one [[event]] is needed"]);
     let single = "[event]\nid = 'Sample'";
     assert_eq!(complaints(parse(single)), ["event: it must be a list: write [[event]] with double brackets"]);
+}
+
+#[test]
+fn a_client_of_an_event_without_logins_is_refused() {
+    let text = with_client("").replace(SMALL, &format!("{SMALL}channels = ['rest']\n"));
+    let complaint = "client[0].event: its channels are without \"login\": its visitors could not log in";
+    assert_eq!(complaints(parse(&text)), [complaint]);
+    assert!(parse(&text.replace("['rest']", "['rest', 'login']")).is_ok());
 }
 
 #[test]

@@ -8,10 +8,12 @@ use super::login_step::{Step, login_step};
 use crate::oauth::{KNOWN, Params, paths};
 use crate::web::App;
 use crate::web::extract::{Body, form};
+use crate::web::navigation;
 use crate::web::respond::{PersonalProblem, Problem};
 
 /// `GET /authorize`.
 pub async fn get(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, Problem> {
+    navigation::check(request.headers()).map_err(Problem::NotNavigation)?;
     let params = Params::parse(request.query_string().as_bytes()).only(&KNOWN);
     login_step(&app, &request, Step::first(params)).await
 }
@@ -19,6 +21,7 @@ pub async fn get(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, P
 /// `POST /authorize`: the same with the parameters in a form. A browser that posts from another site sends none of
 /// our cookies (`SameSite=Lax`) and so would lose its place: it is asked to come again by GET.
 pub async fn post(request: HttpRequest, app: Data<App>, body: Body) -> Result<HttpResponse, Problem> {
+    navigation::check(request.headers()).map_err(Problem::NotNavigation)?;
     let params = form(&request, body).map_err(|_| Problem::Personal(PersonalProblem::MalformedRequest))?.only(&KNOWN);
     Ok(see_other(&format!("{}?{}", app.path(paths::AUTHORIZE), params.encode())))
 }

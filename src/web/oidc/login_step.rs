@@ -4,8 +4,9 @@ use actix_web::{HttpRequest, HttpResponse};
 use url::form_urlencoded;
 
 use super::answer::{granted, refused, see_other};
+use super::cookie_check::{self, Cookies};
 use crate::ambient::Timestamp;
-use crate::lobby::{Attempt, Login, RegisteredClient, Wait};
+use crate::lobby::{Attempt, Login, NoPlace, RegisteredClient, Wait};
 use crate::oauth::{OAuthError, Params, Reply, client_id, initiate_login, paths, read_request};
 use crate::policy;
 use crate::web::App;
@@ -13,6 +14,7 @@ use crate::web::cookies::{self, Browser};
 use crate::web::flow::Flow;
 use crate::web::pages::views::{DoorPage, Notice, WaitingPage};
 use crate::web::pages::wording::Estimate;
+use crate::web::rate_limits::TooMany;
 use crate::web::respond::{Audience, ContentPolicy, PersonalProblem, Problem, page_response};
 
 /// A request for login at some moment of its life.
@@ -59,6 +61,12 @@ pub async fn login_step(app: &App, request: &HttpRequest, step: Step) -> Result<
     };
     let event = registered.event.as_str();
     let cookie = cookies::place(app, request, event);
+    let may_join = || match Cookies::of(app, request, event) {
+        Cookies::Kept => {
+            app.rate_limits.join(&app.site, request).map_err(|limit| NoPlace::TooManyJoins(limit.retry_after))
+        }
+        Cookies::Untried | Cookies::Lost => Err(NoPlace::NoCookie),
+    };
     let attempt = Attempt {
         registered,
         request: &asked,
@@ -66,14 +74,22 @@ pub async fn login_step(app: &App, request: &HttpRequest, step: Step) -> Result<
         cookie: cookie.as_deref(),
         began: step.resumed.as_ref().map(|resumed| resumed.began),
         enters: step.enters,
+        may_join: &may_join,
     };
     match app.lobby.log_in(&attempt).await.map_err(|fault| Problem::Fault(fault, Audience::Person))? {
         Login::Refused(error) => Ok(refused(app, &reply, &site, &error)),
         Login::TooLate => too_late(app, registered),
+        Login::NoPlace(NoPlace::TooManyJoins(retry_after)) => {
+            Err(Problem::TooMany(TooMany { retry_after }, Audience::Person))
+        }
+        Login::NoPlace(NoPlace::NoCookie) => match Cookies::of(app, request, event) {
+            Cookies::Lost => Err(Problem::Personal(PersonalProblem::CookiesBlocked)),
+            Cookies::Untried | Cookies::Kept => Ok(cookie_check::try_once(app, &step.params)),
+        },
         Login::Granted(login) => {
             let mut answer = granted(app, &reply, &site, &login.code);
             if let Some(place) = login.cookie {
-                set(&mut answer, &cookies::place_cookie(app, event, place));
+                cookies::set(&mut answer, &cookies::place_cookie(app, event, place));
             }
             Ok(answer)
         }
@@ -94,12 +110,6 @@ fn site_name(registered: &RegisteredClient) -> String {
 fn too_late(app: &App, registered: &RegisteredClient) -> Result<HttpResponse, Problem> {
     let start = registered.client.login_start().ok_or(Problem::Personal(PersonalProblem::LoginTooLate))?;
     Ok(see_other(initiate_login(start, app.lobby.issuer(), None).as_str()))
-}
-
-fn set(answer: &mut HttpResponse, cookie: &actix_web::cookie::Cookie<'_>) {
-    if let Err(error) = answer.add_cookie(cookie) {
-        tracing::error!(%error, "a cookie cannot be set");
-    }
 }
 
 /// Where visitors wait: everything that their pages need.
@@ -170,8 +180,8 @@ impl Hall<'_> {
     }
 
     fn keep(&self, answer: &mut HttpResponse, browser: &Browser, wait: &Wait) {
-        set(answer, &browser.cookie(self.app));
-        set(answer, &cookies::place_cookie(self.app, self.registered.event.as_str(), wait.cookie.clone()));
+        cookies::set(answer, &browser.cookie(self.app));
+        cookies::set(answer, &cookies::place_cookie(self.app, self.registered.event.as_str(), wait.cookie.clone()));
     }
 
     fn resume_url(&self, sealed: &str) -> String {

@@ -2,6 +2,7 @@
 
 mod answer;
 pub mod authorize;
+pub mod cookie_check;
 pub mod login_step;
 pub mod metadata;
 pub mod resume;

@@ -10,27 +10,35 @@ use crate::web::App;
 use crate::web::cookies::Browser;
 use crate::web::extract::{Body, form};
 use crate::web::flow::Flow;
+use crate::web::navigation;
 use crate::web::respond::{PersonalProblem, Problem};
 
 /// `GET /authorize/resume?flow=…`.
 pub async fn get(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, Problem> {
+    navigation::check(request.headers()).map_err(Problem::NotNavigation)?;
     let params = Params::parse(request.query_string().as_bytes());
     resume(&app, &request, &params, false).await
 }
 
 /// `POST /authorize/resume`: the button of the door page.
 pub async fn post(request: HttpRequest, app: Data<App>, body: Body) -> Result<HttpResponse, Problem> {
+    navigation::check(request.headers()).map_err(Problem::NotNavigation)?;
     let params = form(&request, body).unwrap_or_default();
     let enters = params.get("enter").is_ok_and(|value| value == Some("1"));
     match resume(&app, &request, &params, enters).await {
         // The page that says so tries again by GET, and must bring the flow along.
         Err(Problem::Fault(fault, _)) => {
             tracing::error!(%fault, "a visitor could not be let in");
-            let flow = params.only(&["flow"]).encode();
-            Ok(see_other(&format!("{}?{flow}", app.path(paths::RESUME))))
+            Ok(by_get(&app, &params))
         }
+        Err(Problem::TooMany(..)) => Ok(by_get(&app, &params)),
         answered => answered,
     }
+}
+
+/// The same step by GET.
+fn by_get(app: &App, params: &Params) -> HttpResponse {
+    see_other(&format!("{}?{}", app.path(paths::RESUME), params.only(&["flow"]).encode()))
 }
 
 async fn resume(app: &App, request: &HttpRequest, params: &Params, enters: bool) -> Result<HttpResponse, Problem> {

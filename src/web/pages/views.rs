@@ -181,6 +181,10 @@ pub enum Problem {
     NothingHere,
     /// The store is away; see [`ErrorPage::retry`].
     StoreAway,
+    /// Too many joined from the visitor's address; see [`ErrorPage::retry`].
+    TooManyJoins,
+    /// Whoever asks says that it is a crawler.
+    Crawler,
 }
 
 impl Problem {
@@ -214,7 +218,9 @@ impl Problem {
             Self::CookiesBlocked => (
                 "We can’t keep your place",
                 "This browser keeps no cookies for us, and your place in line is kept in one. It is the only thing in it.",
-                Some("Allow cookies for this address, or try without private browsing, and open the site again."),
+                Some(
+                    "Allow cookies for this address in your browser’s settings, or open the site in a window of its own and without private browsing. Then try again.",
+                ),
             ),
             Self::PlaceExpired => (
                 "Your turn has passed",
@@ -230,6 +236,18 @@ impl Problem {
                 "There is nothing here",
                 "The address that you opened leads to no page of this waiting room.",
                 Some("Go back to the site you came from and try from there."),
+            ),
+            Self::TooManyJoins => (
+                "Many are coming at once",
+                "Very many people have joined the line from your network in this minute, so you have to wait a moment before you can join it.",
+                Some(
+                    "You need not do anything: this page tries again by itself. Places that were taken before are kept.",
+                ),
+            ),
+            Self::Crawler => (
+                "This page is for people",
+                "Programs that collect pages get no place in this line.",
+                Some("If you are a person, your browser calls itself such a program: open the site in another one."),
             ),
             Self::StoreAway => (
                 "We’ll be right back",
@@ -256,15 +274,17 @@ pub struct ErrorPage<'a> {
     pub reference: &'a str,
     /// Where the site begins, if that is known.
     pub home: Option<&'a str>,
-    /// Where to try again, if that may help.
+    /// Where the page tries again by itself, if that may help.
     pub retry: Option<Retry<'a>>,
+    /// Where the visitor tries again after changing something.
+    pub again: Option<&'a str>,
 }
 
 impl<'a> ErrorPage<'a> {
     /// The page for `problem`, without links.
     pub const fn of(problem: Problem, base_path: &'a str, reference: &'a str) -> Self {
         let (title, message, advice) = problem.texts();
-        Self { base_path, title, message, advice, reference, home: None, retry: None }
+        Self { base_path, title, message, advice, reference, home: None, retry: None, again: None }
     }
 }
 

@@ -29,7 +29,15 @@ fn door(text: &str) -> DoorPage<'_> {
 
 fn error(text: &str) -> ErrorPage<'_> {
     let retry = Some(Retry { seconds: 15, url: text });
-    ErrorPage { title: text, message: text, advice: Some(text), home: Some(text), retry, ..store_away(text) }
+    ErrorPage {
+        title: text,
+        message: text,
+        advice: Some(text),
+        home: Some(text),
+        retry,
+        again: Some(text),
+        ..store_away(text)
+    }
 }
 
 fn store_away(text: &str) -> ErrorPage<'_> {

@@ -9,7 +9,7 @@ use actix_web::{HttpMessage, HttpRequest};
 use super::sigv4::{self, Received};
 use crate::web::App;
 use crate::web::extract::{Body, header_text};
-use crate::web::respond::Problem;
+use crate::web::respond::{Audience, Problem};
 use crate::web::visitor_address::is_from_trusted_proxy;
 
 /// Below this path is what only operators may do.
@@ -33,8 +33,16 @@ pub struct OperatorName(pub String);
 /// Tells the operator by the bearer key, or by the signature over the request and its body.
 ///
 /// # Errors
-/// 403, worded as API Gateway does.
+/// 403, worded as API Gateway does; 429 after many failures from one address. Only failures count against that limit, so
+/// that whoever has a key always passes.
 pub fn operator<'a>(app: &'a App, request: &HttpRequest, body: &Body) -> Result<Operator<'a>, Problem> {
+    recognised(app, request, body).map_err(|refusal| match app.rate_limits.operator_failure(&app.site, request) {
+        Ok(()) => refusal,
+        Err(limit) => Problem::TooMany(limit, Audience::Operator),
+    })
+}
+
+fn recognised<'a>(app: &'a App, request: &HttpRequest, body: &Body) -> Result<Operator<'a>, Problem> {
     let mut given = request.headers().get_all(header::AUTHORIZATION);
     let (first, second) = (given.next(), given.next());
     let text = first.and_then(|value| value.to_str().ok()).unwrap_or_default();

@@ -10,7 +10,7 @@ use crate::ambient::Timestamp;
 use crate::room::{Door, RequestId};
 use crate::web::App;
 use crate::web::cors::ANY_ORIGIN;
-use crate::web::extract::{Body, json, query, room};
+use crate::web::extract::{Body, json, query, rest_room};
 use crate::web::respond::{Audience, Problem};
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -22,13 +22,14 @@ struct Join {
 }
 
 /// `POST /api/assign_queue_num`.
-pub async fn assign_queue_num(app: Data<App>, body: Body) -> Result<HttpResponse, Problem> {
+pub async fn assign_queue_num(app: Data<App>, request: HttpRequest, body: Body) -> Result<HttpResponse, Problem> {
     #[derive(Serialize)]
     struct Answer {
         api_request_id: RequestId,
     }
     let join: Join = json(body)?;
-    let room = room(&app.lobby, &join.event_id)?;
+    let room = rest_room(&app.lobby, &join.event_id)?;
+    app.rate_limits.join(&app.site, &request).map_err(|limit| Problem::TooMany(limit, Audience::Rest))?;
     let visitor = app.lobby.join(room, Door::Rest).await.map_err(|fault| Problem::Fault(fault, Audience::Rest))?;
     Ok(HttpResponse::Ok()
         .insert_header((header::CACHE_CONTROL, NO_STORE))
@@ -51,7 +52,7 @@ pub async fn queue_num(app: Data<App>, request: HttpRequest) -> Result<HttpRespo
     let refuse = |sentence| Problem::Rest(StatusCode::BAD_REQUEST, sentence);
     let [event_id, request_id] =
         query(&request, ["event_id", "request_id"]).map_err(|_| refuse("Invalid event or request ID"))?;
-    let room = room(&app.lobby, &event_id)?;
+    let room = rest_room(&app.lobby, &event_id)?;
     let request_id = request_id.parse().map_err(|_| refuse("Invalid request ID"))?;
     let fault = |fault| Problem::Fault(fault, Audience::Rest);
     let unknown = |_| Problem::Rest(StatusCode::ACCEPTED, "Request ID not found");

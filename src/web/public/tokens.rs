@@ -12,7 +12,7 @@ use crate::oauth::SigningAlg;
 use crate::room::{Door, PublicTokens};
 use crate::web::App;
 use crate::web::cors::ANY_ORIGIN;
-use crate::web::extract::{Body, json, query, room};
+use crate::web::extract::{Body, json, query, rest_room};
 use crate::web::respond::{Audience, Problem};
 
 /// Who looks for a changed key more seldom looks in the JWK Set, where the next one stands a day before it signs.
@@ -29,7 +29,7 @@ struct Redeem {
 /// `POST /api/generate_token`.
 pub async fn generate_token(app: Data<App>, body: Body) -> Result<HttpResponse, Problem> {
     let redeem: Redeem = json(body)?;
-    let room = room(&app.lobby, &redeem.event_id)?;
+    let room = rest_room(&app.lobby, &redeem.event_id)?;
     if room.settings.public_tokens == PublicTokens::Withheld {
         return Err(Problem::Rest(StatusCode::FORBIDDEN, "This event gives no tokens here"));
     }
@@ -59,7 +59,7 @@ pub async fn queue_pos_expiry(app: Data<App>, request: HttpRequest) -> Result<Ht
     }
     let [event_id, request_id] = query(&request, ["event_id", "request_id"])
         .map_err(|_| Problem::Rest(StatusCode::BAD_REQUEST, "Invalid event or request ID"))?;
-    let room = room(&app.lobby, &event_id)?;
+    let room = rest_room(&app.lobby, &event_id)?;
     let visitor = visitor(&app, room, &request_id).await?;
     match app.lobby.remaining(room, &visitor).await.map_err(fault)? {
         Remaining::Time(time) => Ok(answer(NO_STORE, &Answer { expires_in: time.as_secs() })),

@@ -1,0 +1,150 @@
+//! Whether a request is a browser's way to a page: only such a request gets a place in line or opens a session.
+//!
+//! Everything else that reaches `/authorize` acts without a person: a browser that fetches a page in advance, a script,
+//! an image, a crawler. It would take a place that nobody uses, or a session that nobody sees.
+
+use actix_web::http::header::{HeaderMap, USER_AGENT};
+
+use super::crawlers;
+
+/// Why a request is not answered with a place or a login.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotNavigation {
+    /// The browser fetches the page before anybody asked for it.
+    Speculative,
+    /// A script, an image, a style sheet or the like: no page is shown.
+    Subresource,
+    /// A crawler that says so.
+    Crawler,
+}
+
+impl NotNavigation {
+    /// Why there is no page; a crawler is shown one.
+    pub const fn sentence(self) -> Option<&'static str> {
+        match self {
+            Self::Speculative => Some("This page is not given in advance: it would take a place in line"),
+            Self::Subresource => Some("This page is only for a browser that shows it"),
+            Self::Crawler => None,
+        }
+    }
+}
+
+/// The headers in which browsers say that they act in advance: the standard one (Nav Speculation §6.1.2), and those of
+/// older browsers (Chromium and WebKit, Firefox, Safari's previews).
+const PURPOSES: [&str; 4] = ["sec-purpose", "purpose", "x-moz", "x-purpose"];
+const IN_ADVANCE: [&str; 3] = ["prefetch", "prerender", "preview"];
+
+/// The destinations of navigations (Fetch, *request destination*).
+const PAGES: [&str; 3] = ["document", "iframe", "frame"];
+
+/// Whether a person's browser goes to a page, as far as the headers tell. A request without `Sec-Fetch-Dest` counts as a
+/// navigation: Safari before 16.4, web views and sites over plain HTTP send none (Fetch Metadata §2.1).
+///
+/// # Errors
+/// What it is instead.
+pub fn check(headers: &HeaderMap) -> Result<(), NotNavigation> {
+    let agent = headers.get(USER_AGENT).map(|agent| agent.as_bytes()).unwrap_or_default();
+    if crawlers::announces(&String::from_utf8_lossy(agent)) {
+        return Err(NotNavigation::Crawler);
+    }
+    if PURPOSES.iter().any(|name| words(headers, name).any(|word| is_one_of(word, &IN_ADVANCE))) {
+        return Err(NotNavigation::Speculative);
+    }
+    // A service worker that passes a navigation on to us has its destination lost; scripts cannot make such a request,
+    // as they may not choose the mode "navigate" (Fetch §5.4, step 19).
+    let by_worker = |word: &[u8]| {
+        word.eq_ignore_ascii_case(b"empty")
+            && words(headers, "sec-fetch-mode").any(|mode| mode.eq_ignore_ascii_case(b"navigate"))
+    };
+    if words(headers, "sec-fetch-dest").all(|word| is_one_of(word, &PAGES) || by_worker(word)) {
+        Ok(())
+    } else {
+        Err(NotNavigation::Subresource)
+    }
+}
+
+/// The words of a header's values, without their parameters' separators: `prefetch;prerender` has two.
+fn words<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]> {
+    let values = headers.get_all(name).map(|value| value.as_bytes());
+    values
+        .flat_map(|value| value.split(|byte| b";,".contains(byte)))
+        .map(<[u8]>::trim_ascii)
+        .filter(|word| !word.is_empty())
+}
+
+fn is_one_of(word: &[u8], known: &[&str]) -> bool {
+    known.iter().any(|known| word.eq_ignore_ascii_case(known.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    fn told(headers: &[(&str, &str)]) -> Result<(), NotNavigation> {
+        let request = headers.iter().fold(TestRequest::default(), |request, header| request.append_header(*header));
+        check(request.to_http_request().headers())
+    }
+
+    #[test]
+    fn a_page_of_any_kind_is_a_navigation_and_so_is_a_request_that_does_not_say() {
+        for headers in [
+            &[][..],
+            &[("sec-fetch-dest", "document")],
+            &[("sec-fetch-dest", "iframe")],
+            &[("sec-fetch-dest", "frame")],
+            &[("Sec-Fetch-Dest", " Document ")],
+            &[("sec-fetch-dest", "")],
+            &[("sec-fetch-dest", "empty"), ("sec-fetch-mode", "navigate")],
+            &[("sec-fetch-mode", "navigate"), ("purpose", "")],
+            &[("purpose", "login")],
+            &[("user-agent", "curl/8.5.0"), ("accept", "*/*")],
+        ] {
+            assert_eq!(told(headers), Ok(()), "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn what_shows_no_page_is_no_navigation() {
+        for destination in
+            ["empty", "image", "script", "style", "object", "embed", "worker", "fencedframe", "webidentity", "x"]
+        {
+            assert_eq!(told(&[("sec-fetch-dest", destination)]), Err(NotNavigation::Subresource), "{destination}");
+        }
+        let twice = [("sec-fetch-dest", "document"), ("sec-fetch-dest", "image")];
+        assert_eq!(told(&twice), Err(NotNavigation::Subresource));
+        let by_script = [("sec-fetch-dest", "empty"), ("sec-fetch-mode", "cors")];
+        assert_eq!(told(&by_script), Err(NotNavigation::Subresource));
+        let image = [("sec-fetch-dest", "image"), ("sec-fetch-mode", "navigate")];
+        assert_eq!(told(&image), Err(NotNavigation::Subresource));
+    }
+
+    #[test]
+    fn a_page_that_is_fetched_in_advance_is_no_navigation() {
+        for (name, value) in [
+            ("sec-purpose", "prefetch"),
+            ("sec-purpose", "prefetch;prerender"),
+            ("sec-purpose", "prefetch; anonymous-client-ip"),
+            ("Sec-Purpose", "PREFETCH"),
+            ("sec-purpose", "prerender"),
+            ("purpose", "prefetch"),
+            ("purpose", "prerender"),
+            ("x-moz", "prefetch"),
+            ("x-purpose", "preview"),
+            ("x-purpose", "something, prefetch"),
+        ] {
+            assert_eq!(
+                told(&[(name, value), ("sec-fetch-dest", "document")]),
+                Err(NotNavigation::Speculative),
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_announced_crawler_is_no_navigation_whatever_else_it_says() {
+        let agent = ("user-agent", "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)");
+        assert_eq!(told(&[agent, ("sec-fetch-dest", "document")]), Err(NotNavigation::Crawler));
+    }
+}

@@ -1,0 +1,229 @@
+//! How much one visitor's address may do: joins, and failures to prove who one is.
+//!
+//! The counting is `governor`'s (GCRA: a budget of so many at once that refills evenly), on the injected clock's steady
+//! time, in the memory of this node. Owns the budgets and the bound on their memory; must not know what is answered.
+
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use governor::clock::Clock as _;
+use governor::middleware::NoOpMiddleware;
+use governor::state::keyed::HashMapStateStore;
+use governor::{Quota, RateLimiter};
+
+use super::Site;
+use super::visitor_address::{AddressKey, VisitorAddress};
+use crate::ambient::Clock;
+use crate::config::{Budget, Limits};
+use crate::policy;
+
+/// Too many of something came from one address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TooMany {
+    /// After how long the next is let through.
+    pub retry_after: Duration,
+}
+
+/// The budgets of all addresses on this node.
+pub struct RateLimits {
+    joins_ipv4: Limiter<AddressKey>,
+    joins_ipv6: Limiter<AddressKey>,
+    client_failures: Limiter<(AddressKey, Option<String>)>,
+    operator_failures: Limiter<AddressKey>,
+}
+
+impl RateLimits {
+    /// Full budgets.
+    pub fn new(limits: &Limits, clock: &Arc<dyn Clock>) -> Self {
+        Self {
+            joins_ipv4: Limiter::new(limits.joins_ipv4, clock),
+            joins_ipv6: Limiter::new(limits.joins_ipv6, clock),
+            client_failures: Limiter::new(limits.client_failures, clock),
+            operator_failures: Limiter::new(limits.operator_failures, clock),
+        }
+    }
+
+    /// Counts a join, by whichever channel and for whichever event.
+    ///
+    /// # Errors
+    /// [`TooMany`] joined from the address of the request.
+    pub fn join(&self, site: &Site, request: &HttpRequest) -> Result<(), TooMany> {
+        let Some(address) = VisitorAddress::of(site, request).limited(site) else { return Ok(()) };
+        match address {
+            AddressKey::V4(_) => self.joins_ipv4.count(&address, address),
+            AddressKey::V6(_) => self.joins_ipv6.count(&address, address),
+        }
+    }
+
+    /// Counts a failure to prove to be the client of this ID; `None` for an ID that no client has.
+    ///
+    /// # Errors
+    /// [`TooMany`] such failures came from the address of the request.
+    pub fn client_failure(&self, site: &Site, request: &HttpRequest, client_id: Option<&str>) -> Result<(), TooMany> {
+        let Some(address) = VisitorAddress::of(site, request).limited(site) else { return Ok(()) };
+        self.client_failures.count(&(address, client_id.map(str::to_owned)), address)
+    }
+
+    /// Counts a failure to prove to be an operator.
+    ///
+    /// # Errors
+    /// [`TooMany`] such failures came from the address of the request.
+    pub fn operator_failure(&self, site: &Site, request: &HttpRequest) -> Result<(), TooMany> {
+        let Some(address) = VisitorAddress::of(site, request).limited(site) else { return Ok(()) };
+        self.operator_failures.count(&address, address)
+    }
+}
+
+type Budgets<K> = RateLimiter<K, HashMapStateStore<K>, Steady, NoOpMiddleware<Duration>>;
+
+/// Budgets of one kind, one for each key.
+struct Limiter<K: Hash + Eq + Clone> {
+    own: Budgets<K>,
+    /// Budgets that those share who come while there are too many budgets of their own, each with others of its network.
+    shared: Budgets<u64>,
+    /// When the budgets that are full again were last dropped, in seconds.
+    swept_at: AtomicU64,
+    slots: RandomState,
+}
+
+impl<K: Hash + Eq + Clone> Limiter<K> {
+    fn new(budget: Budget, clock: &Arc<dyn Clock>) -> Self {
+        let clock = Steady(Arc::clone(clock));
+        let quota = Quota::with_period(budget.refill).unwrap_or(Quota::per_second(NonZeroU32::MIN));
+        let quota = quota.allow_burst(budget.burst);
+        Self {
+            own: RateLimiter::hashmap_with_clock(quota, clock.clone()),
+            shared: RateLimiter::hashmap_with_clock(quota, clock),
+            swept_at: AtomicU64::new(0),
+            slots: RandomState::new(),
+        }
+    }
+
+    /// Takes one from the budget of `key`, or from the one that its network shares.
+    fn count(&self, key: &K, address: AddressKey) -> Result<(), TooMany> {
+        let counted = if self.has_room() {
+            self.own.check_key(key)
+        } else {
+            self.shared.check_key(&(self.slots.hash_one(network(address)) % policy::SHARED_BUDGETS))
+        };
+        counted.map_err(|not_until| TooMany { retry_after: not_until.wait_time_from(self.own.clock().now()) })
+    }
+
+    /// Whether one more budget can be kept. Those that are full again are dropped first, once a second at most.
+    fn has_room(&self) -> bool {
+        if self.own.len() < policy::MAX_BUDGETS {
+            return true;
+        }
+        let (now, swept_at) = (self.own.clock().now().as_secs() + 1, self.swept_at.load(Ordering::Relaxed));
+        let due = now > swept_at;
+        if due && self.swept_at.compare_exchange(swept_at, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            self.own.retain_recent();
+        }
+        self.own.len() < policy::MAX_BUDGETS
+    }
+}
+
+/// The network of an address that shares a budget with it: what registries give to one provider (IPv6) or what many have
+/// a part of (IPv4).
+const fn network(address: AddressKey) -> [u16; 2] {
+    match address {
+        AddressKey::V4(address) => {
+            let [a, b, ..] = address.octets();
+            [0, u16::from_be_bytes([a, b])]
+        }
+        AddressKey::V6([a, b, ..]) => [a, b],
+    }
+}
+
+/// The injected clock, as `governor` reads it: time that no step of the wall clock changes.
+#[derive(Clone)]
+struct Steady(Arc<dyn Clock>);
+
+impl governor::clock::Clock for Steady {
+    type Instant = Duration;
+
+    fn now(&self) -> Duration {
+        self.0.steady()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv6Addr};
+
+    use super::*;
+    use crate::ambient::{FrozenClock, Timestamp};
+
+    fn limiter(budget: Budget) -> (Arc<FrozenClock>, Limiter<AddressKey>) {
+        let clock = Arc::new(FrozenClock::at(Timestamp::from_secs(1_800_000_000)));
+        let injected: Arc<dyn Clock> = clock.clone();
+        (clock, Limiter::new(budget, &injected))
+    }
+
+    fn address(number: u32) -> AddressKey {
+        AddressKey::of(IpAddr::V4(number.into()))
+    }
+
+    /// How many of `tries` are let through.
+    fn passed(limiter: &Limiter<AddressKey>, address: AddressKey, tries: usize) -> usize {
+        (0..tries).filter(|_| limiter.count(&address, address).is_ok()).count()
+    }
+
+    #[test]
+    fn a_budget_is_used_up_at_once_or_as_it_refills_and_each_address_has_its_own() {
+        let (clock, limiter) = limiter(Budget::per_second(10, 30));
+        assert_eq!(passed(&limiter, address(1), 100), 30);
+        let refused = limiter.count(&address(1), address(1)).unwrap_err();
+        assert_eq!(refused.retry_after, Duration::from_millis(100));
+        assert_eq!(passed(&limiter, address(2), 100), 30);
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(passed(&limiter, address(1), 100), 10);
+        clock.advance(Duration::from_secs(3600));
+        assert_eq!(passed(&limiter, address(1), 100), 30);
+    }
+
+    #[test]
+    fn a_step_of_the_wall_clock_changes_no_budget() {
+        let (clock, limiter) = limiter(Budget::per_second(10, 30));
+        assert_eq!(passed(&limiter, address(1), 100), 30);
+        for seconds in [1_700_000_000, 1_900_000_000, 1_800_000_000] {
+            clock.set(Timestamp::from_secs(seconds));
+            assert_eq!(passed(&limiter, address(1), 100), 0);
+        }
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(passed(&limiter, address(1), 100), 10);
+    }
+
+    #[test]
+    fn one_with_any_number_of_addresses_costs_a_bounded_memory_and_shares_a_budget_then() {
+        let (clock, limiter) = limiter(Budget::per_second(1, 2));
+        let of_one_provider = |number: u16| {
+            AddressKey::of(IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, number >> 8, number & 0xff, 0, 0, 0, 1)))
+        };
+        let mut more = (0..=u16::MAX).map(of_one_provider);
+        let passes = more.by_ref().take(policy::MAX_BUDGETS).filter(|key| limiter.count(key, *key).is_ok()).count();
+        assert_eq!((passes, limiter.own.len()), (policy::MAX_BUDGETS, policy::MAX_BUDGETS));
+        let others = AddressKey::of(IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb9, 0, 0, 0, 0, 0, 1)));
+        let passes = more.by_ref().take(100).filter(|key| limiter.count(key, *key).is_ok()).count();
+        assert_eq!((passes, limiter.own.len()), (2, policy::MAX_BUDGETS));
+        // Somebody elsewhere is not harmed, unless two of the shared budgets fall together.
+        assert!(network(others) != network(of_one_provider(0)));
+        // What is full again is dropped, and everybody has a budget of one's own.
+        clock.advance(Duration::from_secs(5));
+        assert_eq!(passed(&limiter, others, 100), 2);
+        assert_eq!(limiter.own.len(), 1);
+    }
+
+    #[test]
+    fn shared_budgets_are_bounded_too() {
+        let (_, limiter) = limiter(Budget::per_second(1, 1));
+        for number in 0..4 * policy::SHARED_BUDGETS {
+            let _counted = limiter.shared.check_key(&(limiter.slots.hash_one(number) % policy::SHARED_BUDGETS));
+        }
+        assert!(limiter.shared.len() as u64 <= policy::SHARED_BUDGETS);
+    }
+}
