@@ -74,7 +74,14 @@ struct CapacityLabels {
     kind: &'static str,
 }
 
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct LimitLabels {
+    limit: &'static str,
+}
+
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
+/// Counts what a limit by address refused.
+pub type Refused = Counter<u64, AtomicU64>;
 type Gauges = Family<EventLabels, Gauge<u64, AtomicU64>>;
 type Counts = Family<EventLabels, Counter<u64, AtomicU64>>;
 
@@ -84,6 +91,7 @@ pub struct Telemetry {
     requests: Histograms<RouteLabels>,
     store: Histograms<StoreLabels>,
     dynamodb: DynamoDb,
+    limited: Family<LimitLabels, Refused>,
     rooms: Rooms,
 }
 
@@ -189,7 +197,9 @@ impl Default for Telemetry {
         rooms.register(&mut registry);
         let dynamodb = DynamoDb::default();
         dynamodb.register(&mut registry);
-        Self { registry, requests, store, dynamodb, rooms }
+        let limited = Family::default();
+        registry.register("limited_requests", "Requests beyond a limit by address", limited.clone());
+        Self { registry, requests, store, dynamodb, limited, rooms }
     }
 }
 
@@ -204,6 +214,11 @@ impl Telemetry {
     /// The metrics of a route.
     pub fn route(&self, route: &'static str) -> RouteMetrics {
         RouteMetrics(STATUS_CLASSES.map(|status| self.requests.get_or_create_owned(&RouteLabels { route, status })))
+    }
+
+    /// The number of requests that were beyond a limit by address.
+    pub fn limited(&self, limit: &'static str) -> Refused {
+        self.limited.get_or_create_owned(&LimitLabels { limit })
     }
 
     /// Takes over how the rooms stand.

@@ -20,6 +20,7 @@ use super::visitor_address::{AddressKey, VisitorAddress};
 use crate::ambient::Clock;
 use crate::config::{Budget, Limits};
 use crate::policy;
+use crate::telemetry::{Refused, Telemetry};
 
 /// Too many of something came from one address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,13 +38,13 @@ pub struct RateLimits {
 }
 
 impl RateLimits {
-    /// Full budgets.
-    pub fn new(limits: &Limits, clock: &Arc<dyn Clock>) -> Self {
+    /// Full budgets; `telemetry` counts what is beyond them.
+    pub fn new(limits: &Limits, clock: &Arc<dyn Clock>, telemetry: &Telemetry) -> Self {
         Self {
-            joins_ipv4: Limiter::new(limits.joins_ipv4, clock),
-            joins_ipv6: Limiter::new(limits.joins_ipv6, clock),
-            client_failures: Limiter::new(limits.client_failures, clock),
-            operator_failures: Limiter::new(limits.operator_failures, clock),
+            joins_ipv4: Limiter::new(limits.joins_ipv4, clock, telemetry.limited("joins")),
+            joins_ipv6: Limiter::new(limits.joins_ipv6, clock, telemetry.limited("joins")),
+            client_failures: Limiter::new(limits.client_failures, clock, telemetry.limited("client_failures")),
+            operator_failures: Limiter::new(limits.operator_failures, clock, telemetry.limited("operator_failures")),
         }
     }
 
@@ -88,10 +89,12 @@ struct Limiter<K: Hash + Eq + Clone> {
     /// When the budgets that are full again were last dropped, in seconds.
     swept_at: AtomicU64,
     slots: RandomState,
+    /// How many were refused.
+    refused: Refused,
 }
 
 impl<K: Hash + Eq + Clone> Limiter<K> {
-    fn new(budget: Budget, clock: &Arc<dyn Clock>) -> Self {
+    fn new(budget: Budget, clock: &Arc<dyn Clock>, refused: Refused) -> Self {
         let clock = Steady(Arc::clone(clock));
         let quota = Quota::with_period(budget.refill).unwrap_or(Quota::per_second(NonZeroU32::MIN));
         let quota = quota.allow_burst(budget.burst);
@@ -100,6 +103,7 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
             shared: RateLimiter::hashmap_with_clock(quota, clock),
             swept_at: AtomicU64::new(0),
             slots: RandomState::new(),
+            refused,
         }
     }
 
@@ -110,7 +114,10 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
         } else {
             self.shared.check_key(&(self.slots.hash_one(network(address)) % policy::SHARED_BUDGETS))
         };
-        counted.map_err(|not_until| TooMany { retry_after: not_until.wait_time_from(self.own.clock().now()) })
+        counted.map_err(|not_until| {
+            self.refused.inc();
+            TooMany { retry_after: not_until.wait_time_from(self.own.clock().now()) }
+        })
     }
 
     /// Whether one more budget can be kept. Those that are full again are dropped first, once a second at most.
@@ -161,7 +168,7 @@ mod tests {
     fn limiter(budget: Budget) -> (Arc<FrozenClock>, Limiter<AddressKey>) {
         let clock = Arc::new(FrozenClock::at(Timestamp::from_secs(1_800_000_000)));
         let injected: Arc<dyn Clock> = clock.clone();
-        (clock, Limiter::new(budget, &injected))
+        (clock, Limiter::new(budget, &injected, Telemetry::default().limited("joins")))
     }
 
     fn address(number: u32) -> AddressKey {

@@ -85,7 +85,7 @@ impl App {
         let request_ids = RequestIds::new(u64::from_le_bytes(random(lobby.entropy())));
         let (flows, notices, topics) = (FlowSeal::new(master), None, Topics::new());
         let large_bodies = Arc::new(Semaphore::new(policy::LARGE_BODIES));
-        let rate_limits = RateLimits::new(&site.limits, lobby.clock());
+        let rate_limits = RateLimits::new(&site.limits, lobby.clock(), &telemetry);
         Ok(Self {
             lobby,
             site,

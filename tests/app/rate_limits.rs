@@ -228,6 +228,13 @@ async fn a_whole_login_works_after_any_number_of_failures_from_its_address() {
     app.stop().await;
 }
 
+/// How many requests were beyond a limit.
+async fn counted(app: &TestApp, limit: &str) -> u64 {
+    let metrics = app.get("/metrics").bearer_auth(ADMIN_KEY).send().await.unwrap().text().await.unwrap();
+    let name = format!("anteroom_limited_requests_total{{limit=\"{limit}\"}} ");
+    metrics.lines().find_map(|line| line.strip_prefix(&name)).unwrap().parse().unwrap()
+}
+
 /// What the private API answers to `authorization`.
 async fn operate(app: &TestApp, from: &str, path: &str, authorization: Option<&str>) -> (u16, Value) {
     let request = app.get(path).header("x-forwarded-for", from);
@@ -258,5 +265,6 @@ async fn an_operator_who_fails_too_often_is_answered_429_and_a_right_key_still_p
     }
     assert_eq!(operate(&app, VISITOR, path, None).await.0, 429);
     assert_eq!(operate(&app, OTHER, path, None).await.0, 403);
+    assert_eq!(counted(&app, "operator_failures").await, 10);
     app.stop().await;
 }

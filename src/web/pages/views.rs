@@ -187,8 +187,23 @@ pub enum Problem {
     Crawler,
 }
 
+/// Title, message and advice.
+type Texts = (&'static str, &'static str, Option<&'static str>);
+
+const TOO_MANY_JOINS: Texts = (
+    "Many are coming at once",
+    "Very many people have joined the line from your network in this minute, so you have to wait a moment before you can join it.",
+    Some("You need not do anything: this page tries again by itself. Places that were taken before are kept."),
+);
+
+const CRAWLER: Texts = (
+    "This page is for people",
+    "Programs that collect pages get no place in this line.",
+    Some("If you are a person, your browser calls itself such a program: open the site in another one."),
+);
+
 impl Problem {
-    const fn texts(self) -> (&'static str, &'static str, Option<&'static str>) {
+    const fn texts(self) -> Texts {
         match self {
             Self::UnknownClient => (
                 "We don’t know this site",
@@ -237,18 +252,8 @@ impl Problem {
                 "The address that you opened leads to no page of this waiting room.",
                 Some("Go back to the site you came from and try from there."),
             ),
-            Self::TooManyJoins => (
-                "Many are coming at once",
-                "Very many people have joined the line from your network in this minute, so you have to wait a moment before you can join it.",
-                Some(
-                    "You need not do anything: this page tries again by itself. Places that were taken before are kept.",
-                ),
-            ),
-            Self::Crawler => (
-                "This page is for people",
-                "Programs that collect pages get no place in this line.",
-                Some("If you are a person, your browser calls itself such a program: open the site in another one."),
-            ),
+            Self::TooManyJoins => TOO_MANY_JOINS,
+            Self::Crawler => CRAWLER,
             Self::StoreAway => (
                 "We’ll be right back",
                 "Something on our side needs a moment. Your place is kept.",
