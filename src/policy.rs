@@ -15,8 +15,21 @@ pub const CODE_LIFETIME: Duration = Duration::from_secs(60);
 /// "Signature expired" after five minutes).
 pub const SIGNATURE_SKEW: Duration = Duration::from_secs(300);
 
-/// How long a redeemed code is remembered at least, so that its reuse is recognised and revokes.
+/// How long a redemption is remembered, so that a second use of the code is recognised and revokes: ten times longer than
+/// a code is good, and as long as RFC 6749 §4.1.2 lets any code live.
 pub const CODE_MEMORY: Duration = Duration::from_secs(600);
+
+/// How far the time of issue in a code may lie ahead of our clock before the code is refused: clocks of nodes differ, and
+/// one may be set back between the two steps of a login. As much as AWS allows a signed request.
+pub const CODE_AHEAD: Duration = Duration::from_secs(300);
+
+/// Longest authorization code, in characters: relying parties keep codes in columns and log lines, and no specification
+/// promises more room.
+pub const MAX_CODE_LENGTH: usize = 512;
+
+/// How many grants that are too long for a code are kept for one session; the next replaces the oldest. A browser that
+/// logs in to several sites at once has a few under way.
+pub const LONG_GRANTS: u32 = 4;
 
 /// How long browsers remember to come by https alone: a year, what the lists that browsers ship ask for at least.
 pub const HSTS_MAX_AGE: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -211,6 +224,9 @@ pub const STORE_READERS: usize = 4;
 /// Rows deleted in one step of a sweep: about a millisecond of the writer's time, so that nobody who
 /// joins meanwhile notices.
 pub const SWEEP_STEP: u32 = 50;
+
+/// Redemptions of codes deleted in one step of a sweep: neighbours in one table, so many more of them take as long.
+pub const REDEMPTION_STEP: u32 = 1000;
 
 /// Pages (4 KiB) in the write-ahead log before it is copied back into the database: SQLite's own
 /// default, a pause of some milliseconds about once a second under full load.

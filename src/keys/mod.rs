@@ -8,6 +8,7 @@
 //! OpenSSL's own random source, which cannot be injected.
 
 mod alg;
+mod code;
 mod jwk;
 mod key;
 mod master;
@@ -19,6 +20,7 @@ mod verify;
 
 use crate::oauth::SigningAlg;
 pub use alg::{TokenType, at_hash};
+pub use code::CodeSeal;
 pub use jwk::{Jwks, PublicJwk};
 pub use master::{MasterSecret, MasterSecretError, Origin};
 pub use public::{NoKeySet, PublicKeySet};

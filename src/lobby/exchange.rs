@@ -1,4 +1,4 @@
-//! A code for tokens: taken from the store, exactly once, before anything is minted.
+//! A code for tokens: its redemption is recorded, exactly once, before anything is minted.
 
 use std::sync::Arc;
 
@@ -6,15 +6,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 
-use super::login::{KeptGrant, grant_id};
-use super::{Fault, Lobby};
+use super::code::{Code, Opened, read_asked};
+use super::{Fault, Lobby, RegisteredClient};
 use crate::keys::{KeyRing, TokenType, at_hash};
 use crate::oauth::{
     self, AccessTokenClaims, AuthenticatedClient, Client, CodeRequest, Grant, IdTokenClaims, OAuthError, SigningAlg,
     Subject,
 };
 use crate::room::Session;
-use crate::store::TakenGrant;
+use crate::store::Redeemed;
 
 /// The answer of the token endpoint (RFC 6749 §5.1, OIDC Core §3.1.3.3).
 #[derive(Serialize, Debug)]
@@ -57,24 +57,17 @@ impl Lobby {
         client: AuthenticatedClient<'_>,
         request: &CodeRequest<'_>,
     ) -> Result<TokenSet, ExchangeError> {
-        let id = grant_id(&client.get().id, request.code);
-        let body = match self.store.take_grant(&id, self.now()).await? {
-            TakenGrant::Taken(body) => body,
-            TakenGrant::Replayed => {
-                return Err(OAuthError::invalid_grant("the code was used before: its tokens are revoked").into());
-            }
-            TakenGrant::Unknown => return Err(OAuthError::invalid_grant("the code is unknown or expired").into()),
-        };
-        let kept: KeptGrant = serde_json::from_str(&body).map_err(|_| Fault::Internal("a kept grant is unreadable"))?;
-        kept.grant.check(request)?;
-        let session = self.store.session(&kept.event, &kept.request_id).await?;
+        let client = Arc::clone(self.clients.find(&client.get().id).ok_or(Fault::Internal("a client vanished"))?);
+        let code = self.redeem(&client, request.code).await?;
+        code.grant.check(request)?;
+        let session = self.store.session(&client.event, &code.request_id).await?;
         let live = session.filter(|session| session.is_live(self.now()));
         let session = live.ok_or_else(|| OAuthError::invalid_grant("the login has ended"))?;
         let order = Order {
             issuer: self.issuer.clone(),
-            client: Arc::clone(self.clients.find(&client.get().id).ok_or(Fault::Internal("a client vanished"))?),
-            grant: kept.grant,
-            jti: URL_SAFE_NO_PAD.encode(id.0),
+            client,
+            grant: code.grant,
+            jti: URL_SAFE_NO_PAD.encode(code.id.0),
             now: self.now(),
             session,
         };
@@ -85,12 +78,37 @@ impl Lobby {
         let minted = tokio::task::spawn_blocking(move || order.mint(&keys)).await;
         Ok(minted.map_err(|_| Fault::Internal("the signing thread died"))??)
     }
+
+    /// Uses a code up; what it holds. A code of another client is none, and nothing becomes of it. The code's age is judged
+    /// by our clock, but not whether it was used before: a node whose clock is wrong revokes as well.
+    async fn redeem(&self, client: &RegisteredClient, code: &str) -> Result<Code, ExchangeError> {
+        let unknown = || OAuthError::invalid_grant("the code is unknown or expired");
+        let opened = Code::open(&self.codes, client, code).ok_or_else(unknown)?;
+        let (Opened::Whole(code) | Opened::Short(code)) = &opened;
+        match self.store.redeem(&code.redemption(self.now())).await? {
+            Redeemed::Now => {}
+            Redeemed::Before => {
+                return Err(OAuthError::invalid_grant("the code was used before: its tokens are revoked").into());
+            }
+            Redeemed::Never => return Err(unknown().into()),
+        }
+        match opened {
+            Opened::Whole(code) => Ok(code),
+            Opened::Short(mut code) => {
+                let kept = self.store.long_grant(&code.request_id, &code.id).await?;
+                // Where it is missing, later logins of the session took its place.
+                let kept = kept.ok_or_else(unknown)?;
+                code.grant.asked = read_asked(&kept).ok_or(Fault::Internal("a long grant is unreadable"))?;
+                Ok(code)
+            }
+        }
+    }
 }
 
 /// All that tokens are made of.
 struct Order {
     issuer: String,
-    client: Arc<super::RegisteredClient>,
+    client: Arc<RegisteredClient>,
     grant: Grant,
     session: Session,
     jti: String,

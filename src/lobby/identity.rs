@@ -6,11 +6,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::exchange::subject;
-use super::login::KeptGrant;
 use super::{Fault, Lobby};
 use crate::ambient::Timestamp;
 use crate::keys::{TokenType, Verified, VerifyError};
-use crate::oauth;
+use crate::oauth::{self, Scope};
 use crate::room::{EventId, RequestId, Session};
 use crate::store::{GrantId, GrantStanding};
 
@@ -47,6 +46,10 @@ struct AccessToken {
 struct OfGrant {
     jti: String,
     client_id: String,
+    scope: String,
+    /// Missing where nothing was asked for besides.
+    #[serde(default)]
+    userinfo_claims: Vec<String>,
 }
 
 /// What an ID token must say to be a hint.
@@ -67,9 +70,10 @@ impl Lobby {
         let (claims, typ) = self.access_token(token).await?;
         let of_grant = claims.grant.as_ref().filter(|_| typ == TokenType::AtJwt);
         let of_grant = of_grant.ok_or(IdentityError::Invalid("not an access token of a client"))?;
-        let (session, kept) = self.login_of(&claims, of_grant).await?;
+        let session = self.login_of(&claims, of_grant).await?;
         let registered = self.clients.find(&of_grant.client_id).ok_or(IdentityError::Invalid("its client is gone"))?;
-        Ok(oauth::user_info(&subject(&session), &registered.client, &kept.grant))
+        let scope = Scope::parse(&of_grant.scope);
+        Ok(oauth::user_info(&subject(&session), &registered.client, scope, &of_grant.userinfo_claims))
     }
 
     /// The session of the visitor who holds an access token of `event`: of `/token`, or of the REST door.
@@ -83,7 +87,7 @@ impl Lobby {
             return Err(IdentityError::Invalid("another event"));
         }
         match (typ, &claims.grant) {
-            (TokenType::AtJwt, Some(of_grant)) => Ok(self.login_of(&claims, of_grant).await?.0),
+            (TokenType::AtJwt, Some(of_grant)) => self.login_of(&claims, of_grant).await,
             (TokenType::AtJwt, None) => Err(IdentityError::Invalid("its grant is not named")),
             (TokenType::Jwt, _) => {
                 let session = self.live(self.store.session(event, &claims.sub).await?)?;
@@ -110,19 +114,15 @@ impl Lobby {
         Ok((claims, verified.typ))
     }
 
-    /// The live session and the unrevoked grant that a token of `/token` rests on; one read of the store.
-    async fn login_of(&self, claims: &AccessToken, from: &OfGrant) -> Result<(Session, KeptGrant), IdentityError> {
+    /// The live session that a token of `/token` rests on, if its grant is not revoked; one read of the store.
+    async fn login_of(&self, claims: &AccessToken, from: &OfGrant) -> Result<Session, IdentityError> {
         Self::issued_by(&self.issuer, claims)?;
         let grant = grant_of(&from.jti).ok_or(IdentityError::Invalid("its jti names no grant"))?;
         let standing = self.store.token_standing(&claims.aud, &claims.sub, &grant).await?;
-        let session = self.live(standing.session)?;
-        let body = match standing.grant {
-            GrantStanding::Good(body) => body,
-            GrantStanding::Revoked => return Err(IdentityError::Invalid("revoked")),
-            GrantStanding::Unknown => return Err(IdentityError::Invalid("its grant is forgotten")),
-        };
-        let kept = serde_json::from_str(&body).map_err(|_| Fault::Internal("a kept grant is unreadable"))?;
-        Ok((session, kept))
+        match standing.grant {
+            GrantStanding::Good => self.live(standing.session),
+            GrantStanding::Revoked => Err(IdentityError::Invalid("revoked")),
+        }
     }
 
     /// Whether the token names the issuer that it must: the private `generate_token` can give a session another one.

@@ -2,17 +2,13 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
-
+use super::code::Code;
 use super::{Fault, Lobby, RegisteredClient, Room, Visitor};
 use crate::ambient::{Timestamp, random};
 use crate::oauth::{self, AuthorizationRequest, ErrorCode, Grant, LoginDecision, OAuthError, Prompt, Reply};
 use crate::policy;
-use crate::room::{Admission, Door, Entry, EventId, Refusal, RequestId, Served, Session};
-use crate::store::{GrantId, NewGrant, StoreError};
+use crate::room::{Admission, Door, Entry, Refusal, Served, Session};
+use crate::store::{GrantId, StoreError};
 
 /// One look at a pending authorization request: at first, and each time the waiting browser returns.
 pub struct Attempt<'a> {
@@ -89,23 +85,6 @@ pub enum Notice {
     TurnPassed,
     /// The operator began the line anew; this is a new place.
     LineRestarted,
-}
-
-/// What the store keeps for a code.
-#[derive(Serialize, Deserialize)]
-pub(super) struct KeptGrant {
-    pub event: EventId,
-    pub request_id: RequestId,
-    pub grant: Grant,
-}
-
-/// The name under which a code is kept for its client: whoever reads the store cannot redeem it, and for another client
-/// it is a code that never was, so that nobody else can use it up or have its tokens revoked.
-pub(super) fn grant_id(client_id: &str, code: &str) -> GrantId {
-    let digest = Sha256::new().chain_update(client_id).chain_update([0]).chain_update(code).finalize();
-    let mut id = [0; 16];
-    id.copy_from_slice(&digest[..16]);
-    GrantId(id)
 }
 
 /// A visitor without a session, before the door.
@@ -268,33 +247,20 @@ impl Lobby {
         })
     }
 
-    /// Gives a code for the session.
+    /// Gives a code for the session. The store keeps nothing of it, unless the grant is too long for a code.
     async fn grant(&self, attempt: &Attempt<'_>, session: &Session, cookie: Option<String>) -> Result<Login, Fault> {
-        let code = URL_SAFE_NO_PAD.encode(random::<32>(self.entropy()));
-        let now = self.now();
-        let request = attempt.request;
-        let kept = KeptGrant {
-            event: session.event.clone(),
+        let code = Code {
+            id: GrantId(random(self.entropy())),
+            issued_at: self.now(),
             request_id: session.request_id,
-            grant: Grant {
-                client_id: attempt.registered.client.id.clone(),
-                redirect_uri: attempt.reply.redirect.as_str().to_owned(),
-                nonce: request.nonce.clone(),
-                challenge: request.challenge.clone(),
-                scope: request.scope,
-                acr: request.acr.clone(),
-                claims: request.claims.clone(),
-            },
+            session_end: session.expires_at,
+            grant: Grant::new(&attempt.registered.client, &attempt.reply.redirect, attempt.request),
         };
-        let new = NewGrant {
-            id: grant_id(&attempt.registered.client.id, &code),
-            event: session.event.clone(),
-            request_id: session.request_id,
-            redeem_before: now + policy::CODE_LIFETIME,
-            keep_until: session.expires_at.max(now + policy::CODE_MEMORY),
-            body: serde_json::to_string(&kept).map_err(|_| Fault::Internal("a grant that is no JSON"))?,
-        };
-        self.store.put_grant(&new).await?;
-        Ok(Login::Granted(LoggedIn { code, cookie }))
+        let sealed = code.seal(&self.codes, attempt.registered);
+        let sealed = sealed.map_err(|_| Fault::Internal("a code that cannot be sealed"))?;
+        if let Some(kept) = &sealed.kept {
+            self.store.put_long_grant(kept).await?;
+        }
+        Ok(Login::Granted(LoggedIn { code: sealed.text, cookie }))
     }
 }

@@ -7,6 +7,7 @@
 mod board;
 mod caretaker;
 mod clients;
+mod code;
 mod exchange;
 mod expiry;
 mod gate;
@@ -43,7 +44,7 @@ use lag::Lag;
 use turnstile::Turnstiles;
 
 use crate::ambient::{Clock, Entropy, Secret, Timestamp};
-use crate::keys::{KeyError, MasterSecret};
+use crate::keys::{CodeSeal, KeyError, MasterSecret};
 use crate::policy;
 use crate::room::{CookieKey, EventId, EventSettings, TicketKey};
 use crate::store::{Store, StoreError};
@@ -113,6 +114,7 @@ pub struct Lobby {
     rooms: HashMap<EventId, Arc<Room>>,
     clients: Clients,
     keys: Keys,
+    codes: CodeSeal,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -138,7 +140,8 @@ impl Lobby {
             room.board.refresh(&*store, &room.settings.id).await?;
             rooms.insert(room.settings.id.clone(), room);
         }
-        Ok(Self { issuer: issuer.to_owned(), rooms, clients, keys, store, clock, entropy })
+        let codes = CodeSeal::new(&master);
+        Ok(Self { issuer: issuer.to_owned(), rooms, clients, keys, codes, store, clock, entropy })
     }
 
     /// The provider's name.

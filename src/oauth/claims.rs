@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{OAuthError, Params, Scope};
@@ -133,14 +132,14 @@ pub(super) fn released_by(scope: Scope, name: &str) -> bool {
 }
 
 /// The `claims` parameter: names asked for one by one, for one place or the other.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ClaimsRequest {
     userinfo: BTreeMap<String, Wish>,
     id_token: BTreeMap<String, Wish>,
 }
 
 /// What is asked of one claim. `essential` changes nothing: what exists is always given.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 struct Wish {
     values: Vec<String>,
 }

@@ -1,28 +1,42 @@
 //! The authorization code grant: what a code stands for, and whether a token request may redeem it
 //! (RFC 6749 §4.1.3, OIDC Core §3.1.3.2).
 
-use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::{Challenge, ClaimsRequest, OAuthError, Params, Scope};
+use super::claims::released_by;
+use super::{AuthorizationRequest, Challenge, Client, OAuthError, Params, Scope, ValidatedRedirect};
 
 /// What the authorization request bound to its code.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Grant {
     /// The client it was given to.
     pub client_id: String,
     /// The redirect URI that it was sent to.
-    pub redirect_uri: String,
-    /// The request's nonce.
-    pub nonce: Option<String>,
+    pub redirect: RedirectHash,
     /// The request's PKCE challenge.
     pub challenge: Option<Challenge>,
     /// The granted scope.
     pub scope: Scope,
+    /// What the tokens say because the request asked for it.
+    pub asked: AskedClaims,
+}
+
+/// The hash of a redirect URI: enough to compare with, however long the URI is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RedirectHash(pub [u8; 32]);
+
+/// What one authorization request asked its tokens to say.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct AskedClaims {
+    /// The request's nonce.
+    pub nonce: Option<String>,
     /// The granted `acr`.
     pub acr: Option<String>,
-    /// The claims asked for one by one.
-    pub claims: ClaimsRequest,
+    /// The client's claims that the ID token shall have, by name.
+    pub id_token: Vec<String>,
+    /// The client's claims that `/userInfo` shall give though the scope does not release them, by name.
+    pub user_info: Vec<String>,
 }
 
 /// A token request with `grant_type=authorization_code`.
@@ -47,11 +61,39 @@ impl<'a> CodeRequest<'a> {
     }
 }
 
+impl RedirectHash {
+    /// The hash of this URI.
+    pub fn of(uri: &str) -> Self {
+        Self(Sha256::digest(uri).into())
+    }
+}
+
 impl Grant {
+    /// What `client` is granted for its request. Claims that are asked for one by one and that the client does not have
+    /// are left out: whoever writes the request cannot make the grant longer with names of their own.
+    pub fn new(client: &Client, redirect: &ValidatedRedirect, request: &AuthorizationRequest) -> Self {
+        let chosen = |wanted: &dyn Fn(&str) -> bool| {
+            client.claims.names().filter(|name| wanted(name)).map(str::to_owned).collect()
+        };
+        let more = |name: &str| request.claims.wants_in_userinfo(name) && !released_by(request.scope, name);
+        Self {
+            client_id: client.id.clone(),
+            redirect: RedirectHash::of(redirect.as_str()),
+            challenge: request.challenge,
+            scope: request.scope,
+            asked: AskedClaims {
+                nonce: request.nonce.clone(),
+                acr: request.acr.clone(),
+                id_token: chosen(&|name| request.claims.wants_in_id_token(name)),
+                user_info: chosen(&more),
+            },
+        }
+    }
+
     /// Whether it may be redeemed with `request`. The code itself was matched, as one of this client's, and used up
     /// before.
     pub fn check(&self, request: &CodeRequest<'_>) -> Result<(), OAuthError> {
-        let same_uri: bool = self.redirect_uri.as_bytes().ct_eq(request.redirect_uri.as_bytes()).into();
+        let same_uri: bool = self.redirect.0.ct_eq(&RedirectHash::of(request.redirect_uri).0).into();
         if !same_uri {
             return Err(OAuthError::invalid_grant("redirect_uri is not the one of the authorization request"));
         }

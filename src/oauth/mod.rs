@@ -28,7 +28,7 @@ pub use client::{AuthMethod, Client, ClientKind};
 pub use client_auth::{AuthenticatedClient, Presented, authenticate, presented};
 pub use discovery::{Discovery, paths};
 pub use error::{ErrorCode, OAuthError};
-pub use grant::{CodeRequest, Grant};
+pub use grant::{AskedClaims, CodeRequest, Grant, RedirectHash};
 pub use initiate::{Forwarded, initiate_login};
 pub use issuer::is_issuer;
 pub use params::Params;

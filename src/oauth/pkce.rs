@@ -2,18 +2,15 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::{Client, OAuthError, Params};
 
 /// A `code_challenge` of method S256: the hash of a verifier that only the client knows.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Challenge(String);
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Challenge(pub [u8; 32]);
 
-const CHALLENGE_LENGTH: usize = 43;
 const VERIFIER_LENGTHS: std::ops::RangeInclusive<usize> = 43..=128;
 
 impl Challenge {
@@ -33,11 +30,9 @@ impl Challenge {
         if method != Some("S256") {
             return Err(OAuthError::invalid_request("code_challenge_method must be S256"));
         }
-        let decoded = URL_SAFE_NO_PAD.decode(challenge);
-        if challenge.len() != CHALLENGE_LENGTH || decoded.is_err() {
-            return Err(OAuthError::invalid_request("code_challenge is not a base64url SHA-256 hash"));
-        }
-        Ok(Some(Self(challenge.to_owned())))
+        let hash = URL_SAFE_NO_PAD.decode(challenge).ok().and_then(|hash| hash.try_into().ok());
+        let hash = hash.ok_or_else(|| OAuthError::invalid_request("code_challenge is not a base64url SHA-256 hash"))?;
+        Ok(Some(Self(hash)))
     }
 
     /// Whether `verifier` is the one (RFC 7636 §4.6).
@@ -46,8 +41,7 @@ impl Challenge {
         if !VERIFIER_LENGTHS.contains(&verifier.len()) || !verifier.bytes().all(unreserved) {
             return false;
         }
-        let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier));
-        hash.as_bytes().ct_eq(self.0.as_bytes()).into()
+        Sha256::digest(verifier).as_slice().ct_eq(&self.0).into()
     }
 
     /// Compares what the authorization request bound with what the token request brings. A verifier

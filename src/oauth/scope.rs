@@ -1,11 +1,9 @@
 //! Scope (RFC 6749 §3.3, OIDC Core §5.4): `openid` must be asked for; what is unknown is ignored.
 
-use serde::{Deserialize, Serialize};
-
 use super::{ErrorCode, OAuthError, Params};
 
 /// The scopes that a request was granted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Scope {
     /// Releases the claims of OIDC Core §5.4 `profile`.
     pub profile: bool,
@@ -20,11 +18,16 @@ impl Scope {
     /// The scope of an authorization request.
     pub fn requested(params: &Params) -> Result<Self, OAuthError> {
         let asked = params.require("scope")?;
-        let has = |name: &str| asked.split(' ').any(|token| token == name);
-        if !has("openid") {
+        if !asked.split(' ').any(|token| token == "openid") {
             return Err(OAuthError::new(ErrorCode::InvalidScope, "the scope must contain openid"));
         }
-        Ok(Self { profile: has("profile"), email: has("email") })
+        Ok(Self::parse(asked))
+    }
+
+    /// The scope that a `scope` member says, as [`Scope::as_str`] writes it.
+    pub fn parse(text: &str) -> Self {
+        let has = |name: &str| text.split(' ').any(|token| token == name);
+        Self { profile: has("profile"), email: has("email") }
     }
 
     /// The `scope` member of a token answer and claim of an access token.
@@ -50,5 +53,13 @@ mod tests {
         assert_eq!(read("profile").unwrap_err().code, ErrorCode::InvalidScope);
         assert_eq!(read("openidx").unwrap_err().code, ErrorCode::InvalidScope);
         assert_eq!(read("").unwrap_err().code, ErrorCode::InvalidRequest);
+    }
+
+    #[test]
+    fn what_a_token_says_reads_back() {
+        for (profile, email) in [(false, false), (true, false), (false, true), (true, true)] {
+            let scope = Scope { profile, email };
+            assert_eq!(Scope::parse(scope.as_str()), scope);
+        }
     }
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::claims::released_by;
-use super::{Client, Grant, Subject};
+use super::{Client, Grant, Scope, Subject};
 use crate::ambient::Timestamp;
 
 /// How a visitor logged in: the one authentication method there is.
@@ -48,6 +48,9 @@ pub struct AccessTokenClaims<'a> {
     queue_position: u64,
     token_use: &'a str,
     event_id: &'a str,
+    /// A claim of ours: what `/userInfo` gives besides what `scope` releases.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    userinfo_claims: &'a [String],
 }
 
 /// The login that tokens are minted for.
@@ -75,16 +78,16 @@ impl<'a> IdTokenClaims<'a> {
             exp: session.expires_at,
             iat: session.now,
             auth_time: session.auth_time,
-            nonce: grant.nonce.as_deref(),
+            nonce: grant.asked.nonce.as_deref(),
             at_hash,
             // One ticket, one session: the ticket names both.
             sid: &session.subject.sub,
-            acr: grant.acr.as_deref(),
+            acr: grant.asked.acr.as_deref(),
             amr: AMR,
             queue_position: session.subject.position,
             token_use: "id",
             event_id: &session.subject.event_id,
-            more: client.claims.render(session.subject, |name| grant.claims.wants_in_id_token(name)),
+            more: client.claims.render(session.subject, |name| grant.asked.id_token.iter().any(|asked| asked == name)),
         }
     }
 }
@@ -105,13 +108,14 @@ impl<'a> AccessTokenClaims<'a> {
             queue_position: session.subject.position,
             token_use: "access",
             event_id: &session.subject.event_id,
+            userinfo_claims: &grant.asked.user_info,
         }
     }
 }
 
-/// The answer of `/userInfo`: who it is, and what the scope or the `claims` parameter releases.
-pub fn user_info(subject: &Subject, client: &Client, grant: &Grant) -> Map<String, Value> {
-    let wanted = |name: &str| released_by(grant.scope, name) || grant.claims.wants_in_userinfo(name);
+/// The answer of `/userInfo`: who it is, and what the scope or the `claims` parameter (`asked`) releases.
+pub fn user_info(subject: &Subject, client: &Client, scope: Scope, asked: &[String]) -> Map<String, Value> {
+    let wanted = |name: &str| released_by(scope, name) || asked.iter().any(|asked| asked == name);
     let mut claims = client.claims.render(subject, wanted);
     claims.insert("sub".into(), subject.sub.clone().into());
     claims.insert("queue_position".into(), subject.position.into());

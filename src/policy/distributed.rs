@@ -72,7 +72,11 @@ pub const BELL_SILENCE: Duration = Duration::from_secs(5);
 /// How long to wait before Redis is tried again.
 pub const BELL_RETRY: Duration = Duration::from_millis(250);
 
-/// How many grants one sweep of DynamoDB looks at: reading is paid for.
+/// By how much the clocks of nodes may differ, and no code is redeemed twice nor a revocation forgotten: a clock that is
+/// off by an hour (a wrong time zone) or two is a fault that happens.
+pub const CLOCK_DIFFERENCE: Duration = Duration::from_secs(2 * 3600);
+
+/// How many redemptions of codes one sweep of DynamoDB looks at: reading is paid for.
 pub const SWEEP_LOOK: i32 = 1_000;
 
 /// How many rows that nobody reads any more one sweep deletes of each event: a few seconds' work, in which memory holds a

@@ -6,6 +6,7 @@
 
 pub mod distributed;
 pub mod embedded;
+mod grant;
 pub mod outbox;
 #[cfg(test)]
 mod suite;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::broadcast;
 
+pub use grant::{CodeAge, GrantId, GrantStanding, LongGrant, Redeemed, Redemption, TokenStanding};
 pub use outbox::{DeadLetter, Happening, Kind, Letter, Outbox, OutboxMode, Resent};
 
 use crate::ambient::Timestamp;
@@ -125,58 +127,6 @@ pub enum Closed {
     /// It had been closed before; nothing changed.
     Before(SessionStatus),
     /// There is no such session.
-    Unknown,
-}
-
-/// What an authorization code stands for, named by a digest of the code (never the code itself).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct GrantId(pub [u8; 16]);
-
-/// A grant to be kept.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct NewGrant {
-    /// Its name.
-    pub id: GrantId,
-    /// The session it was given for.
-    pub event: EventId,
-    /// The session's ticket.
-    pub request_id: RequestId,
-    /// Until when its code may be redeemed.
-    pub redeem_before: Timestamp,
-    /// Until when the grant must be remembered: its tokens live no longer.
-    pub keep_until: Timestamp,
-    /// What the protocol bound to it (JSON of `oauth`); opaque here.
-    pub body: String,
-}
-
-/// The answer to [`Store::take_grant`].
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum TakenGrant {
-    /// This caller, and no other, may redeem it: its body.
-    Taken(String),
-    /// Somebody redeemed it before; it and its tokens are revoked from now on.
-    Replayed,
-    /// Never given, or its time is over.
-    Unknown,
-}
-
-/// What a token's acceptance depends on besides its signature.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TokenStanding {
-    /// The session of the token's subject, if the store has it.
-    pub session: Option<Session>,
-    /// The grant that the token came from.
-    pub grant: GrantStanding,
-}
-
-/// How a grant stands after its code was redeemed.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum GrantStanding {
-    /// Its tokens count: its body.
-    Good(String),
-    /// Its code was used a second time: its tokens count no more.
-    Revoked,
-    /// Never given, not redeemed yet, or forgotten.
     Unknown,
 }
 
@@ -305,12 +255,19 @@ pub trait Store: Outbox {
         limit: u32,
     ) -> Result<Vec<Session>, StoreError>;
 
-    /// Keeps a grant. A grant that has this name already stays as it is.
-    async fn put_grant(&self, grant: &NewGrant) -> Result<(), StoreError>;
+    /// Records the redemption of a code: exactly one caller is answered [`Redeemed::Now`]. Every later call, for
+    /// [`policy::CODE_MEMORY`](crate::policy::CODE_MEMORY) at least, is told apart and revokes the grant, whatever the
+    /// caller's clock makes of the code's age. *Embedded:* one transaction.
+    async fn redeem(&self, redemption: &Redemption) -> Result<Redeemed, StoreError>;
 
-    /// Takes a grant: exactly one caller gets it, before `redeem_before`. Every later call, before `keep_until`,
-    /// is told apart and revokes it. *Embedded:* one transaction.
-    async fn take_grant(&self, id: &GrantId, now: Timestamp) -> Result<TakenGrant, StoreError>;
+    /// Keeps what a grant says that is too long for its code, for as long as the code is good. A session has at most
+    /// [`policy::LONG_GRANTS`](crate::policy::LONG_GRANTS) of them: the next replaces the oldest. *Embedded:* one
+    /// transaction.
+    async fn put_long_grant(&self, grant: &LongGrant) -> Result<(), StoreError>;
+
+    /// What [`put_long_grant`](Store::put_long_grant) kept for this grant of this session; `None` if it was replaced or
+    /// swept.
+    async fn long_grant(&self, request_id: &RequestId, id: &GrantId) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// What the acceptance of a token of this subject and grant depends on; one read.
     async fn token_standing(
@@ -331,8 +288,10 @@ pub trait Store: Outbox {
     /// Replaces (or, at `expected` 0, creates) the document if its version is still `expected`; whether it did.
     async fn replace_document(&self, name: &str, expected: u64, body: &[u8]) -> Result<bool, StoreError>;
 
-    /// Forgets grants whose time of keeping is over, and frees what ended generations still occupy, in steps
-    /// between which others are served. Answers how many grants.
+    /// Forgets redemptions, revocations and long grants whose time of keeping is over, and frees what ended generations
+    /// still occupy, in steps between which others are served. Answers how many of the former. A clock that is wrong for a
+    /// while must not make anything be forgotten too early: *embedded*, a redemption goes only if an earlier sweep,
+    /// [`policy::CODE_MEMORY`](crate::policy::CODE_MEMORY) ago by the number of sweeps, had its time of issue behind it.
     async fn sweep(&self, now: Timestamp) -> Result<u64, StoreError>;
 
     /// Whether the store can be written now, tried for real. The error says what is wrong.

@@ -5,6 +5,7 @@
 //! these files knows an engine.
 
 mod concurrency;
+mod grants;
 mod line;
 mod outbox;
 mod places;
@@ -13,12 +14,12 @@ mod visitors;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{NewGrant, Store};
+use super::{CodeAge, GrantId, Redemption, Store};
 use crate::ambient::Timestamp;
+use crate::policy::{CODE_MEMORY, HOUSEKEEPING};
 use crate::room::{EventId, Generation, Inlet, Periodic, Position, RequestId, Rhythm, Session, SessionStatus};
-use crate::store::GrantId;
 
-pub(super) use {concurrency::*, line::*, outbox::*, places::*, visitors::*};
+pub(super) use {concurrency::*, grants::*, line::*, outbox::*, places::*, visitors::*};
 
 /// The store under test, shared by the tasks of a test.
 pub(super) type Shared = Arc<dyn Store>;
@@ -76,16 +77,18 @@ pub(super) fn session(event: &EventId, number: u64, end: u64) -> Session {
     }
 }
 
-/// A grant to be redeemed within 60 s and remembered for 600 s.
-pub(super) fn grant(event: &EventId, name: u8) -> NewGrant {
-    NewGrant {
-        id: GrantId([name; 16]),
-        event: event.clone(),
-        request_id: ticket(1),
-        redeem_before: at(60),
-        keep_until: at(600),
-        body: format!("grant {name}"),
+/// The redemption, in time, of a code that was issued at [`START`] for a session of 3600 s.
+pub(super) fn redemption(name: u8) -> Redemption {
+    Redemption { id: GrantId([name; 16]), issued_at: at(0), session_end: at(3600), code: CodeAge::Good }
+}
+
+/// Sweeps as often as anything is remembered for; answers how much was forgotten.
+pub(super) async fn swept(store: &Shared, now: Timestamp) -> u64 {
+    let mut forgotten = 0;
+    for _ in 0..=CODE_MEMORY.as_secs() / HOUSEKEEPING.as_secs() {
+        forgotten += store.sweep(now).await.unwrap();
     }
+    forgotten
 }
 
 /// Runs `count` tasks at the same time and answers what they answered.
@@ -136,18 +139,21 @@ macro_rules! store_suite {
             a_session_is_closed_once
             active_sessions_end_now_or_later
             expired_sessions_come_in_pages_in_order
-            a_grant_is_taken_once_and_its_replay_revokes
-            a_grant_is_not_redeemed_after_its_time
-            a_taken_grant_is_remembered_until_its_keeping_ends
-            a_grant_keeps_what_it_was_first_put_with
-            an_expired_grant_reads_as_absent_before_and_after_the_sweep
+            a_code_is_redeemed_once_and_its_reuse_revokes
+            reuse_revokes_whatever_the_clock_makes_of_the_codes_age
+            a_code_of_the_wrong_age_is_never_redeemed_and_not_used_up
+            a_redemption_is_remembered_for_ten_minutes_and_then_forgotten
+            a_revocation_is_remembered_until_the_session_ends
+            a_sweep_by_a_clock_an_hour_ahead_forgets_no_redemption
+            a_long_grant_is_kept_for_its_session_until_it_expires
+            a_session_has_at_most_four_long_grants_and_the_next_replaces_the_oldest
             a_document_is_replaced_only_from_the_version_that_was_read
             changes_are_told_after_the_commit_in_order
             health_is_well
             a_closed_store_answers_unavailable
             joins_at_once_get_distinct_consecutive_positions
             joins_of_mixed_counts_at_once_never_overlap
-            one_of_many_takers_gets_the_grant
+            one_of_many_redeems_the_code
             one_of_many_opens_the_session
             one_of_many_closes_the_session
             one_of_many_steps_the_inlet

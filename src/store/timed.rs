@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 use super::{
-    Advance, AdvanceFrom, Change, Closed, Document, GrantId, NewGrant, Opened, Store, StoreError, Taken, TakenGrant,
-    TokenStanding,
+    Advance, AdvanceFrom, Change, Closed, Document, GrantId, LongGrant, Opened, Redeemed, Redemption, Store,
+    StoreError, Taken, TokenStanding,
 };
 use super::{DeadLetter, Expired, Happening, Letter, Outbox, Party, Refill, Resent};
 use crate::ambient::Timestamp;
@@ -88,8 +88,9 @@ forward! {
     close_session(event: &EventId, request_id: &RequestId, status: SessionStatus) -> Closed;
     active_sessions(event: &EventId, now: Timestamp) -> u64;
     expired_sessions(event: &EventId, now: Timestamp, after: Option<(Timestamp, RequestId)>, limit: u32) -> Vec<Session>;
-    put_grant(grant: &NewGrant) -> ();
-    take_grant(id: &GrantId, now: Timestamp) -> TakenGrant;
+    redeem(redemption: &Redemption) -> Redeemed;
+    put_long_grant(grant: &LongGrant) -> ();
+    long_grant(request_id: &RequestId, id: &GrantId) -> Option<Vec<u8>>;
     token_standing(event: &EventId, request_id: &RequestId, grant: &GrantId) -> TokenStanding;
     reset(event: &EventId) -> Counters;
     document(name: &str) -> Option<Document>;

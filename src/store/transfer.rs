@@ -1,6 +1,6 @@
 //! Moving rooms between engines: everything that a store keeps, line by line.
 //!
-//! Owns the lines of the file and their order: documents and grants; then, event by event, the rows of its present
+//! Owns the lines of the file and their order: documents, redemptions and revocations; then, event by event, the rows of its present
 //! generation and last of all the event itself, so that an import that was broken off has begun no line. Letters of the
 //! outbox are not moved. It must not know where the lines go.
 
@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use super::{Store, StoreError};
+use super::{GrantId, Store, StoreError};
 use crate::ambient::Timestamp;
 use crate::room::{Arrival, Counters, EventId, Generation, Position, RequestId, ServingRecord, Session, SessionStatus};
 
@@ -47,21 +47,35 @@ pub enum Line {
         /// Its content in base64.
         body: String,
     },
-    /// A grant.
-    Grant {
-        /// Its digest in hexadecimal digits.
+    /// The redemption of an authorization code.
+    Redemption {
+        /// When the code was issued.
+        issued_at: Timestamp,
+        /// Its grant, in hexadecimal digits.
         id: String,
-        /// See [`NewGrant`](super::NewGrant).
-        event: EventId,
-        /// See [`NewGrant`](super::NewGrant).
-        request_id: RequestId,
-        /// See [`NewGrant`](super::NewGrant).
-        redeem_before: Timestamp,
-        /// See [`NewGrant`](super::NewGrant).
+    },
+    /// A grant whose tokens are revoked.
+    Revocation {
+        /// The grant, in hexadecimal digits.
+        id: String,
+        /// When its session ends.
         keep_until: Timestamp,
-        /// 0: given, 1: taken, 2: revoked.
+    },
+    /// A grant, as programs wrote it that kept them all; no line of an export any more.
+    Grant {
+        /// In hexadecimal digits.
+        id: String,
+        /// Its session's event.
+        event: EventId,
+        /// Its session's ticket.
+        request_id: RequestId,
+        /// Until when its code could be redeemed.
+        redeem_before: Timestamp,
+        /// When its session ends.
+        keep_until: Timestamp,
+        /// 0: given, 1: redeemed, 2: revoked.
         state: u8,
-        /// See [`NewGrant`](super::NewGrant).
+        /// What it said.
         body: String,
     },
     /// A row of an event's arrival log.
@@ -154,10 +168,23 @@ impl Line {
             Self::Export { .. }
             | Self::MasterSecret { .. }
             | Self::Document { .. }
+            | Self::Redemption { .. }
+            | Self::Revocation { .. }
             | Self::Grant { .. }
             | Self::End { .. } => None,
         }
     }
+}
+
+/// The line's digits of a grant.
+pub(super) fn digits(GrantId(id): GrantId) -> String {
+    format!("{:032x}", u128::from_be_bytes(id))
+}
+
+/// The grant that these digits of a line name.
+pub(super) fn grant_id(digits: &str) -> Result<GrantId, TransferError> {
+    let id = u128::from_str_radix(digits, 16).map_err(|_| TransferError::Nonsense("a grant's name"))?;
+    Ok(GrantId(id.to_be_bytes()))
 }
 
 /// The status that a line says.

@@ -97,10 +97,6 @@ async fn a_code_is_bound_to_its_redirect_uri_and_is_used_up_by_a_wrong_try() {
         let again = app.redeem(&code, &[]).await;
         assert_eq!(again.status(), if uri.is_empty() { StatusCode::OK } else { StatusCode::BAD_REQUEST }, "{uri}");
     }
-    for code in ["", "x", &"A".repeat(43), &"A".repeat(5000)] {
-        let expected = if code.is_empty() { "invalid_request" } else { "invalid_grant" };
-        assert_refused(app.redeem(code, &[]).await, (400, expected), code).await;
-    }
     app.stop().await;
 }
 

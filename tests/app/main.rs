@@ -37,6 +37,7 @@ mod ops;
 mod prompt;
 mod rate_limits;
 mod rest;
+mod sealed_code;
 mod sigv4;
 mod sns;
 mod stream;

@@ -41,7 +41,8 @@ async fn without_its_store_the_service_is_live_and_says_what_is_wrong() {
 #[actix_web::test]
 async fn callers_are_asked_to_come_again_while_the_store_is_away() {
     let app = TestApp::start().await;
-    let (_, tokens) = app.tokens(&[]).await;
+    let (mut browser, tokens) = app.tokens(&[]).await;
+    let code = browser.authorize(&app, &[]).await.code();
     let id = app.join("Sample").await;
     app.lobby().store().close().await;
     let rest = json!({ "error": "The service is temporarily unavailable" });
@@ -56,7 +57,7 @@ async fn callers_are_asked_to_come_again_while_the_store_is_away() {
         assert_eq!(answer.headers()["access-control-allow-origin"], "*");
         assert_eq!(&body(answer).await, told);
     }
-    let redeemed = app.redeem("some-code", &[]).await;
+    let redeemed = app.redeem(&code, &[]).await;
     assert_eq!(redeemed.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(body(redeemed).await, client);
     // Those who wait notice nothing: they are answered from memory.

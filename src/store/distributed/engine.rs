@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use super::desk::{self, Desk, Office, closed};
 use super::draft::{Closing, Expiry, Opening};
 use super::fields::Fields;
+use super::grants;
 use super::journal::{Mark, Undertaking};
 use super::log;
 use super::outbox::Mover;
@@ -16,7 +17,10 @@ use super::state::EventState;
 use super::tables::{Condition, Table};
 use crate::ambient::{Timestamp, random};
 use crate::room::{Counters, EventId, Position, RequestId, Session, SessionStatus};
-use crate::store::{Advance, Change, Closed, Document, Expired, Opened, Refill, StoreError};
+use crate::store::{
+    Advance, Change, Closed, Document, Expired, GrantId, Opened, Redeemed, Redemption, Refill, StoreError,
+    TokenStanding,
+};
 
 /// See the module's documentation.
 pub(super) struct Engine {
@@ -177,6 +181,24 @@ impl Engine {
         sessions::find(&self.office.tables, event, generation, request_id).await
     }
 
+    /// [`crate::store::Store::redeem`].
+    pub(super) async fn redeem(&self, redemption: &Redemption) -> Result<Redeemed, StoreError> {
+        grants::redeem(&self.office.tables, redemption, self.mark()).await
+    }
+
+    /// [`crate::store::Store::token_standing`].
+    pub(super) async fn token_standing(
+        &self,
+        event: &EventId,
+        request_id: &RequestId,
+        grant: &GrantId,
+    ) -> Result<TokenStanding, StoreError> {
+        let session = self.session(event, request_id);
+        let grant = grants::grant_standing(&self.office.tables, grant);
+        let (session, grant) = futures_util::future::try_join(session, grant).await?;
+        Ok(TokenStanding { session, grant })
+    }
+
     /// [`crate::store::Store::close_session`].
     pub(super) async fn close_session(
         &self,
@@ -252,7 +274,7 @@ impl Engine {
     pub(super) async fn sweep(&self, now: Timestamp) -> Result<u64, StoreError> {
         self.open()?;
         let from = self.swept.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let (forgotten, end) = shelf::forget_grants(&self.office.tables, now, from).await?;
+        let (forgotten, end) = grants::forget(&self.office.tables, now, from).await?;
         *self.swept.lock().unwrap_or_else(PoisonError::into_inner) = end;
         // The rows of a line are many: one node at a time deletes them.
         if !self.lease("sweep", now).await? {

@@ -12,6 +12,7 @@ mod desk;
 mod draft;
 mod engine;
 mod fields;
+mod grants;
 mod journal;
 mod lives;
 mod log;
@@ -52,8 +53,8 @@ use tables::Tables;
 pub use tables::{Meter, RequestKind};
 
 use super::{
-    Advance, AdvanceFrom, Change, Closed, Document, Expired, FEED_CAPACITY, GrantId, NewGrant, Opened, OutboxMode,
-    Party, Refill, Store, StoreError, Taken, TakenGrant, TokenStanding,
+    Advance, AdvanceFrom, Change, Closed, Document, Expired, FEED_CAPACITY, GrantId, LongGrant, Opened, OutboxMode,
+    Party, Redeemed, Redemption, Refill, Store, StoreError, Taken, TokenStanding,
 };
 use crate::ambient::{Entropy, Timestamp, random};
 use crate::room::{
@@ -325,15 +326,19 @@ impl Store for DistributedStore {
         .await
     }
 
-    async fn put_grant(&self, grant: &NewGrant) -> Result<(), StoreError> {
-        self.engine.desk(&grant.event)?;
-        let grant = grant.clone();
-        self.on_engine(move |engine| async move { shelf::put_grant(&engine.office.tables, &grant).await }).await
+    async fn redeem(&self, redemption: &Redemption) -> Result<Redeemed, StoreError> {
+        let redemption = *redemption;
+        self.on_engine(move |engine| async move { engine.redeem(&redemption).await }).await
     }
 
-    async fn take_grant(&self, id: &GrantId, now: Timestamp) -> Result<TakenGrant, StoreError> {
-        let (id, mark) = (*id, self.engine.mark());
-        self.on_engine(move |engine| async move { shelf::take_grant(&engine.office.tables, &id, now, mark).await })
+    async fn put_long_grant(&self, grant: &LongGrant) -> Result<(), StoreError> {
+        let grant = grant.clone();
+        self.on_engine(move |engine| async move { grants::put_long_grant(&engine.office.tables, &grant).await }).await
+    }
+
+    async fn long_grant(&self, request_id: &RequestId, id: &GrantId) -> Result<Option<Vec<u8>>, StoreError> {
+        let (request_id, id) = (*request_id, *id);
+        self.on_engine(move |engine| async move { grants::long_grant(&engine.office.tables, &request_id, &id).await })
             .await
     }
 
@@ -344,13 +349,7 @@ impl Store for DistributedStore {
         grant: &GrantId,
     ) -> Result<TokenStanding, StoreError> {
         let (event, request_id, grant) = (event.clone(), *request_id, *grant);
-        self.on_engine(move |engine| async move {
-            let session = engine.session(&event, &request_id);
-            let grant = shelf::grant_standing(&engine.office.tables, &grant);
-            let (session, grant) = futures_util::future::try_join(session, grant).await?;
-            Ok(TokenStanding { session, grant })
-        })
-        .await
+        self.on_engine(move |engine| async move { engine.token_standing(&event, &request_id, &grant).await }).await
     }
 
     async fn reset(&self, event: &EventId) -> Result<Counters, StoreError> {

@@ -34,7 +34,7 @@ pub(super) enum Table {
     Arrivals,
     /// Who holds a place, by position.
     Places,
-    /// Grants by digest of their code.
+    /// Redemptions and revocations of codes, and grants that are too long for theirs.
     Grants,
     /// Documents by name.
     Documents,

@@ -6,15 +6,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 
+use super::fields::Fields;
 use super::servers::{Servers, servers};
+use super::tables::{Condition, Table};
 use super::{DistributedStore, Meter, Options, RequestKind, create_tables};
 use crate::ambient::{FrozenClock, OsEntropy};
 use crate::policy::WATCH_PERIOD;
 use crate::room::{EventId, Generation, Inlet, Session, SessionStatus};
 use crate::store::embedded::EmbeddedStore;
-use crate::store::suite::{Shared, at, event, grant, outbox_suite, position, session, store_suite, ticket};
+use crate::store::suite::{Shared, at, event, outbox_suite, position, redemption, session, store_suite, swept, ticket};
 use crate::store::transfer::{Line, Transfer, TransferError};
-use crate::store::{GrantId, Outbox, OutboxMode, Refill, Store, TakenGrant};
+use crate::store::{CodeAge, GrantId, GrantStanding, Outbox, OutboxMode, Redeemed, Redemption, Refill, Store};
 
 pub(super) fn client(servers: &Servers) -> Client {
     let config = aws_sdk_dynamodb::Config::builder()
@@ -116,9 +118,9 @@ async fn lively(store: &Shared) -> EventId {
     store.close_session(&event, &ticket(3), SessionStatus::Abandoned).await.unwrap();
     store.expire_positions(&event, position(6), Refill::None, at(9)).await.unwrap();
     store.step_inlet(&event, &Inlet::Manual, None, at(60)).await.unwrap();
-    store.put_grant(&grant(&event, 1)).await.unwrap();
-    store.put_grant(&grant(&event, 2)).await.unwrap();
-    store.take_grant(&GrantId([2; 16]), at(1)).await.unwrap();
+    for name in [3, 2, 1, 2, 3] {
+        store.redeem(&redemption(name)).await.unwrap();
+    }
     store.replace_document("keys", 0, b"\0sealed").await.unwrap();
     event
 }
@@ -143,7 +145,7 @@ async fn a_room_moves_between_the_engines_and_back() {
     assert_eq!(counters, first.counters(&event).await.unwrap());
     let (here, there) = (second.occupancy(&event, at(10)), first.occupancy(&event, at(10)));
     assert_eq!(here.await.unwrap(), there.await.unwrap());
-    assert_eq!(second.take_grant(&GrantId([2; 16]), at(2)).await.unwrap(), TakenGrant::Replayed);
+    assert_eq!(second.redeem(&redemption(1)).await.unwrap(), Redeemed::Before);
     let taken = second.take_some(&event, 1, at(1)).await.unwrap();
     assert_eq!((taken.first.get(), taken.entry), (31, at(3)), "the line goes on, and its clock too");
     assert!(matches!(second.import(lines).await, Err(TransferError::Begun(name)) if name == event));
@@ -155,6 +157,56 @@ async fn a_room_moves_between_the_engines_and_back() {
     third.import(lines.clone()).await.unwrap();
     assert_eq!(exported(&third).await, lines);
     assert!(matches!(third.import(exported(&*first).await).await, Err(TransferError::Begun(_))));
+}
+
+#[tokio::test]
+async fn of_grants_that_an_older_program_kept_the_revoked_ones_are_known() {
+    let Some(servers) = servers() else { return };
+    let store = Arc::new(node(servers, &created(client(servers)).await, OutboxMode::Off));
+    let event = event(&(Arc::clone(&store) as Shared)).await;
+    for state in 0..3_u8 {
+        let item = Fields::new()
+            .with_bytes("grant_id", &[state; 16])
+            .with_text("event_id", event.as_str())
+            .with_text("request_id", ticket(1).to_string())
+            .with_time("redeem_before", at(60))
+            .with_time("keep_until", at(3600))
+            .with_number("grant_state", state)
+            .with_text("body", "{}");
+        store.engine.office.tables.put(Table::Grants, item, Condition::none()).await.unwrap();
+    }
+    let mut standings = Vec::new();
+    for name in 0..3 {
+        standings.push(store.token_standing(&event, &ticket(1), &GrantId([name; 16])).await.unwrap().grant);
+    }
+    assert_eq!(standings, [GrantStanding::Good, GrantStanding::Good, GrantStanding::Revoked]);
+    let revocation = Line::Revocation { id: "02".repeat(16), keep_until: at(3600) };
+    let event_line = exported(&*store).await.pop().unwrap();
+    assert_eq!(exported(&*store).await, [revocation, event_line]);
+}
+
+/// What is remembered of codes survives a node whose clock is an hour ahead, however often it sweeps, and one that is an
+/// hour behind knows it as well.
+#[tokio::test]
+async fn a_node_whose_clock_is_an_hour_off_knows_what_others_redeemed() {
+    let Some(servers) = servers() else { return };
+    let prefix = created(client(servers)).await;
+    let [right, wrong]: [Shared; 2] = [(), ()].map(|()| Arc::new(node(servers, &prefix, OutboxMode::Off)) as Shared);
+    let (event, _) = (event(&right).await, event(&wrong).await);
+    for (name, store) in [(1, &right), (2, &wrong)] {
+        assert_eq!(store.redeem(&redemption(name)).await.unwrap(), Redeemed::Now);
+    }
+    swept(&wrong, at(3600 + 600)).await;
+    let too_old = Redemption { code: CodeAge::Wrong, ..redemption(1) };
+    assert_eq!(wrong.redeem(&too_old).await.unwrap(), Redeemed::Before);
+    let standing = right.token_standing(&event, &ticket(1), &redemption(1).id).await.unwrap();
+    assert_eq!(standing.grant, GrantStanding::Revoked);
+    // By a clock that is an hour behind, the other is still good when that hour is over.
+    swept(&wrong, at(2 * 3600 + 660)).await;
+    assert_eq!(right.redeem(&redemption(2)).await.unwrap(), Redeemed::Before);
+    swept(&wrong, at(2 * 3600)).await;
+    let standing = right.token_standing(&event, &ticket(1), &redemption(1).id).await.unwrap();
+    assert_eq!(standing.grant, GrantStanding::Revoked, "until the session ends by the right clock");
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use super::DistributedStore;
 use super::engine::Engine;
 use super::fields::{Fields, number, text, unreadable};
+use super::grants::{self, Moved, moved};
 use super::journal::{LogRow, Mark};
 use super::shelf::PULSE;
 use super::state::{EventState, life_key};
@@ -18,7 +19,7 @@ use super::{log, sessions};
 use crate::ambient::Timestamp;
 use crate::room::{Arrival, Counters, EventId, Session};
 use crate::store::StoreError;
-use crate::store::transfer::{IMPORT, Line, Transfer, TransferError, status};
+use crate::store::transfer::{IMPORT, Line, Transfer, TransferError, digits, grant_id, status};
 
 /// Documents that belong to a store, not to what it keeps.
 const OWN: [&str; 3] = ["master-secret", PULSE, IMPORT];
@@ -37,8 +38,11 @@ impl Engine {
             let (name, body) = (item.owned_text("document")?, STANDARD.encode(item.bytes("body")?));
             Self::say(lines, Line::Document { name, version: item.number("version")?, body }).await?;
         }
-        for item in self.all(Table::Grants).await? {
-            Self::say(lines, grant(&item)?).await?;
+        let found = self.all(Table::Grants).await?;
+        let mut found = found.iter().filter_map(|item| moved(item).transpose()).collect::<Result<Vec<_>, _>>()?;
+        found.sort();
+        for moved in found {
+            Self::say(lines, grant_line(&moved)).await?;
         }
         let mut events = self.all(Table::Events).await?;
         events.sort_by_key(|item| item.owned_text("event_id").unwrap_or_default());
@@ -133,18 +137,13 @@ impl Engine {
         match line {
             Line::Export { .. } | Line::MasterSecret { .. } | Line::End { .. } => {}
             Line::Document { name, version, body } => self.import_document(&name, version, &body).await?,
-            Line::Grant { id, event, request_id, redeem_before, keep_until, state, body } => {
-                let id = u128::from_str_radix(&id, 16).map_err(|_| TransferError::Nonsense("a grant's name"))?;
-                let item = Fields::new()
-                    .with_bytes("grant_id", &id.to_be_bytes())
-                    .with_text("event_id", event.as_str())
-                    .with_text("request_id", request_id.to_string())
-                    .with_time("redeem_before", redeem_before)
-                    .with_time("keep_until", keep_until)
-                    .with_number("grant_state", state)
-                    .with_text("body", body);
-                tables.put(Table::Grants, item, Condition::new("attribute_not_exists(grant_id)")).await?;
+            Line::Redemption { issued_at, id } => {
+                grants::note_redeemed(tables, &grant_id(&id)?, issued_at, Mark::default()).await?;
             }
+            Line::Revocation { id, keep_until } | Line::Grant { id, keep_until, state: 2, .. } => {
+                grants::revoke(tables, &grant_id(&id)?, keep_until).await?;
+            }
+            Line::Grant { .. } => {}
             Line::Arrival { event, first, at } => log::put(tables, &event, 0, LogRow::Arrival { first, at }).await?,
             Line::ServingRecord { event, serving, issued_at, served } => {
                 let row = LogRow::Serving { turn: 0, serving, at: issued_at, served };
@@ -199,17 +198,11 @@ const fn has_begun(state: &EventState) -> bool {
     state.counters.version > 0 || state.life > 0
 }
 
-fn grant(item: &Fields) -> Result<Line, StoreError> {
-    let id: [u8; 16] = item.bytes("grant_id")?.try_into().map_err(|_| unreadable("grant_id"))?;
-    Ok(Line::Grant {
-        id: format!("{:032x}", u128::from_be_bytes(id)),
-        event: item.text("event_id")?.parse().map_err(|_| unreadable("event_id"))?,
-        request_id: item.text("request_id")?.parse().map_err(|_| unreadable("request_id"))?,
-        redeem_before: item.time("redeem_before")?,
-        keep_until: item.time("keep_until")?,
-        state: u8::try_from(item.number("grant_state")?).map_err(|_| unreadable("grant_state"))?,
-        body: item.owned_text("body")?,
-    })
+fn grant_line(moved: &Moved) -> Line {
+    match *moved {
+        Moved::Redemption { issued_at, id } => Line::Redemption { issued_at, id: digits(id) },
+        Moved::Revocation { id, session_end } => Line::Revocation { id: digits(id), keep_until: session_end },
+    }
 }
 
 #[async_trait]

@@ -6,6 +6,7 @@
 
 mod counters;
 mod directory;
+mod grants;
 mod ledger;
 mod outbox;
 mod reads;
@@ -29,13 +30,14 @@ use tokio::sync::{broadcast, oneshot};
 pub use directory::OpenError;
 
 use directory::DataDirectory;
+use grants::Sweeps;
 use ledger::{Failure, Ledger};
 use reads::Readers;
 use writer::{Board, Command, Writer, closed, work};
 
 use super::{
-    Advance, AdvanceFrom, Change, Closed, Document, Expired, FEED_CAPACITY, GrantId, NewGrant, Opened, OutboxMode,
-    Party, Refill, Store, StoreError, Taken, TakenGrant, TokenStanding,
+    Advance, AdvanceFrom, Change, Closed, Document, Expired, FEED_CAPACITY, GrantId, LongGrant, Opened, OutboxMode,
+    Party, Redeemed, Redemption, Refill, Store, StoreError, Taken, TokenStanding,
 };
 use crate::ambient::Timestamp;
 use crate::policy::{STORE_READERS, SWEEP_STEP};
@@ -51,6 +53,7 @@ pub struct EmbeddedStore {
     board: Arc<Board>,
     feed: broadcast::Sender<Change>,
     readers: Arc<Readers>,
+    sweeps: Sweeps,
     /// The writer, joined at the end; the lock guards who joins it.
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -86,7 +89,8 @@ impl EmbeddedStore {
             .name("store-writer".to_owned())
             .spawn(move || writer.run(inbox))
             .map_err(|error| refused(error.to_string()))?;
-        Ok(Self { commands, board, feed, readers, thread: Mutex::new(Some(thread)) })
+        let sweeps = Sweeps::default();
+        Ok(Self { commands, board, feed, readers, sweeps, thread: Mutex::new(Some(thread)) })
     }
 
     /// Has the writer do `verb`, and waits until that is on disk.
@@ -97,6 +101,21 @@ impl EmbeddedStore {
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Work(work(verb, reply))).map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
+    }
+
+    /// Has the writer do `step` until that finds nothing more to do, and others what they ask in between. Answers the sum of
+    /// what it answered.
+    async fn in_steps(
+        &self,
+        step: impl Fn(&mut Ledger) -> Result<u64, Failure> + Copy + Send + 'static,
+    ) -> Result<u64, StoreError> {
+        let mut sum = 0;
+        loop {
+            match self.write(step).await? {
+                0 => return Ok(sum),
+                done => sum += done,
+            }
+        }
     }
 
     /// Reads what may take long, on a thread that may block.
@@ -240,14 +259,18 @@ impl Store for EmbeddedStore {
         self.list(event, move |connection, event| reads::expired_sessions(connection, event, now, after, limit)).await
     }
 
-    async fn put_grant(&self, grant: &NewGrant) -> Result<(), StoreError> {
-        let grant = grant.clone();
-        self.write(move |ledger| ledger.put_grant(&grant)).await
+    async fn redeem(&self, redemption: &Redemption) -> Result<Redeemed, StoreError> {
+        let redemption = *redemption;
+        self.write(move |ledger| ledger.redeem(&redemption)).await
     }
 
-    async fn take_grant(&self, id: &GrantId, now: Timestamp) -> Result<TakenGrant, StoreError> {
-        let id = *id;
-        self.write(move |ledger| ledger.take_grant(&id, now)).await
+    async fn put_long_grant(&self, grant: &LongGrant) -> Result<(), StoreError> {
+        let grant = grant.clone();
+        self.write(move |ledger| ledger.put_long_grant(&grant)).await
+    }
+
+    async fn long_grant(&self, request_id: &RequestId, id: &GrantId) -> Result<Option<Vec<u8>>, StoreError> {
+        self.readers.look_up(|connection| grants::long_grant(connection, request_id, id))
     }
 
     async fn token_standing(
@@ -275,16 +298,14 @@ impl Store for EmbeddedStore {
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<u64, StoreError> {
-        let mut grants = 0;
-        loop {
-            let forgotten = self.write(move |ledger| ledger.forget_grants(now, SWEEP_STEP)).await?;
-            grants += forgotten;
-            if forgotten < u64::from(SWEEP_STEP) {
-                break;
-            }
+        let mut forgotten = 0;
+        if let Some(before) = self.sweeps.note(now) {
+            forgotten += self.in_steps(move |ledger| ledger.forget_redemptions(before)).await?;
+            forgotten += self.in_steps(move |ledger| ledger.forget_revocations(before)).await?;
         }
-        while self.write(|ledger| ledger.forget_ended_lives(SWEEP_STEP)).await? > 0 {}
-        Ok(grants)
+        forgotten += self.in_steps(move |ledger| ledger.forget_long_grants(now)).await?;
+        self.in_steps(|ledger| ledger.forget_ended_lives(SWEEP_STEP)).await?;
+        Ok(forgotten)
     }
 
     async fn health(&self) -> Result<(), StoreError> {

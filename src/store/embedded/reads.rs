@@ -10,7 +10,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, Error, OptionalExtension, params};
 
-use super::records::{REVOKED, TAKEN};
 use super::rows::{
     arrival, columns_of_counters, counters, number, select_session, serving_record, session, store_error, stored,
     stored_time,
@@ -83,17 +82,12 @@ pub(super) fn token_standing(
     grant: &GrantId,
 ) -> Result<Option<TokenStanding>, Error> {
     let mut select = connection.prepare_cached(select_session!(
-        ", g.state, g.body
-         FROM events AS e LEFT JOIN sessions AS s ON s.life = e.life AND s.request_id = ?2
-         LEFT JOIN grants AS g ON g.id = ?3 WHERE e.name = ?1"
+        ", EXISTS (SELECT 1 FROM revocations WHERE id = ?3)
+         FROM events AS e LEFT JOIN sessions AS s ON s.life = e.life AND s.request_id = ?2 WHERE e.name = ?1"
     ))?;
     let parameters = params![event.as_str(), request_id.as_bytes(), grant.0];
     let standing = select.query_row(parameters, |row| {
-        let grant = match row.get::<_, Option<i64>>(7)? {
-            Some(TAKEN) => GrantStanding::Good(row.get(8)?),
-            Some(REVOKED) => GrantStanding::Revoked,
-            _ => GrantStanding::Unknown,
-        };
+        let grant = if row.get(7)? { GrantStanding::Revoked } else { GrantStanding::Good };
         Ok(TokenStanding { session: session(row, event)?, grant })
     });
     standing.optional()

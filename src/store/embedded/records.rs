@@ -1,22 +1,14 @@
-//! The verbs that write sessions, grants and documents: each one step of the writer's open transaction.
+//! The verbs that write sessions and documents: each one step of the writer's open transaction.
 //!
 //! All of them read first and write last, so that a rule or an unreadable row refuses one command and
 //! leaves the rest of the batch alone (see [`Failure`]).
 
 use rusqlite::params;
 
-use super::ledger::{EventRow, Failure, Ledger, unknown};
-use super::rows::{number, select_session, session, stored, stored_time, time};
-use crate::ambient::Timestamp;
+use super::ledger::{EventRow, Failure, Ledger};
+use super::rows::{number, select_session, session, stored, stored_time};
 use crate::room::{EventId, RequestId, Session, SessionStatus};
-use crate::store::{Closed, GrantId, Happening, NewGrant, Opened, StoreError, TakenGrant};
-
-/// The states of a grant. Given: its code can be redeemed.
-const GIVEN: i64 = 0;
-/// Taken: somebody redeemed it.
-pub(super) const TAKEN: i64 = 1;
-/// Revoked: somebody tried again.
-pub(super) const REVOKED: i64 = 2;
+use crate::store::{Closed, Happening, Opened, StoreError};
 
 /// Bytes that [`Ledger::beat`] asks the disk for: a little more than any command but the largest document.
 const BALLAST: u32 = 32 << 10;
@@ -85,54 +77,6 @@ impl Ledger {
         ))?;
         let mut rows = select.query(params![life, request_id.as_bytes(), counters.generation.0])?;
         Ok(rows.next()?.map(|row| session(row, event)).transpose()?.flatten())
-    }
-
-    /// [`crate::store::Store::put_grant`].
-    pub(super) fn put_grant(&mut self, grant: &NewGrant) -> Result<(), Failure> {
-        if !self.knows(&grant.event) {
-            return Err(unknown(&grant.event));
-        }
-        let mut insert = self.connection.prepare_cached(
-            "INSERT INTO grants (id, event, request_id, redeem_before, keep_until, body)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
-        )?;
-        insert.execute(params![
-            grant.id.0,
-            grant.event.as_str(),
-            grant.request_id.as_bytes(),
-            stored_time(grant.redeem_before),
-            stored_time(grant.keep_until),
-            grant.body,
-        ])?;
-        Ok(())
-    }
-
-    /// [`crate::store::Store::take_grant`].
-    pub(super) fn take_grant(&mut self, id: &GrantId, now: Timestamp) -> Result<TakenGrant, Failure> {
-        let mut select = self
-            .connection
-            .prepare_cached("SELECT state, redeem_before, keep_until, body FROM grants WHERE id = ?1")?;
-        let mut rows = select.query([id.0])?;
-        let Some(row) = rows.next()? else { return Ok(TakenGrant::Unknown) };
-        let state: i64 = row.get(0)?;
-        let (redeem_before, keep_until) = (time(row, 1)?, time(row, 2)?);
-        let body: String = row.get(3)?;
-        drop(rows);
-        if now >= keep_until || (state == GIVEN && now >= redeem_before) {
-            return Ok(TakenGrant::Unknown);
-        }
-        let mut update = self.connection.prepare_cached("UPDATE grants SET state = ?2 WHERE id = ?1")?;
-        let next = if state == GIVEN { TAKEN } else { REVOKED };
-        update.execute(params![id.0, next])?;
-        Ok(if state == GIVEN { TakenGrant::Taken(body) } else { TakenGrant::Replayed })
-    }
-
-    /// Deletes up to `limit` grants whose time of keeping is over at `now`. Answers how many.
-    pub(super) fn forget_grants(&mut self, now: Timestamp, limit: u32) -> Result<u64, Failure> {
-        let mut delete = self
-            .connection
-            .prepare_cached("DELETE FROM grants WHERE id IN (SELECT id FROM grants WHERE keep_until <= ?1 LIMIT ?2)")?;
-        Ok(delete.execute(params![stored_time(now), limit])? as u64)
     }
 
     /// [`crate::store::Store::replace_document`].

@@ -11,19 +11,19 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Error, ErrorCode, OpenFlags};
 
 use super::directory::OpenError;
-use super::outbox;
 use super::rows::is_corruption;
+use super::{grants, outbox};
 use crate::policy::{WAL_CHECKPOINT_PAGES, WAL_SIZE_LIMIT};
 use crate::store::BUSY_TIMEOUT;
 
 /// Marks the file as ours ("Ante"), so that another program's database is refused, not filled.
-const APPLICATION_ID: i64 = 0x416e_7465;
+pub(super) const APPLICATION_ID: i64 = 0x416e_7465;
 
 /// Step `n` leads from schema version `n` to `n + 1`. Steps are never edited once released, only added.
-const MIGRATIONS: [&str; 2] = [VERSION_1, outbox::TABLES];
+pub(super) const MIGRATIONS: [&str; 3] = [VERSION_1, outbox::TABLES, grants::TABLES];
 
 /// The newest schema version that this program knows.
-const KNOWN_VERSION: i64 = MIGRATIONS.len() as i64;
+pub(super) const KNOWN_VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// More than the distinct statements of one connection.
 const CACHED_STATEMENTS: usize = 64;

@@ -8,14 +8,14 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::{EmbeddedStore, Ledger, counters, reads};
+use super::{EmbeddedStore, Ledger, counters, grants, reads, rows, schema};
 use crate::ambient::FrozenClock;
 use crate::room::{Counters, EventId, Generation, Inlet, Session, SessionStatus};
 use crate::store::OutboxMode;
 use crate::store::suite::{
-    Shared, all_at_once, at, event, grant, outbox_suite, position, session, store_suite, ticket,
+    Shared, all_at_once, at, event, outbox_suite, position, redemption, session, store_suite, ticket,
 };
-use crate::store::{Advance, Change, Refill, Store, StoreError, TakenGrant};
+use crate::store::{Advance, Change, GrantId, GrantStanding, Redeemed, Refill, Store, StoreError};
 
 async fn open() -> Option<(Shared, TempDir)> {
     let home = TempDir::new().unwrap();
@@ -74,8 +74,7 @@ async fn fill(store: &Shared, event: &EventId) -> Counters {
     store.advance(event, 3, at(2)).await.unwrap();
     store.open_session(&second_life(event)).await.unwrap();
     store.step_inlet(event, &Inlet::Manual, None, at(60)).await.unwrap();
-    store.put_grant(&grant(event, 1)).await.unwrap();
-    store.take_grant(&grant(event, 1).id, at(0)).await.unwrap();
+    store.redeem(&redemption(1)).await.unwrap();
     store.replace_document("keys", 0, b"one").await.unwrap();
     store.expire_positions(event, position(2), Refill::None, at(9)).await.unwrap().counters
 }
@@ -90,7 +89,7 @@ async fn assert_filled(home: &Path, event: &EventId, counters: Counters) {
     assert_eq!(store.session(event, &ticket(1)).await.unwrap(), Some(second_life(event)));
     assert_eq!(store.serving_record_at(event, position(3)).await.unwrap().unwrap().issued_at, at(2));
     assert_eq!(store.step_inlet(event, &Inlet::Manual, None, at(60)).await.unwrap(), None);
-    assert_eq!(store.take_grant(&grant(event, 1).id, at(0)).await.unwrap(), TakenGrant::Replayed);
+    assert_eq!(store.redeem(&redemption(1)).await.unwrap(), Redeemed::Before);
     assert_eq!(store.document("keys").await.unwrap().unwrap().body, b"one");
     let taken = store.take_some(event, 1, at(0)).await.unwrap();
     assert_eq!((taken.first, taken.entry), (position(8), at(1)), "entry times hold across a restart");
@@ -105,6 +104,33 @@ async fn everything_is_found_again_after_a_restart() {
     assert!(!home.path().join("anteroom.db-wal").exists(), "a clean end leaves one file");
     drop((engine, store));
     assert_filled(home.path(), &event, counters).await;
+}
+
+#[tokio::test]
+async fn of_a_database_that_kept_all_grants_the_revoked_ones_are_known() {
+    let home = TempDir::new().unwrap();
+    drop(EmbeddedStore::open(home.path()).unwrap());
+    let path = home.path().join("anteroom.db");
+    fs::remove_file(&path).unwrap();
+    let older = Connection::open(&path).unwrap();
+    schema::MIGRATIONS[..2].iter().for_each(|step| older.execute_batch(step).unwrap());
+    older.pragma_update(None, "application_id", schema::APPLICATION_ID).unwrap();
+    older.pragma_update(None, "user_version", 2).unwrap();
+    for state in 0..3_u8 {
+        let insert = "INSERT INTO grants (id, event, request_id, redeem_before, keep_until, state, body)
+                      VALUES (?1, 'Sample', x'00', 60, ?2, ?3, '{}')";
+        older.execute(insert, (vec![state; 16], rows::stored_time(at(3600)), state)).unwrap();
+    }
+    drop(older);
+
+    let store: Shared = Arc::new(EmbeddedStore::open(home.path()).unwrap());
+    let event = event(&store).await;
+    let mut standings = Vec::new();
+    for name in 0..3 {
+        standings.push(store.token_standing(&event, &ticket(1), &GrantId([name; 16])).await.unwrap().grant);
+    }
+    assert_eq!(standings, [GrantStanding::Good, GrantStanding::Good, GrantStanding::Revoked]);
+    assert_eq!(store.redeem(&redemption(1)).await.unwrap(), Redeemed::Now);
 }
 
 #[tokio::test]
@@ -284,7 +310,11 @@ async fn long_reads_and_sweeps_walk_an_index() {
             "USING INDEX sessions_by_end (life=? AND (expires_at,request_id)>(?,?) AND expires_at<?)",
         ),
         (counters::FORGETTING[0], "USING COVERING INDEX sessions_by_position (life=?)"),
-        ("SELECT id FROM grants WHERE keep_until <= ?1", "USING COVERING INDEX grants_by_keeping"),
+        (grants::END_OF_STEP, "USING PRIMARY KEY (issued_at<?)"),
+        (grants::FORGET_STEP, "USING PRIMARY KEY ((issued_at,id)<(?,?))"),
+        ("SELECT id FROM revocations WHERE keep_until < ?1", "USING COVERING INDEX revocations_by_keeping"),
+        ("SELECT number FROM long_grants WHERE issued_at <= ?1", "USING COVERING INDEX long_grants_by_issue"),
+        ("SELECT body FROM long_grants WHERE request_id = ?1 AND id = ?2", "USING INDEX long_grants_by_session"),
         (
             "SELECT count(*) FROM sessions WHERE life = ?1 AND position > ?2 AND position <= ?3",
             "USING COVERING INDEX sessions_by_position (life=? AND position>? AND position<?)",

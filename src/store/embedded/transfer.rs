@@ -11,9 +11,9 @@ use tokio::sync::mpsc;
 use super::EmbeddedStore;
 use super::ledger::{EventRow, Failure, Ledger};
 use super::rows::{arrival, number, select_session, serving_record, session, stored, stored_time, time};
-use crate::room::{Counters, EventId, RequestId};
-use crate::store::StoreError;
-use crate::store::transfer::{IMPORT, Line, Transfer, TransferError, status};
+use crate::room::{Counters, EventId};
+use crate::store::transfer::{IMPORT, Line, Transfer, TransferError, digits, grant_id, status};
+use crate::store::{GrantId, StoreError};
 
 /// Says a line; whether anybody still listens.
 type Say<'a> = dyn FnMut(Line) -> bool + 'a;
@@ -28,21 +28,7 @@ fn export(connection: &Connection, say: &mut Say<'_>) -> Result<(), Error> {
     if !each(lines, say)? {
         return Ok(());
     }
-    let mut grants = connection
-        .prepare("SELECT id, event, request_id, redeem_before, keep_until, state, body FROM grants ORDER BY id")?;
-    let lines = grants.query_map([], |row| {
-        let (id, name): ([u8; 16], String) = (row.get(0)?, row.get(1)?);
-        Ok(Line::Grant {
-            id: format!("{:032x}", u128::from_be_bytes(id)),
-            event: event_of(&name)?,
-            request_id: RequestId::from_bytes(row.get(2)?),
-            redeem_before: time(row, 3)?,
-            keep_until: time(row, 4)?,
-            state: row.get(5)?,
-            body: row.get(6)?,
-        })
-    })?;
-    if !each(lines, say)? {
+    if !export_grants(connection, say)? {
         return Ok(());
     }
     let mut events = connection.prepare("SELECT name, life, tick FROM events ORDER BY name")?;
@@ -65,6 +51,19 @@ fn export(connection: &Connection, say: &mut Say<'_>) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+fn export_grants(connection: &Connection, say: &mut Say<'_>) -> Result<bool, Error> {
+    let mut redemptions = connection.prepare("SELECT id, issued_at FROM redemptions ORDER BY issued_at, id")?;
+    let lines = redemptions
+        .query_map([], |row| Ok(Line::Redemption { id: digits(GrantId(row.get(0)?)), issued_at: time(row, 1)? }))?;
+    if !each(lines, say)? {
+        return Ok(false);
+    }
+    let mut revocations = connection.prepare("SELECT id, keep_until FROM revocations ORDER BY id")?;
+    let lines = revocations
+        .query_map([], |row| Ok(Line::Revocation { id: digits(GrantId(row.get(0)?)), keep_until: time(row, 1)? }))?;
+    each(lines, say)
 }
 
 fn export_rows(connection: &Connection, event: &EventId, life: i64, say: &mut Say<'_>) -> Result<bool, Error> {
@@ -147,23 +146,14 @@ impl Ledger {
         match line {
             Line::Export { .. } | Line::MasterSecret { .. } | Line::End { .. } => Ok(()),
             Line::Document { name, version, body } => self.import_document(name, *version, body),
-            Line::Grant { id, event, request_id, redeem_before, keep_until, state, body } => {
-                let id = u128::from_str_radix(id, 16).map_err(|_| TransferError::Nonsense("a grant's name"))?;
-                let mut insert = self.connection.prepare_cached(
-                    "INSERT INTO grants (id, event, request_id, redeem_before, keep_until, state, body)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
-                )?;
-                insert.execute(params![
-                    id.to_be_bytes(),
-                    event.as_str(),
-                    request_id.as_bytes(),
-                    stored_time(*redeem_before),
-                    stored_time(*keep_until),
-                    state,
-                    body,
-                ])?;
+            Line::Redemption { issued_at, id } => {
+                self.note_redeemed(&grant_id(id)?, *issued_at)?;
                 Ok(())
             }
+            Line::Revocation { id, keep_until } | Line::Grant { id, keep_until, state: 2, .. } => {
+                Ok(self.revoke(&grant_id(id)?, *keep_until)?)
+            }
+            Line::Grant { .. } => Ok(()),
             Line::Event { event, counters, tick } => {
                 let row = self.begun_by(event, Some(*counters))?;
                 let mut newest = self

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::{Shared, all_at_once, at, each_second, event, grant, served_event, session, ticket};
+use super::{Shared, all_at_once, at, each_second, event, redemption, served_event, session, ticket};
 use crate::room::SessionStatus;
-use crate::store::{Closed, GrantId, GrantStanding, TakenGrant};
+use crate::store::{Closed, GrantId, GrantStanding, Redeemed};
 
 const CALLERS: u64 = 100;
 
@@ -37,17 +37,15 @@ pub(in crate::store) async fn joins_of_mixed_counts_at_once_never_overlap(store:
     assert_eq!(store.counters(&event).await.unwrap().queue, next - 1);
 }
 
-pub(in crate::store) async fn one_of_many_takers_gets_the_grant(store: Shared) {
+pub(in crate::store) async fn one_of_many_redeems_the_code(store: Shared) {
     let event = event(&store).await;
-    store.put_grant(&grant(&event, 1)).await.unwrap();
     let answers = all_at_once(CALLERS, |_| {
         let store = Arc::clone(&store);
-        async move { store.take_grant(&GrantId([1; 16]), at(0)).await.unwrap() }
+        async move { store.redeem(&redemption(1)).await.unwrap() }
     })
     .await;
-    let taken = answers.iter().filter(|answer| **answer == TakenGrant::Taken("grant 1".to_owned())).count();
-    let replayed = answers.iter().filter(|answer| **answer == TakenGrant::Replayed).count();
-    assert_eq!((taken, replayed), (1, CALLERS as usize - 1));
+    assert_eq!(answers.iter().filter(|answer| **answer == Redeemed::Now).count(), 1);
+    assert_eq!(answers.iter().filter(|answer| **answer == Redeemed::Before).count() as u64, CALLERS - 1);
     let standing = store.token_standing(&event, &ticket(1), &GrantId([1; 16])).await.unwrap();
     assert_eq!(standing.grant, GrantStanding::Revoked);
 }

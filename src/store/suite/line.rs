@@ -27,7 +27,6 @@ pub(in crate::store) async fn an_unknown_event_is_named_by_every_verb(store: Sha
     assert!(named(store.close_session(&event, &ticket(1), crate::room::SessionStatus::Completed).await.err()));
     assert!(named(store.active_sessions(&event, at(0)).await.err()));
     assert!(named(store.expired_sessions(&event, at(0), None, 1).await.err()));
-    assert!(named(store.put_grant(&super::grant(&event, 1)).await.err()));
     assert!(named(store.token_standing(&event, &ticket(1), &GrantId([1; 16])).await.err()));
     assert!(named(store.reset(&event).await.err()));
 }

@@ -1,9 +1,9 @@
-//! Requirements on what is kept of a visitor (sessions, grants), on documents, the feed and the store's end.
+//! Requirements on what is kept of a visitor (sessions), on documents, the feed and the store's end.
 
-use super::{Shared, at, event, grant, served_event, session, ticket};
+use super::{Shared, at, event, served_event, session, ticket};
 use crate::room::SessionStatus::{Abandoned, Active, Completed};
 use crate::room::{Counters, Generation, RequestId, Session};
-use crate::store::{Change, Closed, Document, GrantId, GrantStanding, NewGrant, StoreError, TakenGrant, TokenStanding};
+use crate::store::{Change, Closed, Document, StoreError};
 
 pub(in crate::store) async fn a_session_is_opened_once_and_then_found(store: Shared) {
     let event = served_event(&store).await;
@@ -78,72 +78,6 @@ pub(in crate::store) async fn expired_sessions_come_in_pages_in_order(store: Sha
     assert_eq!(found, [5, 6, 7, 2, 1].map(ticket), "by end, then ticket; whatever their status");
     let whole = store.session(&event, &ticket(5)).await.unwrap().unwrap();
     assert_eq!(store.expired_sessions(&event, at(40), None, 1).await.unwrap(), [whole]);
-}
-
-pub(in crate::store) async fn a_grant_is_taken_once_and_its_replay_revokes(store: Shared) {
-    let event = served_event(&store).await;
-    let grant = grant(&event, 1);
-    let opened = store.open_session(&session(&event, 1, 60)).await.unwrap().session;
-    store.put_grant(&grant).await.unwrap();
-    let standing = async |name| store.token_standing(&event, &ticket(1), &name).await.unwrap();
-    assert_eq!(store.take_grant(&grant.id, at(59)).await.unwrap(), TakenGrant::Taken("grant 1".to_owned()));
-    assert_eq!(
-        standing(grant.id).await,
-        TokenStanding { session: Some(opened.clone()), grant: GrantStanding::Good("grant 1".to_owned()) }
-    );
-    assert_eq!(store.take_grant(&grant.id, at(59)).await.unwrap(), TakenGrant::Replayed);
-    assert_eq!(
-        standing(grant.id).await,
-        TokenStanding { session: Some(opened.clone()), grant: GrantStanding::Revoked }
-    );
-    assert_eq!(store.take_grant(&grant.id, at(59)).await.unwrap(), TakenGrant::Replayed);
-    assert_eq!(
-        standing(GrantId([9; 16])).await,
-        TokenStanding { session: Some(opened), grant: GrantStanding::Unknown }
-    );
-    let nobody = store.token_standing(&event, &ticket(8), &grant.id).await.unwrap();
-    assert_eq!(nobody, TokenStanding { session: None, grant: GrantStanding::Revoked });
-}
-
-pub(in crate::store) async fn a_grant_is_not_redeemed_after_its_time(store: Shared) {
-    let event = event(&store).await;
-    let grant = grant(&event, 1);
-    store.put_grant(&grant).await.unwrap();
-    assert_eq!(store.take_grant(&grant.id, at(60)).await.unwrap(), TakenGrant::Unknown);
-    assert_eq!(store.take_grant(&GrantId([2; 16]), at(0)).await.unwrap(), TakenGrant::Unknown);
-    let standing = store.token_standing(&event, &ticket(1), &grant.id).await.unwrap();
-    assert_eq!(standing.grant, GrantStanding::Unknown, "a late redemption is a mistake, not an attack");
-}
-
-pub(in crate::store) async fn a_taken_grant_is_remembered_until_its_keeping_ends(store: Shared) {
-    let event = event(&store).await;
-    let grant = grant(&event, 1);
-    store.put_grant(&grant).await.unwrap();
-    store.take_grant(&grant.id, at(0)).await.unwrap();
-    assert_eq!(store.take_grant(&grant.id, at(599)).await.unwrap(), TakenGrant::Replayed);
-    assert_eq!(store.take_grant(&grant.id, at(600)).await.unwrap(), TakenGrant::Unknown);
-}
-
-pub(in crate::store) async fn a_grant_keeps_what_it_was_first_put_with(store: Shared) {
-    let event = event(&store).await;
-    let grant = grant(&event, 1);
-    store.put_grant(&grant).await.unwrap();
-    store.take_grant(&grant.id, at(0)).await.unwrap();
-    store.put_grant(&NewGrant { body: "another".to_owned(), ..grant.clone() }).await.unwrap();
-    assert_eq!(store.take_grant(&grant.id, at(0)).await.unwrap(), TakenGrant::Replayed);
-}
-
-pub(in crate::store) async fn an_expired_grant_reads_as_absent_before_and_after_the_sweep(store: Shared) {
-    let event = event(&store).await;
-    let (short, long) = (grant(&event, 1), NewGrant { keep_until: at(900), ..grant(&event, 2) });
-    store.put_grant(&short).await.unwrap();
-    store.put_grant(&long).await.unwrap();
-    assert_eq!(store.sweep(at(599)).await.unwrap(), 0);
-    assert_eq!(store.take_grant(&short.id, at(600)).await.unwrap(), TakenGrant::Unknown);
-    assert_eq!(store.sweep(at(600)).await.unwrap(), 1);
-    assert_eq!(store.sweep(at(600)).await.unwrap(), 0);
-    assert_eq!(store.take_grant(&short.id, at(0)).await.unwrap(), TakenGrant::Unknown);
-    assert_eq!(store.take_grant(&long.id, at(0)).await.unwrap(), TakenGrant::Taken("grant 2".to_owned()));
 }
 
 pub(in crate::store) async fn a_document_is_replaced_only_from_the_version_that_was_read(store: Shared) {
