@@ -18,8 +18,8 @@ pub const LINE: &str = "Line";
 /// The event that lets everybody in who logs in.
 pub const DOOR: &str = "Door";
 
-/// The cookie of a browser that has been here before.
-const BROWSER: &str = "anteroom-browser=AAAAAAAAAAAAAAAAAAAAAA";
+/// The cookie of a browser that has been here before, named as where the public URL is https.
+const BROWSER: &str = "__Host-anteroom-browser=AAAAAAAAAAAAAAAAAAAAAA";
 
 /// Longer than any answer takes, so that only what never comes fails.
 const PATIENCE: Duration = Duration::from_secs(60);
