@@ -10,7 +10,8 @@
 //! - [`config`]  what the operator wrote; [`telemetry`] metrics and logs
 //! - [`lobby`]   the use cases
 //! - [`notices`] events out; [`gates`] whether the site can take more
-//! - [`web`]     HTTP; [`demo`] the demonstration shop, a relying party; [`authorizer`] a program for API Gateway
+//! - [`http`]    connections, and HTTP/1.1 on them
+//! - [`web`]     what is asked and answered; [`demo`] the demonstration shop, a relying party; [`authorizer`] a program for API Gateway
 //! - [`server`]  wiring: the only place that picks an engine
 
 pub mod ambient;
@@ -20,6 +21,7 @@ pub mod config;
 pub mod demo;
 pub mod durable;
 pub mod gates;
+pub mod http;
 pub mod keys;
 pub mod lobby;
 pub mod notices;

@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
+mod connections;
 mod distributed;
 
+pub use connections::*;
 pub use distributed::*;
 
 /// How long an authorization code may be redeemed (RFC 6749 §4.1.2 recommends at most ten minutes;
@@ -181,15 +183,8 @@ pub const MAX_BODY: usize = 32 * 1024;
 /// How long a client may take to send the body of its request: our longest takes a phone on a train a second.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Files that are kept free for the store, for operators and for answers to those who come while every connection
-/// for visitors is taken.
-pub const RESERVED_FILES: usize = 128;
-
 /// How often a login looks anew at a line that went on meanwhile, before the visitor is asked to come again.
 pub const LINE_UP_TRIES: u32 = 8;
-
-/// Connections that may wait to be accepted: a rush comes faster than a worker wakes. The kernel allows 4096.
-pub const BACKLOG: i32 = 4096;
 
 /// How long a browser keeps a visitor's place and its own name.
 pub const COOKIE_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);

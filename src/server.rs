@@ -1,6 +1,6 @@
 //! Wiring: from a configuration to a running service, and back to nothing. The only place that picks an engine.
 
-mod limits;
+mod connections;
 mod state;
 mod tls;
 mod transfer;
@@ -9,27 +9,26 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::web::Data;
-use actix_web::{App as HttpApp, HttpServer};
-use futures_util::future::join_all;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use tokio::task::JoinHandle;
 
 pub use state::{create_tables, open_offline};
 pub use tls::TlsError;
 pub use transfer::{MoveError, SecretLine, export, import};
 
+use connections::{Connections, Socket, serve, serve_shop};
 use state::{Opened, open};
 
 use crate::ambient::{Clock, Entropy};
 use crate::aws::NoRegion;
 use crate::aws::sns::Inbox;
 use crate::config::{Config, Hsts, SampleShop, Scheme, TopicConfig};
-use crate::demo::{self, Shop};
+use crate::demo::{Shop, ShopApp};
 use crate::gates::{Gates, GatesError};
+use crate::http::Shutdown;
 use crate::keys::MasterSecretError;
 use crate::lobby::{Caretaker, KeyServiceError, Lobby};
 use crate::notices::{Notices, NoticesError};
@@ -38,17 +37,7 @@ use crate::policy;
 use crate::store::StoreError;
 use crate::store::embedded::OpenError;
 use crate::telemetry::Telemetry;
-use crate::web::{App, Feeds, Mounts, Site, Topics, common_headers, mount};
-
-/// How long requests under way may take to finish when the service stops; well under the ten seconds in which
-/// orchestrators lose their patience.
-const DRAIN: Duration = Duration::from_secs(5);
-
-/// How long an idle connection is kept: longer than the load balancers in front, which reuse theirs for 60 s.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
-
-/// How long a client may take to send its request's head.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::web::{App, Feeds, Mounts, Site, Streams, Topics};
 
 /// Why the service does not start.
 #[derive(Debug, thiserror::Error)]
@@ -158,6 +147,7 @@ pub struct Running {
     caretaker: Caretaker,
     gates: Gates,
     publishers: Vec<JoinHandle<()>>,
+    shutdown: Arc<Shutdown>,
     servers: Vec<ServerHandle>,
     serving: Vec<JoinHandle<io::Result<()>>>,
 }
@@ -184,15 +174,19 @@ pub async fn start(mut config: Config, nature: Nature) -> Result<Running, StartE
     let notices = open_notices(&config, &lobby).await?;
     let site = site(&config);
     let app = App::new(Arc::clone(&lobby), site, &master, config.admin.clone(), telemetry, Arc::clone(&feeds))?;
-    let app = Data::new(app.with_notices(notices.clone()).with_topics(topics(&config)?));
+    let parts = Connections::divide(private.is_some(), shop.is_some());
+    let streams = Streams::new(parts.public.visitors_share());
+    let app = Data::new(app.with_notices(notices.clone()).with_topics(topics(&config)?).with_streams(streams));
     let gates = Gates::start(&lobby).await?;
     let mounts = if private.is_some() { Mounts::Public } else { Mounts::All };
-    let mut servers = vec![serve(&app, mounts, listener, tls.clone())?];
+    let shutdown = Arc::new(Shutdown::default());
+    let mut servers = vec![serve(&app, mounts, Socket { listener, tls, parts: parts.public }, &shutdown)?];
     if let Some(listener) = private {
-        servers.push(serve(&app, Mounts::Private, listener, None)?);
+        let socket = Socket { listener, tls: None, parts: parts.private };
+        servers.push(serve(&app, Mounts::Private, socket, &shutdown)?);
     }
-    if let Some(listener) = shop {
-        servers.extend(open_shop(&config, listener, &nature)?);
+    if let Some((listener, shop)) = shop.zip(open_shop(&config, &nature)?) {
+        servers.push(serve_shop(shop, Socket { listener, tls: None, parts: parts.shop }, &shutdown)?);
     }
 
     Ok(Running {
@@ -208,6 +202,7 @@ pub async fn start(mut config: Config, nature: Nature) -> Result<Running, StartE
         lobby,
         feeds,
         notices,
+        shutdown,
     })
 }
 
@@ -221,8 +216,7 @@ impl Running {
     pub async fn stop(self) {
         self.feeds.close();
         self.notices.iter().for_each(|notices| notices.close());
-        // All at once: one after the other, each would take its whole time to drain.
-        join_all(self.servers.iter().map(|server| server.stop(true))).await;
+        self.shutdown.run(&self.servers).await;
         for serving in self.serving {
             if let Ok(Err(error)) = serving.await {
                 tracing::error!(%error, "a listener ended badly");
@@ -240,8 +234,11 @@ impl Running {
 
 fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     let bind = || {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
+        // Connections inherit these.
+        socket.set_recv_buffer_size(policy::SOCKET_RECEIVES)?;
+        socket.set_send_buffer_size(policy::SOCKET_SENDS)?;
         socket.bind(&address.into())?;
         socket.listen(policy::BACKLOG)?;
         Ok(socket.into())
@@ -282,33 +279,8 @@ fn site(config: &Config) -> Site {
     }
 }
 
-fn serve(
-    app: &Data<App>,
-    mounts: Mounts,
-    listener: TcpListener,
-    tls: Option<rustls::ServerConfig>,
-) -> Result<Server, StartError> {
-    let address = address_of(&listener)?;
-    let app = Data::clone(app);
-    let application = move || {
-        let headers = common_headers(&app.site, mounts);
-        HttpApp::new().configure(|routes| mount(&app, mounts, routes)).wrap(headers)
-    };
-    let http = HttpServer::new(application)
-        .disable_signals()
-        .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(REQUEST_TIMEOUT)
-        .max_connections(limits::connections_per_worker())
-        .shutdown_timeout(DRAIN.as_secs());
-    let bound = match tls {
-        Some(tls) => http.listen_rustls_0_23(listener, tls),
-        None => http.listen(listener),
-    };
-    bound.map(HttpServer::run).map_err(|source| StartError::Listen { address, source })
-}
-
 /// The sample shop of a demonstration.
-fn open_shop(config: &Config, listener: TcpListener, nature: &Nature) -> Result<Option<Server>, StartError> {
+fn open_shop(config: &Config, nature: &Nature) -> Result<Option<ShopApp>, StartError> {
     let Some(sample) = &config.demo else { return Ok(None) };
     let client = config.clients.iter().map(|configured| &configured.client).find(|one| one.id == sample.client_id);
     let secret = client.and_then(|client| client.secret.clone());
@@ -320,5 +292,5 @@ fn open_shop(config: &Config, listener: TcpListener, nature: &Nature) -> Result<
         client_secret: secret.ok_or_else(no_client)?,
     };
     let (clock, entropy) = (Arc::clone(&nature.clock), Arc::clone(&nature.entropy));
-    demo::serve(shop, listener, clock, entropy).map(Some).map_err(StartError::Shop)
+    ShopApp::new(shop, clock, entropy).map(Some).map_err(StartError::Shop)
 }

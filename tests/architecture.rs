@@ -20,6 +20,7 @@ const ROWS: &[&[&str]] = &[
     &["telemetry"],
     &["lobby"],
     &["notices", "gates"],
+    &["http"],
     &["web", "demo", "authorizer"],
     &["server"],
     &["cli"],
@@ -38,7 +39,9 @@ const NARROW: &[(&str, &[&str])] = &[
 const OWNED: &[(&str, &[&str])] = &[
     ("josekit", &["src/keys/"]),
     ("rusqlite", &["src/store/embedded/"]),
-    ("actix_web", &["src/web/", "src/server.rs", "src/server/", "src/demo/", "src/cli/"]),
+    ("actix_http", &["src/http/", "src/web/terms.rs", "src/server/", "src/telemetry.rs"]),
+    ("actix_server", &["src/http/"]),
+    ("actix_web", &["src/http/", "src/web/", "src/server.rs", "src/server/", "src/demo/", "src/cli/"]),
     ("openidconnect", &["src/demo/"]),
     ("lambda_runtime", &["src/authorizer/"]),
     ("rustls_native_certs", &["src/outbound.rs"]),

@@ -18,14 +18,13 @@ mod trouble;
 mod views;
 
 use std::io;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::body::MessageBody;
-use actix_web::dev::{Server, ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::middleware::DefaultHeaders;
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, web};
 use url::Url;
 
 use crate::ambient::{Clock, Entropy, Secret};
@@ -44,10 +43,6 @@ const SHELF_SIZE: usize = 4096;
 
 /// Patience with the issuer: discovery, token and userInfo requests are answered in milliseconds.
 const ISSUER_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long pages under way may take to finish when the shop closes: it closes with the program, whose patience is
-/// short.
-const DRAIN: Duration = Duration::from_secs(5);
 
 /// What the shop has to be told: where it stands and how the issuer knows it.
 #[derive(Debug)]
@@ -86,26 +81,37 @@ impl Shop {
     }
 }
 
-/// Opens the shop on `listener` and returns the running server: await it, and stop it by its handle.
+/// The shop, to be served on any number of threads: one is enough for a demonstration.
 ///
-/// The socket comes already bound because of a circle that port 0 would make: the redirect URI has
-/// to be registered with the provider before the first login, and it contains the port. So bind
-/// first, build [`Shop::public_url`] from the address, register, then open.
-///
-/// # Errors
-///
-/// `InvalidInput` when the issuer is not a URL or the secret is not UTF-8; else what the operating
-/// system says about the socket.
-pub fn serve(
-    shop: Shop,
-    listener: TcpListener,
-    clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
-) -> io::Result<Server> {
-    let state = web::Data::new(State::new(shop, clock, entropy)?);
-    // One worker is enough for a demonstration; signals belong to the program that runs the shop.
-    let server = HttpServer::new(move || app(&state)).workers(1).disable_signals().shutdown_timeout(DRAIN.as_secs());
-    Ok(server.listen(listener)?.run())
+/// Bind its socket before: the redirect URI has to be registered with the provider before the first login, and it
+/// contains the port. So bind first, build [`Shop::public_url`] from the address, register, then serve.
+#[derive(Clone)]
+pub struct ShopApp(web::Data<State>);
+
+impl ShopApp {
+    /// Opens the shop.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` when the issuer is not a URL or the secret is not UTF-8.
+    pub fn new(shop: Shop, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> io::Result<Self> {
+        Ok(Self(web::Data::new(State::new(shop, clock, entropy)?)))
+    }
+
+    /// What answers on one thread.
+    pub fn app(
+        &self,
+    ) -> App<
+        impl ServiceFactory<
+            ServiceRequest,
+            Config = (),
+            Response = ServiceResponse<impl MessageBody + use<>>,
+            Error = actix_web::Error,
+            InitError = (),
+        > + use<>,
+    > {
+        app(&self.0)
+    }
 }
 
 /// All that the pages share.

@@ -42,9 +42,11 @@ pub(super) fn load(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
         return Err(of_certificate(pem::Error::NoItemsFound));
     }
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| file_error("tls.key", &files.key, &error))?;
-    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+    let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
+    // HTTP/2 has limits of its own to keep (streams, resets, windows): a proxy in front does that.
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }

@@ -22,6 +22,8 @@ mod rate_limits;
 mod respond;
 mod routes;
 mod state;
+mod streams;
+mod terms;
 mod visitor_address;
 
 pub use feeds::Feeds;
@@ -29,4 +31,6 @@ pub use headers::common_headers;
 pub use private::keys::{KEYS, KeyList, ROTATE_KEYS, RotateKeys};
 pub use routes::{Mounts, mount};
 pub use state::{App, Site, Topics};
-pub use visitor_address::{AddressKey, VisitorAddress};
+pub use streams::Streams;
+pub use terms::ListenerTerms;
+pub use visitor_address::VisitorAddress;

@@ -120,6 +120,11 @@ fn is_private(path: &str) -> bool {
     path.strip_prefix(PRIVATE).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+/// Whether a path, below the public URL's own, is one that operators, their probes and scrapers ask for.
+pub(super) fn is_for_operators(path: &str) -> bool {
+    is_private(path) || path.starts_with("/health/") || path == "/metrics"
+}
+
 /// A browser is shown a page, for a person opened the address; whoever else asked is told in JSON.
 async fn not_found(
     mounts: Mounts,

@@ -9,7 +9,9 @@ use ipnet::IpNet;
 use tokio::sync::Semaphore;
 
 use super::feeds::Feeds;
+use super::public::openapi::with_server;
 use super::rate_limits::RateLimits;
+use super::streams::Streams;
 use crate::ambient::random;
 use crate::aws::sns::Inbox;
 use crate::config::{Admin, Limits};
@@ -55,8 +57,12 @@ pub struct App {
     pub telemetry: Arc<Telemetry>,
     /// The waiting visitors' streams.
     pub feeds: Arc<Feeds>,
+    /// How many of them are open.
+    pub streams: Arc<Streams>,
     /// The discovery document.
     pub discovery: Bytes,
+    /// The description of the REST API.
+    pub openapi: Bytes,
     /// Events out, where somebody hears them.
     pub notices: Option<Arc<Notices>>,
     /// Who tells by SNS who left.
@@ -86,6 +92,7 @@ impl App {
         let (flows, notices, topics) = (FlowSeal::new(master), None, Topics::new());
         let large_bodies = Arc::new(Semaphore::new(policy::LARGE_BODIES));
         let rate_limits = RateLimits::new(&site.limits, lobby.clock(), &telemetry);
+        let (streams, openapi) = (Streams::new(usize::MAX), with_server(&site.issuer));
         Ok(Self {
             lobby,
             site,
@@ -93,7 +100,9 @@ impl App {
             admin,
             telemetry,
             feeds,
+            streams,
             discovery,
+            openapi,
             notices,
             topics,
             rate_limits,
@@ -106,6 +115,12 @@ impl App {
     #[must_use]
     pub fn with_notices(self, notices: Option<Arc<Notices>>) -> Self {
         Self { notices, ..self }
+    }
+
+    /// With this limit of the streams of one address.
+    #[must_use]
+    pub fn with_streams(self, streams: Arc<Streams>) -> Self {
+        Self { streams, ..self }
     }
 
     /// With topics that tell who left.

@@ -3,13 +3,14 @@
 //! The log shows the address, and limits count by it. A limit must not count a proxy as if it were a visitor, as then
 //! everybody behind it would share the limit: where nobody trustworthy names the visitor, the address is unknown.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use actix_web::HttpRequest;
 use actix_web::http::header::HeaderMap;
 
 use super::Site;
 use crate::config::{contains, is_internal};
+pub use crate::http::AddressKey;
 
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
@@ -65,29 +66,6 @@ impl VisitorAddress {
         match self {
             Self::Known(address) if !site.limits.exempts(address) => Some(AddressKey::of(address)),
             Self::Known(_) | Self::Unknown { .. } => None,
-        }
-    }
-}
-
-/// What limits by address count by: one IPv4 address, or one IPv6 network of 64 bits, which a single customer of a
-/// provider has at least (RFC 6177).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub enum AddressKey {
-    /// An IPv4 address.
-    V4(Ipv4Addr),
-    /// The first 64 bits of an IPv6 address.
-    V6([u16; 4]),
-}
-
-impl AddressKey {
-    /// The key of an address. IPv4 in IPv6 form is IPv4.
-    pub fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Self::V4(address),
-            IpAddr::V6(address) => {
-                let [a, b, c, d, ..] = address.segments();
-                Self::V6([a, b, c, d])
-            }
         }
     }
 }

@@ -10,6 +10,7 @@ mod process;
 mod support;
 
 mod authorizer;
+mod connections;
 mod crash;
 mod demonstration;
 mod full_disk;

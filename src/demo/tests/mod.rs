@@ -12,7 +12,7 @@ use actix_web::cookie::Cookie;
 use actix_web::dev::ServerHandle;
 use actix_web::http::header::LOCATION;
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
-use actix_web::web;
+use actix_web::{HttpServer, web};
 use serde_json::json;
 use url::Url;
 
@@ -344,7 +344,8 @@ async fn the_shop_serves_on_a_port_of_the_systems_choice_and_stops_when_told() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let shop = Shop { public_url: Url::parse(&url).unwrap(), ..shop(&scene.issuer.url) };
     assert_eq!(shop.redirect_uri().as_str(), format!("{url}/callback"));
-    let server = super::serve(shop, listener, scene.clock.clone(), Arc::new(SeededEntropy::new(2))).unwrap();
+    let shop = super::ShopApp::new(shop, scene.clock.clone(), Arc::new(SeededEntropy::new(2))).unwrap();
+    let server = HttpServer::new(move || shop.app()).workers(1).disable_signals().listen(listener).unwrap().run();
     let (handle, running) = (server.handle(), actix_web::rt::spawn(server));
     let answer = reqwest::Client::builder().no_proxy().build().unwrap().get(&url).send().await.unwrap();
     assert!(answer.text().await.unwrap().contains("Log in to buy"));

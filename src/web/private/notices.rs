@@ -19,6 +19,7 @@ use crate::store::{DeadLetter, Letter, StoreError};
 use crate::web::App;
 use crate::web::extract::{Body, header_text, json, room};
 use crate::web::respond::{Audience, Problem, json_no_store};
+use crate::web::streams::StreamEnd;
 
 const NO_NOTICES: Problem =
     Problem::Rest(StatusCode::NOT_FOUND, "No events go out: set notices.stream, or configure a webhook or a bus");
@@ -45,6 +46,7 @@ struct Listener {
     after: u64,
     /// The number that the next letter has, unless letters were forgotten meanwhile; once asked for.
     expected: Option<u64>,
+    end: StreamEnd,
 }
 
 /// `GET /private/events?event_id=`: what happens from now on, or after `Last-Event-ID`, as server-sent events.
@@ -62,14 +64,17 @@ pub async fn events(request: HttpRequest, app: Data<App>, body: Body) -> Result<
     let after = last.map_or(newest, |last| last.min(newest));
     let expected = last.map(|last| last.saturating_add(1));
     let bell = notices.listen();
-    let listener = Listener { app: Data::clone(&app), bell, event, after, expected };
+    let end = StreamEnd::new(app.lobby.entropy());
+    let listener = Listener { app: Data::clone(&app), bell, event, after, expected, end };
     let hello = Bytes::from(format!("retry: {}\n\n", policy::STREAM_RETRY.as_millis()));
-    let stream = unfold((Some(hello), listener), |(hello, mut listener)| async move {
+    let stream = unfold((Some(hello), Some(listener)), |(hello, listener)| async move {
+        let mut listener = listener?;
         let message = match hello {
             Some(hello) => hello,
+            None if listener.end.has_come() => return Some((Ok(listener.end.message()), (None, None))),
             None => listener.next().await?,
         };
-        Some((Ok::<_, actix_web::Error>(message), (None, listener)))
+        Some((Ok::<_, actix_web::Error>(message), (None, Some(listener))))
     });
     Ok(HttpResponse::Ok()
         .content_type("text/event-stream")

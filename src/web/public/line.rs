@@ -1,13 +1,16 @@
 //! What the waiting page listens to: the state of its line, as a stream or asked for once.
 
-use actix_web::HttpResponse;
 use actix_web::http::{StatusCode, header};
 use actix_web::web::{Bytes, Data, Path};
-use futures_util::stream::unfold;
+use actix_web::{HttpMessage, HttpRequest, HttpResponse};
+use futures_util::stream::{Stream, unfold};
+use tokio::sync::watch;
 
-use crate::web::App;
+use crate::http::LastOfConnection;
 use crate::web::feeds::LineState;
 use crate::web::respond::Problem;
+use crate::web::streams::{OpenStream, StreamEnd};
+use crate::web::{App, VisitorAddress};
 
 const NO_SUCH_LINE: Problem = Problem::Rest(StatusCode::NOT_FOUND, "There is no such line");
 
@@ -21,17 +24,68 @@ pub async fn state(app: Data<App>, event: Path<String>) -> Result<HttpResponse, 
 
 /// `GET /line/{event}/events`: the state now and whenever it changes, as server-sent events (WHATWG HTML §9.2).
 /// A slow reader misses what has been overtaken, never the latest.
-pub async fn events(app: Data<App>, event: Path<String>) -> Result<HttpResponse, Problem> {
+/// Where the address has its share of streams, or the connection ends with this answer, the listener is told to ask for
+/// the state instead: 204 is how a stream says "do not come back".
+pub async fn events(request: HttpRequest, app: Data<App>, event: Path<String>) -> Result<HttpResponse, Problem> {
     let mut messages = app.feeds.listen(&event).ok_or(NO_SUCH_LINE)?;
     messages.mark_changed();
-    let stream = unfold(messages, |mut messages| async move {
-        messages.changed().await.ok()?;
-        let message: Bytes = messages.borrow_and_update().clone()?;
-        Some((Ok::<_, actix_web::Error>(message), messages))
-    });
+    let key = VisitorAddress::of(&app.site, &request).limited(&app.site);
+    let may_last = !request.extensions().contains::<LastOfConnection>();
+    let Some(open) = may_last.then(|| app.streams.open(key)).flatten() else {
+        return Ok(HttpResponse::NoContent().insert_header((header::CACHE_CONTROL, "no-store")).finish());
+    };
+    let news = news(messages, open, StreamEnd::new(app.lobby.entropy()));
     Ok(HttpResponse::Ok()
         .content_type("text/event-stream")
         .insert_header((header::CACHE_CONTROL, "no-cache, no-transform"))
         .insert_header(("x-accel-buffering", "no"))
-        .streaming(stream))
+        .streaming(news))
+}
+
+/// What a listener hears until the service stops or the stream's time is over.
+fn news(
+    messages: watch::Receiver<Option<Bytes>>,
+    open: OpenStream,
+    end: StreamEnd,
+) -> impl Stream<Item = Result<Bytes, actix_web::Error>> {
+    unfold(Some((messages, open, end)), |listening| async move {
+        let (mut messages, open, end) = listening?;
+        messages.changed().await.ok()?;
+        let message: Bytes = messages.borrow_and_update().clone()?;
+        if end.has_come() {
+            return Some((Ok(end.message()), None));
+        }
+        Some((Ok(message), Some((messages, open, end))))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::StreamExt;
+
+    use super::*;
+    use crate::ambient::SeededEntropy;
+    use crate::policy;
+    use crate::web::streams::Streams;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_ends_after_its_time_and_says_when_to_come_back() {
+        let sender = watch::Sender::new(None);
+        let streams = Streams::new(1);
+        let open = streams.open(None).unwrap();
+        let mut news = pin!(news(sender.subscribe(), open, StreamEnd::new(&SeededEntropy::new(1))));
+        let mut heard = async || {
+            sender.send_replace(Some(Bytes::from_static(b"data: x\n\n")));
+            news.next().await.map(|message| String::from_utf8(message.unwrap().to_vec()).unwrap())
+        };
+        assert_eq!(heard().await.as_deref(), Some("data: x\n\n"));
+        tokio::time::advance(policy::STREAM_LIFETIME.mul_f64(1.0 - policy::STREAM_LIFETIME_SPREAD) / 2).await;
+        assert_eq!(heard().await.as_deref(), Some("data: x\n\n"));
+        tokio::time::advance(policy::STREAM_LIFETIME).await;
+        let last = heard().await.unwrap();
+        assert!(last.starts_with("retry: ") && last.ends_with("\n\n"), "{last}");
+        assert_eq!(heard().await, None);
+    }
 }

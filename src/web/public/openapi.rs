@@ -2,7 +2,7 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::header;
-use actix_web::web::Data;
+use actix_web::web::{Bytes, Data};
 use serde_json::Value;
 
 use crate::web::App;
@@ -14,12 +14,16 @@ const DOCUMENT: &str = include_str!("../../../docs/openapi.json");
 /// The server that the document names, quoted as it stands there.
 const EXAMPLE: &str = "\"https://queue.example\"";
 
-/// The document, with the public URL for its server.
+/// The document, with the public URL for its server. Made once: all answers share its bytes.
+pub fn with_server(issuer: &str) -> Bytes {
+    DOCUMENT.replace(EXAMPLE, &Value::from(issuer).to_string()).into()
+}
+
+/// The document.
 pub async fn document(app: Data<App>) -> HttpResponse {
-    let server = Value::from(app.site.issuer.as_str()).to_string();
     HttpResponse::Ok()
         .content_type("application/json")
         .insert_header(ANY_ORIGIN)
         .insert_header((header::CACHE_CONTROL, "public, max-age=300"))
-        .body(DOCUMENT.replace(EXAMPLE, &server))
+        .body(Bytes::clone(&app.openapi))
 }

@@ -1,0 +1,244 @@
+//! The life of a connection: one request after the other is read, handled and answered. The next is read only when the
+//! answers before it are sent, but for the few kilobytes that go out together.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, ready};
+
+use actix_http::body::{BodySize, BoxBody, MessageBody};
+use actix_http::{ConnectionType, Payload, Request, Response, ServiceConfig, StatusCode};
+use actix_web::Error;
+use actix_web::dev::{Service, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::http::header::{HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use actix_web::web::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+
+use super::Timeouts;
+use super::admission::{Slot, Verdict};
+use super::body::RequestBody;
+use super::stop::Worker;
+use super::wire::{Next, Wait, Wire};
+use crate::policy;
+
+/// Requests of one connection that are handled before others have their turn.
+const TURN: u32 = 32;
+
+/// How much of a body is put into the buffer at once.
+const PIECE: usize = 8 * 1024;
+
+/// What a connection has to know of its surroundings.
+pub(super) struct Setting {
+    pub config: ServiceConfig,
+    pub timeouts: Timeouts,
+    pub worker: Arc<Worker>,
+}
+
+/// Whether a connection goes on after a response.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Next,
+    Close,
+}
+
+/// Who is at the other side.
+pub(super) struct Client {
+    pub peer: Option<SocketAddr>,
+    pub slot: Slot,
+    /// By when the first request must have come.
+    pub until: Instant,
+}
+
+/// A connection that is being served.
+struct Connection<'a, IO, S> {
+    wire: Rc<RefCell<Wire<IO>>>,
+    service: &'a S,
+    setting: &'a Setting,
+    client: &'a Client,
+}
+
+/// Serves a connection to its end.
+///
+/// # Errors
+/// When the other side is gone, or takes nothing for too long.
+pub(super) async fn serve<IO, S, B>(io: IO, client: &Client, service: &S, setting: &Setting) -> io::Result<()>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Service<Request, Response = ServiceResponse<B>, Error = Error>,
+    B: MessageBody + 'static,
+{
+    let wire = Rc::new(RefCell::new(Wire::new(io, setting.config.clone(), setting.timeouts)));
+    let connection = Connection { wire, service, setting, client };
+    let mut wait = Wait::until(client.until);
+    let mut handled = 0;
+    loop {
+        let then = match connection.next(&mut wait).await? {
+            Next::Request(request) => connection.answer(request).await?,
+            Next::Refused(status) => connection.refuse(status)?,
+            Next::Closed => return Ok(()),
+        };
+        if then == Then::Close {
+            return connection.close().await;
+        }
+        wait = Wait::further(&setting.timeouts);
+        handled += 1;
+        if handled % TURN == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+impl<IO, S, B> Connection<'_, IO, S>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Service<Request, Response = ServiceResponse<B>, Error = Error>,
+    B: MessageBody + 'static,
+{
+    /// Waits for a request, as long as the service is there.
+    async fn next(&self, wait: &mut Wait) -> io::Result<Next> {
+        let mut closing = pin!(self.setting.worker.closing());
+        poll_fn(|context| {
+            let mut wire = self.wire.borrow_mut();
+            if let Poll::Ready(next) = wire.poll_next(wait, context) {
+                return Poll::Ready(next);
+            }
+            // Of what was begun, the rest may still come.
+            if !wire.has_received() && closing.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Ok(Next::Closed));
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    async fn answer(&self, request: Request) -> io::Result<Then> {
+        let _busy = self.setting.worker.begin();
+        let for_head = request.method() == Method::HEAD;
+        let (response, then) = match self.client.slot.judge(&request) {
+            Verdict::Handle => (self.handle(request).await, Then::Next),
+            Verdict::HandleLast => (self.handle(request).await, Then::Close),
+            Verdict::Refuse(response) => (response, Then::Close),
+        };
+        self.respond(response, for_head, then).await
+    }
+
+    async fn handle(&self, mut request: Request) -> Response<BoxBody> {
+        request.head_mut().peer_addr = self.client.peer;
+        if self.wire.borrow().has_body() {
+            *request.payload() = Payload::Stream { payload: Box::pin(RequestBody::of(Rc::clone(&self.wire))) };
+        }
+        match self.service.call(request).await {
+            Ok(response) => Response::from(response).map_into_boxed_body(),
+            Err(error) => Response::from(error.error_response()),
+        }
+    }
+
+    async fn respond(&self, response: Response<BoxBody>, for_head: bool, then: Then) -> io::Result<Then> {
+        // Given back when the response is sent.
+        let (response, _held) = match self.client.slot.hold(response.body().size()) {
+            Ok(held) => (response, held),
+            Err(_) => (overload(), None),
+        };
+        let (mut head, body) = response.into_parts();
+        let read = self.wire.borrow_mut().skip_body();
+        if !read || then == Then::Close || self.setting.worker.is_stopping() {
+            head.head_mut().set_connection_type(ConnectionType::Close);
+        }
+        let size = body.size();
+        self.wire.borrow_mut().push_head(head, size)?;
+        if !for_head && !matches!(size, BodySize::None | BodySize::Sized(0)) {
+            match body.try_into_bytes() {
+                Ok(bytes) => {
+                    self.send_piece(bytes).await?;
+                    self.wire.borrow_mut().push_body(None)?;
+                }
+                Err(body) => self.send_stream(body).await?,
+            }
+        }
+        self.make_room().await?;
+        let goes_on = read && self.wire.borrow().keeps_alive();
+        Ok(if goes_on { then } else { Then::Close })
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin, S> Connection<'_, IO, S> {
+    /// Sends a body as it comes. The next piece is asked for when the last is sent: for somebody who reads slowly, a
+    /// stream of news leaves out what is overtaken.
+    async fn send_stream(&self, body: BoxBody) -> io::Result<()> {
+        let mut body = pin!(body);
+        loop {
+            let piece = poll_fn(|context| {
+                ready!(self.wire.borrow_mut().poll_send(context))?;
+                self.wire.borrow_mut().rest();
+                if let Poll::Ready(piece) = body.as_mut().poll_next(context) {
+                    return Poll::Ready(piece.transpose().map_err(|error| io::Error::other(error.to_string())));
+                }
+                self.wire.borrow_mut().poll_gone(context).map(|()| Err(io::ErrorKind::ConnectionReset.into()))
+            });
+            match piece.await? {
+                Some(piece) => self.send_piece(piece).await?,
+                None => return self.wire.borrow_mut().push_body(None),
+            }
+        }
+    }
+
+    async fn send_piece(&self, mut piece: Bytes) -> io::Result<()> {
+        while !piece.is_empty() {
+            let part = piece.split_to(PIECE.min(piece.len()));
+            self.wire.borrow_mut().push_body(Some(part))?;
+            self.make_room().await?;
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, status: StatusCode) -> io::Result<Then> {
+        self.wire.borrow_mut().push_head(refusal(status), BodySize::Sized(0))?;
+        Ok(Then::Close)
+    }
+
+    /// Sends everything where as much is unsent as may be.
+    async fn make_room(&self) -> io::Result<()> {
+        if self.wire.borrow().is_full() { self.flush().await } else { Ok(()) }
+    }
+
+    async fn flush(&self) -> io::Result<()> {
+        poll_fn(|context| self.wire.borrow_mut().poll_send(context)).await
+    }
+
+    /// Ends the connection after what is to be sent. Where the client still sends, it is heard for a while: a connection
+    /// that is closed before that is reset, and the answer lost.
+    async fn close(&self) -> io::Result<()> {
+        self.flush().await?;
+        poll_fn(|context| self.wire.borrow_mut().poll_shutdown(context)).await?;
+        self.client.slot.answered();
+        let (has_body, has_received) = (self.wire.borrow().has_body(), self.wire.borrow().has_received());
+        if has_body || has_received {
+            let timeouts = &self.setting.timeouts;
+            let patience = if self.client.slot.is_extra() { timeouts.extra } else { timeouts.drain };
+            let until = Instant::now() + patience;
+            poll_fn(|context| self.wire.borrow_mut().poll_drain(until, context)).await;
+        }
+        Ok(())
+    }
+}
+
+/// The answer where too many long ones are being sent.
+fn overload() -> Response<BoxBody> {
+    let mut response = refusal(StatusCode::SERVICE_UNAVAILABLE);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(policy::CONNECTIONS_TAKEN_RETRY.as_secs()));
+    response.map_body(|_, ()| BoxBody::new(()))
+}
+
+/// The answer to what is no request that a handler could see.
+fn refusal(status: StatusCode) -> Response<()> {
+    let mut response = Response::with_body(status, ());
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response.head_mut().set_connection_type(ConnectionType::Close);
+    response
+}

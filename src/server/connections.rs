@@ -1,0 +1,96 @@
+//! The listeners, with the connections that each may hold.
+
+use std::net::{IpAddr, TcpListener};
+use std::sync::Arc;
+
+use actix_http::body::BoxBody;
+use actix_http::{Request, Response, StatusCode};
+use actix_web::App as HttpApp;
+use actix_web::dev::Server;
+use actix_web::web::Data;
+
+use super::{StartError, address_of};
+use crate::demo::ShopApp;
+use crate::http::{self, AddressKey, Admission, Listener, Parts, Shutdown, Terms, Timeouts};
+use crate::policy;
+use crate::web::{App, ListenerTerms, Mounts, common_headers, mount};
+
+/// The connections of each listener.
+pub(super) struct Connections {
+    /// Those of the public one.
+    pub public: Parts,
+    /// Those of the private one, if there is one.
+    pub private: Parts,
+    /// Those of the sample shop, if it is shown.
+    pub shop: Parts,
+}
+
+impl Connections {
+    /// Divides what the process can hold.
+    pub(super) fn divide(private: bool, shop: bool) -> Self {
+        let none = Parts { visitors: 0, operators: 0 };
+        let mut public = Parts::of_process();
+        let mut split = |needed, count| if needed { public.split_off(count) } else { none };
+        let (private, shop) = (split(private, policy::PRIVATE_CONNECTIONS), split(shop, policy::SHOP_CONNECTIONS));
+        Self { public, private, shop }
+    }
+}
+
+/// A listening socket and its connections.
+pub(super) struct Socket {
+    pub listener: TcpListener,
+    pub tls: Option<rustls::ServerConfig>,
+    pub parts: Parts,
+}
+
+/// Serves the application.
+pub(super) fn serve(
+    app: &Data<App>,
+    mounts: Mounts,
+    socket: Socket,
+    shutdown: &Arc<Shutdown>,
+) -> Result<Server, StartError> {
+    let address = address_of(&socket.listener)?;
+    let listener = Listener {
+        socket: socket.listener,
+        tls: socket.tls.map(Arc::new),
+        threads: None,
+        timeouts: Timeouts::default(),
+        admission: Admission::new(socket.parts, ListenerTerms::new(Data::clone(app), mounts)),
+    };
+    let app = Data::clone(app);
+    let application = move || {
+        let headers = common_headers(&app.site, mounts);
+        HttpApp::new().configure(|routes| mount(&app, mounts, routes)).wrap(headers)
+    };
+    http::serve(listener, shutdown, application).map_err(|source| StartError::Listen { address, source })
+}
+
+/// Serves the sample shop, for which one thread is enough.
+pub(super) fn serve_shop(shop: ShopApp, socket: Socket, shutdown: &Arc<Shutdown>) -> Result<Server, StartError> {
+    let listener = Listener {
+        socket: socket.listener,
+        tls: socket.tls.map(Arc::new),
+        threads: Some(1),
+        timeouts: Timeouts::default(),
+        admission: Admission::new(socket.parts, ShopTerms),
+    };
+    http::serve(listener, shutdown, move || shop.app()).map_err(StartError::Shop)
+}
+
+/// The shop knows neither operators nor visitors of whom there may be too many.
+struct ShopTerms;
+
+impl Terms for ShopTerms {
+    fn key(&self, _: IpAddr) -> Option<AddressKey> {
+        None
+    }
+
+    fn is_for_operators(&self, _: &str) -> bool {
+        false
+    }
+
+    fn refuse(&self, _: &Request) -> Response<BoxBody> {
+        Response::with_body(StatusCode::SERVICE_UNAVAILABLE, BoxBody::new("The shop is full. Try again in a moment.\n"))
+    }
+}

@@ -1,0 +1,128 @@
+//! The open streams of visitors: how many one address may have, and when each ends.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use actix_web::web::Bytes;
+use tokio::time::Instant;
+
+use crate::ambient::{Entropy, random};
+use crate::http::AddressKey;
+use crate::policy;
+
+/// Counts the streams of each address.
+pub struct Streams {
+    share: usize,
+    /// Never held while anything is awaited.
+    open: Mutex<HashMap<AddressKey, usize>>,
+}
+
+/// A stream that is counted until this is dropped.
+pub struct OpenStream {
+    streams: Arc<Streams>,
+    key: Option<AddressKey>,
+}
+
+impl Streams {
+    /// Lets one address have `share` streams.
+    pub fn new(share: usize) -> Arc<Self> {
+        Arc::new(Self { share, open: Mutex::default() })
+    }
+
+    /// A stream for this address; `None`: it has its share. An address that is unknown has no limit.
+    pub fn open(self: &Arc<Self>, key: Option<AddressKey>) -> Option<OpenStream> {
+        if let Some(key) = key {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = open.entry(key).or_default();
+            if *count >= self.share {
+                return None;
+            }
+            *count += 1;
+        }
+        Some(OpenStream { streams: Arc::clone(self), key })
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        let Some(key) = self.key else { return };
+        let mut open = self.streams.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.get(&key).copied().unwrap_or_default();
+        if count > 1 {
+            open.insert(key, count - 1);
+        } else {
+            open.remove(&key);
+        }
+    }
+}
+
+/// When a stream ends by age, and how long its listener then waits.
+pub struct StreamEnd {
+    at: Instant,
+    retry: Duration,
+}
+
+impl StreamEnd {
+    /// [`policy::STREAM_LIFETIME`] from now, more or less.
+    pub fn new(entropy: &dyn Entropy) -> Self {
+        let [a, b, c, d, e, f, g, h] = random::<8>(entropy);
+        let share = |bytes| f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX);
+        let spread = policy::STREAM_LIFETIME_SPREAD;
+        let lifetime = policy::STREAM_LIFETIME.mul_f64(1.0 - spread + 2.0 * spread * share([a, b, c, d]));
+        let retry = policy::STREAM_RETRY.mul_f64(1.0 + (policy::STREAM_RETRY_SPREAD - 1.0) * share([e, f, g, h]));
+        Self { at: Instant::now() + lifetime, retry }
+    }
+
+    /// Whether the stream is to end with its next message.
+    pub fn has_come(&self) -> bool {
+        Instant::now() >= self.at
+    }
+
+    /// The last message: when to come back.
+    pub fn message(&self) -> Bytes {
+        format!("retry: {}\n\n", self.retry.as_millis()).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ambient::SeededEntropy;
+
+    #[test]
+    fn an_address_has_its_share_of_streams_and_others_have_theirs() {
+        let streams = Streams::new(2);
+        let key = |text: &str| Some(AddressKey::of(text.parse().unwrap()));
+        let mut held: Vec<_> = (0..2).map(|_| streams.open(key("2001:db8::1")).unwrap()).collect();
+        assert!(streams.open(key("2001:db8::2")).is_none(), "the same network");
+        assert!(streams.open(key("192.0.2.1")).is_some());
+        let _unknown: Vec<_> = (0..9).map(|_| streams.open(None).unwrap()).collect();
+        held.pop();
+        let again = streams.open(key("2001:db8::2"));
+        assert!(again.is_some());
+        drop((held, again));
+        assert!(streams.open.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn streams_that_begin_together_end_apart_and_come_back_apart() {
+        let entropy = SeededEntropy::new(1);
+        let mut ends: Vec<_> = (0..1000).map(|_| StreamEnd::new(&entropy)).collect();
+        let ended = |ends: &[StreamEnd]| ends.iter().filter(|end| end.has_come()).count();
+        let minutes = |count: u64| Duration::from_secs(count * 60);
+        tokio::time::advance(minutes(48) - Duration::from_secs(1)).await;
+        assert_eq!(ended(&ends), 0);
+        let mut before = 0;
+        for minute in 49..=72 {
+            tokio::time::advance(minutes(1) + Duration::from_millis(100)).await;
+            let now = ended(&ends);
+            assert!(now - before < 100, "{} of 1000 end in minute {minute}", now - before);
+            before = now;
+        }
+        assert_eq!(before, 1000);
+        ends.sort_by_key(|end| end.retry);
+        assert!(ends[0].retry >= policy::STREAM_RETRY && ends[999].retry > ends[0].retry * 2);
+        assert!(ends[999].retry <= policy::STREAM_RETRY.mul_f64(policy::STREAM_RETRY_SPREAD));
+    }
+}

@@ -1,0 +1,161 @@
+//! How many connections there may be, and whose: the built program with few open files, and clients that take what they
+//! can get.
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
+
+use crate::process::{ATTEMPTS, PAUSE, Program};
+use crate::support::{ADMIN_KEY, Deployment};
+
+/// So many files: 128 connections, of which 112 are for visitors and 28 for one address.
+const FILES: &str = "ulimit -n 256";
+const VISITORS: usize = 112;
+const SHARE: usize = VISITORS / 4;
+
+fn serve(exempt: &str) -> (Deployment, Program) {
+    let deployment = Deployment::new();
+    let program = deployment.serve().with("ANTEROOM_LIMITS__EXEMPT", exempt).after(FILES).start();
+    (deployment, program)
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream
+}
+
+fn send(stream: &mut TcpStream, path: &str) {
+    let head = format!("GET {path} HTTP/1.1\r\nhost: queue\r\nauthorization: Bearer {ADMIN_KEY}\r\n\r\n");
+    // A connection that is not wanted may be gone already.
+    let _gone = stream.write_all(head.as_bytes());
+}
+
+/// Reads up to `end`, or to the end of the connection.
+fn read_until(stream: &mut TcpStream, end: &str) -> String {
+    let mut read = Vec::new();
+    let mut byte = [0];
+    while !read.ends_with(end.as_bytes()) {
+        match stream.read(&mut byte) {
+            Ok(1) => read.push(byte[0]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("nothing comes after {read:?}"),
+            Ok(_) | Err(_) => break,
+        }
+    }
+    String::from_utf8(read).unwrap()
+}
+
+/// The head of the answer to a request on a connection of its own, which stays open.
+fn asked(address: SocketAddr, path: &str) -> (String, TcpStream) {
+    let mut stream = connect(address);
+    send(&mut stream, path);
+    (read_until(&mut stream, "\r\n\r\n"), stream)
+}
+
+/// The status of an answer, once it is this one: connections that others gave back are free a moment later.
+fn comes_to(address: SocketAddr, path: &str, status: &str) {
+    let mut last = String::new();
+    for _ in 0..ATTEMPTS {
+        last = asked(address, path).0;
+        if last.starts_with(&format!("HTTP/1.1 {status} ")) {
+            return;
+        }
+        thread::sleep(PAUSE);
+    }
+    panic!("{path} is not answered {status}: {last}");
+}
+
+fn assert_operators_are_served(address: SocketAddr) {
+    for path in ["/health/live", "/health/ready", "/metrics", "/private/num_active_tokens?event_id=Sample"] {
+        let (head, _) = asked(address, path);
+        assert!(head.starts_with("HTTP/1.1 200 "), "{path}: {head}");
+    }
+}
+
+/// The memory that a program uses.
+fn resident_kib(program: &Program) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", program.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[test]
+fn one_client_with_600_streams_leaves_operators_and_health_checks_answered() {
+    let (_deployment, program) = serve("[]");
+    let streams: Vec<_> = (0..600).map(|_| asked(program.address, "/line/Sample/events")).collect();
+    let opened = streams.iter().filter(|(head, _)| head.starts_with("HTTP/1.1 200 ")).count();
+    assert_eq!(opened, SHARE);
+    // The others are told to ask instead, and are answered when they do.
+    assert!(streams[SHARE..].iter().all(|(head, _)| head.starts_with("HTTP/1.1 204 ")));
+    for path in ["/line/Sample", "/api/serving_num?event_id=Sample"] {
+        let (head, _) = asked(program.address, path);
+        assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("connection: close"), "{path}: {head}");
+    }
+    assert_operators_are_served(program.address);
+    drop(streams);
+    comes_to(program.address, "/line/Sample/events", "200");
+    program.stop();
+}
+
+#[test]
+fn whoever_is_exempt_may_have_all_connections_of_visitors_and_none_of_operators() {
+    let (_deployment, program) = serve(r#"["127.0.0.0/8"]"#);
+    let streams: Vec<_> = (0..VISITORS).map(|_| asked(program.address, "/line/Sample/events")).collect();
+    assert!(streams.iter().all(|(head, _)| head.starts_with("HTTP/1.1 200 ")));
+    for path in ["/line/Sample", "/api/serving_num?event_id=Sample", "/", "/private%2Fkeys", "/%6detrics", "/privately"]
+    {
+        let (head, mut stream) = asked(program.address, path);
+        assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("retry-after: "), "{path}: {head}");
+        assert!(head.contains("connection: close"), "{path}: {head}");
+        assert_eq!(read_until(&mut stream, "}"), r#"{"error":"All connections are taken"}"#);
+    }
+    assert_operators_are_served(program.address);
+    drop(streams);
+    comes_to(program.address, "/line/Sample", "200");
+    program.stop();
+}
+
+#[test]
+fn connections_that_say_nothing_do_not_keep_operators_out() {
+    for exempt in ["[]", r#"["127.0.0.0/8"]"#] {
+        let (_deployment, program) = serve(exempt);
+        let silent: Vec<_> = (0..400).map(|_| connect(program.address)).collect();
+        assert_operators_are_served(program.address);
+        drop(silent);
+        comes_to(program.address, "/line/Sample", "200");
+        program.stop();
+    }
+}
+
+#[test]
+fn a_client_that_never_reads_costs_little_memory_and_gives_it_back() {
+    let (_deployment, program) = serve(r#"["127.0.0.0/8"]"#);
+    comes_to(program.address, "/line/Sample", "200");
+    let before = resident_kib(&program);
+    let requests = "GET /line/Sample HTTP/1.1\r\nhost: queue\r\n\r\n".repeat(90_000);
+    let attack = |address: SocketAddr| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        // What the client's own kernel takes is nobody's problem.
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.connect(&address.into()).unwrap();
+        let mut stream = TcpStream::from(socket);
+        stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+        // Ends when nothing more is taken.
+        let _not_taken = stream.write_all(requests.as_bytes());
+        stream
+    };
+    let held: Vec<_> = thread::scope(|scope| {
+        let attacks: Vec<_> = (0..40).map(|_| scope.spawn(|| attack(program.address))).collect();
+        attacks.into_iter().map(|attack| attack.join().unwrap()).collect()
+    });
+    let grown = resident_kib(&program).saturating_sub(before);
+    // 64 KiB each, and some megabytes that the process has touched once.
+    assert!(grown < 40 * 64 + 8 * 1024, "{grown} KiB more");
+    comes_to(program.address, "/line/Sample", "200");
+    drop(held);
+    program.stop();
+}
