@@ -189,6 +189,14 @@ pub const LINE_UP_TRIES: u32 = 8;
 /// How long a browser keeps a visitor's place and its own name.
 pub const COOKIE_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// How long the request that opened a session may be answered again with the place alone: the answer that replaced the
+/// place by the session may have been lost. A browser that reloads does so within a minute.
+pub const OPENING_REPEAT: Duration = Duration::from_secs(60);
+
+/// After how many seconds a browser whose place was used already looks once more by itself: its other tab has been
+/// answered by then.
+pub const PLACE_USED_RETRY: u64 = 3;
+
 /// How often at most those who wait hear how their line stands, where it moves all the time.
 pub const STREAM_THROTTLE: Duration = Duration::from_secs(1);
 

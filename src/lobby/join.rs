@@ -2,7 +2,7 @@
 
 use super::turnstile::Place;
 use super::{Fault, Lobby, Room};
-use crate::room::{Door, Refusal, RequestId, Ticket};
+use crate::room::{CookieKind, Door, Refusal, RequestId, Ticket};
 
 /// Somebody with a place in line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,21 +45,31 @@ impl Lobby {
         Ok(Visitor { request_id, ticket })
     }
 
-    /// Recognises the browser of a visitor who joined by the login door, or says why it has no place here.
+    /// Recognises the browser of a visitor who joined by the login door, and what its cookie proves; or says why it has
+    /// no place here.
     ///
     /// # Errors
     /// As [`Lobby::recognise`].
-    pub async fn recognise_cookie(&self, room: &Room, cookie: &str) -> Result<Result<Visitor, Refusal>, Fault> {
-        let request_id = match room.cookies.open(cookie) {
-            Ok(request_id) => request_id,
+    pub async fn recognise_cookie(
+        &self,
+        room: &Room,
+        cookie: &str,
+    ) -> Result<Result<(Visitor, CookieKind), Refusal>, Fault> {
+        let (request_id, kind) = match room.cookies.open(cookie) {
+            Ok(opened) => opened,
             Err(refusal) => return Ok(Err(refusal)),
         };
         let by_login = |visitor: &Visitor| visitor.ticket.door == Door::Login;
         let known = self.recognise(room, request_id).await?;
-        Ok(known.and_then(|visitor| if by_login(&visitor) { Ok(visitor) } else { Err(Refusal::Forged) }))
+        Ok(known.and_then(|visitor| if by_login(&visitor) { Ok((visitor, kind)) } else { Err(Refusal::Forged) }))
     }
 
-    /// What the visitor's browser keeps.
+    /// What the visitor's browser keeps from admission on.
+    pub(super) fn session_cookie(&self, room: &Room, visitor: &Visitor) -> String {
+        room.cookies.seal_session(&visitor.request_id)
+    }
+
+    /// What the visitor's browser keeps while it waits.
     pub fn cookie(&self, room: &Room, visitor: &Visitor) -> String {
         room.cookies.seal(&visitor.request_id)
     }

@@ -7,7 +7,7 @@ use super::{Fault, Lobby, RegisteredClient, Room, Visitor};
 use crate::ambient::{Timestamp, random};
 use crate::oauth::{self, AuthorizationRequest, ErrorCode, Grant, LoginDecision, OAuthError, Prompt, Reply};
 use crate::policy;
-use crate::room::{Admission, Door, Entry, Refusal, Served, Session};
+use crate::room::{Admission, CookieKind, Door, Entry, Opener, Refusal, Served, Session};
 use crate::store::{GrantId, StoreError};
 
 /// One look at a pending authorization request: at first, and each time the waiting browser returns.
@@ -24,6 +24,10 @@ pub struct Attempt<'a> {
     pub began: Option<Timestamp>,
     /// Whether the visitor pressed the button of a room with `entry = "button"`.
     pub enters: bool,
+    /// What names this request in this browser, however often it comes. `None`: it cannot be told from another.
+    pub opener: Option<Opener>,
+    /// Whether the visitor was told that another browser used the place, and joins anew.
+    pub rejoins: bool,
     /// Whether a visitor who has no place may be given one: asked just before one is given.
     pub may_join: &'a dyn Fn() -> Result<(), NoPlace>,
 }
@@ -50,6 +54,8 @@ pub enum Login {
     NoPlace(NoPlace),
     /// The visitor is served, but the relying party has given this request up: it must start a fresh one.
     TooLate,
+    /// The browser holds a place with which another browser, or another of its own requests, opened the session.
+    PlaceUsed,
     /// The relying party gets this error.
     Refused(OAuthError),
 }
@@ -59,7 +65,7 @@ pub enum Login {
 pub struct LoggedIn {
     /// The authorization code.
     pub code: String,
-    /// The visitor's place, if it is new: the browser must keep it.
+    /// What the browser must keep from now on instead of the place, if it does not yet.
     pub cookie: Option<String>,
 }
 
@@ -87,6 +93,11 @@ pub enum Notice {
     LineRestarted,
 }
 
+/// The answer to `prompt=none` of a browser that holds a place which was used elsewhere.
+fn not_here() -> OAuthError {
+    OAuthError::new(ErrorCode::LoginRequired, "the visitor is not logged in with this browser")
+}
+
 /// A visitor without a session, before the door.
 struct Queued {
     visitor: Visitor,
@@ -105,12 +116,14 @@ impl Lobby {
             None => None,
         };
         let restarted = matches!(recognised, Some(Err(Refusal::OldGeneration)));
-        let visitor = recognised.and_then(Result::ok);
-        let session = match &visitor {
-            Some(visitor) => self.store.session(&room.settings.id, &visitor.request_id).await?,
+        let holder = recognised.and_then(Result::ok);
+        let session = match &holder {
+            Some((visitor, _)) => self.store.session(&room.settings.id, &visitor.request_id).await?,
             None => None,
         };
-        let had_session = session.is_some();
+        let unused = |(_, kind): &(Visitor, CookieKind)| session.is_none() && *kind == CookieKind::Place;
+        // A place that was never used for a login is still a place in line: it is kept.
+        let place = holder.filter(unused).map(|(visitor, _)| visitor);
         let now = self.now();
         let live = session.filter(|session| session.is_live(now));
         let login = live
@@ -120,26 +133,32 @@ impl Lobby {
             Ok(hint) => hint,
             Err(error) => return Ok(Login::Refused(error)),
         };
-        match (oauth::decide(attempt.request, login.as_ref(), hint.as_deref(), now, attempt.began), live) {
-            (LoginDecision::Refuse(error), _) => Ok(Login::Refused(error)),
-            (LoginDecision::Reuse, _) if self.gave_up(attempt) => Ok(Login::TooLate),
-            (LoginDecision::Reuse, Some(session)) => self.grant(attempt, &session, None).await,
-            (LoginDecision::Reuse, None) => Err(Fault::Internal("a login without a session")),
-            // A place that was never used for a login is still a place in line: it is kept.
-            (LoginDecision::LineUp, _) => {
-                let queued = match visitor.filter(|_| !had_session) {
-                    Some(visitor) => Queued { visitor, notice: None },
-                    None => {
-                        if let Err(reason) = (attempt.may_join)() {
-                            return Ok(Login::NoPlace(reason));
-                        }
-                        let notice = restarted.then_some(Notice::LineRestarted);
-                        Queued { visitor: self.join(room, Door::Login).await?, notice }
-                    }
-                };
-                self.line_up(attempt, room, queued).await
-            }
+        match (oauth::decide(attempt.request, login.as_ref(), hint.as_deref(), now, attempt.began), live.zip(holder)) {
+            (LoginDecision::Refuse(error), _) => return Ok(Login::Refused(error)),
+            (LoginDecision::Reuse, _) if self.gave_up(attempt) => return Ok(Login::TooLate),
+            (LoginDecision::Reuse, None) => return Err(Fault::Internal("a login without a session")),
+            (LoginDecision::Reuse, Some((session, (visitor, kind)))) => match (kind, attempt.request.prompt) {
+                (CookieKind::Session, _) => return self.grant(attempt, &session, None).await,
+                (CookieKind::Place, _) if session.admits_place(attempt.opener.as_ref(), now) => {
+                    return self.grant(attempt, &session, Some(self.session_cookie(room, &visitor))).await;
+                }
+                (CookieKind::Place, Prompt::None) => return Ok(Login::Refused(not_here())),
+                (CookieKind::Place, _) if !attempt.rejoins => return Ok(Login::PlaceUsed),
+                (CookieKind::Place, _) => {}
+            },
+            (LoginDecision::LineUp, _) => {}
         }
+        let queued = match place {
+            Some(visitor) => Queued { visitor, notice: None },
+            None => {
+                if let Err(reason) = (attempt.may_join)() {
+                    return Ok(Login::NoPlace(reason));
+                }
+                let notice = restarted.then_some(Notice::LineRestarted);
+                Queued { visitor: self.join(room, Door::Login).await?, notice }
+            }
+        };
+        self.line_up(attempt, room, queued).await
     }
 
     /// Lets the visitor in if their place is served.
@@ -189,15 +208,21 @@ impl Lobby {
         served: &Served,
     ) -> Result<Login, Fault> {
         let event = room.settings.id.clone();
-        let session = served.session(event, visitor.request_id, room.settings.validity, None);
+        // A request that cannot be told from others gets a name that no other has: it cannot be repeated.
+        let opener = attempt.opener.unwrap_or_else(|| Opener::from_bytes(random(self.entropy())));
+        let mut session = served.session(event, visitor.request_id, room.settings.validity);
+        session.opener = Some(opener);
         let opened = self.store.open_session(&session).await?;
         room.board.update(opened.counters);
-        if opened.session.is_live(self.now()) {
-            let cookie = self.cookie(room, visitor);
-            self.grant(attempt, &opened.session, Some(cookie)).await
-        } else {
+        let now = self.now();
+        if !opened.session.is_live(now) {
             // Opened and closed by another tab in the meantime: that login is over.
             Ok(Login::Refused(OAuthError::new(ErrorCode::LoginRequired, "the login has ended")))
+        } else if opened.inserted || opened.session.admits_place(Some(&opener), now) {
+            self.grant(attempt, &opened.session, Some(self.session_cookie(room, visitor))).await
+        } else {
+            // Another browser was quicker with a copy of the place, or another tab.
+            Ok(Login::PlaceUsed)
         }
     }
 

@@ -93,7 +93,8 @@ impl Lobby {
                 Admission::Expired => return Ok(Worth::Forfeited),
                 Admission::Served(served) => {
                     let validity = overrides.validity.unwrap_or(room.settings.validity);
-                    let new = served.session(event.clone(), visitor.request_id, validity, overrides.issuer);
+                    let mut new = served.session(event.clone(), visitor.request_id, validity);
+                    new.issuer = overrides.issuer;
                     match self.store.open_session(&new).await {
                         Ok(opened) => {
                             room.board.update(opened.counters);

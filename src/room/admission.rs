@@ -62,15 +62,8 @@ impl Served {
     }
 
     /// The session of this visitor, opened at the moment of the decision and good for `validity`.
-    /// `request_id` is what the ticket was opened from; `issuer` where the private `generate_token`
-    /// overrides it for this session.
-    pub fn session(
-        &self,
-        event: EventId,
-        request_id: RequestId,
-        validity: Duration,
-        issuer: Option<String>,
-    ) -> Session {
+    /// `request_id` is what the ticket was opened from.
+    pub fn session(&self, event: EventId, request_id: RequestId, validity: Duration) -> Session {
         Session {
             event,
             generation: self.ticket.generation,
@@ -79,7 +72,8 @@ impl Served {
             opened_at: self.at,
             expires_at: self.at + validity,
             status: SessionStatus::Active,
-            issuer,
+            issuer: None,
+            opener: None,
         }
     }
 }
@@ -149,7 +143,7 @@ mod tests {
             panic!("position 5 is served");
         };
         assert_eq!(served.ticket(), &ticket(5));
-        let session = served.session(event.clone(), id, Duration::from_secs(3_600), Some("https://elsewhere".into()));
+        let session = served.session(event.clone(), id, Duration::from_secs(3_600));
         let expected = Session {
             event,
             generation: Generation(2),
@@ -158,7 +152,8 @@ mod tests {
             opened_at: at(2_100),
             expires_at: at(5_700),
             status: SessionStatus::Active,
-            issuer: Some("https://elsewhere".into()),
+            issuer: None,
+            opener: None,
         };
         assert_eq!(session, expected);
     }

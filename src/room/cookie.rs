@@ -1,8 +1,9 @@
 //! The visitor's cookie: a request ID under a second seal, which only the visitor's browser holds.
 //!
-//! Owns the second key and the text form; must not know cookies' names, flags or lifetimes (`web`). A
+//! Owns the second keys and the text forms; must not know cookies' names, flags or lifetimes (`web`). A
 //! ticket from the login door is a `sub`, known to every relying party; the cookie is what makes its
-//! holder the visitor.
+//! holder the visitor. At admission the cookie of the place is replaced by that of the session, under a key of its own:
+//! nobody who copied the one can make the other of it.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,6 +11,15 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::cipher::EventCipher;
 use super::{EventId, Refusal, RequestId};
 use crate::ambient::Secret;
+
+/// What a cookie proves of its holder.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CookieKind {
+    /// They have the place in line.
+    Place,
+    /// They were admitted: they have the session.
+    Session,
+}
 
 /// Seals the request IDs of one event into cookie values and opens these. Never shown, wiped when dropped.
 ///
@@ -20,31 +30,50 @@ use crate::ambient::Secret;
 /// compute the permutation without its key. Hence: never act on an opened cookie before the ticket
 /// in it is opened too.
 #[derive(Debug)]
-pub struct CookieKey(EventCipher);
+pub struct CookieKey {
+    place: EventCipher,
+    session: EventCipher,
+}
 
 impl CookieKey {
-    /// Letters of a cookie value: 128 bits in base64url (RFC 4648 §5) without padding.
+    /// Letters of a sealed request ID: 128 bits in base64url (RFC 4648 §5) without padding.
     pub const LENGTH: usize = 22;
 
-    /// The key of `event` under the deployment's master secret; unrelated to the event's ticket key.
+    /// What the value of a session's cookie begins with; a place's is the sealed request ID alone.
+    const SESSION: &str = "s.";
+
+    /// The keys of `event` under the deployment's master secret; unrelated to each other and to the event's ticket key.
     pub fn derive(master: &Secret, event: &EventId) -> Self {
-        Self(EventCipher::derive(master, b"anteroom/cookie/1", event))
+        Self {
+            place: EventCipher::derive(master, b"anteroom/cookie/1", event),
+            session: EventCipher::derive(master, b"anteroom/session-cookie/1", event),
+        }
     }
 
-    /// The cookie value for `request_id`: [`LENGTH`](Self::LENGTH) characters, none of which a cookie must quote.
+    /// The cookie value for the place of `request_id`: characters none of which a cookie must quote.
     pub fn seal(&self, request_id: &RequestId) -> String {
-        URL_SAFE_NO_PAD.encode(self.0.encipher(*request_id.as_bytes()))
+        URL_SAFE_NO_PAD.encode(self.place.encipher(*request_id.as_bytes()))
     }
 
-    /// The request ID in a cookie value, still to be opened as a ticket. There is one spelling of each value.
+    /// The cookie value for the session of `request_id`.
+    pub fn seal_session(&self, request_id: &RequestId) -> String {
+        Self::SESSION.to_owned() + &URL_SAFE_NO_PAD.encode(self.session.encipher(*request_id.as_bytes()))
+    }
+
+    /// The request ID in a cookie value, still to be opened as a ticket, and what the cookie proves. There is one
+    /// spelling of each value.
     ///
     /// # Errors
     /// [`Refusal::Forged`] for a text that no seal of ours looks like; other forgeries show when the ticket is opened.
-    pub fn open(&self, value: &str) -> Result<RequestId, Refusal> {
+    pub fn open(&self, value: &str) -> Result<(RequestId, CookieKind), Refusal> {
+        let (sealed, cipher, kind) = match value.strip_prefix(Self::SESSION) {
+            Some(sealed) => (sealed, &self.session, CookieKind::Session),
+            None => (value, &self.place, CookieKind::Place),
+        };
         let mut decoded = [0; Self::LENGTH];
-        let written = URL_SAFE_NO_PAD.decode_slice(value, &mut decoded).map_err(|_| Refusal::Forged)?;
+        let written = URL_SAFE_NO_PAD.decode_slice(sealed, &mut decoded).map_err(|_| Refusal::Forged)?;
         let block = decoded[..written].try_into().map_err(|_| Refusal::Forged)?;
-        Ok(RequestId::from_bytes(self.0.decipher(block)))
+        Ok((RequestId::from_bytes(cipher.decipher(block)), kind))
     }
 }
 
@@ -68,6 +97,7 @@ mod tests {
     fn a_value_does_not_change_between_releases() {
         let id = "00112233-4455-6677-8899-aabbccddeeff".parse().unwrap();
         assert_eq!(key().seal(&id), "aOTOm5fTYqsSSI3b7ZiB_A");
+        assert_eq!(key().seal_session(&id), "s.-p81pVaTsmlglWBHxQj90w");
     }
 
     #[test]
@@ -85,12 +115,14 @@ mod tests {
         ];
         for value in bad {
             assert_eq!(key().open(&value), Err(Refusal::Forged), "{value}");
+            assert_eq!(key().open(&format!("s.{value}")), Err(Refusal::Forged), "{value}");
         }
+        assert_eq!(key().open(&format!("S.{good}")), Err(Refusal::Forged));
     }
 
     #[test]
     fn no_key_is_shown() {
-        assert_eq!(format!("{:?}", key()), "CookieKey([secret])");
+        assert_eq!(format!("{:?}", key()), "CookieKey { place: [secret], session: [secret] }");
     }
 
     /// The room as it stands when the first thousand have come at second 1 000 000.
@@ -116,13 +148,16 @@ mod tests {
             let id = RequestId::from_bytes(bits);
             let value = key().seal(&id);
             prop_assert_eq!(value.len(), CookieKey::LENGTH);
-            prop_assert_eq!(key().open(&value), Ok(id));
+            prop_assert_eq!(key().open(&value), Ok((id, CookieKind::Place)));
+            prop_assert_eq!(key().open(&key().seal_session(&id)), Ok((id, CookieKind::Session)));
         }
 
         #[test]
-        fn a_value_has_one_spelling(value in "[A-Za-z0-9_-]{22}") {
-            if let Ok(id) = key().open(&value) {
-                prop_assert_eq!(key().seal(&id), value);
+        fn a_value_has_one_spelling(value in "(s\\.)?[A-Za-z0-9_-]{22}") {
+            match key().open(&value) {
+                Ok((id, CookieKind::Place)) => prop_assert_eq!(key().seal(&id), value),
+                Ok((id, CookieKind::Session)) => prop_assert_eq!(key().seal_session(&id), value),
+                Err(_) => {}
             }
         }
 
@@ -131,14 +166,14 @@ mod tests {
             let _ = key().open(&value);
         }
 
-        // Each of these three passes by chance with a probability of 2^-31 a case: the keys are fixed.
+        // Each of these four passes by chance with a probability of 2^-31 a case: the keys are fixed.
 
         #[test]
         fn who_presents_a_request_id_in_place_of_the_cookie_is_refused(ticket in tickets()) {
             let (tickets, counters, arrivals) = room();
             let known = tickets.seal(&ticket);
             let value = URL_SAFE_NO_PAD.encode(known.as_bytes());
-            let id = key().open(&value).unwrap();
+            let (id, _) = key().open(&value).unwrap();
             prop_assert_eq!(tickets.open(&id, &counters, &arrivals), Err(Refusal::Forged));
         }
 
@@ -153,14 +188,25 @@ mod tests {
         }
 
         #[test]
+        fn nobody_makes_the_cookie_of_the_session_of_that_of_the_place_or_the_other_way(ticket in tickets()) {
+            let (tickets, counters, arrivals) = room();
+            let id = tickets.seal(&ticket);
+            let (place, session) = (key().seal(&id), key().seal_session(&id));
+            for value in [format!("s.{place}"), session["s.".len()..].to_owned()] {
+                let (made, _) = key().open(&value).unwrap();
+                prop_assert_eq!(tickets.open(&made, &counters, &arrivals), Err(Refusal::Forged));
+            }
+        }
+
+        #[test]
         fn a_changed_bit_or_another_events_key_yields_no_ticket(ticket in tickets(), bit in 0_usize..128) {
             let (tickets, counters, arrivals) = room();
             let value = key().seal(&tickets.seal(&ticket));
             let mut bits: [u8; 16] = URL_SAFE_NO_PAD.decode(&value).unwrap().try_into().unwrap();
             bits[bit / 8] ^= 1 << (bit % 8);
-            let changed = key().open(&URL_SAFE_NO_PAD.encode(bits)).unwrap();
+            let (changed, _) = key().open(&URL_SAFE_NO_PAD.encode(bits)).unwrap();
             prop_assert_eq!(tickets.open(&changed, &counters, &arrivals), Err(Refusal::Forged));
-            let foreign = CookieKey::derive(&Secret::new([7; 32]), &event("Other")).open(&value).unwrap();
+            let (foreign, _) = CookieKey::derive(&Secret::new([7; 32]), &event("Other")).open(&value).unwrap();
             prop_assert_eq!(tickets.open(&foreign, &counters, &arrivals), Err(Refusal::Forged));
         }
     }

@@ -20,7 +20,7 @@ mod ticket;
 
 pub use admission::{Admission, Served};
 pub use arrivals::Arrivals;
-pub use cookie::CookieKey;
+pub use cookie::{CookieKey, CookieKind};
 pub use eta::{Estimate, Pace};
 pub use event::{Arrival, Counters, EventId, EventIdError, Generation, Position, ServingRecord};
 pub use expiry::{ExpiryRule, Lapsed};
@@ -28,6 +28,6 @@ pub use gate::{Gate, GateState, Signal};
 pub use inlet::{Inlet, Periodic, Rhythm};
 pub use max_size::{MaxSize, Occupancy};
 pub use request_id::{MalformedRequestId, RequestId};
-pub use session::{Session, SessionStatus};
+pub use session::{Opener, Session, SessionStatus};
 pub use settings::{Channels, Entry, EventSettings, MetricsEvents, OnExpiry, PublicTokens};
 pub use ticket::{Door, Refusal, Ticket, TicketKey};

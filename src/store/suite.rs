@@ -74,6 +74,7 @@ pub(super) fn session(event: &EventId, number: u64, end: u64) -> Session {
         expires_at: at(end),
         status: SessionStatus::Active,
         issuer: None,
+        opener: None,
     }
 }
 

@@ -10,7 +10,9 @@ use tokio::sync::mpsc;
 
 use super::{GrantId, Store, StoreError};
 use crate::ambient::Timestamp;
-use crate::room::{Arrival, Counters, EventId, Generation, Position, RequestId, ServingRecord, Session, SessionStatus};
+use crate::room::{
+    Arrival, Counters, EventId, Generation, Opener, Position, RequestId, ServingRecord, Session, SessionStatus,
+};
 
 /// The version of the lines that this program writes and reads.
 pub const FORMAT: u32 = 1;
@@ -116,6 +118,9 @@ pub enum Line {
         status: i8,
         /// Another issuer than the deployment's.
         issuer: Option<String>,
+        /// The login request that opened it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        opener: Option<Opener>,
     },
     /// An event, after all that belongs to it.
     Event {
@@ -155,6 +160,7 @@ impl Line {
             expires_at: session.expires_at,
             status: session.status.code(),
             issuer: session.issuer,
+            opener: session.opener,
         }
     }
 

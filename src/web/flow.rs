@@ -10,6 +10,7 @@ use super::cookies::Browser;
 use crate::ambient::Timestamp;
 use crate::oauth::Params;
 use crate::policy;
+use crate::room::Opener;
 
 /// What is sealed.
 #[derive(Serialize, Deserialize)]
@@ -21,6 +22,19 @@ pub struct Flow {
     /// How many were ahead then: where the progress bar begins.
     pub start_ahead: u64,
     browser: String,
+}
+
+/// What names a login request of this browser, on its first arrival and on every later one. A site gives each of its
+/// requests a `state`, a `nonce` or a `code_challenge` of its own; one without is the request of its flow alone.
+/// `None`: nothing tells it from another.
+pub fn opener(params: &Params, sealed: Option<&str>, browser: Option<&Browser>) -> Option<Opener> {
+    let value = |name| params.get(name).ok().flatten().unwrap_or_default();
+    let own = ["state", "nonce", "code_challenge"].map(value);
+    if own.iter().all(|value| value.is_empty()) {
+        return sealed.map(|sealed| Opener::named(&[sealed]));
+    }
+    let [state, nonce, challenge] = own;
+    Some(Opener::named(&[browser?.as_str(), value("client_id"), value("redirect_uri"), state, nonce, challenge]))
 }
 
 /// Why a flow is not resumed.

@@ -34,6 +34,7 @@ mod notice_stream;
 mod notices;
 mod openapi;
 mod ops;
+mod place_cookie;
 mod prompt;
 mod rate_limits;
 mod rest;

@@ -284,6 +284,7 @@ async fn all_pages_of_expired_tokens_come_as_one_list() {
         expires_at: NOW + std::time::Duration::from_secs(1 + number % 3),
         status: SessionStatus::Active,
         issuer: None,
+        opener: None,
     });
     app.lobby().store().advance(&"Sample".parse().unwrap(), MANY as i64, NOW).await.unwrap();
     join_all(opened.map(async |session| app.lobby().store().open_session(&session).await.unwrap())).await;

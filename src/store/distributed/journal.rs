@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::aside::Aside;
 use crate::ambient::Timestamp;
-use crate::room::{EventId, Generation, Position, RequestId, Session, SessionStatus};
+use crate::room::{EventId, Generation, Opener, Position, RequestId, Session, SessionStatus};
 
 /// Names something; drawn by lot.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
@@ -58,6 +58,8 @@ pub(super) struct Entrant {
     pub(super) expires_at: Timestamp,
     #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
     pub(super) issuer: Option<String>,
+    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+    pub(super) opener: Option<Opener>,
 }
 
 impl Entrant {
@@ -68,6 +70,7 @@ impl Entrant {
             opened_at: session.opened_at,
             expires_at: session.expires_at,
             issuer: session.issuer.clone(),
+            opener: session.opener,
         }
     }
 
@@ -81,6 +84,7 @@ impl Entrant {
             expires_at: self.expires_at,
             status: SessionStatus::Active,
             issuer: self.issuer.clone(),
+            opener: self.opener,
         }
     }
 }

@@ -10,7 +10,7 @@ use super::state::{EventState, life_key};
 use super::tables::{Condition, EXPIRES_INDEX, Query, Table, Tables, Written};
 use crate::ambient::Timestamp;
 use crate::policy::SWEEP_ROWS;
-use crate::room::{EventId, Generation, Occupancy, RequestId, Session, SessionStatus};
+use crate::room::{EventId, Generation, Occupancy, Opener, RequestId, Session, SessionStatus};
 use crate::store::StoreError;
 
 fn key(request_id: &RequestId) -> Fields {
@@ -27,6 +27,7 @@ fn item(session: &Session, life: u64, mark: Mark) -> Fields {
         .with_time("expires", session.expires_at)
         .with_number("session_status", session.status.code())
         .with_some("issuer", session.issuer.clone().map(text))
+        .with_some("opener", session.opener.map(text))
         .with_text("opened_by", String::from(mark))
 }
 
@@ -45,7 +46,12 @@ pub(super) fn session(item: &Fields, event: &EventId) -> Result<Session, StoreEr
         expires_at: item.time("expires")?,
         status: status(item)?,
         issuer: item.maybe("issuer", |item, name| item.text(name).map(str::to_owned))?,
+        opener: item.maybe("opener", opener)?,
     })
+}
+
+fn opener(item: &Fields, name: &str) -> Result<Opener, StoreError> {
+    item.owned_text(name)?.try_into().map_err(|_| unreadable(name))
 }
 
 /// Whether the item is of this life of the event.

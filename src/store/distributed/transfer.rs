@@ -149,7 +149,17 @@ impl Engine {
                 let row = LogRow::Serving { turn: 0, serving, at: issued_at, served };
                 log::put(tables, &event, 0, row).await?;
             }
-            Line::Session { event, generation, request_id, position, opened_at, expires_at, status: code, issuer } => {
+            Line::Session {
+                event,
+                generation,
+                request_id,
+                position,
+                opened_at,
+                expires_at,
+                status: code,
+                issuer,
+                opener,
+            } => {
                 let session = Session {
                     event,
                     generation,
@@ -159,6 +169,7 @@ impl Engine {
                     expires_at,
                     status: status(code)?,
                     issuer,
+                    opener,
                 };
                 sessions::put(tables, &session, 0, Mark::new([0; 16])).await?;
             }

@@ -87,7 +87,7 @@ pub(super) fn token_standing(
     ))?;
     let parameters = params![event.as_str(), request_id.as_bytes(), grant.0];
     let standing = select.query_row(parameters, |row| {
-        let grant = if row.get(7)? { GrantStanding::Revoked } else { GrantStanding::Good };
+        let grant = if row.get(8)? { GrantStanding::Revoked } else { GrantStanding::Good };
         Ok(TokenStanding { session: session(row, event)?, grant })
     });
     standing.optional()

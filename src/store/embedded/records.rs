@@ -27,8 +27,8 @@ impl Ledger {
             return Err(Failure::Refused(StoreError::Outdated(new.event.clone())));
         }
         let mut insert = self.connection.prepare_cached(
-            "INSERT INTO sessions (life, request_id, position, opened_at, expires_at, status, issuer)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO sessions (life, request_id, position, opened_at, expires_at, status, issuer, opener)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?;
         insert.execute(params![
             life,
@@ -38,6 +38,7 @@ impl Ledger {
             stored_time(new.expires_at),
             new.status.code(),
             new.issuer,
+            new.opener.map(|opener| *opener.as_bytes()),
         ])?;
         drop(insert);
         let counters = self.count(&new.event, |counters| counters.sessions_opened += 1)?;

@@ -7,7 +7,9 @@ use rusqlite::types::Type;
 use rusqlite::{Error, ErrorCode, Row};
 
 use crate::ambient::Timestamp;
-use crate::room::{Arrival, Counters, EventId, Generation, Position, RequestId, ServingRecord, Session, SessionStatus};
+use crate::room::{
+    Arrival, Counters, EventId, Generation, Opener, Position, RequestId, ServingRecord, Session, SessionStatus,
+};
 use crate::store::StoreError;
 
 /// `number` as SQLite keeps it. What is too large for it (a time in the year 292 277 026 596) becomes the largest.
@@ -74,7 +76,10 @@ pub(super) fn counters(row: &Row<'_>, first: usize) -> Result<Counters, Error> {
 /// A statement that selects the columns of [`session`] first, of tables named `e` (events) and `s` (sessions).
 macro_rules! select_session {
     ($rest:literal) => {
-        concat!("SELECT s.request_id, s.position, s.opened_at, s.expires_at, s.status, s.issuer, e.generation ", $rest)
+        concat!(
+            "SELECT s.request_id, s.position, s.opened_at, s.expires_at, s.status, s.issuer, s.opener, e.generation ",
+            $rest
+        )
     };
 }
 pub(super) use select_session;
@@ -85,13 +90,14 @@ pub(super) fn session(row: &Row<'_>, event: &EventId) -> Result<Option<Session>,
     let status: i64 = row.get(4)?;
     Ok(Some(Session {
         event: event.clone(),
-        generation: Generation(row.get(6)?),
+        generation: Generation(row.get(7)?),
         request_id: RequestId::from_bytes(request_id),
         position: position(row, 1)?,
         opened_at: time(row, 2)?,
         expires_at: time(row, 3)?,
         status: SessionStatus::from_code(status).ok_or(Error::IntegralValueOutOfRange(4, status))?,
         issuer: row.get(5)?,
+        opener: row.get::<_, Option<[u8; 16]>>(6)?.map(Opener::from_bytes),
     }))
 }
 

@@ -20,7 +20,7 @@ use crate::store::BUSY_TIMEOUT;
 pub(super) const APPLICATION_ID: i64 = 0x416e_7465;
 
 /// Step `n` leads from schema version `n` to `n + 1`. Steps are never edited once released, only added.
-pub(super) const MIGRATIONS: [&str; 3] = [VERSION_1, outbox::TABLES, grants::TABLES];
+pub(super) const MIGRATIONS: [&str; 4] = [VERSION_1, outbox::TABLES, grants::TABLES, OPENERS];
 
 /// The newest schema version that this program knows.
 pub(super) const KNOWN_VERSION: i64 = MIGRATIONS.len() as i64;
@@ -96,6 +96,9 @@ CREATE TABLE ballast (
 ) STRICT;
 INSERT INTO pulse (beat) VALUES (0);
 ";
+
+/// Which login request opened a session; those that were there before name none.
+const OPENERS: &str = "ALTER TABLE sessions ADD COLUMN opener BLOB;";
 
 /// Opens the connection that writes, and brings the file to the newest schema.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {

@@ -210,11 +210,11 @@ impl Ledger {
                      ON CONFLICT DO NOTHING",
                 )?
                 .execute(params![life, stored(*serving), stored_time(*issued_at), stored(*served)])?,
-            Line::Session { request_id, position, opened_at, expires_at, status: code, issuer, .. } => self
+            Line::Session { request_id, position, opened_at, expires_at, status: code, issuer, opener, .. } => self
                 .connection
                 .prepare_cached(
-                    "INSERT INTO sessions (life, request_id, position, opened_at, expires_at, status, issuer)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
+                    "INSERT INTO sessions (life, request_id, position, opened_at, expires_at, status, issuer, opener)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
                 )?
                 .execute(params![
                     life,
@@ -224,6 +224,7 @@ impl Ledger {
                     stored_time(*expires_at),
                     status(*code)?.code(),
                     issuer,
+                    opener.map(|opener| *opener.as_bytes()),
                 ])?,
             _ => 0,
         };

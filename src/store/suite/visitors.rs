@@ -2,12 +2,13 @@
 
 use super::{Shared, at, event, served_event, session, ticket};
 use crate::room::SessionStatus::{Abandoned, Active, Completed};
-use crate::room::{Counters, Generation, RequestId, Session};
+use crate::room::{Counters, Generation, Opener, RequestId, Session};
 use crate::store::{Change, Closed, Document, StoreError};
 
 pub(in crate::store) async fn a_session_is_opened_once_and_then_found(store: Shared) {
     let event = served_event(&store).await;
-    let first = Session { issuer: Some("https://elsewhere.example".to_owned()), ..session(&event, 1, 60) };
+    let (issuer, opener) = (Some("https://elsewhere.example".to_owned()), Some(Opener::named(&["a request"])));
+    let first = Session { issuer, opener, ..session(&event, 1, 60) };
     assert_eq!(store.session(&event, &ticket(1)).await.unwrap(), None);
     let opened = store.open_session(&first).await.unwrap();
     assert!(opened.inserted);

@@ -11,8 +11,8 @@ use crate::oauth::{OAuthError, Params, Reply, client_id, initiate_login, paths, 
 use crate::policy;
 use crate::web::App;
 use crate::web::cookies::{self, Browser};
-use crate::web::flow::Flow;
-use crate::web::pages::views::{DoorPage, Notice, WaitingPage};
+use crate::web::flow::{Flow, opener};
+use crate::web::pages::views::{DoorPage, ErrorPage, Notice, Retry, WaitingPage};
 use crate::web::pages::wording::Estimate;
 use crate::web::rate_limits::TooMany;
 use crate::web::respond::{Audience, ContentPolicy, PersonalProblem, Problem, page_response};
@@ -22,6 +22,32 @@ pub struct Step {
     params: Params,
     resumed: Option<Resumed>,
     enters: bool,
+    again: Again,
+}
+
+/// How often a browser was told that its place was used elsewhere.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Again {
+    /// Not yet.
+    No,
+    /// Once: its page looked again by itself, for another tab may have been answered meanwhile.
+    Looks,
+    /// The visitor read so, and joins anew.
+    Rejoins,
+}
+
+impl Again {
+    /// The query parameter that says so.
+    pub const PARAMETER: &'static str = "again";
+
+    /// What the parameter says.
+    pub fn read(value: Option<&str>) -> Self {
+        match value {
+            Some("1") => Self::Looks,
+            Some("2") => Self::Rejoins,
+            _ => Self::No,
+        }
+    }
 }
 
 /// What a browser that waited brings back.
@@ -34,13 +60,13 @@ struct Resumed {
 impl Step {
     /// The relying party has just sent the browser.
     pub const fn first(params: Params) -> Self {
-        Self { params, resumed: None, enters: false }
+        Self { params, resumed: None, enters: false, again: Again::No }
     }
 
-    /// The browser comes back from the waiting page, perhaps by its button.
-    pub fn resumed(flow: Flow, sealed: String, enters: bool) -> Self {
+    /// The browser comes back from the waiting page, perhaps by its button, or from the page that its place was used.
+    pub fn resumed(flow: Flow, sealed: String, enters: bool, again: Again) -> Self {
         let resumed = Resumed { sealed, began: flow.began, start_ahead: flow.start_ahead };
-        Self { params: flow.params, resumed: Some(resumed), enters }
+        Self { params: flow.params, resumed: Some(resumed), enters, again }
     }
 }
 
@@ -67,6 +93,7 @@ pub async fn login_step(app: &App, request: &HttpRequest, step: Step) -> Result<
         }
         Cookies::Untried | Cookies::Lost => Err(NoPlace::NoCookie),
     };
+    let sealed = step.resumed.as_ref().map(|resumed| resumed.sealed.as_str());
     let attempt = Attempt {
         registered,
         request: &asked,
@@ -74,6 +101,8 @@ pub async fn login_step(app: &App, request: &HttpRequest, step: Step) -> Result<
         cookie: cookie.as_deref(),
         began: step.resumed.as_ref().map(|resumed| resumed.began),
         enters: step.enters,
+        opener: opener(&step.params, sealed, Browser::of(app, request).as_ref()),
+        rejoins: step.again == Again::Rejoins,
         may_join: &may_join,
     };
     match app.lobby.log_in(&attempt).await.map_err(|fault| Problem::Fault(fault, Audience::Person))? {
@@ -95,6 +124,7 @@ pub async fn login_step(app: &App, request: &HttpRequest, step: Step) -> Result<
         }
         Login::Waiting(wait) => Hall { app, request, registered, site }.waiting(step, &wait),
         Login::AtTheDoor(wait) => Hall { app, request, registered, site }.at_the_door(step, &wait, &reply),
+        Login::PlaceUsed => Hall { app, request, registered, site }.place_used(step),
     }
 }
 
@@ -122,7 +152,7 @@ struct Hall<'a> {
 
 impl Hall<'_> {
     fn waiting(&self, step: Step, wait: &Wait) -> Result<HttpResponse, Problem> {
-        let (browser, carried) = self.carry(step, wait)?;
+        let (browser, carried) = self.carry(step, wait.ahead)?;
         let event = self.registered.event.as_str();
         let (state_url, resume_url) = (self.app.path(&format!("/line/{event}")), self.resume_url(&carried.sealed));
         let estimate = self.estimate(wait.ahead);
@@ -148,7 +178,7 @@ impl Hall<'_> {
     }
 
     fn at_the_door(&self, step: Step, wait: &Wait, reply: &Reply) -> Result<HttpResponse, Problem> {
-        let (browser, carried) = self.carry(step, wait)?;
+        let (browser, carried) = self.carry(step, wait.ahead)?;
         let now = self.app.lobby.now();
         let page = DoorPage {
             base_path: &self.app.site.base_path,
@@ -167,13 +197,29 @@ impl Hall<'_> {
         Ok(answer)
     }
 
+    /// At first the page looks once more by itself, because another tab may just have been answered; then it says what
+    /// happened, and leads to a new place.
+    fn place_used(&self, step: Step) -> Result<HttpResponse, Problem> {
+        let first = step.again == Again::No;
+        let (browser, carried) = self.carry(step, 0)?;
+        let url = format!("{}&{}={}", self.resume_url(&carried.sealed), Again::PARAMETER, if first { 1 } else { 2 });
+        let page = ErrorPage::of(PersonalProblem::PlaceUsed, &self.app.site.base_path, "");
+        let page = match first {
+            true => ErrorPage { retry: Some(Retry { seconds: policy::PLACE_USED_RETRY, url: &url }), ..page },
+            false => ErrorPage { rejoin: Some(&url), ..page },
+        };
+        let mut answer = page_response(&mut HttpResponse::Conflict(), &page, &ContentPolicy::default());
+        cookies::set(&mut answer, &browser.cookie(self.app));
+        Ok(answer)
+    }
+
     /// The flow that the page carries: the one that was brought back, or a new one.
-    fn carry(&self, step: Step, wait: &Wait) -> Result<(Browser, Resumed), Problem> {
+    fn carry(&self, step: Step, ahead: u64) -> Result<(Browser, Resumed), Problem> {
         let browser = Browser::of(self.app, self.request).unwrap_or_else(|| Browser::new(self.app));
         if let Some(resumed) = step.resumed {
             return Ok((browser, resumed));
         }
-        let (began, start_ahead) = (self.app.lobby.now(), wait.ahead);
+        let (began, start_ahead) = (self.app.lobby.now(), ahead);
         let sealed = Flow::begin(step.params, began, start_ahead, &browser).seal(self.app);
         let sealed = sealed.ok_or(Problem::Personal(PersonalProblem::MalformedRequest))?;
         Ok((browser, Resumed { sealed, began, start_ahead }))

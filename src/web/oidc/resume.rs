@@ -4,7 +4,7 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::answer::see_other;
-use super::login_step::{Step, login_step};
+use super::login_step::{Again, Step, login_step};
 use crate::oauth::{Params, paths};
 use crate::web::App;
 use crate::web::cookies::Browser;
@@ -46,5 +46,6 @@ async fn resume(app: &App, request: &HttpRequest, params: &Params, enters: bool)
     let sealed = params.require("flow").map_err(|_| incomplete())?;
     let browser = Browser::of(app, request);
     let flow = Flow::open(app, sealed, browser.as_ref()).map_err(|problem| Problem::Personal(problem.into()))?;
-    login_step(app, request, Step::resumed(flow, sealed.to_owned(), enters)).await
+    let again = Again::read(params.get(Again::PARAMETER).ok().flatten());
+    login_step(app, request, Step::resumed(flow, sealed.to_owned(), enters, again)).await
 }

@@ -175,6 +175,8 @@ pub enum Problem {
     CookiesBlocked,
     /// The visitor's turn passed before they came, and they must line up again.
     PlaceExpired,
+    /// A copy of the visitor's place was used to enter; see [`ErrorPage::retry`] and [`ErrorPage::rejoin`].
+    PlaceUsed,
     /// The turn came, but the site's login request had run out meanwhile and names no address to begin anew.
     LoginTooLate,
     /// There is no such page.
@@ -200,6 +202,12 @@ const CRAWLER: Texts = (
     "This page is for people",
     "Programs that collect pages get no place in this line.",
     Some("If you are a person, your browser calls itself such a program: open the site in another one."),
+);
+
+const PLACE_USED: Texts = (
+    "Your place was used in another browser",
+    "A place in line lets one browser in. Another one holds a copy of yours, and has entered with it.",
+    Some("Go on in the browser in which you entered. In this one you can join the line again, with a new place."),
 );
 
 impl Problem {
@@ -242,6 +250,7 @@ impl Problem {
                 "The site was open for you, but the time in which to enter is over.",
                 Some("Open the site again to join the line."),
             ),
+            Self::PlaceUsed => PLACE_USED,
             Self::LoginTooLate => (
                 "You have waited long enough",
                 "Your turn has come, but the site no longer waits for this login.",
@@ -275,7 +284,7 @@ pub struct ErrorPage<'a> {
     pub message: &'a str,
     /// What the visitor can do.
     pub advice: Option<&'a str>,
-    /// The request's ID in the log.
+    /// The request's ID in the log; empty where it tells nothing.
     pub reference: &'a str,
     /// Where the site begins, if that is known.
     pub home: Option<&'a str>,
@@ -283,13 +292,15 @@ pub struct ErrorPage<'a> {
     pub retry: Option<Retry<'a>>,
     /// Where the visitor tries again after changing something.
     pub again: Option<&'a str>,
+    /// Where to join the line anew, if that is the way on.
+    pub rejoin: Option<&'a str>,
 }
 
 impl<'a> ErrorPage<'a> {
     /// The page for `problem`, without links.
     pub const fn of(problem: Problem, base_path: &'a str, reference: &'a str) -> Self {
         let (title, message, advice) = problem.texts();
-        Self { base_path, title, message, advice, reference, home: None, retry: None, again: None }
+        Self { base_path, title, message, advice, reference, home: None, retry: None, again: None, rejoin: None }
     }
 }
 

@@ -36,6 +36,7 @@ fn error(text: &str) -> ErrorPage<'_> {
         home: Some(text),
         retry,
         again: Some(text),
+        rejoin: Some(text),
         ..store_away(text)
     }
 }
