@@ -268,6 +268,16 @@ pub const TURNSTILES: usize = 16;
 /// Signatures of one key that are remembered as good: those of the last second or two of a rush, 128 KiB.
 pub const FRESH_SIGNATURES: usize = 4096;
 
+/// Logins that may wait for a signature at once: on two processors some two seconds of work, for which relying parties
+/// wait, and far more than come at a time.
+pub const SIGNING_LOGINS: usize = 4096;
+
+/// Token sets of the REST calls that may wait to be signed at once: three signatures each, about the same time.
+pub const SIGNING_REST: usize = 1024;
+
+/// Token sets of the REST calls that are remembered: 10 MiB of those that were asked for last.
+pub const SIGNED_SETS: usize = 4096;
+
 /// Sessions of one page of `expired_tokens`: some 40 KiB of answer, a read of a few milliseconds.
 pub const EXPIRED_PAGE: u32 = 1000;
 

@@ -79,6 +79,11 @@ struct LimitLabels {
     limit: &'static str,
 }
 
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct SigningLabels {
+    kind: &'static str,
+}
+
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 /// Counts what a limit by address refused.
 pub type Refused = Counter<u64, AtomicU64>;
@@ -93,6 +98,21 @@ pub struct Telemetry {
     dynamodb: DynamoDb,
     limited: Family<LimitLabels, Refused>,
     rooms: Rooms,
+    signing: Signing,
+}
+
+/// What waits to be signed, and what was refused because too much did.
+#[derive(Default)]
+struct Signing {
+    queue: Family<SigningLabels, Gauge<u64, AtomicU64>>,
+    refused: Family<SigningLabels, Counter<u64, AtomicU64>>,
+}
+
+impl Signing {
+    fn register(&self, registry: &mut Registry) {
+        registry.register("signing_queue", "What waits to be signed, or is being signed", self.queue.clone());
+        registry.register("signing_refused", "What was refused because too much waited", self.refused.clone());
+    }
 }
 
 /// What is asked of DynamoDB, by kind of capacity.
@@ -199,7 +219,9 @@ impl Default for Telemetry {
         dynamodb.register(&mut registry);
         let limited = Family::default();
         registry.register("limited_requests", "Requests beyond a limit by address", limited.clone());
-        Self { registry, requests, store, dynamodb, limited, rooms }
+        let signing = Signing::default();
+        signing.register(&mut registry);
+        Self { registry, requests, store, dynamodb, limited, rooms, signing }
     }
 }
 
@@ -229,6 +251,13 @@ impl Telemetry {
     /// Takes over how the gate of a room stands.
     pub fn show_gate(&self, event: &str, gate: GateMetric) {
         self.rooms.inlet_open.get_or_create(&EventLabels { event: event.to_owned() }).set(gate as u64);
+    }
+
+    /// Takes over how much of a `kind` waits to be signed, and how much was refused since the start.
+    pub fn show_signing(&self, kind: &'static str, waiting: u64, refused: u64) {
+        let labels = SigningLabels { kind };
+        self.signing.queue.get_or_create(&labels).set(waiting);
+        self.signing.refused.get_or_create(&labels).inner().store(refused, Relaxed);
     }
 
     /// All metrics as OpenMetrics text.

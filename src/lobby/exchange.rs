@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 
 use super::code::{Code, Opened, read_asked};
-use super::{Fault, Lobby, RegisteredClient};
+use super::{Fault, Lobby, RegisteredClient, Urgency};
 use crate::keys::{KeyRing, TokenType, at_hash};
 use crate::oauth::{
     self, AccessTokenClaims, AuthenticatedClient, Client, CodeRequest, Grant, IdTokenClaims, OAuthError, SigningAlg,
@@ -48,7 +48,8 @@ impl From<OAuthError> for ExchangeError {
 }
 
 impl Lobby {
-    /// Redeems an authorization code. A code that fails here is used up all the same.
+    /// Redeems an authorization code. A code that fails here is used up all the same, but where too much waits to be
+    /// signed: that is found out first.
     ///
     /// # Errors
     /// `invalid_grant`, or a fault of ours.
@@ -58,6 +59,7 @@ impl Lobby {
         request: &CodeRequest<'_>,
     ) -> Result<TokenSet, ExchangeError> {
         let client = Arc::clone(self.clients.find(&client.get().id).ok_or(Fault::Internal("a client vanished"))?);
+        let place = signs_slowly(&client.client).then(|| self.signing.reserve(Urgency::Login)).transpose()?;
         let code = self.redeem(&client, request.code).await?;
         code.grant.check(request)?;
         let session = self.store.session(&client.event, &code.request_id).await?;
@@ -72,11 +74,10 @@ impl Lobby {
             session,
         };
         let keys = self.keys.ring();
-        if !order.signs_slowly() {
-            return Ok(order.mint(&keys)?);
-        }
-        let minted = tokio::task::spawn_blocking(move || order.mint(&keys)).await;
-        Ok(minted.map_err(|_| Fault::Internal("the signing thread died"))??)
+        Ok(match place {
+            None => order.mint(&keys)?,
+            Some(place) => place.run(move || order.mint(&keys)).await??,
+        })
     }
 
     /// Uses a code up; what it holds. A code of another client is none, and nothing becomes of it. The code's age is judged
@@ -115,14 +116,13 @@ struct Order {
     now: crate::ambient::Timestamp,
 }
 
-impl Order {
-    /// Whether signing is no work for a thread that others wait for: RSA takes a millisecond, the elliptic curves
-    /// take less than the way to another thread and back.
-    fn signs_slowly(&self) -> bool {
-        let client = &self.client.client;
-        [client.id_token_alg, client.access_token_alg].contains(&SigningAlg::Rs256)
-    }
+/// Whether signing for the client is no work for a thread that others wait for: RSA takes a millisecond, the elliptic
+/// curves take less than the way to another thread and back.
+fn signs_slowly(client: &Client) -> bool {
+    [client.id_token_alg, client.access_token_alg].contains(&SigningAlg::Rs256)
+}
 
+impl Order {
     fn mint(&self, keys: &KeyRing) -> Result<TokenSet, Fault> {
         let client: &Client = &self.client.client;
         let subject = subject(&self.session);

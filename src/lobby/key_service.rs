@@ -31,6 +31,9 @@ pub enum KeyServiceError {
     /// Another node replaced the ring.
     #[error("the signing keys were changed by somebody else at the same time; try again")]
     Contended,
+    /// No thread that signs can be started.
+    #[error("a thread that signs cannot be started: {0}")]
+    Threads(#[from] std::io::Error),
     /// A thread that made keys died.
     #[error("the thread that makes keys died")]
     Died,

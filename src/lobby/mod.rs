@@ -19,10 +19,13 @@ mod login;
 mod operate;
 mod places;
 mod sessions;
+mod signing;
+mod token_cache;
 mod turnstile;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
@@ -38,9 +41,11 @@ pub use login::{Attempt, LoggedIn, Login, NoPlace, Notice, Wait};
 pub use operate::AdvanceError;
 pub use places::{Exits, Refilled};
 pub use sessions::{Overrides, Remaining, RestTokens, Worth};
+pub use signing::{Place, SigningQueue, Urgency};
 
 use gate::Latch;
 use lag::Lag;
+use token_cache::TokenCache;
 use turnstile::Turnstiles;
 
 use crate::ambient::{Clock, Entropy, Secret, Timestamp};
@@ -58,6 +63,9 @@ pub enum Fault {
     /// A token could not be signed.
     #[error("signing failed: {0}")]
     Signing(Arc<KeyError>),
+    /// More waits to be signed than the processors can do in time. Nothing was used up.
+    #[error("too much waits to be signed")]
+    Busy,
     /// Something that cannot be, with what was seen.
     #[error("internal error: {0}")]
     Internal(&'static str),
@@ -115,6 +123,8 @@ pub struct Lobby {
     clients: Clients,
     keys: Keys,
     codes: CodeSeal,
+    signing: SigningQueue,
+    signed: TokenCache,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -124,7 +134,7 @@ impl Lobby {
     /// Opens the lobby: creates what the store does not have yet, and reads how every event stands.
     ///
     /// # Errors
-    /// When the store or its key ring cannot be read.
+    /// When the store or its key ring cannot be read, or no thread can be started.
     pub async fn open(
         issuer: &str,
         events: Vec<EventSettings>,
@@ -141,7 +151,9 @@ impl Lobby {
             rooms.insert(room.settings.id.clone(), room);
         }
         let codes = CodeSeal::new(&master);
-        Ok(Self { issuer: issuer.to_owned(), rooms, clients, keys, codes, store, clock, entropy })
+        let signing = SigningQueue::start(available_parallelism().map_or(1, usize::from))?;
+        let signed = TokenCache::default();
+        Ok(Self { issuer: issuer.to_owned(), rooms, clients, keys, codes, signing, signed, store, clock, entropy })
     }
 
     /// The provider's name.
@@ -167,6 +179,11 @@ impl Lobby {
     /// The signing keys.
     pub const fn keys(&self) -> &Keys {
         &self.keys
+    }
+
+    /// What waits to be signed.
+    pub const fn signing(&self) -> &SigningQueue {
+        &self.signing
     }
 
     /// The store, for its health.

@@ -6,10 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::exchange::json;
-use super::{Fault, Lobby, Room, Visitor};
+use super::token_cache::SignedSet;
+use super::{Fault, Lobby, Room, Urgency, Visitor};
 use crate::ambient::Timestamp;
 use crate::keys::{KeyRing, TokenType};
 use crate::oauth::SigningAlg;
@@ -42,14 +43,27 @@ pub enum Worth {
 }
 
 /// The token set of the REST calls (`docs/integrators.md`).
-#[derive(Serialize, Debug)]
+#[derive(Debug)]
 pub struct RestTokens {
-    access_token: String,
-    refresh_token: String,
-    id_token: String,
-    token_type: &'static str,
+    set: Arc<SignedSet>,
     /// Seconds.
     expires_in: u64,
+}
+
+impl Serialize for RestTokens {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Answer<'a> {
+            access_token: &'a str,
+            refresh_token: &'a str,
+            id_token: &'a str,
+            token_type: &'static str,
+            expires_in: u64,
+        }
+        let (set, expires_in) = (&self.set, self.expires_in);
+        let (access_token, refresh_token, id_token) = (&set.access_token, &set.refresh_token, &set.id_token);
+        Answer { access_token, refresh_token, id_token, token_type: "Bearer", expires_in }.serialize(serializer)
+    }
 }
 
 /// How long a visitor may still turn a served position into a session.
@@ -80,10 +94,11 @@ struct RestClaims<'a> {
 }
 
 impl Lobby {
-    /// Gives the tokens of a ticket, and opens its session if it has none. The same ticket always gets the same claims.
+    /// Gives the tokens of a ticket, and opens its session if it has none. The same ticket always gets the same claims,
+    /// and the same tokens as long as they are remembered and the key signs.
     ///
     /// # Errors
-    /// When the store is away: then nothing was opened, or the next call gives the tokens of what was.
+    /// When the store is away, or too much waits to be signed: then nothing was opened, or the next call gives the tokens of what was.
     pub async fn generate_token(&self, room: &Room, visitor: &Visitor, overrides: Overrides) -> Result<Worth, Fault> {
         let event = &room.settings.id;
         let session = match self.store.session(event, &visitor.request_id).await? {
@@ -110,9 +125,13 @@ impl Lobby {
         if !session.is_live(now) {
             return Ok(Worth::Ended);
         }
-        let (keys, issuer) = (self.keys.ring(), self.issuer.clone());
-        let minted = tokio::task::spawn_blocking(move || mint(&session, &issuer, &keys, now)).await;
-        minted.map_err(|_| Fault::Internal("the signing thread died"))?.map(Worth::Tokens)
+        let keys = self.keys.ring();
+        let signing = {
+            let (keys, session, issuer) = (Arc::clone(&keys), session.clone(), self.issuer.clone());
+            async { self.signing.reserve(Urgency::Rest)?.run(move || sign(&session, &issuer, &keys)).await? }
+        };
+        let set = self.signed.get(&session, keys.public_jwk(SigningAlg::Rs256).kid(), signing).await?;
+        Ok(Worth::Tokens(RestTokens { set, expires_in: session.expires_at.since(now).as_secs() }))
     }
 
     /// What a ticket is worth whose event was reset, whose position was given up, or whose line went back, since it was
@@ -205,7 +224,7 @@ impl Lobby {
 }
 
 /// Signs the set. RS256, whatever a client asked for: verifiers of the old system know nothing else.
-fn mint(session: &Session, issuer: &str, keys: &Arc<KeyRing>, now: Timestamp) -> Result<RestTokens, Fault> {
+fn sign(session: &Session, issuer: &str, keys: &KeyRing) -> Result<SignedSet, Fault> {
     let sign = |token_use| {
         let claims = RestClaims {
             aud: &session.event,
@@ -219,11 +238,5 @@ fn mint(session: &Session, issuer: &str, keys: &Arc<KeyRing>, now: Timestamp) ->
         };
         Ok::<_, Fault>(keys.sign(SigningAlg::Rs256, TokenType::Jwt, &json(&claims)?)?)
     };
-    Ok(RestTokens {
-        access_token: sign("access")?,
-        refresh_token: sign("refresh")?,
-        id_token: sign("id")?,
-        token_type: "Bearer",
-        expires_in: session.expires_at.since(now).as_secs(),
-    })
+    Ok(SignedSet { access_token: sign("access")?, refresh_token: sign("refresh")?, id_token: sign("id")? })
 }

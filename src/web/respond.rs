@@ -183,7 +183,11 @@ impl Problem {
             Self::Forbidden(message) => for_any_origin(&mut builder).json(json!({ "message": message })),
             Self::TooMany(limit, audience) => too_many(&mut builder, *limit, *audience, (app, request, id)),
             Self::Fault(fault, audience) => {
-                tracing::error!(request_id = id, %fault, "a request failed");
+                match fault {
+                    // Whoever asks for too much would fill the log with it; the metrics count it.
+                    Fault::Busy => tracing::debug!(request_id = id, %fault, "a request was refused"),
+                    fault => tracing::error!(request_id = id, %fault, "a request failed"),
+                }
                 builder.insert_header((header::RETRY_AFTER, RETRY_AFTER));
                 unavailable(&mut builder, *audience, app, request, id)
             }

@@ -39,6 +39,7 @@ mod prompt;
 mod rate_limits;
 mod rest;
 mod sealed_code;
+mod signing;
 mod sigv4;
 mod sns;
 mod stream;

@@ -5,6 +5,7 @@ use actix_web::http::header;
 use actix_web::web::Data;
 use serde_json::json;
 
+use crate::lobby::Urgency;
 use crate::telemetry::GateMetric;
 use crate::web::App;
 
@@ -31,6 +32,10 @@ pub async fn metrics(app: Data<App>) -> HttpResponse {
     for room in app.lobby.rooms().filter(|room| room.settings.gate.is_some()) {
         let gate = if room.is_open() { GateMetric::Open } else { GateMetric::Closed };
         app.telemetry.show_gate(room.settings.id.as_str(), gate);
+    }
+    for urgency in Urgency::ALL {
+        let queue = app.lobby.signing();
+        app.telemetry.show_signing(urgency.name(), queue.taken(urgency) as u64, queue.refused(urgency));
     }
     HttpResponse::Ok()
         .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")

@@ -70,5 +70,6 @@ fn fault(error: KeyServiceError) -> Fault {
         KeyServiceError::Seal(_) => Fault::Internal("the key ring cannot be sealed"),
         KeyServiceError::Contended => Fault::Internal("somebody else changes the key ring"),
         KeyServiceError::Died => Fault::Internal("the thread that makes keys died"),
+        KeyServiceError::Threads(_) => Fault::Internal("no thread that signs can be started"),
     }
 }

@@ -1,0 +1,170 @@
+//! Token sets that were signed: the same session gets the same bytes, and its signatures are made once.
+//!
+//! Owns which sets are remembered, and that many who ask for one together have it signed once; must not know how a set is
+//! signed. A set belongs to a session as it stands in the store, and to the key that signed it: another session of the
+//! ticket, after a reset, or another key has another set.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::OnceCell;
+
+use super::Fault;
+use crate::policy;
+use crate::room::{EventId, RequestId, Session};
+
+/// The three tokens of a session.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) struct SignedSet {
+    pub(super) access_token: String,
+    pub(super) refresh_token: String,
+    pub(super) id_token: String,
+}
+
+type Name = (EventId, RequestId);
+
+struct Entry {
+    session: Session,
+    kid: String,
+    set: Arc<OnceCell<Arc<SignedSet>>>,
+}
+
+/// Guarded for a look or an insertion.
+#[derive(Default)]
+struct Known {
+    entries: HashMap<Name, Entry>,
+    /// The oldest first; each name once.
+    order: VecDeque<Name>,
+}
+
+/// See the module's documentation.
+#[derive(Default)]
+pub(super) struct TokenCache(Mutex<Known>);
+
+impl TokenCache {
+    /// The set of `session` that the key `kid` signed: the one that is known, or that which `sign` makes.
+    ///
+    /// # Errors
+    /// Those of `sign`; whoever asks next has it try again.
+    pub(super) async fn get(
+        &self,
+        session: &Session,
+        kid: &str,
+        sign: impl Future<Output = Result<SignedSet, Fault>>,
+    ) -> Result<Arc<SignedSet>, Fault> {
+        let set = self.entry(session, kid);
+        set.get_or_try_init(|| async { sign.await.map(Arc::new) }).await.cloned()
+    }
+
+    fn entry(&self, session: &Session, kid: &str) -> Arc<OnceCell<Arc<SignedSet>>> {
+        let name = (session.event.clone(), session.request_id);
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = known.entries.get(&name)
+            && entry.kid == kid
+            && entry.session == *session
+        {
+            return Arc::clone(&entry.set);
+        }
+        let set = Arc::default();
+        let entry = Entry { session: session.clone(), kid: kid.to_owned(), set: Arc::clone(&set) };
+        if known.entries.insert(name.clone(), entry).is_none() {
+            known.order.push_back(name);
+        }
+        if known.order.len() > policy::SIGNED_SETS
+            && let Some(oldest) = known.order.pop_front()
+        {
+            known.entries.remove(&oldest);
+        }
+        set
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::ambient::Timestamp;
+    use crate::room::{Generation, Position, SessionStatus};
+
+    fn session(number: u64) -> Session {
+        Session {
+            event: "Sample".parse().unwrap(),
+            generation: Generation(0),
+            request_id: RequestId::from_bytes(u128::from(number).to_be_bytes()),
+            position: Position::FIRST,
+            opened_at: Timestamp::from_secs(1),
+            expires_at: Timestamp::from_secs(2),
+            status: SessionStatus::Active,
+            issuer: None,
+            opener: None,
+        }
+    }
+
+    /// A cache, and how often something was signed for it.
+    #[derive(Default)]
+    struct Counted {
+        cache: TokenCache,
+        signed: Cell<u32>,
+    }
+
+    impl Counted {
+        async fn get(&self, session: &Session, kid: &str) -> Arc<SignedSet> {
+            let sign = async {
+                tokio::task::yield_now().await;
+                self.signed.set(self.signed.get() + 1);
+                let token = |name| format!("{name} {}", self.signed.get());
+                let (access_token, refresh_token, id_token) = (token("access"), token("refresh"), token("id"));
+                Ok(SignedSet { access_token, refresh_token, id_token })
+            };
+            self.cache.get(session, kid, sign).await.unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn many_who_ask_together_have_it_signed_once() {
+        let counted = Counted::default();
+        let session = session(1);
+        let sets = join_all((0..100).map(|_| counted.get(&session, "a"))).await;
+        assert!(sets.iter().all(|set| *set == sets[0]));
+        assert_eq!((counted.get(&session, "a").await, counted.signed.get()), (Arc::clone(&sets[0]), 1));
+    }
+
+    #[tokio::test]
+    async fn another_key_another_generation_and_another_end_have_another_set() {
+        let counted = Counted::default();
+        let first = session(1);
+        let reset = Session { generation: Generation(1), ..first.clone() };
+        let longer = Session { expires_at: Timestamp::from_secs(3), ..first.clone() };
+        let elsewhere = Session { issuer: Some("https://elsewhere.example".to_owned()), ..first.clone() };
+        for (session, kid) in [(&first, "a"), (&first, "b"), (&reset, "b"), (&longer, "b"), (&elsewhere, "b")] {
+            let before = counted.signed.get();
+            let set = counted.get(session, kid).await;
+            assert_eq!(counted.signed.get(), before + 1);
+            assert_eq!(counted.get(session, kid).await, set);
+        }
+        assert_eq!(counted.cache.0.lock().unwrap().order.len(), 1, "each in the place of the one before");
+    }
+
+    #[tokio::test]
+    async fn what_failed_is_tried_again() {
+        let counted = Counted::default();
+        let busy = counted.cache.get(&session(1), "a", async { Err(Fault::Busy) }).await;
+        assert!(matches!(busy, Err(Fault::Busy)));
+        counted.get(&session(1), "a").await;
+        assert_eq!(counted.signed.get(), 1);
+    }
+
+    #[tokio::test]
+    async fn no_more_sets_are_remembered_than_there_is_room_for() {
+        let counted = Counted::default();
+        for number in 0..policy::SIGNED_SETS as u64 + 10 {
+            counted.get(&session(number), "a").await;
+        }
+        let known = counted.cache.0.lock().unwrap();
+        assert_eq!((known.entries.len(), known.order.len()), (policy::SIGNED_SETS, policy::SIGNED_SETS));
+        assert!(!known.entries.contains_key(&(session(9).event, session(9).request_id)));
+    }
+}
