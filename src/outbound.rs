@@ -118,7 +118,9 @@ impl Complaints {
     /// Whether the log should hear of `reason` now.
     pub fn is_news(&self, reason: &str, now: Timestamp) -> bool {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = last.as_ref().is_some_and(|(text, at)| text == reason && now.since(*at) < policy::COMPLAIN_EVERY);
+        let known = last
+            .as_ref()
+            .is_some_and(|(text, at)| text == reason && *at <= now && now.since(*at) < policy::COMPLAIN_EVERY);
         if !known {
             *last = Some((reason.to_owned(), now));
         }

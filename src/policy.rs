@@ -62,9 +62,14 @@ pub const PACE_RECORDS: u32 = 300;
 /// every node must know of a move.
 pub const FEED_THROTTLE: Duration = Duration::from_millis(100);
 
-/// From how far back a clock counts as set back, rather than as one of several that differ a little: then the inlet
-/// goes by the new time instead of standing still until the old one comes again.
-pub const CLOCK_SET_BACK: Duration = Duration::from_secs(120);
+/// From how far back a clock counts as set back, rather than as one of several that differ a little: then the inlet and the
+/// arrival log go by the new time instead of standing still until the old one comes again. Nobody is to be delayed by
+/// more than a minute.
+pub const CLOCK_SET_BACK: Duration = Duration::from_secs(60);
+
+/// How far ahead a recorded time may lie without counting as one of a clock that was wrong: clocks of nodes differ by
+/// a little, as for [`ARRIVAL_TOLERANCE`].
+pub const CLOCK_AHEAD: Duration = Duration::from_secs(5);
 
 /// How often grants are swept and keys looked after.
 pub const HOUSEKEEPING: Duration = Duration::from_secs(60);

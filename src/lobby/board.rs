@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::ambient::Timestamp;
 use crate::policy;
-use crate::room::{Arrival, Arrivals, Counters, EventId, Pace, Position, ServingRecord};
+use crate::room::{Anchors, Arrival, Arrivals, Counters, EventId, Moment, Pace, Position, ServingRecord, Ticket};
 use crate::store::{Store, StoreError, Taken};
 
 /// Everything known of an event at one moment.
@@ -24,6 +24,11 @@ pub struct View {
     /// Up to where the arrivals were read from the store. What this node handed out itself lies beyond, and what others
     /// did may lie between.
     read: Option<Position>,
+    /// The latest time among the arrivals that were merged since the last look for times in the future.
+    latest: Timestamp,
+    /// Entry times, by position, and serving times, by serving counter, that were seen to lie in the future.
+    entries: Anchors,
+    moves: Anchors,
 }
 
 impl View {
@@ -32,13 +37,61 @@ impl View {
         Pace::observe(&self.records, now)
     }
 
+    /// When the position of a ticket was taken, for its expiry at `now`.
+    pub(super) fn entry(&self, ticket: &Ticket, now: Moment) -> Timestamp {
+        self.entries.counted(ticket.position.get(), ticket.entry, now)
+    }
+
+    /// The same of a position of which the arrival log alone tells.
+    pub(super) fn entry_of(&self, position: Position, now: Moment) -> Option<Timestamp> {
+        self.arrivals.entry_of(position).map(|entry| self.entries.counted(position.get(), entry, now))
+    }
+
+    /// When what a record covers was first served, for its expiry at `now`.
+    pub(super) fn served(&self, record: &ServingRecord, now: Moment) -> Timestamp {
+        self.moves.counted(record.serving, record.issued_at, now)
+    }
+
+    fn merge(&mut self, arrival: Arrival) {
+        self.arrivals.merge(arrival);
+        if !self.entries.covers(arrival.first.get()) {
+            self.latest = self.latest.max(arrival.at);
+        }
+    }
+
+    /// Has times that lie in the future count as `now`, from now on: those of the arrivals and of what the latest records,
+    /// or `record` besides, cover. Answers whether there were any that were not seen before.
+    fn anchor(&mut self, record: Option<&ServingRecord>, now: Moment) -> bool {
+        let (ahead, done) = (now.wall + policy::CLOCK_AHEAD, self.counters.max_expired);
+        let queue = self.counters.queue;
+        // The newest row goes on: whoever came since the last look may be of it.
+        let newest = self.arrivals.newest().is_some_and(|newest| newest.at > ahead) && !self.entries.covers(queue);
+        let came = newest || self.latest > ahead;
+        if came {
+            self.entries.note(queue, done, now);
+            self.latest = Timestamp::default();
+        }
+        let news = |record: &ServingRecord| {
+            record.issued_at > ahead && record.serving > done && !self.moves.covers(record.serving)
+        };
+        let moved = self.records.iter().chain(record).any(news);
+        if moved {
+            self.moves.note(self.counters.serving, done, now);
+        }
+        came || moved
+    }
+
     /// Takes newer counters; a new generation forgets what belonged to the old one.
     fn take(&mut self, news: Counters) {
         let Some(counters) = self.counters.updated(news) else { return };
         if counters.generation != self.counters.generation {
             self.arrivals.clear();
             self.records.clear();
-            self.read = None;
+            self.entries.clear();
+            self.moves.clear();
+            (self.read, self.latest) = (None, Timestamp::default());
+        } else if counters.serving < self.counters.serving {
+            self.moves.truncate(counters.serving);
         }
         self.counters = counters;
     }
@@ -79,8 +132,14 @@ impl Board {
         let mut view = self.write();
         view.take(taken.counters);
         if view.counters.generation == taken.counters.generation {
-            view.arrivals.merge(Arrival { first: taken.first, at: taken.entry });
+            view.merge(Arrival { first: taken.first, at: taken.entry });
         }
+    }
+
+    /// Has times that lie in the future count as `now`, from now on; `record` is one that may not be among the latest.
+    /// Answers whether there were any that were not seen before.
+    pub(super) fn anchor(&self, record: Option<&ServingRecord>, now: Moment) -> bool {
+        self.write().anchor(record, now)
     }
 
     /// Notes counters that a call of this node, or the feed, brought.
@@ -114,7 +173,7 @@ impl Board {
             if before.generation == counters.generation {
                 if view.counters.generation == counters.generation {
                     view.read = arrivals.last().map(|arrival| arrival.first).or(view.read);
-                    arrivals.into_iter().for_each(|arrival| view.arrivals.merge(arrival));
+                    arrivals.into_iter().for_each(|arrival| view.merge(arrival));
                     view.records = records;
                 }
                 break;

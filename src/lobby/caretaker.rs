@@ -180,6 +180,11 @@ impl Lobby {
         if let Err(error) = self.keys.maintain(&*self.store, self.entropy(), now, longest).await {
             tracing::error!(%error, "cannot maintain the signing keys");
         }
+        for (event, room) in &self.rooms {
+            if let Err(error) = self.settle_sessions_of(room).await {
+                tracing::warn!(%event, %error, "cannot look for sessions that end too late");
+            }
+        }
         // Last, for it may take a while.
         if let Err(error) = self.store.sweep(now).await {
             tracing::warn!(%error, "cannot sweep the store");

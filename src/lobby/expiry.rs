@@ -1,19 +1,49 @@
 //! The expiry pass: served positions whose time is over are given up, and nobody waits behind who is gone.
 
+use std::sync::atomic::Ordering;
+
 use super::{Fault, Lobby, Room};
 use crate::policy;
-use crate::room::{ExpiryRule, Inlet, OnExpiry, Position};
+use crate::room::{ExpiryRule, Inlet, Moment, OnExpiry, Position, ServingRecord};
 use crate::store::Refill;
 
 impl Lobby {
     /// Gives up, in every room, the served positions that were not used in time. Any number of nodes may do it at
     /// once: what one has given up, the next finds dealt with.
     pub async fn expire_positions(&self) {
+        let now = self.moment();
+        let set_back = self.set_back(now);
         for (event, room) in &self.rooms {
+            // Sessions that a clock ahead opened would hold their places for as long as it was ahead.
+            if (room.board.anchor(None, now) || set_back)
+                && let Err(error) = self.settle_sessions_of(room).await
+            {
+                tracing::warn!(%event, %error, "sessions that end too late are looked for again in a minute");
+            }
             if let Err(error) = self.expire_positions_of(room).await {
                 tracing::warn!(%event, %error, "served positions cannot be expired");
             }
         }
+    }
+
+    /// Whether the clock was set back since this was asked last.
+    fn set_back(&self, now: Moment) -> bool {
+        let before = self.looked_at.swap(now.wall.as_secs(), Ordering::Relaxed);
+        let set_back = before > (now.wall + policy::CLOCK_AHEAD).as_secs();
+        if set_back {
+            tracing::warn!(seconds = before - now.wall.as_secs(), "the clock was set back");
+        }
+        set_back
+    }
+
+    /// Has sessions that were opened by a clock that was ahead end as if they had been opened now.
+    pub(super) async fn settle_sessions_of(&self, room: &Room) -> Result<(), Fault> {
+        let (event, now) = (&room.settings.id, self.now());
+        let settled = self.store.settle_sessions(event, now, room.settings.validity).await?;
+        if settled > 0 {
+            tracing::warn!(%event, settled, "sessions were opened in the future: they end as if they were opened now");
+        }
+        Ok(())
     }
 
     async fn expire_positions_of(&self, room: &Room) -> Result<(), Fault> {
@@ -41,7 +71,12 @@ impl Lobby {
             let unserved = |next: &Position| !counters.serves(*next) || next.get() > counters.queue;
             let Some(next) = next.filter(|next| rule != ExpiryRule::Never && !unserved(next)) else { break };
             let Some(record) = self.store.serving_record_at(event, next).await? else { break };
-            let lapsed = rule.pass(&[record], &room.board.view().arrivals, &counters, self.now());
+            let now = self.moment();
+            room.board.anchor(Some(&record), now);
+            let view = room.board.view();
+            let counted = ServingRecord { issued_at: view.served(&record, now), ..record };
+            let lapsed = rule.pass(&[counted], |position| view.entry_of(position, now), &counters, now.wall);
+            drop(view);
             let Some(last) = lapsed.last().and_then(|lapsed| Position::new(lapsed.through)) else { break };
             counters.max_expired = last.get();
             through = Some(last);

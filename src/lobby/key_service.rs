@@ -111,7 +111,7 @@ impl Keys {
             return Ok(verified);
         }
         let mut asked = self.asked.lock().await;
-        let lately = asked.as_ref().filter(|(at, _)| now.since(*at) < policy::KEYS_ASKED_ANEW);
+        let lately = asked.as_ref().filter(|(at, _)| *at <= now && now.since(*at) < policy::KEYS_ASKED_ANEW);
         let outcome = match lately {
             Some((_, outcome)) => outcome.clone(),
             None => {

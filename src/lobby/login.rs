@@ -7,7 +7,7 @@ use super::{Fault, Lobby, RegisteredClient, Room, Visitor};
 use crate::ambient::{Timestamp, random};
 use crate::oauth::{self, AuthorizationRequest, ErrorCode, Grant, LoginDecision, OAuthError, Prompt, Reply};
 use crate::policy;
-use crate::room::{Admission, CookieKind, Door, Entry, Opener, Refusal, Served, Session};
+use crate::room::{Admission, CookieKind, Door, Entry, Opener, Refusal, Served, Session, Ticket};
 use crate::store::{GrantId, StoreError};
 
 /// One look at a pending authorization request: at first, and each time the waiting browser returns.
@@ -232,19 +232,17 @@ impl Lobby {
         room: &Room,
         visitor: &Visitor,
     ) -> Result<(Admission, Option<Timestamp>), Fault> {
-        let first_served = self.first_served(room, visitor).await?;
-        let (counters, rule) = (room.board.counters(), room.settings.expiry);
-        Ok((Admission::decide(visitor.ticket, &counters, rule, first_served, self.now()), first_served))
-    }
-
-    /// When the visitor was first served; asked only where the answer matters.
-    async fn first_served(&self, room: &Room, visitor: &Visitor) -> Result<Option<Timestamp>, Fault> {
         let position = visitor.ticket.position;
-        if !room.board.counters().serves(position) {
-            return Ok(None);
-        }
-        let record = self.store.serving_record_at(&room.settings.id, position).await?;
-        Ok(record.map(|record| record.issued_at))
+        // Asked only where the answer matters.
+        let record = match room.board.counters().serves(position) {
+            true => self.store.serving_record_at(&room.settings.id, position).await?,
+            false => None,
+        };
+        let now = self.moment();
+        let (view, rule) = (room.board.view(), room.settings.expiry);
+        let first_served = record.map(|record| view.served(&record, now));
+        let ticket = Ticket { entry: view.entry(&visitor.ticket, now), ..visitor.ticket };
+        Ok((Admission::decide(ticket, &view.counters, rule, first_served, now.wall), first_served))
     }
 
     fn wait(&self, room: &Room, queued: Queued, ahead: u64, deadline: Option<Timestamp>) -> Wait {

@@ -25,6 +25,7 @@ mod turnstile;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
@@ -51,7 +52,7 @@ use turnstile::Turnstiles;
 use crate::ambient::{Clock, Entropy, Secret, Timestamp};
 use crate::keys::{CodeSeal, KeyError, MasterSecret};
 use crate::policy;
-use crate::room::{CookieKey, EventId, EventSettings, TicketKey};
+use crate::room::{CookieKey, EventId, EventSettings, Moment, TicketKey};
 use crate::store::{Store, StoreError};
 
 /// Something that failed on our side: the request may be good, and nothing wrong was answered.
@@ -125,6 +126,8 @@ pub struct Lobby {
     codes: CodeSeal,
     signing: SigningQueue,
     signed: TokenCache,
+    /// What the clock said when places were last looked at for expiry, in seconds.
+    looked_at: AtomicU64,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -153,7 +156,19 @@ impl Lobby {
         let codes = CodeSeal::new(&master);
         let signing = SigningQueue::start(available_parallelism().map_or(1, usize::from))?;
         let signed = TokenCache::default();
-        Ok(Self { issuer: issuer.to_owned(), rooms, clients, keys, codes, signing, signed, store, clock, entropy })
+        Ok(Self {
+            issuer: issuer.to_owned(),
+            rooms,
+            clients,
+            keys,
+            codes,
+            signing,
+            signed,
+            looked_at: AtomicU64::new(0),
+            store,
+            clock,
+            entropy,
+        })
     }
 
     /// The provider's name.
@@ -194,6 +209,11 @@ impl Lobby {
     /// The current time.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// The current time, and how much of it has passed.
+    pub fn moment(&self) -> Moment {
+        Moment { wall: self.clock.now(), steady: self.clock.steady() }
     }
 
     /// Returns when `time` has passed, by our clock or by the machine's, whichever is there first.

@@ -98,7 +98,8 @@ impl Lobby {
     /// and the same tokens as long as they are remembered and the key signs.
     ///
     /// # Errors
-    /// When the store is away, or too much waits to be signed: then nothing was opened, or the next call gives the tokens of what was.
+    /// When the store is away, or too much waits to be signed: then nothing was opened, or the next call gives the tokens
+    /// of what was.
     pub async fn generate_token(&self, room: &Room, visitor: &Visitor, overrides: Overrides) -> Result<Worth, Fault> {
         let event = &room.settings.id;
         let session = match self.store.session(event, &visitor.request_id).await? {
@@ -160,8 +161,8 @@ impl Lobby {
         Ok(match admission {
             Admission::Waiting { .. } => Remaining::NotServed,
             Admission::Expired => Remaining::Expired,
-            Admission::Served(_) => {
-                let deadline = room.settings.expiry.deadline(visitor.ticket.entry, first_served);
+            Admission::Served(served) => {
+                let deadline = room.settings.expiry.deadline(served.ticket().entry, first_served);
                 deadline.map_or(Remaining::NoExpiry, |deadline| Remaining::Time(deadline.since(self.now())))
             }
         })

@@ -205,7 +205,7 @@ mod tests {
         let place = queue.reserve(Urgency::Rest).unwrap();
         let first = tokio::spawn(place.run(move || {
             begun.send(()).unwrap();
-            drop(held.recv());
+            let _freed = held.recv();
         }));
         begins.await.unwrap();
         (queue, free, first)
@@ -259,8 +259,8 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_told_and_the_thread_goes_on() {
         let queue = SigningQueue::start(1).unwrap();
-        let told = queue.reserve(Urgency::Login).unwrap().run(|| assert!(false, "on purpose")).await;
-        assert!(matches!(told, Err(Fault::Internal(_))));
+        let told = queue.reserve(Urgency::Login).unwrap().run(|| panic!("on purpose")).await;
+        assert!(matches!(told, Err::<(), _>(Fault::Internal(_))));
         assert_eq!(queue.reserve(Urgency::Login).unwrap().run(|| 1).await.unwrap(), 1);
     }
 

@@ -1,14 +1,22 @@
 //! The arrival log of one generation in memory: which position was handed out when.
 //!
-//! Owns one row of 16 bytes a second at most; must not know where the rows are kept. Nodes hand out
-//! positions side by side, and their rows come in any order, late or twice; so the log is a function of
-//! the *set* of its rows: a position's entry time is the latest second that began at or before it.
+//! Owns one row of 16 bytes a second at most; must not know where the rows are kept. A position's entry time is that of
+//! the last row that begins at or before it. Rows come late or twice where other nodes hand out positions as well; once
+//! they were merged in their order, the log says what they say. Times grow from row to row, but where a clock was set back.
 
 use super::{Arrival, Position};
 use crate::ambient::Timestamp;
-use crate::policy::ARRIVAL_TOLERANCE;
+use crate::policy::{ARRIVAL_TOLERANCE, CLOCK_SET_BACK};
 
-/// The log. Both the first position and the second grow strictly from row to row.
+impl Arrival {
+    /// Whether somebody who joins at `at`, after the others of this row, is of this row as well: entry times do not decrease
+    /// because clocks of nodes differ a little, but they do when a clock was set back.
+    pub fn takes(&self, at: Timestamp) -> bool {
+        self.at >= at && self.at.since(at) < CLOCK_SET_BACK
+    }
+}
+
+/// The log. The first position grows strictly from row to row, and each row has another time than its neighbours.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Arrivals {
     rows: Vec<Arrival>,
@@ -20,26 +28,27 @@ impl Arrivals {
         Self { rows: Vec::new() }
     }
 
-    /// Adds a row; rows may come in any order and more than once. At the end of the log it takes constant time.
+    /// Adds a row; rows may come more than once. At the end of the log it takes constant time.
     ///
-    /// A row says nothing new, and is dropped, when an equal or later second begins at an equal or lower position.
+    /// A row says nothing new, and is dropped, when the row before it has the same time.
     pub fn merge(&mut self, row: Arrival) {
         match self.rows.last() {
-            Some(last) if last.at >= row.at && last.first <= row.first => {}
-            Some(last) if last.at >= row.at || last.first >= row.first => self.insert(row),
+            Some(last) if last.first < row.first && last.at == row.at => {}
+            Some(last) if last.first >= row.first => self.insert(row),
             _ => self.rows.push(row),
         }
     }
 
     fn insert(&mut self, row: Arrival) {
-        let not_earlier = self.rows.partition_point(|known| known.at < row.at);
-        if self.rows.get(not_earlier).is_some_and(|known| known.first <= row.first) {
+        let index = self.rows.partition_point(|known| known.first < row.first);
+        if index.checked_sub(1).and_then(|before| self.rows.get(before)).is_some_and(|before| before.at == row.at) {
             return;
         }
-        let same_second = self.rows.get(not_earlier).is_some_and(|known| known.at == row.at);
-        let begin = self.rows.partition_point(|known| known.first < row.first);
-        let end = not_earlier + usize::from(same_second);
-        self.rows.splice(begin..end, [row]);
+        match self.rows.get_mut(index) {
+            Some(known) if known.first == row.first => known.at = known.at.max(row.at),
+            Some(next) if next.at == row.at => next.first = row.first,
+            _ => self.rows.insert(index, row),
+        }
     }
 
     /// When `position` was handed out; `None` before the first row. A position after the newest row counts as
@@ -69,8 +78,6 @@ impl Arrivals {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -139,35 +146,63 @@ mod tests {
         assert_eq!(log(&[row(51, 100), row(1, 100), row(20, 100)]), log(&[row(1, 100)]));
     }
 
+    #[test]
+    fn where_a_clock_was_set_back_each_position_keeps_the_time_that_its_ticket_says() {
+        let log = log(&[row(1, 100), row(51, 86_500), row(90, 110), row(95, 111)]);
+        for (number, at) in [(50, 100), (51, 86_500), (89, 86_500), (90, 110), (94, 110), (95, 111)] {
+            assert_eq!(log.entry_of(position(number)), Some(Timestamp::from_secs(at)), "{number}");
+        }
+    }
+
+    #[test]
+    fn a_row_takes_whoever_comes_within_its_second_or_by_a_clock_that_is_a_little_behind() {
+        for (at, taken) in [(1_000, true), (999, true), (941, true), (940, false), (0, false), (1_001, false)] {
+            assert_eq!(row(1, 1_000).takes(Timestamp::from_secs(at)), taken, "{at}");
+        }
+    }
+
+    /// The rows of a line, in their order: each with another time than the one before it, mostly a later one.
     fn rows() -> impl Strategy<Value = Vec<Arrival>> {
-        prop::collection::vec((1_u64..60, 0_u64..40).prop_map(|(first, at)| row(first, at)), 0..40)
+        let step = prop_oneof![9 => 1_u64..40, 1 => Just(0)];
+        prop::collection::vec((1_u64..60, step), 0..40).prop_map(|steps| {
+            let (mut first, mut at) = (0, 1_000_000);
+            let rows = steps.into_iter().map(|(places, later)| {
+                // By none: set back by a day, or nearly.
+                (first, at) = (first + places, if later == 0 { at - 86_000 - places } else { at + later });
+                row(first, at)
+            });
+            rows.collect()
+        })
     }
 
     proptest! {
         #[test]
-        fn the_order_and_repetition_of_rows_do_not_matter(rows in rows(), again in rows()) {
-            let mut there: Vec<Arrival> = rows.iter().chain(&again).copied().collect();
-            let once = log(&there);
-            there.reverse();
-            there.extend(rows);
-            prop_assert_eq!(log(&there), once);
+        fn rows_that_come_late_and_twice_say_the_same_in_the_end(
+            rows in rows(), order in prop::collection::vec(any::<prop::sample::Index>(), 0..60)
+        ) {
+            let mut late: Vec<Arrival> =
+                order.iter().filter(|_| !rows.is_empty()).map(|index| *index.get(&rows)).collect();
+            late.extend(&rows);
+            prop_assert_eq!(log(&late), log(&rows));
         }
 
         #[test]
-        fn an_entry_time_is_the_latest_second_that_began_at_or_before_the_position(
-            rows in rows(), number in 1_u64..70
+        fn an_entry_time_is_that_of_the_last_row_that_begins_at_or_before_the_position(
+            rows in rows(), number in 1_u64..2_000
         ) {
             let at = position(number);
-            let naive = rows.iter().filter(|row| row.first <= at).map(|row| row.at).max();
+            let naive = rows.iter().rfind(|row| row.first <= at).map(|row| row.at);
             prop_assert_eq!(log(&rows).entry_of(at), naive);
         }
 
         #[test]
-        fn entry_times_grow_with_positions_one_row_a_second(rows in rows()) {
-            let log = log(&rows);
-            prop_assert!(log.rows.is_sorted_by(|one, next| one.at < next.at && one.first < next.first));
-            let seconds: HashSet<u64> = rows.iter().map(|row| row.at.as_secs()).collect();
-            prop_assert!(log.rows.len() <= seconds.len());
+        fn what_comes_within_a_row_adds_none(rows in rows(), number in 1_u64..2_000) {
+            let mut log = log(&rows);
+            let before = log.clone();
+            if let Some(at) = log.entry_of(position(number)) {
+                log.merge(Arrival { first: position(number), at });
+            }
+            prop_assert_eq!(log, before);
         }
     }
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use super::ServingRecord;
 use crate::ambient::Timestamp;
-use crate::policy::{PACE_HORIZON, PACE_MIN_MOVES, PACE_RECENT, PACE_WINDOW};
+use crate::policy::{CLOCK_AHEAD, PACE_HORIZON, PACE_MIN_MOVES, PACE_RECENT, PACE_WINDOW};
 
 /// How fast a line moves, as a range. The waiting page multiplies as [`wait`](Self::wait) does.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -46,7 +46,7 @@ impl Pace {
     /// The pace at `now`, from the newest serving records of an event, in order of the serving counter (a few
     /// hundred are plenty). `None`: not known; nothing, or a single move, or nothing for a long time.
     pub fn observe(records: &[ServingRecord], now: Timestamp) -> Option<Self> {
-        let moves = moves(records);
+        let moves = moves(records, now);
         let moves = window(&moves);
         let (first, steps) = moves.split_first()?;
         let last = steps.last()?;
@@ -100,11 +100,20 @@ impl Estimate {
     }
 }
 
-/// The moves forward, one a second at most, in order of time, whatever clocks wrote them.
-fn moves(records: &[ServingRecord]) -> Vec<Move> {
-    let mut moves: Vec<Move> = Vec::with_capacity(records.len());
-    for record in records.iter().filter(|record| record.served > 0) {
-        let (at, served) = (record.issued_at.as_secs(), u128::from(record.served));
+/// The moves forward, one a second at most, in order of time, whatever clocks wrote them. Where one lies in the future, a
+/// clock was ahead: then no move was later than the one after it, nor than now.
+fn moves(records: &[ServingRecord], now: Timestamp) -> Vec<Move> {
+    let forward = records.iter().filter(|record| record.served > 0);
+    let mut times: Vec<Timestamp> = forward.clone().map(|record| record.issued_at).collect();
+    if times.iter().any(|at| *at > now + CLOCK_AHEAD) {
+        times.iter_mut().rev().fold(now, |next, at| {
+            *at = next.min(*at);
+            *at
+        });
+    }
+    let mut moves: Vec<Move> = Vec::with_capacity(times.len());
+    for (record, at) in forward.zip(times) {
+        let (at, served) = (at.as_secs(), u128::from(record.served));
         match moves.last_mut() {
             Some(last) if at <= last.at => last.served += served,
             _ => moves.push(Move { at, served }),

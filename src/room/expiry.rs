@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{Arrivals, Counters, Position, ServingRecord, Ticket};
+use super::{Counters, Position, ServingRecord, Ticket};
 use crate::ambient::Timestamp;
 
 /// Whether served positions expire (`queue_position_expiry`, `queue_position_expiry_period`).
@@ -57,7 +57,8 @@ impl ExpiryRule {
     }
 
     /// The expiry pass: what it gives up at `now`, a range for each serving record, in order. `records` are
-    /// the event's serving records from `max_expired` on, in order of the serving counter.
+    /// the event's serving records from `max_expired` on, in order of the serving counter; `entry_of` says when a position
+    /// was taken.
     ///
     /// A record is passed as a whole, when the time of its last position is over. Of one that reaches beyond the line,
     /// whoever came so far is passed when their own time is over. The first record that is not passed whole ends the pass. Whoever holds a session in a range is
@@ -65,7 +66,7 @@ impl ExpiryRule {
     pub fn pass(
         self,
         records: &[ServingRecord],
-        arrivals: &Arrivals,
+        entry_of: impl Fn(Position) -> Option<Timestamp>,
         counters: &Counters,
         now: Timestamp,
     ) -> Vec<Lapsed> {
@@ -73,7 +74,7 @@ impl ExpiryRule {
         let mut after = counters.max_expired;
         for record in records.iter().filter(|record| record.serving > counters.max_expired) {
             let over = |number: u64| {
-                let entry = Position::new(number).and_then(|position| arrivals.entry_of(position));
+                let entry = Position::new(number).and_then(&entry_of);
                 entry.is_some_and(|entry| self.is_over(entry, Some(record.issued_at), now))
             };
             let through = match record.serving <= counters.queue {
@@ -112,7 +113,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::room::{Arrival, Door};
+    use crate::room::{Arrival, Arrivals, Door};
 
     const RULE: ExpiryRule = ExpiryRule::Within(Duration::from_secs(900));
 
@@ -172,7 +173,7 @@ mod tests {
         let counters = Counters { queue: 300, serving: 300, ..Counters::default() };
         let records = [record(100, 1_000), record(200, 1_060), record(300, 1_120)];
         let arrivals = came(&[(1, 10)]);
-        let pass = |now| RULE.pass(&records, &arrivals, &counters, at(now));
+        let pass = |now| RULE.pass(&records, |place| arrivals.entry_of(place), &counters, at(now));
         assert_eq!(pass(1_899), []);
         assert_eq!(pass(1_900), [Lapsed { after: 0, through: 100 }]);
         assert_eq!(pass(1_960), [Lapsed { after: 0, through: 100 }, Lapsed { after: 100, through: 200 }]);
@@ -182,7 +183,7 @@ mod tests {
     fn the_pass_goes_on_where_the_last_one_stopped_even_within_a_record() {
         let counters = Counters { queue: 300, serving: 200, max_expired: 150, ..Counters::default() };
         let records = [record(100, 1_000), record(200, 1_060)];
-        let lapsed = RULE.pass(&records, &came(&[(1, 10)]), &counters, at(9_999));
+        let lapsed = RULE.pass(&records, |_| Some(at(10)), &counters, at(9_999));
         assert_eq!(lapsed, [Lapsed { after: 150, through: 200 }]);
     }
 
@@ -190,7 +191,9 @@ mod tests {
     fn of_a_record_that_reaches_beyond_the_line_those_are_given_up_who_came() {
         let mut counters = Counters { queue: 99, serving: 100, ..Counters::default() };
         let arrivals = came(&[(1, 10), (60, 2_000), (100, 5_000)]);
-        let pass = |counters: &Counters, now| RULE.pass(&[record(100, 1_000)], &arrivals, counters, at(now));
+        let pass = |counters: &Counters, now| {
+            RULE.pass(&[record(100, 1_000)], |place| arrivals.entry_of(place), counters, at(now))
+        };
         assert_eq!(pass(&counters, 1_899), []);
         assert_eq!(pass(&counters, 1_900), [Lapsed { after: 0, through: 59 }]);
         assert_eq!(pass(&counters, 2_900), [Lapsed { after: 0, through: 99 }]);
@@ -204,7 +207,7 @@ mod tests {
     #[test]
     fn without_a_rule_the_pass_gives_up_nothing() {
         let counters = Counters { queue: 100, serving: 100, ..Counters::default() };
-        assert_eq!(ExpiryRule::Never.pass(&[record(100, 0)], &came(&[(1, 0)]), &counters, at(u64::MAX)), []);
+        assert_eq!(ExpiryRule::Never.pass(&[record(100, 0)], |_| Some(at(0)), &counters, at(u64::MAX)), []);
     }
 
     proptest! {
@@ -224,7 +227,7 @@ mod tests {
             let serving = records.last().unwrap().serving;
             let counters = Counters { queue, serving, max_expired, ..Counters::default() };
             let mut reached = max_expired;
-            for Lapsed { after, through } in RULE.pass(&records, &arrivals, &counters, at(now)) {
+            for Lapsed { after, through } in RULE.pass(&records, |place| arrivals.entry_of(place), &counters, at(now)) {
                 prop_assert_eq!(after, reached);
                 prop_assert!(through > after && through <= queue.min(serving));
                 reached = through;

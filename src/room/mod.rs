@@ -4,6 +4,7 @@
 //! is an argument, so that every rule can be tested with numbers alone.
 
 mod admission;
+mod anchors;
 mod arrivals;
 mod cipher;
 mod cookie;
@@ -19,6 +20,7 @@ mod settings;
 mod ticket;
 
 pub use admission::{Admission, Served};
+pub use anchors::{Anchors, Moment};
 pub use arrivals::Arrivals;
 pub use cookie::{CookieKey, CookieKind};
 pub use eta::{Estimate, Pace};

@@ -243,6 +243,11 @@ pub trait Store: Outbox {
         status: SessionStatus,
     ) -> Result<Closed, StoreError>;
 
+    /// Has the active sessions that were opened later than `now`, by a clock that was ahead, be opened at `now` and end
+    /// accordingly earlier; answers how many. Looks at those only that end more than `validity`, the event's usual one,
+    /// after `now`. *Embedded:* one statement.
+    async fn settle_sessions(&self, event: &EventId, now: Timestamp, validity: Duration) -> Result<u64, StoreError>;
+
     /// How many sessions are active and end at `now` or later.
     async fn active_sessions(&self, event: &EventId, now: Timestamp) -> Result<u64, StoreError>;
 

@@ -118,6 +118,7 @@ macro_rules! store_suite {
             a_join_of_nobody_is_refused
             the_arrival_log_has_one_row_a_second
             entry_times_never_decrease
+            entry_times_go_back_with_a_clock_that_is_set_back
             arrivals_are_read_from_the_row_that_covers_a_position
             the_serving_counter_moves_and_leaves_records
             going_back_removes_the_records_above
@@ -139,6 +140,7 @@ macro_rules! store_suite {
             a_session_of_an_ended_generation_is_refused
             a_session_is_closed_once
             active_sessions_end_now_or_later
+            sessions_that_a_clock_ahead_opened_are_settled
             expired_sessions_come_in_pages_in_order
             a_code_is_redeemed_once_and_its_reuse_revokes
             reuse_revokes_whatever_the_clock_makes_of_the_codes_age

@@ -61,6 +61,23 @@ fn a_smooth_line_is_known_to_the_second() {
 }
 
 #[test]
+fn a_clock_that_was_ahead_for_a_while_or_is_put_back_does_not_silence_the_estimate() {
+    let mut ahead = records(&[(10, 10); 20]);
+    let now = last(&ahead);
+    for record in &mut ahead[5..8] {
+        record.issued_at = record.issued_at + Duration::from_secs(86_400);
+    }
+    let pace = Pace::observe(&ahead, now).unwrap();
+    let (quick, slow) = pace.seconds_per_position();
+    assert!(quick >= 0.7 && slow <= 1.5, "{quick} {slow}");
+    // The newest moves alone lie ahead: the line moved until now.
+    for record in &mut ahead[17..] {
+        record.issued_at = record.issued_at + Duration::from_secs(86_400);
+    }
+    assert!(Pace::observe(&ahead, now).is_some());
+}
+
+#[test]
 fn a_silence_no_longer_than_usual_changes_nothing() {
     let records = records(&[(60, 100), (45, 100), (60, 80)]);
     let fresh = Pace::observe(&records, last(&records));
@@ -139,8 +156,9 @@ fn a_counter_that_went_back_is_judged_by_its_moves_forward() {
 fn clocks_that_disagree_do_no_harm() {
     let mut records = records(&[(60, 100), (60, 100), (60, 100)]);
     records[1].issued_at = at(0);
-    let pace = Pace::observe(&records, at(0)).unwrap();
+    let pace = Pace::observe(&records, last(&records)).unwrap();
     assert_eq!(pace.seconds_per_position(), (1.2, 1.2));
+    assert_eq!(Pace::observe(&records, at(0)), None, "all of it is to come yet");
 }
 
 fn sizes() -> impl Strategy<Value = u64> {

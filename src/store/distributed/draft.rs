@@ -92,7 +92,7 @@ impl<'a> Draft<'a> {
             return Err(StoreError::Unavailable("somebody asked for no positions".to_owned()));
         }
         let entry = match self.state.newest_arrival {
-            Some(newest) if newest.at >= at => newest.at,
+            Some(newest) if newest.takes(at) => newest.at,
             _ => {
                 self.state.newest_arrival = Some(Arrival { first, at });
                 self.state.journal.rows.push(LogRow::Arrival { first, at });

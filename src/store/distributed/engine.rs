@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use super::desk::{self, Desk, Office, closed};
 use super::draft::{Closing, Expiry, Opening};
@@ -197,6 +198,23 @@ impl Engine {
         let grant = grants::grant_standing(&self.office.tables, grant);
         let (session, grant) = futures_util::future::try_join(session, grant).await?;
         Ok(TokenStanding { session, grant })
+    }
+
+    /// [`crate::store::Store::active_sessions`].
+    pub(super) async fn active_sessions(&self, event: &EventId, now: Timestamp) -> Result<u64, StoreError> {
+        let life = self.state(event).await?.life;
+        sessions::active(&self.office.tables, event, life, now).await
+    }
+
+    /// [`crate::store::Store::settle_sessions`].
+    pub(super) async fn settle_sessions(
+        &self,
+        event: &EventId,
+        now: Timestamp,
+        validity: Duration,
+    ) -> Result<u64, StoreError> {
+        let life = self.state(event).await?.life;
+        sessions::settle(&self.office.tables, event, life, now, validity).await
     }
 
     /// [`crate::store::Store::close_session`].

@@ -13,7 +13,7 @@ use super::desk::lock;
 use super::state::EventState;
 use crate::ambient::Timestamp;
 use crate::policy::ASIDE_LIFE;
-use crate::room::{Counters, EventId, Generation, Position};
+use crate::room::{Arrival, Counters, EventId, Generation, Position};
 use crate::store::{Change, Party, Taken};
 
 /// Positions after the queue counter that are set aside for this node.
@@ -84,7 +84,7 @@ impl Slate {
         let first = Position::new(reserve.after + 1)?;
         let last = Position::new(reserve.after + u64::from(count))?;
         // If others stand behind these already, nobody can be noted before them: what is left is given out as it is.
-        let noted = at <= reserve.entry || counters.queue > reserve.through;
+        let noted = Arrival { first, at: reserve.entry }.takes(at) || counters.queue > reserve.through;
         if last < first || last.get() > reserve.through || !noted {
             return None;
         }

@@ -46,7 +46,7 @@ impl Ledger {
             return Err(Failure::Refused(StoreError::Unavailable("somebody asked for no positions".to_owned())));
         }
         let entry = match row.newest_arrival {
-            Some(newest) if newest.at >= at => newest.at,
+            Some(newest) if newest.takes(at) => newest.at,
             _ => {
                 note_arrival(&self.connection, row.life, first, at)?;
                 row.newest_arrival = Some(Arrival { first, at });

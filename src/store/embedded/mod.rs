@@ -22,6 +22,7 @@ use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, Error};
@@ -243,6 +244,11 @@ impl Store for EmbeddedStore {
     ) -> Result<Closed, StoreError> {
         let (event, request_id) = (event.clone(), *request_id);
         self.write(move |ledger| ledger.close_session(&event, &request_id, status)).await
+    }
+
+    async fn settle_sessions(&self, event: &EventId, now: Timestamp, validity: Duration) -> Result<u64, StoreError> {
+        let event = event.clone();
+        self.write(move |ledger| ledger.settle_sessions(&event, now, validity)).await
     }
 
     async fn active_sessions(&self, event: &EventId, now: Timestamp) -> Result<u64, StoreError> {

@@ -3,10 +3,14 @@
 //! All of them read first and write last, so that a rule or an unreadable row refuses one command and
 //! leaves the rest of the batch alone (see [`Failure`]).
 
+use std::time::Duration;
+
 use rusqlite::params;
 
 use super::ledger::{EventRow, Failure, Ledger};
 use super::rows::{number, select_session, session, stored, stored_time};
+use crate::ambient::Timestamp;
+use crate::policy::CLOCK_AHEAD;
 use crate::room::{EventId, RequestId, Session, SessionStatus};
 use crate::store::{Closed, Happening, Opened, StoreError};
 
@@ -69,6 +73,22 @@ impl Ledger {
         })?;
         self.post(event, &Happening::SessionUpdated { request_id: *request_id, status })?;
         Ok(Closed::Now(counters))
+    }
+
+    /// [`crate::store::Store::settle_sessions`].
+    pub(super) fn settle_sessions(
+        &mut self,
+        event: &EventId,
+        now: Timestamp,
+        validity: Duration,
+    ) -> Result<u64, Failure> {
+        let EventRow { life, .. } = self.row(event)?;
+        let mut update = self.connection.prepare_cached(
+            "UPDATE sessions SET expires_at = expires_at - (opened_at - ?2), opened_at = ?2
+             WHERE life = ?1 AND status = 0 AND expires_at > ?3 AND opened_at > ?4",
+        )?;
+        let (end, ahead) = (stored_time(now + validity), stored_time(now + CLOCK_AHEAD));
+        Ok(update.execute(params![life, stored_time(now), end, ahead])? as u64)
     }
 
     fn find_session(&self, event: &EventId, request_id: &RequestId) -> Result<Option<Session>, Failure> {

@@ -1,5 +1,7 @@
 //! Requirements on what is kept of a visitor (sessions), on documents, the feed and the store's end.
 
+use std::time::Duration;
+
 use super::{Shared, at, event, served_event, session, ticket};
 use crate::room::SessionStatus::{Abandoned, Active, Completed};
 use crate::room::{Counters, Generation, Opener, RequestId, Session};
@@ -59,6 +61,26 @@ pub(in crate::store) async fn active_sessions_end_now_or_later(store: Shared) {
     for (now, count) in [(0, 3), (10, 3), (11, 2), (30, 1), (31, 0)] {
         assert_eq!(store.active_sessions(&event, at(now)).await.unwrap(), count, "after {now} s");
     }
+}
+
+pub(in crate::store) async fn sessions_that_a_clock_ahead_opened_are_settled(store: Shared) {
+    let event = served_event(&store).await;
+    let (hour, day) = (Duration::from_secs(3_600), 86_400);
+    let opened = |number, second| Session { opened_at: at(second), ..session(&event, number, second + 3_600) };
+    let long = Session { expires_at: at(2 * day), ..opened(3, 0) };
+    for session in [opened(1, 0), opened(2, day), long.clone(), opened(4, day), opened(5, 4)] {
+        store.open_session(&session).await.unwrap();
+    }
+    store.close_session(&event, &ticket(4), Completed).await.unwrap();
+    assert_eq!(store.settle_sessions(&event, at(100), hour).await.unwrap(), 1);
+    assert_eq!(store.settle_sessions(&event, at(100), hour).await.unwrap(), 0);
+    let found = async |number| store.session(&event, &ticket(number)).await.unwrap().unwrap();
+    assert_eq!(found(2).await, opened(2, 100));
+    assert_eq!((found(1).await, found(3).await, found(5).await), (opened(1, 0), long, opened(5, 4)));
+    assert_eq!(found(4).await.opened_at, at(day), "what has ended stays as it was");
+    assert_eq!(store.active_sessions(&event, at(3_701)).await.unwrap(), 1);
+    assert_eq!(store.occupancy(&event, at(3_700)).await.unwrap().active, 2);
+    assert_eq!(store.occupancy(&event, at(3_701)).await.unwrap().active, 1, "its place is free as well");
 }
 
 pub(in crate::store) async fn expired_sessions_come_in_pages_in_order(store: Shared) {

@@ -1,0 +1,198 @@
+//! A clock that is far ahead for a while and is put right: nobody is delayed by more than a minute, and nobody loses a
+//! place.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::sessions::{SAMPLE, get, post, said, ticket, tokens};
+use crate::steps::sub;
+use crate::support::{Browser, NOW, TestApp, json as body};
+
+const DAY: Duration = Duration::from_secs(86_400);
+const HOUR: Duration = Duration::from_secs(3_600);
+const TEN_MINUTES: Duration = Duration::from_secs(600);
+const ROOM_FOR_TWO: &str = "id = \"Sample\"\ninlet = { strategy = \"max_size\", max_size = 2 }\n#";
+
+async fn seconds_left(app: &TestApp, id: &str) -> Value {
+    body(get(app, &format!("/api/queue_pos_expiry?event_id=Sample&request_id={id}")).await).await
+}
+
+/// What the caretaker does each second.
+async fn a_second_passes(app: &TestApp) {
+    app.pass(1);
+    app.lobby().expire_positions().await;
+    app.lobby().step_inlets(&mut HashMap::new()).await;
+}
+
+#[actix_web::test]
+async fn places_that_were_served_while_the_clock_was_ahead_expire_on_time() {
+    // Ahead by more than the time in which a place is used, and by less.
+    for ahead in [DAY, TEN_MINUTES] {
+        let app = TestApp::start().await;
+        app.clock.set(NOW + ahead);
+        let ids = [app.join("Sample").await, app.join("Sample").await];
+        app.serve("Sample", 2).await;
+        app.clock.set(NOW);
+        app.lobby().expire_positions().await;
+        for id in &ids {
+            assert_eq!(seconds_left(&app, id).await, json!({ "expires_in": 900 }));
+        }
+        app.pass(899);
+        app.lobby().expire_positions().await;
+        tokens(&app, &ids[0]).await;
+        assert_eq!(app.counters().max_expired, 0);
+        app.pass(1);
+        app.lobby().expire_positions().await;
+        assert_eq!((app.counters().max_expired, app.counters().expired_positions), (2, 1), "{ahead:?}");
+        assert_eq!(said(post(&app, "/api/generate_token", &ticket(&ids[1])).await).await.0, 410);
+        app.stop().await;
+    }
+}
+
+#[actix_web::test]
+async fn places_that_are_served_after_the_step_back_expire_on_time() {
+    let app = TestApp::start().await;
+    app.clock.set(NOW + DAY);
+    let early = app.join("Sample").await;
+    app.clock.set(NOW);
+    let late = app.join("Sample").await;
+    app.pass(100);
+    app.serve("Sample", 2).await;
+    for id in [&early, &late] {
+        assert_eq!(seconds_left(&app, id).await, json!({ "expires_in": 900 }));
+    }
+    app.pass(900);
+    app.lobby().expire_positions().await;
+    assert_eq!(app.counters().expired_positions, 2);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn tickets_of_every_time_open_and_newcomers_get_the_time_of_now() {
+    let app = TestApp::start().await;
+    let mut ids = Vec::new();
+    for then in [NOW, NOW + DAY, NOW + HOUR, NOW, NOW + Duration::from_secs(1)] {
+        app.clock.set(then);
+        app.lobby().expire_positions().await;
+        ids.push((app.join("Sample").await, then.as_secs()));
+    }
+    for (number, (id, entry)) in (1..).zip(&ids) {
+        let told = body(get(&app, &format!("/api/queue_num?event_id=Sample&request_id={id}")).await).await;
+        assert_eq!((&told["queue_number"], &told["entry_time"]), (&json!(number), &json!(entry)));
+    }
+    // The same on a start from what is stored.
+    let app = TestApp::in_directory(app.stop().await, "").await;
+    for (id, _) in &ids {
+        let answer = get(&app, &format!("/api/queue_num?event_id=Sample&request_id={id}")).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+    }
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_room_is_filled_anew_when_the_time_of_its_visitors_is_over() {
+    let app = TestApp::replacing(SAMPLE, ROOM_FOR_TWO).await;
+    app.clock.set(NOW + DAY);
+    app.lobby().step_inlets(&mut HashMap::new()).await;
+    let ids: Vec<String> = [app.join("Sample").await, app.join("Sample").await, app.join("Sample").await].into();
+    // One enters, one never comes, one waits.
+    tokens(&app, &ids[0]).await;
+    app.clock.set(NOW);
+    a_second_passes(&app).await;
+    app.lobby().keep_house().await;
+    assert_eq!(app.counters().serving, 2);
+    app.pass(900);
+    a_second_passes(&app).await;
+    assert_eq!(app.counters().serving, 3, "the place of whoever did not come");
+    tokens(&app, &ids[2]).await;
+    app.pass(3_600 - 900);
+    a_second_passes(&app).await;
+    assert_eq!(app.counters().serving, 4, "the place of whose session is over");
+    assert_eq!(said(post(&app, "/api/generate_token", &ticket(&ids[0])).await).await.0, 410);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_session_that_was_opened_a_day_ahead_is_good_for_its_usual_time() {
+    let app = TestApp::start().await;
+    let mut browser = Browser::default();
+    let page = browser.authorize(&app, &[]).await;
+    app.clock.set(NOW + DAY);
+    app.lobby().expire_positions().await;
+    app.serve("Sample", 1).await;
+    let fresh = browser.authorize(&app, &[("state", "fresh")]).await;
+    let set = body(app.redeem(&fresh.code(), &[]).await).await;
+    app.clock.set(NOW);
+    app.lobby().expire_positions().await;
+    let again = browser.authorize(&app, &[("prompt", "none")]).await.code();
+    assert_eq!(sub(&body(app.redeem(&again, &[]).await).await), sub(&set));
+    app.pass(3_599);
+    assert!(browser.authorize(&app, &[("prompt", "none")]).await.answer().contains_key("code"));
+    app.pass(1);
+    assert_eq!(browser.authorize(&app, &[("prompt", "none")]).await.error(), "login_required");
+    assert!(page.waits());
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_clock_that_falls_behind_and_is_put_right_costs_nobody_the_time_to_come() {
+    let app = TestApp::start().await;
+    let id = app.join("Sample").await;
+    app.serve("Sample", 1).await;
+    app.clock.set(NOW - HOUR);
+    app.lobby().expire_positions().await;
+    app.pass(60);
+    app.clock.set(NOW + Duration::from_secs(60));
+    app.lobby().expire_positions().await;
+    assert_eq!(seconds_left(&app, &id).await, json!({ "expires_in": 840 }));
+    tokens(&app, &id).await;
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn the_inlet_goes_on_within_a_minute_whatever_the_step() {
+    let periodic = "id = \"Sample\"\ninlet = { strategy = \"periodic\", increment_by = 60, every = 60 }\n#";
+    for back in [DAY, HOUR, Duration::from_secs(61), Duration::from_secs(60), Duration::from_secs(59)] {
+        let app = TestApp::replacing(SAMPLE, periodic).await;
+        for _ in 0..150 {
+            app.join("Sample").await;
+        }
+        let mut ticks = HashMap::new();
+        app.clock.set(NOW + back);
+        app.lobby().step_inlets(&mut ticks).await;
+        app.pass(1);
+        app.lobby().step_inlets(&mut ticks).await;
+        let before = app.counters().serving;
+        app.clock.set(NOW);
+        for _ in 0..62 {
+            app.lobby().step_inlets(&mut ticks).await;
+            app.pass(1);
+        }
+        let moved = app.counters().serving - before;
+        assert!((1..=62).contains(&moved), "{back:?}: {moved}");
+        app.stop().await;
+    }
+}
+
+#[actix_web::test]
+async fn the_estimate_goes_by_the_moves_since_the_clock_was_put_right() {
+    let app = TestApp::start().await;
+    for _ in 0..5 {
+        app.serve("Sample", 10).await;
+        app.pass(10);
+    }
+    app.clock.set(NOW + DAY);
+    app.serve("Sample", 10).await;
+    app.clock.set(NOW + Duration::from_secs(60));
+    for _ in 0..5 {
+        app.serve("Sample", 10).await;
+        app.pass(10);
+    }
+    let pace = app.lobby().room("Sample").unwrap().board.view().pace(app.lobby().now());
+    let wait = pace.expect("the pace is known").wait(99);
+    assert!(wait.at_least >= Duration::from_secs(40) && wait.at_most <= Duration::from_secs(160), "{wait:?}");
+    app.stop().await;
+}
