@@ -82,25 +82,23 @@ impl TokenCache {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::time::Duration;
 
     use futures_util::future::join_all;
 
     use super::*;
     use crate::ambient::Timestamp;
-    use crate::room::{Generation, Position, SessionStatus};
+    use crate::room::{Admission, Counters, Door, ExpiryRule, Generation, Position, Ticket};
 
     fn session(number: u64) -> Session {
-        Session {
-            event: "Sample".parse().unwrap(),
-            generation: Generation(0),
-            request_id: RequestId::from_bytes(u128::from(number).to_be_bytes()),
-            position: Position::FIRST,
-            opened_at: Timestamp::from_secs(1),
-            expires_at: Timestamp::from_secs(2),
-            status: SessionStatus::Active,
-            issuer: None,
-            opener: None,
-        }
+        let (now, generation) = (Timestamp::from_secs(1), Generation(0));
+        let ticket = Ticket { position: Position::FIRST, entry: now, generation, door: Door::Rest };
+        let counters = Counters { queue: 1, serving: 1, ..Counters::default() };
+        let Admission::Served(served) = Admission::decide(ticket, &counters, ExpiryRule::Never, None, now) else {
+            panic!("the first is served")
+        };
+        let request_id = RequestId::from_bytes(u128::from(number).to_be_bytes());
+        served.session("Sample".parse().unwrap(), request_id, Duration::from_secs(1))
     }
 
     /// A cache, and how often something was signed for it.
@@ -136,9 +134,10 @@ mod tests {
     async fn another_key_another_generation_and_another_end_have_another_set() {
         let counted = Counted::default();
         let first = session(1);
-        let reset = Session { generation: Generation(1), ..first.clone() };
-        let longer = Session { expires_at: Timestamp::from_secs(3), ..first.clone() };
-        let elsewhere = Session { issuer: Some("https://elsewhere.example".to_owned()), ..first.clone() };
+        let [mut reset, mut longer, mut elsewhere] = [first.clone(), first.clone(), first.clone()];
+        reset.generation = Generation(1);
+        longer.expires_at = Timestamp::from_secs(3);
+        elsewhere.issuer = Some("https://elsewhere.example".to_owned());
         for (session, kid) in [(&first, "a"), (&first, "b"), (&reset, "b"), (&longer, "b"), (&elsewhere, "b")] {
             let before = counted.signed.get();
             let set = counted.get(session, kid).await;
