@@ -185,6 +185,13 @@ pub const MAX_KEY_SET: usize = 256 * 1024;
 /// Longest request body, in bytes: the longest good one is a form that holds an authorization request.
 pub const MAX_BODY: usize = 32 * 1024;
 
+/// How often the service finds out at most whether it is ready: each time it writes to the store, and anybody may ask.
+pub const READINESS_PERIOD: Duration = Duration::from_secs(1);
+
+/// How many refused operators' calls have a line of their own in the log in each [`COMPLAIN_EVERY`]: more than the
+/// addresses from which operators work, and no flood.
+pub const REFUSALS_LOGGED: usize = 50;
+
 /// How long a client may take to send the body of its request: our longest takes a phone on a train a second.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 

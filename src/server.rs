@@ -276,6 +276,7 @@ fn site(config: &Config) -> Site {
         hsts: config.doors.hsts == Hsts::Sent && config.doors.public_url.scheme() == Scheme::Https,
         trusted_proxies: config.trusted_proxies.clone(),
         limits: config.limits.clone(),
+        metrics: config.metrics.clone(),
     }
 }
 

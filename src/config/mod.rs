@@ -15,6 +15,7 @@ mod event;
 mod inlet;
 mod limits;
 mod logging;
+mod metrics;
 mod notices;
 mod overrides;
 mod problem;
@@ -46,6 +47,7 @@ pub use doors::{Doors, Hsts, TlsFiles};
 pub use environment::Environment;
 pub use limits::{Budget, INTERNAL_NETWORKS, Limits, contains, is_internal};
 pub use logging::{Log, LogFormat, LogLevel};
+pub use metrics::MetricsAccess;
 pub use notices::{EventBridgeConfig, NoticeStream, Subscription, WebhookConfig};
 pub use overrides::CONFIG_VARIABLE;
 pub use problem::{ConfigError, Problem};
@@ -75,6 +77,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// What one address may use.
     pub limits: Limits,
+    /// Who may read the metrics without a key.
+    pub metrics: MetricsAccess,
     /// Who may use the private API.
     pub admin: Admin,
     /// Where state lives.
@@ -203,6 +207,7 @@ fn rest(section: &mut Section<'_>, doors: Read<Doors>) -> Read<Config> {
     let data_dir = section.optional("data_dir", |found| found.path());
     let trusted_proxies = section.list("trusted_proxies", |found| found.parsed(network));
     let limits = section.or("limits", Limits::default(), |found| found.section(limits::read));
+    let metrics = section.or("metrics", MetricsAccess::default(), |found| found.section(metrics::read));
     let admin = section.or("admin", Admin::default(), |found| found.section(admin::read));
     let store = section.or("store", StoreConfig::Embedded, |found| found.section(store::read));
     let log = section.or("log", Log::default(), |found| found.section(logging::read));
@@ -224,6 +229,7 @@ fn rest(section: &mut Section<'_>, doors: Read<Doors>) -> Read<Config> {
         data_dir: data_dir?.unwrap_or_else(|| section.directory().join(DEFAULT_DATA_DIR)),
         trusted_proxies: trusted_proxies?,
         limits: limits?,
+        metrics: metrics?,
         admin: admin?,
         store: store?,
         events: events?,

@@ -45,10 +45,15 @@ A variable with this prefix that names no key is refused, unless it is `ANTEROOM
 ";
 
 /// A heading, its introduction, and the prefix of its keys.
-const SECTIONS: [(&str, &str, &str); 12] = [
+const SECTIONS: [(&str, &str, &str); 13] = [
     ("The installation", "These keys stand at the top of the file, before any section.", ""),
     ("`[admin]`", "Who may use the private API. Without any key, it stays shut.", "admin."),
     ("`[limits]`", "How much one visitor's address may use.", "limits."),
+    (
+        "`[metrics]`",
+        "Who may read the metrics. With `private_listen` they are served there alone, without a key.",
+        "metrics.",
+    ),
     ("`[store]`", "Where state lives.", "store."),
     ("`[log]`", "The log, which goes to standard error.", "log."),
     ("`[[event]]`", "A waiting room; one section for each, and at least one.", "event[]."),
@@ -82,6 +87,7 @@ pub fn reference() -> Vec<Setting> {
         installation(),
         admin(),
         limits::settings(),
+        limits::metrics(),
         store(),
         log(),
         event(),

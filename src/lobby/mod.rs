@@ -52,7 +52,7 @@ use turnstile::Turnstiles;
 use crate::ambient::{Clock, Entropy, Secret, Timestamp};
 use crate::keys::{CodeSeal, KeyError, MasterSecret};
 use crate::policy;
-use crate::room::{CookieKey, EventId, EventSettings, Moment, TicketKey};
+use crate::room::{CookieKey, EventId, EventSettings, Moment, RequestId, SessionStatus, TicketKey};
 use crate::store::{Store, StoreError};
 
 /// Something that failed on our side: the request may be good, and nothing wrong was answered.
@@ -102,6 +102,13 @@ impl Room {
         let turnstiles = Turnstiles::new(&settings.id, &board);
         let (turn, latch, lag) = (tokio::sync::Mutex::default(), Latch::default(), Lag::default());
         Self { settings, board, turn, turnstiles, latch, lag, tickets, cookies }
+    }
+
+    /// Logs whose session was closed, and by whom: an operator, or the topic of a message. The visitor is named by the
+    /// position, as a request ID is a secret.
+    fn log_closed(&self, request_id: &RequestId, status: SessionStatus, by: &str) {
+        let position = self.tickets.position(request_id).map(tracing::field::display);
+        tracing::info!(by, event = %self.settings.id, position, ?status, "a session was closed");
     }
 }
 

@@ -32,10 +32,11 @@ pub struct Refilled {
 impl Lobby {
     /// Ends the sessions of those who left, and serves as many of the next as there are places: `exited`, or else as
     /// many as were ended, at once; what is free besides, at the inlet's next step. Nobody while the gate is closed. `None`: the event's inlet takes no messages.
+    /// The log names `by`, who sent the message.
     ///
     /// # Errors
     /// When the store is away; a message that is sent again skips what was done.
-    pub async fn note_exits(&self, room: &Room, exits: Exits) -> Result<Option<Refilled>, Fault> {
+    pub async fn note_exits(&self, room: &Room, exits: Exits, by: &str) -> Result<Option<Refilled>, Fault> {
         let Inlet::MaxSize(places) = room.settings.inlet else { return Ok(None) };
         let _turn = room.turn.lock().await;
         let completed = exits.completed.into_iter().map(|id| (id, SessionStatus::Completed));
@@ -44,6 +45,7 @@ impl Lobby {
         for (id, status) in completed.chain(abandoned) {
             match self.store.close_session(&room.settings.id, &id, status).await? {
                 Closed::Now(counters) => {
+                    room.log_closed(&id, status, by);
                     room.board.update(counters);
                     updated += 1;
                 }

@@ -168,7 +168,7 @@ impl Lobby {
         })
     }
 
-    /// Ends an active session; its place is free from then on.
+    /// Ends an active session; its place is free from then on. The log names `by`, who asked for it.
     ///
     /// # Errors
     /// When the store is away.
@@ -177,9 +177,11 @@ impl Lobby {
         room: &Room,
         request_id: &RequestId,
         status: SessionStatus,
+        by: &str,
     ) -> Result<Closed, Fault> {
         let closed = self.store.close_session(&room.settings.id, request_id, status).await?;
         if let Closed::Now(counters) = closed {
+            room.log_closed(request_id, status, by);
             room.board.update(counters);
             if let Inlet::MaxSize(places) = room.settings.inlet
                 && let Err(error) = self.fill(room, places, u64::MAX).await

@@ -117,6 +117,12 @@ impl TicketKey {
         RequestId::from_bytes(self.0.encipher(ticket.encode()))
     }
 
+    /// The position that `request_id` was sealed with, whatever became of it. It proves nothing: for the log, where a
+    /// request ID must not stand. `None`: not sealed with this event's key.
+    pub fn position(&self, request_id: &RequestId) -> Option<Position> {
+        Ticket::decode(self.0.decipher(*request_id.as_bytes())).map(|ticket| ticket.position)
+    }
+
     /// The ticket that `request_id` stands for.
     ///
     /// A guess opens with a probability of 2 × queue counter × 11 ÷ 2¹²⁸ (two doors; the seconds within

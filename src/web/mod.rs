@@ -29,6 +29,7 @@ mod visitor_address;
 pub use feeds::Feeds;
 pub use headers::common_headers;
 pub use private::keys::{KEYS, KeyList, ROTATE_KEYS, RotateKeys};
+pub use private::sigv4;
 pub use routes::{Mounts, mount};
 pub use state::{App, Site, Topics};
 pub use streams::Streams;

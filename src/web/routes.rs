@@ -38,7 +38,7 @@ pub fn mount(app: &Data<App>, mounts: Mounts, config: &mut ServiceConfig) {
             public_routes(app, config);
         }
         if mounts != Mounts::Public {
-            private_routes(app, config);
+            private_routes(app, mounts, config);
         }
         nowhere(app, mounts, config);
     };
@@ -86,7 +86,7 @@ fn public_routes(app: &Data<App>, config: &mut ServiceConfig) {
 
 /// The paths of operators. A proxy in front refuses them by their text, so they answer to that text alone: an escape, a
 /// second slash or a dot segment in it makes another path, which is nowhere.
-fn private_routes(app: &Data<App>, config: &mut ServiceConfig) {
+fn private_routes(app: &Data<App>, mounts: Mounts, config: &mut ServiceConfig) {
     let add = |config: &mut ServiceConfig, service: Watched| service.byte_for_byte().mount(app, config);
     for path in ["/private/increment_serving_counter", "/private/increment_serving_num"] {
         add(config, at(path, Loudness::Info).post(serving::increment).cors());
@@ -104,7 +104,11 @@ fn private_routes(app: &Data<App>, config: &mut ServiceConfig) {
     add(config, at("/private/dead_letters/redeliver", Loudness::Info).post(notices::redeliver));
     add(config, at("/health/live", Loudness::Debug).get(ops::live));
     add(config, at("/health/ready", Loudness::Debug).get(ops::ready));
-    add(config, at("/metrics", Loudness::Debug).get(ops::metrics));
+    let metrics = at("/metrics", Loudness::Debug);
+    match mounts {
+        Mounts::Private => add(config, metrics.get(ops::metrics::open)),
+        Mounts::All | Mounts::Public => add(config, metrics.get(ops::metrics::guarded)),
+    }
 }
 
 /// Every other path. A resource rather than the application's default service, so that it is watched like all others.

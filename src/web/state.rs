@@ -9,12 +9,14 @@ use ipnet::IpNet;
 use tokio::sync::Semaphore;
 
 use super::feeds::Feeds;
+use super::ops::Readiness;
+use super::private::refusals::RefusalLog;
 use super::public::openapi::with_server;
 use super::rate_limits::RateLimits;
 use super::streams::Streams;
 use crate::ambient::random;
 use crate::aws::sns::Inbox;
-use crate::config::{Admin, Limits};
+use crate::config::{Admin, Limits, MetricsAccess};
 use crate::keys::{FlowSeal, MasterSecret};
 use crate::lobby::Lobby;
 use crate::notices::Notices;
@@ -38,6 +40,8 @@ pub struct Site {
     pub trusted_proxies: Vec<IpNet>,
     /// What one address may use.
     pub limits: Limits,
+    /// Who may read the metrics without a key.
+    pub metrics: MetricsAccess,
 }
 
 /// The topics that are listened to, by their ARN, each with the event that it tells of.
@@ -71,6 +75,10 @@ pub struct App {
     pub rate_limits: RateLimits,
     /// Places for bodies that are longer than others.
     pub large_bodies: Arc<Semaphore>,
+    /// Whether the service is ready.
+    pub readiness: Readiness,
+    /// What the log hears of refused operators' calls.
+    pub refusals: RefusalLog,
     request_ids: RequestIds,
 }
 
@@ -107,6 +115,8 @@ impl App {
             topics,
             rate_limits,
             large_bodies,
+            readiness: Readiness::default(),
+            refusals: RefusalLog::default(),
             request_ids,
         })
     }

@@ -91,14 +91,15 @@ mod tests {
     use actix_web::test::TestRequest;
 
     use super::*;
-    use crate::config::Limits;
+    use crate::config::{Limits, MetricsAccess};
 
     fn site(trusted_proxies: &[&str], exempt: Option<&[&str]>) -> Site {
         let networks = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
         let limits =
             exempt.map_or_else(Limits::default, |exempt| Limits { exempt: networks(exempt), ..Limits::default() });
         let trusted_proxies = networks(trusted_proxies);
-        Site { issuer: String::new(), base_path: String::new(), https: true, hsts: true, trusted_proxies, limits }
+        let (issuer, base_path, metrics) = (String::new(), String::new(), MetricsAccess::default());
+        Site { issuer, base_path, https: true, hsts: true, trusted_proxies, limits, metrics }
     }
 
     /// The address of a request from `peer` with these lines of `X-Forwarded-For`.

@@ -34,6 +34,7 @@ mod navigation;
 mod notice_stream;
 mod notices;
 mod openapi;
+mod operators;
 mod ops;
 mod place_cookie;
 mod prompt;

@@ -27,11 +27,11 @@ async fn a_good_service_is_live_and_ready() {
 }
 
 #[actix_web::test]
-async fn without_its_store_the_service_is_live_and_says_what_is_wrong() {
+async fn without_its_store_the_service_is_live_and_tells_operators_what_is_wrong() {
     let app = TestApp::start().await;
     app.lobby().store().close().await;
     assert_eq!(app.get("/health/live").send().await.unwrap().status(), StatusCode::OK);
-    let ready = app.get("/health/ready").send().await.unwrap();
+    let ready = app.get("/health/ready").bearer_auth(ADMIN_KEY).send().await.unwrap();
     assert_eq!(ready.status(), StatusCode::SERVICE_UNAVAILABLE);
     let told = body(ready).await;
     assert_eq!(told, json!({ "status": "not ready", "store": "the store is unavailable: the store is closed" }));

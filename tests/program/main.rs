@@ -18,6 +18,7 @@ mod keys;
 mod limits;
 mod logs;
 mod notices;
+mod secrets;
 mod shutdown;
 mod start;
 mod tls;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Once;
 use std::time::Duration;
 
+use anteroom::policy::READINESS_PERIOD;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, LOCATION, SET_COOKIE};
@@ -134,9 +135,10 @@ impl Api {
         set["keys"].as_array().unwrap().iter().map(|key| text(key, "kid")).collect()
     }
 
-    /// What is ready once `ready` says so: the status and the body of `/health/ready`.
+    /// The status and the body of `/health/ready` for an operator, of a look at the store that begins after the call.
     pub async fn health(&self) -> (StatusCode, String) {
-        let answer = self.get("/health/ready").send().await.unwrap();
+        tokio::time::sleep(READINESS_PERIOD).await;
+        let answer = self.get("/health/ready").bearer_auth(ADMIN_KEY).send().await.unwrap();
         (answer.status(), answer.text().await.unwrap())
     }
 

@@ -1,11 +1,10 @@
-//! The keys of `[limits]`.
+//! The keys of `[limits]` and `[metrics]`: what an address may do.
 
 use super::{Setting, setting};
 use crate::config::INTERNAL_NETWORKS;
 use crate::policy;
 
 pub(super) fn settings() -> Vec<Setting> {
-    let internal: Vec<String> = INTERNAL_NETWORKS.iter().map(|network| format!("`{network}`")).collect();
     let number = |path, default: u32, meaning| {
         setting(path, format!("whole number, 1 to {}", policy::MAX_RATE), format!("`{default}`"), meaning)
     };
@@ -13,7 +12,7 @@ pub(super) fn settings() -> Vec<Setting> {
         setting(
             "limits.exempt",
             "list of IP addresses and networks",
-            internal.join(", "),
+            internal_networks(),
             "Networks that no limit by address applies to: loopback, private, link-local and shared address space by default. `[]`: none.",
         ),
         number(
@@ -39,4 +38,17 @@ pub(super) fn settings() -> Vec<Setting> {
             "How often an address may fail to authenticate at the private API. Further failures are answered 429; right credentials always pass.",
         ),
     ]
+}
+
+pub(super) fn metrics() -> Vec<Setting> {
+    vec![setting(
+        "metrics.allow",
+        "list of IP addresses and networks",
+        internal_networks(),
+        "Without `private_listen`: from where `/metrics` is read without a key, if no proxy is in between. Everybody else needs an operator's key. `[]`: everybody.",
+    )]
+}
+
+fn internal_networks() -> String {
+    INTERNAL_NETWORKS.map(|network| format!("`{network}`")).join(", ")
 }

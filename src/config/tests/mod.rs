@@ -86,6 +86,7 @@ fn what_is_left_out_has_the_defaults_of_the_reference() {
     assert_eq!(config.limits.exempt, INTERNAL_NETWORKS);
     let joins = (config.limits.joins_ipv4, config.limits.joins_ipv6);
     assert_eq!(joins, (Budget::per_second(100, 6000), Budget::per_second(10, 300)));
+    assert_eq!((config.metrics.allow.as_slice(), config.doors.hsts), (&INTERNAL_NETWORKS[..], Hsts::Sent));
     let client = format!(
         "{SMALL}[[client]]\nclient_id = 'c'\nevent = 'Sample'\nclient_secret = '{SECRET}'\nredirect_uris = ['https://s/cb']"
     );
@@ -150,6 +151,8 @@ private_listen = "127.0.0.1:8081"
 data_dir = "state"
 trusted_proxies = ["10.1.2.3/8", "::1"]
 limits = {{ exempt = ["192.0.2.7/24", "::ffff:198.51.100.0/120"], joins_per_second = 7, joins_burst = 70, joins_per_second_ipv6 = 3, joins_burst_ipv6 = 30, client_failures_per_minute = 6, operator_failures_per_minute = 12 }}
+metrics = {{ allow = ["192.0.2.9"] }}
+hsts = false
 tls = {{ certificate = "c.pem", key = "/k.pem" }}
 store = {{ engine = "distributed", redis_url = "rediss://line:{SECRET}@redis.example:6380", dynamodb_endpoint = "http://dynamodb:8000", table_prefix = "shop_", master_secret = "{MASTER}" }}
 log = {{ format = "json", level = "trace" }}
@@ -197,6 +200,8 @@ fn every_key_is_taken_over() {
         operator_failures: Budget::per_minute(12),
     };
     assert_eq!(config.limits, limits);
+    assert_eq!(config.metrics.allow, ["192.0.2.9/32".parse().unwrap()]);
+    assert_eq!(config.doors.hsts, Hsts::Off);
     let tls = TlsFiles { certificate: "/etc/anteroom/c.pem".into(), key: "/k.pem".into() };
     assert_eq!(config.doors.tls, Some(tls));
     let StoreConfig::Distributed(store) = &config.store else { panic!("{:?}", config.store) };

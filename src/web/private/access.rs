@@ -1,16 +1,15 @@
 //! Who may use the private API: who has an admin key, or signs with a key pair as callers of AWS do.
 
-use std::borrow::Cow;
-
 use actix_web::http::header::{self, HeaderName};
 use actix_web::web::Payload;
 use actix_web::{HttpMessage, HttpRequest};
 
+use super::refusals::KeyRefusal;
 use super::sigv4::{self, Received};
 use crate::web::App;
 use crate::web::extract::{Body, header_text};
 use crate::web::respond::{Audience, Problem};
-use crate::web::visitor_address::is_from_trusted_proxy;
+use crate::web::visitor_address::{VisitorAddress, is_from_trusted_proxy};
 
 /// Below this path is what only operators may do.
 pub const PRIVATE: &str = "/private";
@@ -36,27 +35,33 @@ pub struct OperatorName(pub String);
 /// 403, worded as API Gateway does; 429 after many failures from one address. Only failures count against that limit, so
 /// that whoever has a key always passes.
 pub fn operator<'a>(app: &'a App, request: &HttpRequest, body: &Body) -> Result<Operator<'a>, Problem> {
-    recognised(app, request, body).map_err(|refusal| match app.rate_limits.operator_failure(&app.site, request) {
-        Ok(()) => refusal,
-        Err(limit) => Problem::TooMany(limit, Audience::Operator),
-    })
+    let name = identify(app, request, body).map_err(|refusal| {
+        app.refusals.note(&refusal, VisitorAddress::of(&app.site, request).ip(), app.lobby.clock().steady());
+        match app.rate_limits.operator_failure(&app.site, request) {
+            Ok(()) => Problem::Forbidden(refusal.message()),
+            Err(limit) => Problem::TooMany(limit, Audience::Operator),
+        }
+    })?;
+    request.extensions_mut().insert(OperatorName(name.to_owned()));
+    Ok(Operator(name))
 }
 
-fn recognised<'a>(app: &'a App, request: &HttpRequest, body: &Body) -> Result<Operator<'a>, Problem> {
+/// Whether an operator sent the request, where others may as well: without credentials nothing is refused.
+pub fn is_operator(app: &App, request: &HttpRequest, body: &Body) -> bool {
+    request.headers().contains_key(header::AUTHORIZATION) && operator(app, request, body).is_ok()
+}
+
+fn identify<'a>(app: &'a App, request: &HttpRequest, body: &Body) -> Result<&'a str, KeyRefusal> {
     let mut given = request.headers().get_all(header::AUTHORIZATION);
     let (first, second) = (given.next(), given.next());
     let text = first.and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let name = match text.split_once(' ') {
+    match text.split_once(' ') {
         Some((sigv4::ALGORITHM, parameters)) if second.is_none() => {
-            signer(app, request, body, parameters).map_err(|refusal| Problem::Forbidden(refusal.message()))?
+            signer(app, request, body, parameters).map_err(KeyRefusal::Signature)
         }
-        Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => {
-            bearer(app, key).ok_or(Problem::Forbidden(Cow::Borrowed("Forbidden")))?
-        }
-        _ => return Err(Problem::Forbidden(Cow::Borrowed("Missing Authentication Token"))),
-    };
-    request.extensions_mut().insert(OperatorName(name.to_owned()));
-    Ok(Operator(name))
+        Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => bearer(app, key).ok_or(KeyRefusal::UnknownKey),
+        _ => Err(KeyRefusal::Missing),
+    }
 }
 
 /// Lets only operators be told that something is not there: to all others every path below [`PRIVATE`] is shut alike.

@@ -32,7 +32,8 @@ pub async fn exits(request: HttpRequest, app: Data<App>, body: Body) -> Result<H
     let message: Message = json(body)?;
     let room = room(&app.lobby, &message.event_id)?;
     let exits = message.exits.read()?;
-    let noted = app.lobby.note_exits(room, exits).await.map_err(|fault| Problem::Fault(fault, Audience::Rest))?;
+    let noted = app.lobby.note_exits(room, exits, operator.name()).await;
+    let noted = noted.map_err(|fault| Problem::Fault(fault, Audience::Rest))?;
     let Refilled { counters, updated, skipped, admitted } = noted.ok_or(NO_MESSAGES)?;
     tracing::info!(operator = operator.name(), event = %room.settings.id, updated, admitted, "visitors left");
     Ok(json_for_operators(&Answer { serving_num: counters.serving, updated, skipped, admitted }))

@@ -4,6 +4,7 @@ pub mod access;
 pub mod inlet;
 pub mod keys;
 pub mod notices;
+pub mod refusals;
 pub mod serving;
 pub mod sessions;
-mod sigv4;
+pub mod sigv4;

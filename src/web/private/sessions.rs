@@ -86,11 +86,8 @@ pub async fn update_session(request: HttpRequest, app: Data<App>, body: Body) ->
     let request_id = update.request_id.parse().map_err(|_| refuse("Invalid request ID"))?;
     let status = SessionStatus::from_code(update.status.0).filter(|status| *status != SessionStatus::Active);
     let status = status.ok_or_else(|| refuse("Invalid status: 1 (completed) or -1 (abandoned)"))?;
-    match app.lobby.close_session(room, &request_id, status).await.map_err(fault)? {
-        Closed::Now(_) => {
-            tracing::info!(operator = operator.name(), event = %room.settings.id, ?status, "a session was ended");
-            Ok(json_for_operators(&json!({})))
-        }
+    match app.lobby.close_session(room, &request_id, status, operator.name()).await.map_err(fault)? {
+        Closed::Now(_) => Ok(json_for_operators(&json!({}))),
         Closed::Before(_) => Err(Problem::Rest(StatusCode::NOT_FOUND, "The status of this session is already set")),
         Closed::Unknown => Err(Problem::Rest(StatusCode::NOT_FOUND, "This request ID has no session")),
     }

@@ -76,6 +76,22 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// A word for it, whatever its details are.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Parameter(_) => "parameter",
+            Self::Credential => "credential",
+            Self::UnknownKey => "unknown key pair",
+            Self::Service => "service",
+            Self::Unsigned(_) => "unsigned header",
+            Self::NoDate => "no date",
+            Self::ScopeDate => "scope date",
+            Self::Expired(..) => "expired",
+            Self::NotYetCurrent(..) => "not yet current",
+            Self::Mismatch => "mismatch",
+        }
+    }
+
     /// What API Gateway says then.
     pub fn message(&self) -> Cow<'static, str> {
         match self {

@@ -89,7 +89,7 @@ pub async fn message(app: Data<App>, MessageBody { body, _place }: MessageBody) 
     let message = Unproven::parse(body.bytes().ok_or(BODY_TOO_LARGE)?)?;
     let (inbox, event) = app.topics.get(message.topic()).ok_or(Rejection::Foreign)?;
     match inbox.prove(message, app.lobby.now()).await? {
-        Received::Notification { id, text } => note_exits(&app, event, &id, &text).await,
+        Received::Notification { id, text } => note_exits(&app, event, &text, (&id, &inbox.topic().to_string())).await,
         Received::Subscription { confirm } => {
             let topic = inbox.topic();
             inbox.confirm(&confirm).await.map_err(|error| {
@@ -107,7 +107,12 @@ pub async fn message(app: Data<App>, MessageBody { body, _place }: MessageBody) 
 }
 
 /// A message that comes twice does no harm: sessions end once, and nobody is let in beyond the free places.
-async fn note_exits(app: &App, event: &EventId, id: &str, text: &str) -> Result<HttpResponse, Problem> {
+async fn note_exits(
+    app: &App,
+    event: &EventId,
+    text: &str,
+    (id, topic): (&str, &str),
+) -> Result<HttpResponse, Problem> {
     #[derive(Serialize)]
     struct Answer {
         updated: u64,
@@ -115,7 +120,7 @@ async fn note_exits(app: &App, event: &EventId, id: &str, text: &str) -> Result<
     }
     let exits = ExitsMessage::parse(text).ok_or(NO_EXITS)?;
     let room = room(&app.lobby, event.as_str())?;
-    let noted = app.lobby.note_exits(room, exits.read()?).await;
+    let noted = app.lobby.note_exits(room, exits.read()?, topic).await;
     let noted = noted.map_err(|fault| Problem::Fault(fault, Audience::Rest))?.ok_or(NO_MESSAGES)?;
     let Refilled { updated, admitted, .. } = noted;
     tracing::info!(message_id = id, %event, updated, admitted, "visitors left");

@@ -1,0 +1,75 @@
+//! `GET /metrics`: the text, and who may read it where it is served beside the public paths.
+
+use actix_web::http::header;
+use actix_web::http::header::HeaderMap;
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+
+use crate::lobby::Urgency;
+use crate::telemetry::GateMetric;
+use crate::web::App;
+use crate::web::extract::Body;
+use crate::web::private::access::operator;
+use crate::web::respond::Problem;
+
+/// How names of headers begin that proxies add when they pass a request on.
+const ADDED_BY_PROXIES: [&str; 4] = ["x-forwarded", "x-original-", "x-envoy-", "cf-"];
+
+/// Other such headers: RFC 7239, RFC 9110 §7.6.3, RFC 8586, and those of proxies and content networks.
+const OF_PROXIES: [&str; 16] = [
+    "forwarded",
+    "via",
+    "cdn-loop",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "client-ip",
+    "true-client-ip",
+    "fastly-client-ip",
+    "fly-client-ip",
+    "x-appengine-user-ip",
+    "x-azure-clientip",
+    "x-amz-cf-id",
+    "x-proxyuser-ip",
+    "x-remote-ip",
+    "x-varnish",
+];
+
+/// Whether a proxy passed the request on, so that the peer is not the one who asks.
+fn is_passed_on(headers: &HeaderMap) -> bool {
+    headers
+        .keys()
+        .map(header::HeaderName::as_str)
+        .any(|name| OF_PROXIES.contains(&name) || ADDED_BY_PROXIES.iter().any(|beginning| name.starts_with(beginning)))
+}
+
+/// At the private address: for whoever reaches it.
+pub async fn open(app: Data<App>) -> HttpResponse {
+    metrics(&app)
+}
+
+/// Beside the public paths: for operators, and without a key for those in `metrics.allow` who ask themselves.
+pub async fn guarded(request: HttpRequest, app: Data<App>, body: Body) -> Result<HttpResponse, Problem> {
+    let allowed = request.peer_addr().is_some_and(|peer| app.site.metrics.allows(peer.ip()));
+    if !allowed || is_passed_on(request.headers()) {
+        operator(&app, &request, &body)?;
+    }
+    Ok(metrics(&app))
+}
+
+/// OpenMetrics text, as Prometheus reads it.
+fn metrics(app: &App) -> HttpResponse {
+    app.telemetry.show_rooms(app.lobby.rooms().map(|room| (room.settings.id.as_str(), room.board.counters())));
+    for room in app.lobby.rooms().filter(|room| room.settings.gate.is_some()) {
+        let gate = if room.is_open() { GateMetric::Open } else { GateMetric::Closed };
+        app.telemetry.show_gate(room.settings.id.as_str(), gate);
+    }
+    for urgency in Urgency::ALL {
+        let queue = app.lobby.signing();
+        app.telemetry.show_signing(urgency.name(), queue.taken(urgency) as u64, queue.refused(urgency));
+    }
+    HttpResponse::Ok()
+        .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .body(app.telemetry.render())
+}

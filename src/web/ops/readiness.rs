@@ -1,0 +1,82 @@
+//! Whether the service is ready, found out at most once a second however many ask.
+//!
+//! Owns the check under way and the latest outcome. Anybody may ask `/health/ready`, and each check writes to the store:
+//! so callers share a check, and one that hangs up does not end it. Must not know who is told what of the outcome.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::lobby::Lobby;
+use crate::outbound::Complaints;
+use crate::policy;
+use crate::store::StoreError;
+
+/// What a check found.
+pub type Outcome = Result<(), StoreError>;
+
+/// See the module's documentation.
+#[derive(Default)]
+pub struct Readiness {
+    latest: Mutex<Option<Check>>,
+    complaints: Arc<Complaints>,
+}
+
+/// A check under way, or over. The task ends with it.
+struct Check {
+    begun: Duration,
+    outcome: watch::Receiver<Option<Outcome>>,
+    _task: JoinSet<()>,
+}
+
+impl Check {
+    /// Whether no other check may begin yet: this one is under way, or began less than the period ago.
+    fn holds(&self, now: Duration) -> bool {
+        // A sender that is gone without an outcome: its task was ended.
+        let under_way = self.outcome.borrow().is_none() && self.outcome.has_changed().is_ok();
+        under_way || now.saturating_sub(self.begun) < policy::READINESS_PERIOD
+    }
+}
+
+impl Readiness {
+    /// The outcome of the check under way, or of one that began less than [`policy::READINESS_PERIOD`] ago, or else of
+    /// a new one. `None`: the check was ended, as at a stop.
+    pub async fn check(&self, lobby: &Arc<Lobby>) -> Option<Outcome> {
+        let mut outcome = self.latest(lobby);
+        let found = outcome.wait_for(Option::is_some).await.ok()?;
+        found.clone()
+    }
+
+    fn latest(&self, lobby: &Arc<Lobby>) -> watch::Receiver<Option<Outcome>> {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = lobby.clock().steady();
+        if let Some(check) = latest.as_ref().filter(|check| check.holds(now)) {
+            return check.outcome.clone();
+        }
+        let (sender, outcome) = watch::channel(None);
+        let (lobby, complaints) = (Arc::clone(lobby), Arc::clone(&self.complaints));
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let found = lobby.store().health().await;
+            log(&found, &complaints, &lobby);
+            sender.send_replace(Some(found));
+        });
+        *latest = Some(Check { begun: now, outcome: outcome.clone(), _task: task });
+        outcome
+    }
+}
+
+/// The reason goes to the log, as those who ask without a key do not learn it.
+fn log(found: &Outcome, complaints: &Complaints, lobby: &Lobby) {
+    match found {
+        Ok(()) => complaints.settle(),
+        Err(error) => {
+            let reason = error.to_string();
+            if complaints.is_news(&reason, lobby.now()) {
+                tracing::warn!(reason, "the service is not ready");
+            }
+        }
+    }
+}
