@@ -294,6 +294,22 @@ fn the_error_pages_that_the_reference_names_exist() {
 }
 
 #[test]
+fn every_test_that_the_security_page_names_exists() {
+    let (page, code) =
+        (read("docs/security.md"), ["src", "tests"].map(|folder| sources(&root().join(folder))).concat());
+    let is_name = |text: &str| text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+    let named = page.split('`').skip(1).step_by(2).filter(|text| is_name(text) && text.matches('_').count() >= 3);
+    let named: BTreeSet<&str> = named.collect();
+    assert!(named.len() >= 40, "{named:?}");
+    for name in named {
+        assert!(code.contains(&format!("fn {name}(")), "docs/security.md names a test that is not there: {name}");
+    }
+    for target in between(&page, "fuzz target `", "`") {
+        assert!(root().join(format!("fuzz/fuzz_targets/{target}.rs")).exists(), "there is no fuzz target {target}");
+    }
+}
+
+#[test]
 fn every_decision_is_listed() {
     let list = read("docs/adr/README.md");
     for entry in fs::read_dir(root().join("docs/adr")).unwrap() {

@@ -15,6 +15,9 @@ pub enum RedirectUriError {
     /// It is no absolute URI.
     #[error("it is not an absolute URI")]
     NotAbsolute,
+    /// Blanks, control characters or letters beyond ASCII.
+    #[error("it may have printable ASCII characters alone: write others as percent escapes, host names as xn--")]
+    Characters,
     /// `http` to another machine, or a scheme that browsers run.
     #[error("it must be https, or http on a loopback address")]
     Insecure,
@@ -35,6 +38,10 @@ pub enum RedirectUriError {
 impl RedirectUri {
     /// Checks a URI that an operator or a client registers.
     pub fn register(text: &str, kind: ClientKind) -> Result<Self, RedirectUriError> {
+        // The parser forgives what no URI and no `Location` header can hold (RFC 3986 §2).
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(RedirectUriError::Characters);
+        }
         let url = Url::parse(text).map_err(|_| RedirectUriError::NotAbsolute)?;
         if url.fragment().is_some() {
             return Err(RedirectUriError::Fragment);
@@ -166,6 +173,11 @@ mod tests {
             ("https://*.example/cb", RedirectUriError::Wildcard),
             ("https://u:p@shop.example/cb", RedirectUriError::Credentials),
             ("/cb", RedirectUriError::NotAbsolute),
+            ("https://shop.example/c\tb", RedirectUriError::Characters),
+            ("https://shop.example/cb\r\n", RedirectUriError::Characters),
+            (" https://shop.example/cb", RedirectUriError::Characters),
+            ("https://shop.example/c b", RedirectUriError::Characters),
+            ("https://shop.example/ü", RedirectUriError::Characters),
         ];
         for (uri, error) in bad {
             assert_eq!(register(uri), Err(error), "{uri}");

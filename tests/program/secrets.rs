@@ -17,6 +17,7 @@ use openssl::sign::Signer;
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use url::Position;
 
 use crate::process::Program;
 use crate::support::{ADMIN_KEY, Api, Browser, CLIENT_SECRET, Deployment, Page, REDIRECT, encode, text};
@@ -67,10 +68,13 @@ impl Run {
 
     /// As a browser; its cookies are secrets.
     async fn browse(&mut self, what: &str, browser: &mut Browser, request: RequestBuilder) -> Page {
+        let asked = request.try_clone().unwrap().build().unwrap().url().clone();
         let page = browser.send(request).await.unwrap();
         self.secrets.extend(browser.cookies.values().map(|cookie| ("cookie", cookie.clone())));
         if page.status.is_client_error() {
-            self.errors.push((what.to_owned(), format!("{:?}\n{}", page.headers, page.body)));
+            // A link to try again leads to the address that was asked, which whoever asked it knows.
+            let body = page.body.replace("&#38;", "&").replace(&asked[Position::BeforePath..], "");
+            self.errors.push((what.to_owned(), format!("{:?}\n{body}", page.headers)));
         }
         page
     }
