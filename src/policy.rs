@@ -58,9 +58,24 @@ pub const DEFAULT_POSITION_EXPIRY: Duration = Duration::from_secs(900);
 /// How many serving records the pace of a line is read from: five minutes of steps a second.
 pub const PACE_RECORDS: u32 = 300;
 
-/// How often at most a board is brought up to date from the store: well under the quarter of a second in which
-/// every node must know of a move.
+/// How long the receiver of the feed pauses after it has shown all that was announced: a rush of commits wakes it a hundred
+/// times a second at most, and a move is shown well within the tenth of a second in which every node knows of it.
+pub const FEED_PAUSE: Duration = Duration::from_millis(10);
+
+/// How often at most the rows of an event are read from the store because the feed announced a change: the counters are
+/// shown before, and estimates and tickets of other nodes can wait a tenth of a second.
 pub const FEED_THROTTLE: Duration = Duration::from_millis(100);
+
+/// How many events a node reads the rows of at the same time. A refresh takes two reads in a row, so a store that is 300 ms
+/// away serves some fifty a second; a node with a thousand events that lost the feed does not ask for all at once.
+pub const REFRESHES_AT_ONCE: usize = 32;
+
+/// How many events' inlets and expiry passes ask the store for something at the same time: each asks in turn, so a node that
+/// is 300 ms away does some hundred a second.
+pub const INLETS_AT_ONCE: usize = 64;
+
+/// How long to wait before rows that could not be read are read again: the store has failed all its own tries by then.
+pub const REFRESH_RETRY: Duration = Duration::from_secs(1);
 
 /// From how far back a clock counts as set back, rather than as one of several that differ a little: then the inlet and the
 /// arrival log go by the new time instead of standing still until the old one comes again. Nobody is to be delayed by
@@ -197,6 +212,13 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often a login looks anew at a line that went on meanwhile, before the visitor is asked to come again.
 pub const LINE_UP_TRIES: u32 = 8;
+
+/// How long a starting node waits before it tries again to open a store that is away; doubled with each try. An error of a
+/// moment delays it by that alone.
+pub const START_RETRY_FIRST: Duration = Duration::from_millis(250);
+
+/// And at most: a store that is back is found soon, and the log says every few seconds what is missing.
+pub const START_RETRY_LONGEST: Duration = Duration::from_secs(5);
 
 /// How long a browser keeps a visitor's place and its own name.
 pub const COOKIE_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);

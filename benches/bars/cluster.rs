@@ -9,6 +9,7 @@ use futures_util::future::try_join_all;
 use tokio::time::sleep;
 
 use super::cost::{Asked, cost};
+use super::distance::far_away;
 use super::ground::Ground;
 use super::line::{JOIN, against_bare, look, tickets};
 use super::process::Server;
@@ -116,6 +117,7 @@ async fn news(mut ground: Ground) -> Outcome<String> {
     let [here, there] = nodes.as_slice() else { return Err("not two nodes".into()) };
     let mut stream = [Stream::of_line(there).await?];
     let with_redis = hear(&mut stream, here, 0, MOVES, PACE).await?;
+    let far_away = far_away(&ground).await?;
     ground.take_redis_away();
     sleep(BEREFT).await;
     let without = hear(&mut stream, here, MOVES, MOVES, PACE).await?;
@@ -125,6 +127,7 @@ async fn news(mut ground: Ground) -> Outcome<String> {
         eprintln!("news {way}: {:.0} ms, slowest {:.0} ms", delays.median_ms, delays.slowest_ms);
         table += &format!("| {way} | {:.0} ms | {:.0} ms |\n", delays.median_ms, delays.slowest_ms);
     }
+    table += &far_away;
     drop(stream);
     nodes.into_iter().try_for_each(Server::stop)?;
     Ok(table)

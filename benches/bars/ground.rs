@@ -65,17 +65,27 @@ impl Ground {
 
     /// Nodes that share fresh tables.
     pub fn nodes(&self, name: &str, count: usize) -> Outcome<Vec<Server>> {
+        self.nodes_at(name, &vec![self.dynamodb; count], "")
+    }
+
+    /// The port of DynamoDB.
+    pub const fn dynamodb(&self) -> u16 {
+        self.dynamodb
+    }
+
+    /// The same, each of which finds DynamoDB at its port, with `more` configuration.
+    pub fn nodes_at(&self, name: &str, ports: &[u16], more: &str) -> Outcome<Vec<Server>> {
         let directories: Vec<PathBuf> =
-            (0..count).map(|index| self.directory.path().join(format!("{name}-{index}"))).collect();
-        for directory in &directories {
+            (0..ports.len()).map(|index| self.directory.path().join(format!("{name}-{index}"))).collect();
+        for (directory, dynamodb) in directories.iter().zip(ports) {
             prepare(directory)?;
             let file = directory.join("anteroom.toml");
-            let (redis, dynamodb) = (self.redis, self.dynamodb);
+            let redis = self.redis;
             let store = format!(
                 "\n[store]\nengine = \"distributed\"\nredis_url = \"redis://127.0.0.1:{redis}\"\n\
                  dynamodb_endpoint = \"http://127.0.0.1:{dynamodb}\"\ntable_prefix = \"{name}-\"\n"
             );
-            fs::write(&file, fs::read_to_string(&file)? + &store)?;
+            fs::write(&file, fs::read_to_string(&file)? + &store + more)?;
         }
         let first = directories.first().ok_or("no node")?.join("anteroom.toml");
         let mut init = Command::new(BINARY);

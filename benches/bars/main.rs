@@ -9,6 +9,7 @@ mod bare;
 mod cluster;
 mod cost;
 mod crowd;
+mod distance;
 mod ground;
 mod http;
 mod line;

@@ -3,6 +3,7 @@
 //! The store stays the authority. A board is brought up to date by what this node's own calls return, and by
 //! [`Board::refresh`] when the feed says that something changed elsewhere.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tokio::sync::watch;
@@ -29,6 +30,8 @@ pub struct View {
     /// Entry times, by position, and serving times, by serving counter, that were seen to lie in the future.
     entries: Anchors,
     moves: Anchors,
+    /// The refresh by which the records were read, by its number.
+    refreshed: u64,
 }
 
 impl View {
@@ -103,11 +106,13 @@ pub struct Board {
     view: RwLock<View>,
     /// Rings when something changed; carries nothing.
     bell: watch::Sender<()>,
+    /// How many times the store's rows began to be read.
+    reads: AtomicU64,
 }
 
 impl Default for Board {
     fn default() -> Self {
-        Self { view: RwLock::default(), bell: watch::Sender::new(()) }
+        Self { view: RwLock::default(), bell: watch::Sender::new(()), reads: AtomicU64::new(0) }
     }
 }
 
@@ -153,7 +158,7 @@ impl Board {
         self.bell.send_replace(());
     }
 
-    /// Reads from the store what changed since the last time.
+    /// Reads from the store what changed since the last time. Of refreshes that overlap, the one that began last counts.
     ///
     /// # Errors
     /// When the store cannot be read; the board stays as it was.
@@ -164,17 +169,22 @@ impl Board {
                 let view = self.view();
                 view.read.filter(|_| view.counters.generation == counters.generation)
             };
-            let arrivals = store.arrivals(event, read).await?;
-            let records = store.recent_serving_records(event, policy::PACE_RECORDS).await?;
+            let number = self.reads.fetch_add(1, Ordering::AcqRel) + 1;
+            let arrivals = store.arrivals(event, read);
+            let records = store.recent_serving_records(event, policy::PACE_RECORDS);
+            let (arrivals, records) = tokio::try_join!(arrivals, records)?;
             let before = std::mem::replace(&mut counters, store.counters(event).await?);
             let mut view = self.write();
             view.take(counters);
             // A reset may have come between these reads. Then the rows may be of either generation: they are read anew.
             if before.generation == counters.generation {
                 if view.counters.generation == counters.generation {
-                    view.read = arrivals.last().map(|arrival| arrival.first).or(view.read);
+                    if number > view.refreshed {
+                        view.read = arrivals.last().map(|arrival| arrival.first).or(view.read);
+                        view.records = records;
+                        view.refreshed = number;
+                    }
                     arrivals.into_iter().for_each(|arrival| view.merge(arrival));
-                    view.records = records;
                 }
                 break;
             }

@@ -1,19 +1,18 @@
-//! What happens by itself: the inlet's steps, the expiry of places, news from other nodes, sweeping, keys.
+//! What happens by itself: the inlet's steps, the expiry of places, news from other nodes (`refresh.rs`), sweeping, keys.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{broadcast, watch};
+use futures_util::FutureExt as _;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval};
 
-use super::key_service::KEYS_DOCUMENT;
-use super::{Fault, Lobby, Room};
+use super::{Fault, Lobby, Room, refresh};
 use crate::ambient::Timestamp;
 use crate::policy;
-use crate::room::{Counters, EventId, Inlet};
-use crate::store::Change;
+use crate::room::{EventId, Inlet};
 
 /// The background work of a lobby; it ends with [`Caretaker::stop`].
 pub struct Caretaker {
@@ -25,11 +24,12 @@ impl Caretaker {
     /// Starts the work.
     pub fn start(lobby: &Arc<Lobby>) -> Self {
         let stop = watch::Sender::new(false);
-        let tasks = vec![
-            tokio::spawn(until(stop.subscribe(), follow(Arc::clone(lobby)))),
-            tokio::spawn(until(stop.subscribe(), inlets(Arc::clone(lobby)))),
-            tokio::spawn(until(stop.subscribe(), housekeeping(Arc::clone(lobby)))),
-        ];
+        let mut work = refresh::work(lobby);
+        let slots = Arc::new(Semaphore::new(policy::INLETS_AT_ONCE));
+        let inlet = |room: &Arc<Room>| inlet(Arc::clone(lobby), Arc::clone(room), Arc::clone(&slots)).boxed();
+        work.extend(lobby.rooms().map(inlet));
+        work.push(housekeeping(Arc::clone(lobby)).boxed());
+        let tasks = work.into_iter().map(|work| tokio::spawn(until(stop.subscribe(), work))).collect();
         Self { stop, tasks }
     }
 
@@ -51,61 +51,19 @@ async fn until(mut stop: watch::Receiver<bool>, work: impl Future<Output = ()>) 
     }
 }
 
-/// Brings the boards up to date whenever the feed says that something changed, at most once in
-/// [`policy::FEED_THROTTLE`].
-async fn follow(lobby: Arc<Lobby>) {
-    let mut changes = lobby.store.changes();
-    loop {
-        let mut told = Told::default();
-        match changes.recv().await {
-            Ok(change) => told.note(change),
-            Err(broadcast::error::RecvError::Lagged(_)) => told.everything(&lobby),
-            Err(broadcast::error::RecvError::Closed) => return,
-        }
-        sleep(policy::FEED_THROTTLE).await;
-        loop {
-            match changes.try_recv() {
-                Ok(change) => told.note(change),
-                Err(broadcast::error::TryRecvError::Lagged(_)) => told.everything(&lobby),
-                Err(_) => break,
-            }
-        }
-        lobby.catch_up(told).await;
-    }
-}
-
-/// What the feed told since the last look.
-#[derive(Default)]
-struct Told {
-    /// With their latest counters, if they were told.
-    events: HashMap<EventId, Option<Counters>>,
-    keys: bool,
-}
-
-impl Told {
-    fn note(&mut self, change: Change) {
-        match change {
-            Change::Counters(event, counters) => drop(self.events.insert(event, Some(counters))),
-            Change::Document(name) => self.keys |= name == KEYS_DOCUMENT,
-            Change::Letters => {}
-        }
-    }
-
-    fn everything(&mut self, lobby: &Lobby) {
-        self.events.extend(lobby.rooms.keys().map(|event| (event.clone(), None)));
-        self.keys = true;
-    }
-}
-
-async fn inlets(lobby: Arc<Lobby>) {
+/// Looks after one room each second. Each has a task of its own: a line does not stand still because the store is slow about
+/// another.
+async fn inlet(lobby: Arc<Lobby>, room: Arc<Room>, slots: Arc<Semaphore>) {
     let mut seconds = interval(Duration::from_secs(1));
     seconds.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut clocks = HashMap::new();
+    let mut ticks = Ticks::new();
     loop {
         seconds.tick().await;
+        // The semaphore is never closed.
+        let Ok(_slot) = slots.acquire().await else { return };
         // First, so that the inlet sees the places that became free.
-        lobby.expire_positions().await;
-        lobby.step_inlets(&mut clocks).await;
+        lobby.expire_room(&room).await;
+        lobby.step_room(&room, &mut ticks).await;
     }
 }
 
@@ -122,30 +80,17 @@ async fn housekeeping(lobby: Arc<Lobby>) {
 pub(super) type Ticks = HashMap<EventId, Timestamp>;
 
 impl Lobby {
-    async fn catch_up(&self, told: Told) {
-        for (event, counters) in &told.events {
-            let Some(room) = self.rooms.get(event) else { continue };
-            // Shown even if the store cannot tell more.
-            if let Some(counters) = counters {
-                room.board.update(*counters);
-            }
-            if let Err(error) = room.board.refresh(&*self.store, event).await {
-                tracing::warn!(%event, %error, "cannot read how the event stands");
-            }
-        }
-        if told.keys
-            && let Err(error) = self.keys.reload(&*self.store).await
-        {
-            tracing::error!(%error, "cannot read the new signing keys");
+    /// Lets every inlet do what is due now. `ticks` carries what this node saw from call to call.
+    pub async fn step_inlets(&self, ticks: &mut Ticks) {
+        for room in self.rooms.values() {
+            self.step_room(room, ticks).await;
         }
     }
 
-    /// Lets every inlet do what is due now. `ticks` carries what this node saw from call to call.
-    pub async fn step_inlets(&self, ticks: &mut Ticks) {
-        for (event, room) in &self.rooms {
-            if let Err(error) = self.step_inlet(room, ticks).await {
-                tracing::warn!(%event, %error, "the inlet cannot move the line");
-            }
+    /// Lets the inlet of one room do what is due now.
+    async fn step_room(&self, room: &Room, ticks: &mut Ticks) {
+        if let Err(error) = self.step_inlet(room, ticks).await {
+            tracing::warn!(event = %room.settings.id, %error, "the inlet cannot move the line");
         }
     }
 
@@ -202,11 +147,13 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::ambient::{FrozenClock, SeededEntropy};
+    use crate::ambient::{Clock as _, FrozenClock, SeededEntropy};
     use crate::keys::{MasterSecret, Rotation};
     use crate::lobby::{Clients, Surroundings};
+    use crate::room::{EventSettings, Periodic, Rhythm};
     use crate::store::Store;
     use crate::store::embedded::EmbeddedStore;
+    use crate::store::held::Held;
 
     /// A node over `store`.
     async fn node(store: &Arc<dyn Store>, seed: u64) -> Lobby {
@@ -220,17 +167,52 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_line_moves_while_the_store_is_slow_about_another() {
+        let directory = TempDir::new().unwrap();
+        let store = Held::new(EmbeddedStore::open(directory.path()).unwrap(), 64);
+        let clock = Arc::new(FrozenClock::at(Timestamp::from_secs(1_800_000_000)));
+        let around = Surroundings {
+            clock: clock.clone(),
+            entropy: Arc::new(SeededEntropy::new(2)),
+            store: store.clone(),
+            master: MasterSecret::generate(&SeededEntropy::new(1)),
+        };
+        let each_second = |name: &str| {
+            let mut settings = EventSettings::new(name.parse().unwrap());
+            let every = Duration::from_secs(1);
+            let rhythm = Rhythm::AtOnce;
+            settings.inlet = Inlet::Periodic(Periodic { increment_by: 1, every, rhythm, start: None, end: None });
+            settings
+        };
+        let events = ["One", "Two"].map(each_second).to_vec();
+        for event in &events {
+            store.store.ensure_event(&event.id).await.unwrap();
+            store.store.take_some(&event.id, 50, clock.now()).await.unwrap();
+        }
+        let lobby = Lobby::open("https://queue.example", events, Clients::default(), around).await.unwrap();
+        let lobby = Arc::new(lobby);
+        store.hold("step_inlet", 1);
+        let caretaker = Caretaker::start(&lobby);
+        store.until_waiting(1).await;
+        let served = || lobby.rooms().map(|room| room.board.counters().serving).collect::<Vec<_>>();
+        while served().into_iter().max() < Some(3) {
+            clock.advance(Duration::from_secs(1));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!((served().into_iter().min(), store.waiting()), (Some(0), 1));
+        caretaker.stop().await;
+    }
+
+    #[tokio::test]
     async fn a_node_takes_over_the_keys_that_the_feed_tells_of_or_that_a_round_finds() {
         let directory = TempDir::new().unwrap();
         let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(directory.path()).unwrap());
-        let (ours, theirs) = (node(&store, 2).await, node(&store, 3).await);
-        let mut changes = store.changes();
+        let (ours, theirs) = (Arc::new(node(&store, 2).await), node(&store, 3).await);
+        refresh::work(&ours).into_iter().for_each(|work| drop(tokio::spawn(work)));
         let rotated = theirs.rotate_keys(Rotation::Compromised).await.unwrap();
-        assert_ne!(ours.keys.ring().duties(), rotated);
-        let mut told = Told::default();
-        told.note(changes.recv().await.unwrap());
-        ours.catch_up(told).await;
-        assert_eq!(ours.keys.ring().duties(), rotated);
+        while ours.keys.ring().duties() != rotated {
+            tokio::time::sleep(policy::FEED_PAUSE).await;
+        }
         let rotated = theirs.rotate_keys(Rotation::AtOnce).await.unwrap();
         ours.keep_house().await;
         assert_eq!(ours.keys.ring().duties(), rotated);

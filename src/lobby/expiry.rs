@@ -7,33 +7,40 @@ use crate::policy;
 use crate::room::{ExpiryRule, Inlet, Moment, OnExpiry, Position, ServingRecord};
 use crate::store::Refill;
 
-impl Lobby {
-    /// Gives up, in every room, the served positions that were not used in time. Any number of nodes may do it at
-    /// once: what one has given up, the next finds dealt with.
-    pub async fn expire_positions(&self) {
-        let now = self.moment();
-        let set_back = self.set_back(now);
-        for (event, room) in &self.rooms {
-            // Sessions that a clock ahead opened would hold their places for as long as it was ahead.
-            if (room.board.anchor(None, now) || set_back)
-                && let Err(error) = self.settle_sessions_of(room).await
-            {
-                tracing::warn!(%event, %error, "sessions that end too late are looked for again in a minute");
-            }
-            if let Err(error) = self.expire_positions_of(room).await {
-                tracing::warn!(%event, %error, "served positions cannot be expired");
-            }
-        }
-    }
-
+impl Room {
     /// Whether the clock was set back since this was asked last.
     fn set_back(&self, now: Moment) -> bool {
         let before = self.looked_at.swap(now.wall.as_secs(), Ordering::Relaxed);
         let set_back = before > (now.wall + policy::CLOCK_AHEAD).as_secs();
         if set_back {
-            tracing::warn!(seconds = before - now.wall.as_secs(), "the clock was set back");
+            tracing::warn!(event = %self.settings.id, seconds = before - now.wall.as_secs(), "the clock was set back");
         }
         set_back
+    }
+}
+
+impl Lobby {
+    /// Gives up, in every room, the served positions that were not used in time. Any number of nodes may do it at
+    /// once: what one has given up, the next finds dealt with.
+    pub async fn expire_positions(&self) {
+        for room in self.rooms.values() {
+            self.expire_room(room).await;
+        }
+    }
+
+    /// The same in one room.
+    pub(super) async fn expire_room(&self, room: &Room) {
+        let (event, now) = (&room.settings.id, self.moment());
+        let set_back = room.set_back(now);
+        // Sessions that a clock ahead opened would hold their places for as long as it was ahead.
+        if (room.board.anchor(None, now) || set_back)
+            && let Err(error) = self.settle_sessions_of(room).await
+        {
+            tracing::warn!(%event, %error, "sessions that end too late are looked for again in a minute");
+        }
+        if let Err(error) = self.expire_positions_of(room).await {
+            tracing::warn!(%event, %error, "served positions cannot be expired");
+        }
     }
 
     /// Has sessions that were opened by a clock that was ahead end as if they had been opened now.

@@ -18,6 +18,7 @@ mod lag;
 mod login;
 mod operate;
 mod places;
+mod refresh;
 mod sessions;
 mod signing;
 mod token_cache;
@@ -29,6 +30,7 @@ use std::sync::atomic::AtomicU64;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::time::sleep;
 
 pub use board::{Board, View};
@@ -92,6 +94,8 @@ pub struct Room {
     lag: Lag,
     tickets: TicketKey,
     cookies: CookieKey,
+    /// What the clock said when places were last looked at for expiry, in seconds.
+    looked_at: AtomicU64,
 }
 
 impl Room {
@@ -101,7 +105,8 @@ impl Room {
         let board = Arc::default();
         let turnstiles = Turnstiles::new(&settings.id, &board);
         let (turn, latch, lag) = (tokio::sync::Mutex::default(), Latch::default(), Lag::default());
-        Self { settings, board, turn, turnstiles, latch, lag, tickets, cookies }
+        let looked_at = AtomicU64::new(0);
+        Self { settings, board, turn, turnstiles, latch, lag, tickets, cookies, looked_at }
     }
 
     /// Logs whose session was closed, and by whom: an operator, or the topic of a message. The visitor is named by the
@@ -133,8 +138,6 @@ pub struct Lobby {
     codes: CodeSeal,
     signing: SigningQueue,
     signed: TokenCache,
-    /// What the clock said when places were last looked at for expiry, in seconds.
-    looked_at: AtomicU64,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -153,13 +156,13 @@ impl Lobby {
     ) -> Result<Self, KeyServiceError> {
         let Surroundings { clock, entropy, store, master } = around;
         let keys = Keys::open(&*store, master.clone(), &*entropy, clock.now()).await?;
-        let mut rooms = HashMap::new();
-        for settings in events {
+        let opening = stream::iter(events).map(async |settings| {
             let room = Arc::new(Room::new(settings, master.secret()));
             store.ensure_event(&room.settings.id).await?;
             room.board.refresh(&*store, &room.settings.id).await?;
-            rooms.insert(room.settings.id.clone(), room);
-        }
+            Ok::<_, StoreError>((room.settings.id.clone(), room))
+        });
+        let rooms = opening.buffer_unordered(policy::REFRESHES_AT_ONCE).try_collect().await?;
         let codes = CodeSeal::new(&master);
         let signing = SigningQueue::start(available_parallelism().map_or(1, usize::from))?;
         let signed = TokenCache::default();
@@ -171,7 +174,6 @@ impl Lobby {
             codes,
             signing,
             signed,
-            looked_at: AtomicU64::new(0),
             store,
             clock,
             entropy,

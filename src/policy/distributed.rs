@@ -62,6 +62,9 @@ pub const DESK_NODE_MEMORY: u64 = 10_000;
 /// How many changes wait to be said by Redis, or to be heard, before some are left out: others look by themselves.
 pub const BELL_BACKLOG: usize = 1024;
 
+/// How many changes are said in one request: with items told whole, half a megabyte.
+pub const BELL_BATCH: usize = 64;
+
 /// How long Redis may take to answer.
 pub const BELL_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -88,6 +91,10 @@ pub const SWEEP_HANDS: usize = 32;
 
 /// How often each node looks at an event's item, whether or not Redis told of a change.
 pub const WATCH_PERIOD: Duration = Duration::from_secs(1);
+
+/// How many of these looks are under way at once: a node with a thousand events that is 300 ms away from DynamoDB looks at each
+/// every three seconds, and does not open a thousand connections.
+pub const WATCHES_AT_ONCE: usize = 128;
 
 /// How long a task may stand in an event's journal before any node carries it out: its own takes milliseconds.
 pub const ORPHAN_AGE: Duration = Duration::from_secs(4);

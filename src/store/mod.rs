@@ -7,6 +7,8 @@
 pub mod distributed;
 pub mod embedded;
 mod grant;
+#[cfg(test)]
+pub mod held;
 pub mod outbox;
 #[cfg(test)]
 mod suite;
@@ -33,6 +35,9 @@ pub enum StoreError {
     /// The store cannot be read or written now: disk full or read-only, connection lost, shutting down.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// The store is there and refuses us, and will until somebody changes something: credentials, rights, tables.
+    #[error("the store cannot be used: {0}")]
+    Unusable(String),
     /// The store holds something that this program did not write.
     #[error("the store holds unreadable data: {0}")]
     Corrupt(String),
@@ -158,7 +163,7 @@ pub trait Store: Outbox {
     /// Creates the event unless it exists, and answers how it stands.
     async fn ensure_event(&self, event: &EventId) -> Result<Counters, StoreError>;
 
-    /// How the event stands.
+    /// How the event stands, as far as this node knows: answered from memory.
     async fn counters(&self, event: &EventId) -> Result<Counters, StoreError>;
 
     /// Hands out consecutive positions that nobody else gets, as many as the party then has members (at least 1), and

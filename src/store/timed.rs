@@ -34,7 +34,7 @@ impl<S: Store> Timed<S> {
         Self { store, stopwatch }
     }
 
-    async fn timed<T>(
+    async fn around<T>(
         &self,
         operation: &'static str,
         work: impl Future<Output = Result<T, StoreError>>,
@@ -46,14 +46,61 @@ impl<S: Store> Timed<S> {
     }
 }
 
-/// Forwards each listed operation to the wrapped store, timed under its own name.
+/// Forwards every operation of both ports to the field `store` of `$wrapper`, within its `around`, which is told the name.
+/// `$other`: what the wrapper does itself.
 macro_rules! forward {
-    ($port:ident { $($other:tt)* } $($name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {
+    ($wrapper:ident { $($other:tt)* }) => {
+        crate::store::timed::forward! { $wrapper Store { $($other)* }
+            ensure_event(event: &EventId) -> Counters;
+            counters(event: &EventId) -> Counters;
+            take_positions(event: &EventId, party: Arc<dyn Party>) -> Taken;
+            arrivals(event: &EventId, from: Option<Position>) -> Vec<Arrival>;
+            advance(event: &EventId, by: i64, at: Timestamp) -> Advance;
+            advance_from(event: &EventId, seen: &Counters, by: u64, at: Timestamp) -> AdvanceFrom;
+            occupancy(event: &EventId, now: Timestamp) -> Occupancy;
+            recent_serving_records(event: &EventId, limit: u32) -> Vec<ServingRecord>;
+            serving_record_at(event: &EventId, position: Position) -> Option<ServingRecord>;
+            expire_positions(event: &EventId, through: Position, refill: Refill, at: Timestamp) -> Expired;
+            step_inlet(event: &EventId, inlet: &Inlet, known: Option<Timestamp>, tick: Timestamp) -> Option<Counters>;
+            open_session(session: &Session) -> Opened;
+            session(event: &EventId, request_id: &RequestId) -> Option<Session>;
+            close_session(event: &EventId, request_id: &RequestId, status: SessionStatus) -> Closed;
+            settle_sessions(event: &EventId, now: Timestamp, validity: Duration) -> u64;
+            active_sessions(event: &EventId, now: Timestamp) -> u64;
+            expired_sessions(
+                event: &EventId, now: Timestamp, after: Option<(Timestamp, RequestId)>, limit: u32
+            ) -> Vec<Session>;
+            redeem(redemption: &Redemption) -> Redeemed;
+            put_long_grant(grant: &LongGrant) -> ();
+            long_grant(request_id: &RequestId, id: &GrantId) -> Option<Vec<u8>>;
+            token_standing(event: &EventId, request_id: &RequestId, grant: &GrantId) -> TokenStanding;
+            reset(event: &EventId) -> Counters;
+            document(name: &str) -> Option<Document>;
+            replace_document(name: &str, expected: u64, body: &[u8]) -> bool;
+            sweep(now: Timestamp) -> u64;
+            health() -> ();
+        }
+        crate::store::timed::forward! { $wrapper Outbox {}
+            post_letter(event: &EventId, tick: Timestamp, happening: &Happening) -> bool;
+            tell_joins(event: &EventId) -> bool;
+            letters(after: u64, limit: u32) -> Vec<Letter>;
+            newest_letter() -> u64;
+            claim_delivery(sink: &str) -> Option<u64>;
+            note_delivered(sink: &str, through: u64) -> ();
+            bury_letters(sink: &str, letters: &[Letter], reason: &str, through: u64) -> ();
+            dead_letters(after: Option<(String, u64)>, limit: u32) -> Vec<DeadLetter>;
+            revive_dead_letters(sink: Option<&str>) -> u64;
+            revived_letters(sink: &str, limit: u32) -> Vec<Letter>;
+            settle_dead_letter(sink: &str, seq: u64, outcome: Resent) -> ();
+            forget_letters(sinks: &[String], before: Timestamp) -> u64;
+        }
+    };
+    ($wrapper:ident $port:ident { $($other:tt)* } $($name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {
         #[async_trait]
-        impl<S: Store> $port for Timed<S> {
+        impl<S: Store> $port for $wrapper<S> {
             $(
                 async fn $name(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
-                    self.timed(stringify!($name), self.store.$name($($argument),*)).await
+                    self.around(stringify!($name), self.store.$name($($argument),*)).await
                 }
             )*
 
@@ -61,9 +108,10 @@ macro_rules! forward {
         }
     };
 }
+pub(super) use forward;
 
 forward! {
-    Store {
+    Timed {
         fn changes(&self) -> broadcast::Receiver<Change> {
             self.store.changes()
         }
@@ -72,46 +120,4 @@ forward! {
             self.store.close().await;
         }
     }
-    ensure_event(event: &EventId) -> Counters;
-    counters(event: &EventId) -> Counters;
-    take_positions(event: &EventId, party: Arc<dyn Party>) -> Taken;
-    arrivals(event: &EventId, from: Option<Position>) -> Vec<Arrival>;
-    advance(event: &EventId, by: i64, at: Timestamp) -> Advance;
-    advance_from(event: &EventId, seen: &Counters, by: u64, at: Timestamp) -> AdvanceFrom;
-    occupancy(event: &EventId, now: Timestamp) -> Occupancy;
-    recent_serving_records(event: &EventId, limit: u32) -> Vec<ServingRecord>;
-    serving_record_at(event: &EventId, position: Position) -> Option<ServingRecord>;
-    expire_positions(event: &EventId, through: Position, refill: Refill, at: Timestamp) -> Expired;
-    step_inlet(event: &EventId, inlet: &Inlet, known: Option<Timestamp>, tick: Timestamp) -> Option<Counters>;
-    open_session(session: &Session) -> Opened;
-    session(event: &EventId, request_id: &RequestId) -> Option<Session>;
-    close_session(event: &EventId, request_id: &RequestId, status: SessionStatus) -> Closed;
-    settle_sessions(event: &EventId, now: Timestamp, validity: Duration) -> u64;
-    active_sessions(event: &EventId, now: Timestamp) -> u64;
-    expired_sessions(event: &EventId, now: Timestamp, after: Option<(Timestamp, RequestId)>, limit: u32) -> Vec<Session>;
-    redeem(redemption: &Redemption) -> Redeemed;
-    put_long_grant(grant: &LongGrant) -> ();
-    long_grant(request_id: &RequestId, id: &GrantId) -> Option<Vec<u8>>;
-    token_standing(event: &EventId, request_id: &RequestId, grant: &GrantId) -> TokenStanding;
-    reset(event: &EventId) -> Counters;
-    document(name: &str) -> Option<Document>;
-    replace_document(name: &str, expected: u64, body: &[u8]) -> bool;
-    sweep(now: Timestamp) -> u64;
-    health() -> ();
-}
-
-forward! {
-    Outbox {}
-    post_letter(event: &EventId, tick: Timestamp, happening: &Happening) -> bool;
-    tell_joins(event: &EventId) -> bool;
-    letters(after: u64, limit: u32) -> Vec<Letter>;
-    newest_letter() -> u64;
-    claim_delivery(sink: &str) -> Option<u64>;
-    note_delivered(sink: &str, through: u64) -> ();
-    bury_letters(sink: &str, letters: &[Letter], reason: &str, through: u64) -> ();
-    dead_letters(after: Option<(String, u64)>, limit: u32) -> Vec<DeadLetter>;
-    revive_dead_letters(sink: Option<&str>) -> u64;
-    revived_letters(sink: &str, limit: u32) -> Vec<Letter>;
-    settle_dead_letter(sink: &str, seq: u64, outcome: Resent) -> ();
-    forget_letters(sinks: &[String], before: Timestamp) -> u64;
 }

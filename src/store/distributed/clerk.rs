@@ -97,7 +97,7 @@ impl Clerk {
             let mut steps = vec![first];
             let mut stop = collect(&mut waiting, &mut steps, DESK_MAX_BATCH);
             let failure = self.commit(&mut steps, DESK_DEADLINE).await.err();
-            if matches!(failure, Some(StoreError::Unavailable(_))) && stop.is_none() {
+            if matches!(failure, Some(StoreError::Unavailable(_) | StoreError::Unusable(_))) && stop.is_none() {
                 // Who came meanwhile has waited in vain, too.
                 stop = collect(&mut waiting, &mut steps, usize::MAX);
             }

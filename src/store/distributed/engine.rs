@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use super::desk::{self, Desk, Office, closed};
 use super::draft::{Closing, Expiry, Opening};
 use super::fields::Fields;
@@ -17,6 +19,7 @@ use super::shelf;
 use super::state::EventState;
 use super::tables::{Condition, Table};
 use crate::ambient::{Timestamp, random};
+use crate::policy::WATCHES_AT_ONCE;
 use crate::room::{Counters, EventId, Position, RequestId, Session, SessionStatus};
 use crate::store::{
     Advance, Change, Closed, Document, Expired, GrantId, Opened, Redeemed, Redemption, Refill, StoreError,
@@ -33,6 +36,8 @@ pub(super) struct Engine {
     /// Where the last look at the grants ended.
     swept: Mutex<Option<Fields>>,
     pub(super) mover: tokio::sync::Mutex<Mover>,
+    /// One for each look at an event's item that may be under way.
+    pub(super) looks: Semaphore,
     /// What this node has a lease of, and until when.
     pub(super) leases: tokio::sync::Mutex<HashMap<String, Timestamp>>,
 }
@@ -46,6 +51,7 @@ impl Engine {
             documents: Mutex::default(),
             swept: Mutex::default(),
             mover: tokio::sync::Mutex::default(),
+            looks: Semaphore::new(WATCHES_AT_ONCE),
             leases: tokio::sync::Mutex::default(),
         }
     }

@@ -92,11 +92,7 @@ pub async fn create_tables(
 
 /// How many nodes serve from these tables, as far as Redis knows; `None`: it does not tell.
 pub async fn serving_nodes(redis: &[RedisClient], table_prefix: &str) -> Option<u64> {
-    ring::listeners(redis, &channel(table_prefix)).await
-}
-
-fn channel(table_prefix: &str) -> String {
-    format!("{table_prefix}changes")
+    ring::listeners(redis, &ring::channel(table_prefix)).await
 }
 
 /// See the module's documentation.
@@ -118,7 +114,7 @@ impl DistributedStore {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(unavailable)?;
         let (feed, _) = broadcast::channel(FEED_CAPACITY);
         let node = format!("{:016x}", u64::from_be_bytes(random(&*options.entropy)));
-        let channel = channel(&options.table_prefix);
+        let channel = ring::channel(&options.table_prefix);
         let (bell, heard) = {
             let _inside = runtime.enter();
             Bell::hang(options.redis, channel, node.clone())
@@ -138,8 +134,12 @@ impl DistributedStore {
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = thread::Builder::new()
             .name("store-engine".to_owned())
-            // An error says that the sender was dropped, which means the same.
-            .spawn(move || drop(runtime.block_on(stopped)))
+            .spawn(move || {
+                // An error says that the sender was dropped, which means the same.
+                drop(runtime.block_on(stopped));
+                // Whoever looks a name up does not hold up the end.
+                runtime.shutdown_background();
+            })
             .map_err(unavailable)?;
         Ok(Self { engine, runtime: handle, feed, thread: Mutex::new(Some((stop, thread))) })
     }

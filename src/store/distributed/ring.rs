@@ -5,12 +5,12 @@
 //! of a Redis Cluster passes a message on to all others, so any node that answers will do.
 
 use futures_util::StreamExt;
-use redis::{AsyncCommands, Client};
+use redis::Client;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use super::state::EventState;
-use crate::policy::{BELL_BACKLOG, BELL_LARGEST_ITEM, BELL_RETRY, BELL_SILENCE, BELL_TIMEOUT};
+use crate::policy::{BELL_BACKLOG, BELL_BATCH, BELL_LARGEST_ITEM, BELL_RETRY, BELL_SILENCE, BELL_TIMEOUT};
 use crate::room::{Counters, EventId};
 
 /// What is said.
@@ -113,9 +113,14 @@ async fn speak(clients: Vec<Client>, channel: String, node: String, mut outgoing
             tokio::time::sleep(BELL_RETRY).await;
             continue;
         };
-        for what in newest_only(news) {
-            let Some(message) = message(Envelope { node: node.clone(), what }) else { continue };
-            let said = tokio::time::timeout(BELL_TIMEOUT, open.publish::<_, _, ()>(&channel, message)).await;
+        let messages = newest_only(news).into_iter().filter_map(|what| message(Envelope { node: node.clone(), what }));
+        // Several in one request: where Redis is far away, each would take its own way there and back.
+        for messages in messages.collect::<Vec<String>>().chunks(BELL_BATCH) {
+            let mut request = redis::pipe();
+            for message in messages {
+                request.publish(&channel, message).ignore();
+            }
+            let said = tokio::time::timeout(BELL_TIMEOUT, request.query_async::<()>(open)).await;
             if !matches!(said, Ok(Ok(()))) {
                 connection = None;
                 break;
@@ -126,6 +131,11 @@ async fn speak(clients: Vec<Client>, channel: String, node: String, mut outgoing
             let _gone = reply.send(());
         }
     }
+}
+
+/// The channel of the nodes that share these tables.
+pub(super) fn channel(table_prefix: &str) -> String {
+    format!("{table_prefix}changes")
 }
 
 /// How many nodes listen; `None`: Redis does not tell.

@@ -347,27 +347,53 @@ impl Tables {
     /// What the log and the store's error say where DynamoDB did not do it.
     pub(super) fn away<E: ProvideErrorMetadata, R>(&self, table: Table, error: &SdkError<E, R>) -> StoreError {
         let name = self.name(table);
-        let reason = |reason: &dyn Display| StoreError::Unavailable(format!("DynamoDB, table {name}: {reason}"));
+        let said = |reason: &dyn Display| format!("DynamoDB, table {name}: {reason}");
+        let reason = |reason: &dyn Display| StoreError::Unavailable(said(reason));
         match error {
             SdkError::ServiceError(service) => match service.err().code() {
                 Some("ResourceNotFoundException") => {
-                    reason(&"there is no such table; `anteroom store init` creates it")
+                    StoreError::Unusable(said(&"there is no such table; `anteroom store init` creates it"))
                 }
+                Some(code) if REFUSALS.contains(&code) => StoreError::Unusable(said(&code)),
                 code => reason(&code.or_else(|| service.err().message()).unwrap_or("refused")),
             },
             SdkError::TimeoutError(_) => reason(&"no answer in time"),
-            error if lacks_credentials(error) => reason(&"no credentials for AWS were found"),
-            SdkError::DispatchFailure(_) => reason(&"it cannot be reached"),
-            _ => reason(&"its answer was not understood"),
+            error => match credentials_fault(error) {
+                Some(fault) if PASSING.iter().any(|passing| fault.contains(passing)) => {
+                    reason(&"the credentials for AWS cannot be fetched")
+                }
+                Some(_) => StoreError::Unusable(said(&"no credentials for AWS were found")),
+                None if matches!(error, SdkError::DispatchFailure(_)) => reason(&"it cannot be reached"),
+                None => reason(&"its answer was not understood"),
+            },
         }
     }
 }
 
-/// Whether a request was not even signed. The SDK says so in words alone.
-fn lacks_credentials<E, R>(error: &SdkError<E, R>) -> bool {
+/// What DynamoDB answers to everything until somebody changes credentials, rights or this program ("Common Errors" of its API
+/// reference: those that are of no use to be tried again).
+const REFUSALS: [&str; 10] = [
+    "AccessDeniedException",
+    "ExpiredTokenException",
+    "IncompleteSignature",
+    "InvalidSignatureException",
+    "MissingAuthenticationToken",
+    "MissingAuthenticationTokenException",
+    "OptInRequired",
+    "SerializationException",
+    "UnrecognizedClientException",
+    "ValidationException",
+];
+
+/// Of what the SDK says of credentials, what the next try may find mended: whoever gives them out is slow or errs.
+const PASSING: [&str; 2] = ["timed out", "an error occurred while loading"];
+
+/// Why a request was not even signed. The SDK says so in words alone.
+fn credentials_fault<E, R>(error: &SdkError<E, R>) -> Option<String> {
     let source = match error {
         SdkError::DispatchFailure(failure) => failure.as_connector_error().and_then(std::error::Error::source),
         _ => None,
     };
-    std::iter::successors(source, |error| error.source()).any(|error| error.to_string().contains("credentials"))
+    let mut words = std::iter::successors(source, |error| error.source()).map(ToString::to_string);
+    words.find(|words| words.contains("credentials"))
 }

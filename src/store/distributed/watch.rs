@@ -5,13 +5,14 @@ use std::sync::{Arc, Weak};
 
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::desk::Desk;
+use super::desk::{Desk, closed};
 use super::engine::Engine;
 use super::fields::Fields;
 use super::journal::{LogRow, Mark};
 use super::log;
 use super::state::EventState;
 use super::tables::Table;
+use crate::ambient::random;
 use crate::policy::{DOCUMENT_PERIOD, ORPHAN_AGE, WATCH_PERIOD};
 use crate::room::EventId;
 use crate::store::StoreError;
@@ -42,7 +43,10 @@ pub(super) async fn documents(engine: Weak<Engine>) {
 }
 
 async fn watch(engine: Weak<Engine>, desk: Weak<Desk>, event: EventId) {
-    let mut ticks = tokio::time::interval(WATCH_PERIOD);
+    // Each event at a moment of its own, not all at once.
+    let [dice] = engine.upgrade().map_or([0], |engine| random(&*engine.office.entropy));
+    let first = Instant::now() + WATCH_PERIOD * u32::from(dice) / u32::from(u8::MAX);
+    let mut ticks = tokio::time::interval_at(first, WATCH_PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut since = HashMap::new();
     loop {
@@ -60,9 +64,12 @@ async fn look(
     since: &mut HashMap<Seen, Instant>,
 ) -> Result<(), StoreError> {
     let key = Fields::new().with_text("event_id", event.as_str());
-    let Some(item) = engine.office.tables.glance(Table::Events, key).await? else {
-        return Err(StoreError::UnknownEvent(event.clone()));
+    let item = {
+        // The semaphore is never closed.
+        let _slot = engine.looks.acquire().await.map_err(|_| closed())?;
+        engine.office.tables.glance(Table::Events, key).await?
     };
+    let Some(item) = item else { return Err(StoreError::UnknownEvent(event.clone())) };
     let state = EventState::read(&item)?;
     desk.slate.learn(state.counters);
     let rows = state.journal.rows.iter().map(|row| Seen::Row(state.life, *row));
