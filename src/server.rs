@@ -1,6 +1,7 @@
 //! Wiring: from a configuration to a running service, and back to nothing. The only place that picks an engine.
 
 mod connections;
+mod opening;
 mod state;
 mod tls;
 mod transfer;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::web::Data;
-use socket2::{Domain, Protocol, Socket as RawSocket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
 use tokio::task::JoinHandle;
 
 pub use state::{create_tables, open_offline};
@@ -20,12 +21,13 @@ pub use tls::TlsError;
 pub use transfer::{MoveError, SecretLine, export, import};
 
 use connections::{Connections, Socket, serve, serve_shop};
-use state::{Opened, open};
+use opening::patiently;
+use state::{Opened, open_store, read_state};
 
 use crate::ambient::{Clock, Entropy};
 use crate::aws::NoRegion;
 use crate::aws::sns::Inbox;
-use crate::config::{Config, Hsts, SampleShop, Scheme, TopicConfig};
+use crate::config::{Config, Hsts, SampleShop, Scheme, StoreConfig, TopicConfig};
 use crate::demo::{Shop, ShopApp};
 use crate::gates::{Gates, GatesError};
 use crate::http::Shutdown;
@@ -152,32 +154,42 @@ pub struct Running {
     serving: Vec<JoinHandle<io::Result<()>>>,
 }
 
-/// Starts the service. It answers when this returns.
+/// Starts the service. It answers when this returns, and does not listen before; while a store that other nodes share is
+/// away, that takes until it is there. Dropping the future ends the start.
 ///
 /// # Errors
 /// See [`StartError`]; nothing keeps running then.
 pub async fn start(mut config: Config, nature: Nature) -> Result<Running, StartError> {
-    let listener = listen(config.doors.listen)?;
+    let listener = reserve(config.doors.listen)?;
     let address = address_of(&listener)?;
     config.doors.public_url = config.doors.public_url.with_chosen_port(address.port());
-    let private = config.doors.private_listen.map(listen).transpose()?;
+    let private = config.doors.private_listen.map(reserve).transpose()?;
     let private_address = private.as_ref().map(address_of).transpose()?;
-    let shop = config.demo.as_ref().map(|shop| listen(shop.listen)).transpose()?;
+    let shop = config.demo.as_ref().map(|shop| reserve(shop.listen)).transpose()?;
     if let Some(listener) = &shop {
         config.place_shop(address_of(listener)?.port());
     }
     let tls = config.doors.tls.as_ref().map(tls::load).transpose()?;
 
     let telemetry = Arc::new(Telemetry::default());
-    let Opened { lobby, master } = open(&config, &nature, &telemetry).await?;
+    let store = open_store(&config, &nature, &telemetry).await?;
+    let opening = async || {
+        let opened = read_state(&config, &nature, &store).await?;
+        let notices = open_notices(&config, &opened.lobby).await?;
+        Ok((opened, notices))
+    };
+    let (Opened { lobby, master }, notices) = match config.store {
+        StoreConfig::Embedded => opening().await?,
+        StoreConfig::Distributed(_) => patiently(address, opening).await?,
+    };
     let feeds = Arc::new(Feeds::new(&lobby));
-    let notices = open_notices(&config, &lobby).await?;
     let site = site(&config);
     let app = App::new(Arc::clone(&lobby), site, &master, config.admin.clone(), telemetry, Arc::clone(&feeds))?;
     let parts = Connections::divide(private.is_some(), shop.is_some());
     let streams = Streams::new(parts.public.visitors_share());
     let app = Data::new(app.with_notices(notices.clone()).with_topics(topics(&config)?).with_streams(streams));
     let gates = Gates::start(&lobby).await?;
+    [Some(&listener), private.as_ref(), shop.as_ref()].into_iter().flatten().try_for_each(listen)?;
     let mounts = if private.is_some() { Mounts::Public } else { Mounts::All };
     let shutdown = Arc::new(Shutdown::default());
     let mut servers = vec![serve(&app, mounts, Socket { listener, tls, parts: parts.public }, &shutdown)?];
@@ -232,7 +244,8 @@ impl Running {
     }
 }
 
-fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+/// Takes the address, at which connections are still refused.
+fn reserve(address: SocketAddr) -> Result<TcpListener, StartError> {
     let bind = || {
         let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
@@ -240,10 +253,15 @@ fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
         socket.set_recv_buffer_size(policy::SOCKET_RECEIVES)?;
         socket.set_send_buffer_size(policy::SOCKET_SENDS)?;
         socket.bind(&address.into())?;
-        socket.listen(policy::BACKLOG)?;
         Ok(socket.into())
     };
     bind().map_err(|source| StartError::Listen { address, source })
+}
+
+/// Lets connections come.
+fn listen(reserved: &TcpListener) -> Result<(), StartError> {
+    let address = address_of(reserved)?;
+    SockRef::from(reserved).listen(policy::BACKLOG).map_err(|source| StartError::Listen { address, source })
 }
 
 fn address_of(listener: &TcpListener) -> Result<SocketAddr, StartError> {

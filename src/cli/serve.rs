@@ -29,16 +29,25 @@ pub(super) fn serve(file: Option<&Path>, environment: &Environment) -> Result<()
 /// Serves until the process is asked to end.
 async fn run(config: Config, demonstration: Option<Demonstration>) -> Result<(), Failure> {
     let failed = |error: &dyn std::error::Error| Failure::Runtime(error.to_string());
-    // Listened to from the beginning: a signal that comes while we start ends us as soon as we have.
+    // Listened to from the beginning: a start may take as long as its store is away.
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed(&error))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed(&error))?;
+    let mut asked_to_end = async || {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
     let nature = Nature { clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy) };
-    let running = server::start(config, nature).await.map_err(|error| failed(&error))?;
+    let running = tokio::select! {
+        started = server::start(config, nature) => started.map_err(|error| failed(&error))?,
+        () = asked_to_end() => {
+            tracing::info!("stopped before it served");
+            return Ok(());
+        }
+    };
     announce(&running, demonstration.as_ref());
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    asked_to_end().await;
     tracing::info!("stopping: requests under way are finished first");
     running.stop().await;
     tracing::info!("stopped");

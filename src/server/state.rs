@@ -35,7 +35,8 @@ pub async fn open_offline(config: &Config, nature: &Nature) -> Result<Arc<Lobby>
     if embedded && !config.data_dir.join(MASTER_SECRET).exists() {
         return Err(StartError::Empty { path: config.data_dir.clone() });
     }
-    Ok(open(config, nature, &Arc::new(Telemetry::default())).await?.lobby)
+    let store = open_store(config, nature, &Arc::new(Telemetry::default())).await?;
+    Ok(read_state(config, nature, &store).await?.lobby)
 }
 
 /// Creates the tables of the distributed engine that are missing. `None`: the embedded engine has no use for any.
@@ -52,27 +53,36 @@ pub async fn create_tables(config: &Config) -> Result<Option<Creation>, StartErr
     }
 }
 
-pub(super) async fn open(config: &Config, nature: &Nature, telemetry: &Arc<Telemetry>) -> Result<Opened, StartError> {
+/// The engine that the configuration names. The distributed one has asked DynamoDB for nothing yet.
+pub(super) async fn open_store(
+    config: &Config,
+    nature: &Nature,
+    telemetry: &Arc<Telemetry>,
+) -> Result<Arc<dyn Store>, StartError> {
     let outbox = match config.sends_events_out() {
         true => OutboxMode::Kept(Arc::clone(&nature.clock)),
         false => OutboxMode::Off,
     };
-    let (store, master): (Arc<dyn Store>, _) = match &config.store {
+    Ok(match &config.store {
         StoreConfig::Embedded => {
-            let store = Timed::new(EmbeddedStore::open_with(&config.data_dir, outbox)?, telemetry.clone());
-            let master = own_secret(config, nature, &store).await?;
-            (Arc::new(store), master)
+            Arc::new(Timed::new(EmbeddedStore::open_with(&config.data_dir, outbox)?, telemetry.clone()))
         }
         StoreConfig::Distributed(shared) => {
-            let store = Timed::new(open_distributed(shared, nature, outbox, telemetry).await?, telemetry.clone());
-            let master = shared_secret(shared, nature, &store).await?;
-            (Arc::new(store), master)
+            Arc::new(Timed::new(open_distributed(shared, nature, outbox, telemetry).await?, telemetry.clone()))
         }
+    })
+}
+
+/// Reads the state of the deployment, and makes what is missing of it.
+pub(super) async fn read_state(config: &Config, nature: &Nature, store: &Arc<dyn Store>) -> Result<Opened, StartError> {
+    let master = match &config.store {
+        StoreConfig::Embedded => own_secret(config, nature, &**store).await?,
+        StoreConfig::Distributed(shared) => shared_secret(shared, nature, &**store).await?,
     };
     if store.document(IMPORT).await?.is_some_and(|import| import.body == IMPORTING) {
         return Err(StartError::HalfImported);
     }
-    let lobby = open_lobby(config, nature, store, master.clone()).await?;
+    let lobby = open_lobby(config, nature, Arc::clone(store), master.clone()).await?;
     Ok(Opened { lobby: Arc::new(lobby), master })
 }
 

@@ -109,7 +109,18 @@ impl Cluster {
 
     /// Starts a node that is not running and waits until it serves.
     pub fn start_node(&mut self, number: usize) {
-        let program = self.command(number, &["serve"]).start();
+        let program = self.begin_node(number);
+        self.serves(number, program);
+    }
+
+    /// Starts a node that is not running, no more.
+    pub fn begin_node(&self, number: usize) -> Program {
+        self.command(number, &["serve"]).begin()
+    }
+
+    /// Waits until a node that was begun serves.
+    pub fn serves(&mut self, number: usize, mut program: Program) {
+        program.is_serving();
         self.nodes[number].is_at(program.url(""));
         self.programs[number] = Some(program);
     }

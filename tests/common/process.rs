@@ -71,10 +71,7 @@ impl Launch {
     /// Starts it and waits until it serves.
     pub fn start(&self) -> Program {
         let mut program = self.begin();
-        let line = program.announced("Anteroom serves ");
-        let (issuer, address) = line.split_once(" at ").unwrap_or_else(|| panic!("no address: {line}"));
-        program.issuer = issuer.to_owned();
-        program.address = address.parse().unwrap();
+        program.is_serving();
         program
     }
 
@@ -115,6 +112,14 @@ impl Program {
             collect(child.stderr.take().unwrap(), Arc::clone(&stderr)),
         ];
         Self { child, stdout, stderr, readers, issuer: String::new(), address: SocketAddr::from(([0, 0, 0, 0], 0)) }
+    }
+
+    /// Waits until it serves.
+    pub fn is_serving(&mut self) {
+        let line = self.announced("Anteroom serves ");
+        let (issuer, address) = line.split_once(" at ").unwrap_or_else(|| panic!("no address: {line}"));
+        self.issuer = issuer.to_owned();
+        self.address = address.parse().unwrap();
     }
 
     /// What stands after `beginning` on a line of standard output, as soon as it does.

@@ -21,5 +21,6 @@ mod notices;
 mod secrets;
 mod shutdown;
 mod start;
+mod store_away;
 mod tls;
 mod transfer;

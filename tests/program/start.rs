@@ -12,7 +12,7 @@ use crate::process::Launch;
 use crate::support::{ADMIN_KEY, Api, CLIENT_SECRET, Deployment, http, object, text};
 
 /// `output` must be a failure with `code` and tell each of `words`.
-fn assert_refused(output: &Output, code: i32, words: &[&str]) {
+pub fn assert_refused(output: &Output, code: i32, words: &[&str]) {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{said}");
     for word in words {
