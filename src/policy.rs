@@ -269,6 +269,23 @@ pub const REDEMPTION_STEP: u32 = 1000;
 /// default, a pause of some milliseconds about once a second under full load.
 pub const WAL_CHECKPOINT_PAGES: u32 = 1000;
 
+/// Pages (4 KiB) that the database keeps for operators' calls on a full disk: each takes some hundred bytes at most, so
+/// that they last for some thousand calls.
+pub const RESERVE_PAGES: u64 = 256;
+
+/// Pages of one row of that reserve: the steps in which it can be smaller on a disk that is small.
+pub const RESERVE_ROW_PAGES: u64 = 16;
+
+/// Pages that the write-ahead log keeps for them: many times what the largest of their transactions writes (a step of a
+/// sweep, a hundred pages at most).
+pub const RESERVE_LOG_PAGES: u64 = 256;
+
+/// Pages by which the database file is kept longer than it must be: several times what a batch of joins or logins adds.
+pub const RESERVE_HEADROOM_PAGES: u64 = 64;
+
+/// Pages by which it is made longer for a batch that had too few: more than the largest batch adds.
+pub const RESERVE_RETRY_PAGES: u64 = 2_048;
+
 /// To how many bytes the write-ahead log shrinks after a long read has made it grow.
 pub const WAL_SIZE_LIMIT: u32 = 16 << 20;
 

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use reqwest::StatusCode;
 use reqwest::header::RETRY_AFTER;
+use serde_json::{Value, json};
 
 use crate::process::Launch;
 use crate::support::{ADMIN_KEY, Api, Browser, Deployment, object, text};
@@ -92,6 +93,60 @@ async fn a_full_disk_refuses_who_comes_and_keeps_who_is_there() {
     api.let_in(ADMIN_KEY, 1).await;
     let code = waiting.send(api.get(&page.refresh().unwrap())).await.unwrap().code();
     assert_eq!(api.redeem(&code).send().await.unwrap().status(), StatusCode::OK);
+    program.stop();
+}
+
+/// An operator's call.
+async fn operate(api: &Api, path: &str, body: &Value) -> StatusCode {
+    api.post(&format!("/private/{path}"), body).bearer_auth(ADMIN_KEY).send().await.unwrap().status()
+}
+
+async fn moves_the_line(api: &Api, times: usize) {
+    for _ in 0..times {
+        api.let_in(ADMIN_KEY, 1).await;
+    }
+}
+
+#[tokio::test]
+async fn operators_calls_work_on_a_full_disk() {
+    let deployment = Deployment::new();
+    let program = limited(&deployment.serve()).start();
+    let api = Api::of(&program);
+    let (_, tokens) = api.log_in().await;
+    let (sub, _) = tokens.who();
+    join_until_full(&api).await;
+    moves_the_line(&api, 300).await;
+    let done = json!({ "event_id": "Sample", "request_id": sub, "status": 1 });
+    assert_eq!(operate(&api, "update_session", &done).await, StatusCode::OK);
+    assert_eq!(api.user_info(&tokens.access).await, StatusCode::UNAUTHORIZED);
+    let keys = api.key_ids().await;
+    assert_eq!(operate(&api, "rotate_keys", &json!({ "how": "at_once" })).await, StatusCode::OK);
+    assert_ne!(api.key_ids().await, keys);
+    assert_eq!(api.join().send().await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    let (status, health) = api.health().await;
+    assert!(status == StatusCode::SERVICE_UNAVAILABLE && health.contains("the disk is full"), "{health}");
+    let log = program.stop();
+    assert_eq!(log.matches("the disk is full: joins and logins are refused").count(), 1, "{log}");
+
+    // The disk is as full as before, after an end of either kind.
+    let program = limited(&deployment.serve()).start();
+    let api = Api::of(&program);
+    moves_the_line(&api, 100).await;
+    join_until_full(&api).await;
+    moves_the_line(&api, 100).await;
+    program.kill();
+    let program = limited(&deployment.serve()).start();
+    let api = Api::of(&program);
+    join_until_full(&api).await;
+    moves_the_line(&api, 100).await;
+    assert_eq!(operate(&api, "reset_initial_state", &json!({ "event_id": "Sample" })).await, StatusCode::OK);
+    moves_the_line(&api, 1).await;
+    program.stop();
+
+    let program = deployment.serve().start();
+    let api = Api::of(&program);
+    assert_eq!(api.position(&api.ticket().await).await, 1);
+    assert_eq!(api.health().await.0, StatusCode::OK);
     program.stop();
 }
 

@@ -79,12 +79,13 @@ impl DataDirectory {
         Ok(Self { path: path.to_owned(), _lock: lock(path)? })
     }
 
-    /// The path of the database. The file exists, readable by its owner alone if it is new: SQLite gives
-    /// the log beside it the same permissions.
-    pub(super) fn database(&self) -> Result<PathBuf, OpenError> {
+    /// The path of the database, and the file. It exists, readable by its owner alone if it is new: SQLite gives
+    /// the log beside it the same permissions. To be closed after SQLite has closed it: POSIX drops every lock of a
+    /// process on a file with the first descriptor that it closes.
+    pub(super) fn database(&self) -> Result<(PathBuf, File), OpenError> {
         let path = self.path.join("anteroom.db");
-        open_private(&path).map_err(|source| OpenError::Unwritable { path: path.clone(), source })?;
-        Ok(path)
+        let file = open_private(&path).map_err(|source| OpenError::Unwritable { path: path.clone(), source })?;
+        Ok((path, file))
     }
 }
 
@@ -117,9 +118,11 @@ fn lock(directory: &Path) -> Result<File, OpenError> {
         }
         Err(TryLockError::Error(source)) => return Err(unwritable(source)),
     }
-    file.set_len(0).map_err(unwritable)?;
+    // Over what is there: a full disk may not give back what a shorter file gave up.
+    let holder = format!("{}\n", std::process::id());
     file.rewind().map_err(unwritable)?;
-    writeln!(file, "{}", std::process::id()).map_err(unwritable)?;
+    file.write_all(holder.as_bytes()).map_err(unwritable)?;
+    file.set_len(holder.len() as u64).map_err(unwritable)?;
     Ok(file)
 }
 

@@ -8,8 +8,10 @@
 
 use std::collections::HashMap;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Error, Row, params};
 
+use super::reserve::{self, Reserve};
 use super::rows::{arrival, columns_of_counters, counters, is_corruption, store_error, stored, stored_time, time};
 use crate::ambient::Timestamp;
 use crate::room::{Arrival, Counters, EventId};
@@ -65,14 +67,16 @@ pub(super) struct Ledger {
     pub(super) letters: bool,
     /// Whether memory may differ from the disk, because a commit failed and so did the reading after it.
     stale: bool,
+    /// What is kept for a full disk. The last field: it holds the file that SQLite must close first.
+    pub(super) reserve: Reserve,
 }
 
 impl Ledger {
     /// The ledger of this database.
-    pub(super) fn open(connection: Connection, outbox: OutboxMode) -> Result<Self, Error> {
+    pub(super) fn open(connection: Connection, reserve: Reserve, outbox: OutboxMode) -> Result<Self, Error> {
         let events = load(&connection)?;
         let (touched, documents) = (Vec::new(), Vec::new());
-        Ok(Self { connection, events, touched, documents, outbox, letters: false, stale: false })
+        Ok(Self { connection, events, touched, documents, outbox, letters: false, stale: false, reserve })
     }
 
     /// Every event as the disk has it.
@@ -97,7 +101,11 @@ impl Ledger {
                 save(&self.connection, event, &entry.row)?;
             }
         }
+        let pages = reserve::page_count(&self.connection)?;
         self.connection.prepare_cached("COMMIT")?.execute([])?;
+        if let Err(error) = self.reserve.keep_headroom(&self.connection, pages) {
+            tracing::warn!(%error, "the database's space cannot be looked after");
+        }
         let mut changes: Vec<Change> = self.documents.drain(..).map(Change::Document).collect();
         for event in self.touched.drain(..) {
             let Some(entry) = self.events.get_mut(&event) else { continue };
@@ -137,6 +145,28 @@ impl Ledger {
         }
     }
 
+    /// Looks whether a full disk has space again. Answers the refusal of visitors' commands if it has not.
+    pub(super) fn look_for_space(&mut self) -> Option<StoreError> {
+        if let Err(error) = self.reserve.recover(&self.connection) {
+            tracing::warn!(%error, "cannot look whether there is space again");
+        }
+        self.reserve.refusal()
+    }
+
+    /// After a batch that failed for want of space: whether there is more, so that it may be run once more.
+    pub(super) fn find_space(&mut self) -> bool {
+        self.reserve.grow(&self.connection).unwrap_or(false)
+    }
+
+    /// The same, where there is no more: whether the reserve was released, for operators' commands alone.
+    pub(super) fn release_reserve(&mut self, error: &Error) -> bool {
+        let released = self.reserve.release(&self.connection, error);
+        if let Err(error) = &released {
+            tracing::error!(%error, "the space that is reserved for operators cannot be released");
+        }
+        released.is_ok()
+    }
+
     /// The event's row as the open transaction will leave it.
     pub(super) fn row(&self, event: &EventId) -> Result<EventRow, Failure> {
         let entry = self.events.get(event).ok_or_else(|| unknown(event))?;
@@ -174,9 +204,15 @@ impl Ledger {
         Ok(row.counters)
     }
 
-    /// Copies the write-ahead log into the database and closes it.
+    /// Copies the write-ahead log into the database and closes it. On a full disk the log stays, with its space.
     pub(super) fn close(self) {
-        if let Err(error) = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+        let copied = if self.reserve.holds_on() {
+            let kept = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+            kept.and_then(|_| reserve::checkpoint(&self.connection))
+        } else {
+            self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        };
+        if let Err(error) = copied {
             tracing::warn!(%error, "the write-ahead log stays until the next start");
         }
         if let Err((_, error)) = self.connection.close() {

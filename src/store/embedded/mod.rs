@@ -6,11 +6,14 @@
 
 mod counters;
 mod directory;
+#[cfg(test)]
+mod full_disk;
 mod grants;
 mod ledger;
 mod outbox;
 mod reads;
 mod records;
+mod reserve;
 mod rows;
 mod schema;
 #[cfg(test)]
@@ -18,7 +21,7 @@ mod tests;
 mod transfer;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -34,7 +37,8 @@ use directory::DataDirectory;
 use grants::Sweeps;
 use ledger::{Failure, Ledger};
 use reads::Readers;
-use writer::{Board, Command, Writer, closed, work};
+use reserve::Reserve;
+use writer::{Board, Command, Standing, Take, Writer, closed, work};
 
 use super::{
     Advance, AdvanceFrom, Change, Closed, Document, Expired, FEED_CAPACITY, GrantId, LongGrant, Opened, OutboxMode,
@@ -75,10 +79,12 @@ impl EmbeddedStore {
     /// As [`EmbeddedStore::open`].
     pub fn open_with(data_dir: &Path, outbox: OutboxMode) -> Result<Self, OpenError> {
         let directory = DataDirectory::hold(data_dir)?;
-        let path = directory.database()?;
+        let (path, database) = directory.database()?;
         let refused = |reason: String| OpenError::Refused { path: path.clone(), reason };
-        let ledger =
-            Ledger::open(schema::open_writer(&path)?, outbox).map_err(|error| schema::refusal(&path, &error))?;
+        let refusal = |error: Error| schema::refusal(&path, &error);
+        let connection = schema::open_writer(&path)?;
+        let reserve = Reserve::open(&connection, database, log_of(&path)).map_err(refusal)?;
+        let ledger = Ledger::open(connection, reserve, outbox).map_err(refusal)?;
         let lookups = (0..STORE_READERS).map(|_| schema::open_reader(&path)).collect::<Result<_, _>>()?;
         let readers = Arc::new(Readers::new(schema::open_reader(&path)?, lookups));
         let board = Arc::new(Board::new(ledger.committed()));
@@ -94,13 +100,29 @@ impl EmbeddedStore {
         Ok(Self { commands, board, feed, readers, sweeps, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Has the writer do `verb`, and waits until that is on disk.
+    /// Has the writer do `verb` for visitors, and waits until that is on disk. A full disk refuses it.
     async fn write<T: Send + 'static>(
         &self,
-        verb: impl FnOnce(&mut Ledger) -> Result<T, Failure> + Send + 'static,
+        verb: impl Fn(&mut Ledger) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.command(Standing::Visitor, verb).await
+    }
+
+    /// The same for operators, and for what frees space: done on a full disk as well, so it must not add much.
+    async fn operate<T: Send + 'static>(
+        &self,
+        verb: impl Fn(&mut Ledger) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.command(Standing::Operator, verb).await
+    }
+
+    async fn command<T: Send + 'static>(
+        &self,
+        standing: Standing,
+        verb: impl Fn(&mut Ledger) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.commands.send(Command::Work(work(verb, reply))).map_err(|_| closed())?;
+        self.commands.send(Command::Work(standing, work(verb, reply))).map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }
 
@@ -139,6 +161,13 @@ impl EmbeddedStore {
     }
 }
 
+/// Where SQLite keeps the write-ahead log of the database at `path`.
+fn log_of(path: &Path) -> PathBuf {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    log.into()
+}
+
 impl Drop for EmbeddedStore {
     fn drop(&mut self) {
         // An error says that the writer has ended already.
@@ -151,7 +180,7 @@ impl Drop for EmbeddedStore {
 impl Store for EmbeddedStore {
     async fn ensure_event(&self, event: &EventId) -> Result<Counters, StoreError> {
         match self.board.read(event) {
-            Err(StoreError::UnknownEvent(event)) => self.write(move |ledger| ledger.ensure_event(&event)).await,
+            Err(StoreError::UnknownEvent(event)) => self.operate(move |ledger| ledger.ensure_event(&event)).await,
             known => known,
         }
     }
@@ -162,8 +191,8 @@ impl Store for EmbeddedStore {
 
     async fn take_positions(&self, event: &EventId, party: Arc<dyn Party>) -> Result<Taken, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let take = Command::Take { event: event.clone(), party, reply };
-        self.commands.send(take).map_err(|_| closed())?;
+        let take = Take { event: event.clone(), party, reply };
+        self.commands.send(Command::Take(take)).map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }
 
@@ -173,7 +202,7 @@ impl Store for EmbeddedStore {
 
     async fn advance(&self, event: &EventId, by: i64, at: Timestamp) -> Result<Advance, StoreError> {
         let event = event.clone();
-        self.write(move |ledger| ledger.advance(&event, by, at)).await
+        self.operate(move |ledger| ledger.advance(&event, by, at)).await
     }
 
     async fn advance_from(
@@ -184,7 +213,7 @@ impl Store for EmbeddedStore {
         at: Timestamp,
     ) -> Result<AdvanceFrom, StoreError> {
         let (event, seen) = (event.clone(), *seen);
-        self.write(move |ledger| ledger.advance_from(&event, &seen, by, at)).await
+        self.operate(move |ledger| ledger.advance_from(&event, &seen, by, at)).await
     }
 
     async fn occupancy(&self, event: &EventId, now: Timestamp) -> Result<Occupancy, StoreError> {
@@ -243,7 +272,7 @@ impl Store for EmbeddedStore {
         status: SessionStatus,
     ) -> Result<Closed, StoreError> {
         let (event, request_id) = (event.clone(), *request_id);
-        self.write(move |ledger| ledger.close_session(&event, &request_id, status)).await
+        self.operate(move |ledger| ledger.close_session(&event, &request_id, status)).await
     }
 
     async fn settle_sessions(&self, event: &EventId, now: Timestamp, validity: Duration) -> Result<u64, StoreError> {
@@ -291,7 +320,7 @@ impl Store for EmbeddedStore {
 
     async fn reset(&self, event: &EventId) -> Result<Counters, StoreError> {
         let event = event.clone();
-        self.write(move |ledger| ledger.reset(&event)).await
+        self.operate(move |ledger| ledger.reset(&event)).await
     }
 
     async fn document(&self, name: &str) -> Result<Option<Document>, StoreError> {
@@ -300,7 +329,7 @@ impl Store for EmbeddedStore {
 
     async fn replace_document(&self, name: &str, expected: u64, body: &[u8]) -> Result<bool, StoreError> {
         let (name, body) = (name.to_owned(), body.to_owned());
-        self.write(move |ledger| ledger.replace_document(&name, expected, &body)).await
+        self.operate(move |ledger| ledger.replace_document(&name, expected, &body)).await
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<u64, StoreError> {

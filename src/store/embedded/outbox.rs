@@ -256,12 +256,12 @@ impl Outbox for EmbeddedStore {
 
     async fn claim_delivery(&self, sink: &str) -> Result<Option<u64>, StoreError> {
         let sink = sink.to_owned();
-        self.write(move |ledger| ledger.claim_delivery(&sink)).await.map(Some)
+        self.operate(move |ledger| ledger.claim_delivery(&sink)).await.map(Some)
     }
 
     async fn note_delivered(&self, sink: &str, through: u64) -> Result<(), StoreError> {
         let sink = sink.to_owned();
-        self.write(move |ledger| ledger.note_delivered(&sink, through)).await
+        self.operate(move |ledger| ledger.note_delivered(&sink, through)).await
     }
 
     async fn bury_letters(&self, sink: &str, letters: &[Letter], reason: &str, through: u64) -> Result<(), StoreError> {
@@ -275,7 +275,7 @@ impl Outbox for EmbeddedStore {
 
     async fn revive_dead_letters(&self, sink: Option<&str>) -> Result<u64, StoreError> {
         let sink = sink.map(str::to_owned);
-        self.write(move |ledger| ledger.revive_dead_letters(sink.as_deref())).await
+        self.operate(move |ledger| ledger.revive_dead_letters(sink.as_deref())).await
     }
 
     async fn revived_letters(&self, sink: &str, limit: u32) -> Result<Vec<Letter>, StoreError> {
@@ -284,14 +284,14 @@ impl Outbox for EmbeddedStore {
 
     async fn settle_dead_letter(&self, sink: &str, seq: u64, outcome: Resent) -> Result<(), StoreError> {
         let sink = sink.to_owned();
-        self.write(move |ledger| ledger.settle_dead_letter(&sink, seq, outcome)).await
+        self.operate(move |ledger| ledger.settle_dead_letter(&sink, seq, outcome)).await
     }
 
     async fn forget_letters(&self, sinks: &[String], before: Timestamp) -> Result<u64, StoreError> {
         let through = self.readers.look_up(|connection| done_by_all(connection, sinks))?;
         let mut forgotten = 0;
         loop {
-            let step = self.write(move |ledger| ledger.forget_letters(through, before)).await?;
+            let step = self.operate(move |ledger| ledger.forget_letters(through, before)).await?;
             forgotten += step;
             if step < u64::from(SWEEP_STEP) {
                 return Ok(forgotten);

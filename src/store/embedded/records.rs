@@ -119,7 +119,8 @@ impl Ledger {
     /// Writes for the sake of writing, and asks for some space on the way.
     pub(super) fn beat(&mut self) -> Result<(), Failure> {
         self.connection.prepare_cached("INSERT INTO ballast (body) VALUES (zeroblob(?1))")?.execute([BALLAST])?;
-        self.connection.prepare_cached("DELETE FROM ballast")?.execute([])?;
+        let row = self.connection.last_insert_rowid();
+        self.connection.prepare_cached("DELETE FROM ballast WHERE rowid = ?1")?.execute([row])?;
         self.connection.prepare_cached("UPDATE pulse SET beat = beat + 1")?.execute([])?;
         Ok(())
     }

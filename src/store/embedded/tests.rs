@@ -42,7 +42,7 @@ async fn without_an_outbox_nothing_is_written() {
 }
 
 /// As [`open`], for tests that look inside.
-async fn open_engine() -> (Arc<EmbeddedStore>, Shared, EventId, TempDir) {
+pub(super) async fn open_engine() -> (Arc<EmbeddedStore>, Shared, EventId, TempDir) {
     let home = TempDir::new().unwrap();
     let engine = Arc::new(EmbeddedStore::open(home.path()).unwrap());
     let store: Shared = Arc::clone(&engine) as Shared;
@@ -58,12 +58,12 @@ impl EmbeddedStore {
     }
 
     /// The number that `sql` answers.
-    fn ask(&self, sql: &str) -> i64 {
+    pub(super) fn ask(&self, sql: &str) -> i64 {
         self.readers.look_up(|connection| connection.query_row(sql, [], |row| row.get(0))).unwrap()
     }
 }
 
-fn unavailable<T: std::fmt::Debug>(outcome: Result<T, StoreError>) -> bool {
+pub(super) fn unavailable<T: std::fmt::Debug>(outcome: Result<T, StoreError>) -> bool {
     matches!(outcome, Err(StoreError::Unavailable(_)))
 }
 
@@ -172,33 +172,6 @@ async fn a_failed_commit_is_answered_unavailable_and_leaves_nothing() {
     let taken = store.take_some(&event, 1, at(1)).await.unwrap();
     assert_eq!((taken.first, taken.entry), (position(6), at(1)));
     assert_eq!(changes.recv().await.unwrap(), Change::Counters(event, taken.counters));
-}
-
-#[tokio::test]
-async fn a_full_disk_stops_joins_and_health_until_there_is_room() {
-    const SECONDS: u64 = 2_000;
-    let (engine, store, event, _home) = open_engine().await;
-    // SQLite takes the size that the file has for the smallest limit: from here on it cannot grow.
-    engine.meddle("PRAGMA max_page_count = 1").await;
-    let mut last = store.counters(&event).await.unwrap();
-    let mut refused = None;
-    for second in 0..SECONDS {
-        match store.take_some(&event, 1, at(second)).await {
-            Ok(taken) => last = taken.counters,
-            Err(error) => {
-                refused = Some(error);
-                break;
-            }
-        }
-    }
-    assert!(matches!(refused, Some(StoreError::Unavailable(reason)) if reason.contains("full")));
-    assert_eq!(store.counters(&event).await.unwrap(), last);
-    assert!(unavailable(store.health().await));
-    assert_eq!(store.arrivals(&event, None).await.unwrap().len() as u64, last.queue);
-    engine.meddle("PRAGMA max_page_count = 4294967294").await;
-    store.health().await.unwrap();
-    let taken = store.take_some(&event, 1, at(SECONDS)).await.unwrap();
-    assert_eq!(taken.first.get(), last.queue + 1);
 }
 
 #[tokio::test]

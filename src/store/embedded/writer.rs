@@ -3,7 +3,8 @@
 //!
 //! An fsync costs far more than a join, so the joins that arrive during one share the next: no timer, no
 //! delay when idle, and a throughput that grows with the crowd. It must not know what a command means
-//! (`counters.rs`, `records.rs`), only that a batch happens as a whole or not at all.
+//! (`counters.rs`, `records.rs`), only that a batch happens as a whole or not at all, and whose commands wait when the
+//! disk is full.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -16,6 +17,7 @@ use tokio::sync::{broadcast, oneshot};
 use super::directory::DataDirectory;
 use super::ledger::{Failure, Ledger};
 use super::reads::Readers;
+use super::reserve::is_want_of_space;
 use super::rows::store_error;
 use crate::policy::STORE_BATCH;
 use crate::room::{Counters, EventId};
@@ -27,36 +29,80 @@ pub(super) type Reply = oneshot::Sender<Result<Taken, StoreError>>;
 /// What the writer is told to do.
 pub(super) enum Command {
     /// A join. Not a [`Command::Work`], for it is the one command that comes in tens of thousands a second.
-    Take { event: EventId, party: Arc<dyn Party>, reply: Reply },
+    Take(Take),
     /// Any other verb.
-    Work(Work),
+    Work(Standing, Box<dyn Work>),
     /// Finish what came before, close the database, tell the sender, end.
     Stop(Option<oneshot::Sender<()>>),
 }
 
-/// A verb that waits for its turn: given the ledger, or nothing where the batch failed before it began.
-/// Answers how the engine fared, and what will tell its caller.
-pub(super) type Work = Box<dyn FnOnce(Option<&mut Ledger>) -> (Answer, Result<(), Error>) + Send>;
+/// Whose command it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// A visitor's, or the clock's: refused while the disk is full.
+    Visitor,
+    /// An operator's, or one that frees space: done on a full disk as well.
+    Operator,
+}
 
-/// Tells a caller how the commit ended that its verb was part of. A refusal waits for it as well, for it may
-/// rest on what an earlier verb of the batch did.
-type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+/// A join that waits for its turn and then for the commit.
+pub(super) struct Take {
+    pub(super) event: EventId,
+    pub(super) party: Arc<dyn Party>,
+    pub(super) reply: Reply,
+}
+
+/// A verb that waits for its turn and then for the commit.
+pub(super) trait Work: Send {
+    /// Does it, as often as its batch has to be run. Answers how the engine fared.
+    fn run(&mut self, ledger: &mut Ledger) -> Result<(), Error>;
+
+    /// Notes that it is not to be done.
+    fn refuse(&mut self, error: StoreError);
+
+    /// Tells the caller how the commit ended. A refusal waits for it as well, for it may rest on what an earlier verb of
+    /// the batch did.
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>);
+}
+
+struct Verb<T, V> {
+    verb: V,
+    outcome: Result<T, StoreError>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
 
 /// Wraps a verb of the ledger and the channel on which its caller waits.
 pub(super) fn work<T: Send + 'static>(
-    verb: impl FnOnce(&mut Ledger) -> Result<T, Failure> + Send + 'static,
+    verb: impl Fn(&mut Ledger) -> Result<T, Failure> + Send + 'static,
     reply: oneshot::Sender<Result<T, StoreError>>,
-) -> Work {
-    Box::new(move |ledger| {
-        let (outcome, engine) = match ledger.map(verb) {
-            Some(Ok(value)) => (Ok(value), Ok(())),
-            Some(Err(Failure::Refused(error))) => (Err(error), Ok(())),
-            Some(Err(Failure::Engine(error))) => (Err(store_error(&error)), Err(error)),
-            None => (Err(closed()), Ok(())),
-        };
+) -> Box<dyn Work> {
+    Box::new(Verb { verb, outcome: Err(closed()), reply })
+}
+
+impl<T: Send, V: Fn(&mut Ledger) -> Result<T, Failure> + Send> Work for Verb<T, V> {
+    fn run(&mut self, ledger: &mut Ledger) -> Result<(), Error> {
+        let (outcome, engine) = settle((self.verb)(ledger));
+        self.outcome = outcome;
+        engine
+    }
+
+    fn refuse(&mut self, error: StoreError) {
+        self.outcome = Err(error);
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
         // A caller that gave up is not told; what it asked for happened all the same.
-        (Box::new(move |committed| drop(reply.send(committed.and(outcome)))), engine)
-    })
+        drop(self.reply.send(committed.and(self.outcome)));
+    }
+}
+
+/// What the caller is told of it, and what the batch is.
+fn settle<T>(done: Result<T, Failure>) -> (Result<T, StoreError>, Result<(), Error>) {
+    match done {
+        Ok(value) => (Ok(value), Ok(())),
+        Err(Failure::Refused(error)) => (Err(error), Ok(())),
+        Err(Failure::Engine(error)) => (Err(store_error(&error)), Err(error)),
+    }
 }
 
 /// Every event's counters as last committed; `None` once the store is closed. The lock guards the map for
@@ -106,20 +152,49 @@ pub(super) struct Writer {
     pub(super) directory: DataDirectory,
 }
 
-/// The commands of one transaction that wait for its commit.
+/// The commands of one transaction that wait for its commit, in their order.
 #[derive(Default)]
 struct Batch {
-    takes: Vec<(Reply, Result<Taken, StoreError>)>,
-    answers: Vec<Answer>,
-    failure: Option<StoreError>,
+    jobs: Vec<Job>,
+    /// The first failure of the engine dooms the batch.
+    failure: Option<Error>,
+    /// What is told to visitors, while the disk is full.
+    closed: Option<StoreError>,
+}
+
+enum Job {
+    Take(Take, Result<Taken, StoreError>),
+    Work(Standing, Box<dyn Work>),
 }
 
 impl Batch {
-    /// The first failure of the engine dooms the batch.
-    fn note(&mut self, engine: Result<(), Error>) {
-        if let (None, Err(error)) = (&self.failure, engine) {
-            self.failure = Some(store_error(&error));
+    /// Runs a command, unless the batch failed before it or is closed to it.
+    fn run(&mut self, ledger: &mut Ledger, job: &mut Job) {
+        if self.failure.is_some() {
+            return;
         }
+        let engine = match (job, &self.closed) {
+            (Job::Take(_, outcome), Some(refusal)) => {
+                *outcome = Err(refusal.clone());
+                Ok(())
+            }
+            (Job::Work(Standing::Visitor, work), Some(refusal)) => {
+                work.refuse(refusal.clone());
+                Ok(())
+            }
+            (Job::Take(take, outcome), None) => {
+                let (count, at) = take.party.close();
+                let (taken, engine) = settle(ledger.take_positions(&take.event, count, at));
+                *outcome = taken;
+                engine
+            }
+            (Job::Work(_, work), _) => work.run(ledger),
+        };
+        self.failure = engine.err();
+    }
+
+    fn has_operators(&self) -> bool {
+        self.jobs.iter().any(|job| matches!(job, Job::Work(Standing::Operator, _)))
     }
 }
 
@@ -152,28 +227,20 @@ impl Writer {
         batch: &mut Batch,
     ) -> ControlFlow<Option<oneshot::Sender<()>>> {
         let mut flow = ControlFlow::Continue(());
-        batch.failure = self.ledger.begin().err().map(|error| store_error(&error));
+        self.begin(batch);
         let mut next = Some(first);
-        let mut size = 0;
         while let Some(command) = next.take() {
-            match command {
-                Command::Take { event, party, reply } => {
-                    let taken = self.take(batch, &event, &*party);
-                    batch.takes.push((reply, taken));
-                }
-                Command::Work(work) => {
-                    let ledger = batch.failure.is_none().then_some(&mut self.ledger);
-                    let (answer, engine) = work(ledger);
-                    batch.answers.push(answer);
-                    batch.note(engine);
-                }
+            let mut job = match command {
+                Command::Take(take) => Job::Take(take, Err(closed())),
+                Command::Work(standing, work) => Job::Work(standing, work),
                 Command::Stop(done) => {
                     flow = ControlFlow::Break(done);
                     break;
                 }
-            }
-            size += 1;
-            if size < STORE_BATCH && batch.failure.is_none() {
+            };
+            batch.run(&mut self.ledger, &mut job);
+            batch.jobs.push(job);
+            if batch.jobs.len() < STORE_BATCH && batch.failure.is_none() {
                 next = inbox.try_recv().ok();
             }
         }
@@ -181,45 +248,52 @@ impl Writer {
         flow
     }
 
-    fn take(&mut self, batch: &mut Batch, event: &EventId, party: &dyn Party) -> Result<Taken, StoreError> {
-        if let Some(error) = &batch.failure {
-            return Err(error.clone());
-        }
-        let (count, at) = party.close();
-        self.ledger.take_positions(event, count, at).map_err(|failure| match failure {
-            Failure::Refused(error) => error,
-            Failure::Engine(error) => {
-                let told = store_error(&error);
-                batch.note(Err(error));
-                told
-            }
-        })
+    fn begin(&mut self, batch: &mut Batch) {
+        batch.closed = self.ledger.look_for_space();
+        batch.failure = self.ledger.begin().err();
     }
 
     /// Commits and answers; or undoes and refuses.
     fn conclude(&mut self, batch: &mut Batch) {
-        let outcome = match batch.failure.take() {
-            Some(error) => Err(error),
-            None => self.ledger.commit().map_err(|error| store_error(&error)),
-        };
-        let outcome = match outcome {
-            Ok(changes) => {
-                self.publish(changes);
-                Ok(())
-            }
-            Err(error) => {
-                tracing::error!(%error, "a batch of writes failed and was undone");
-                self.ledger.abandon();
-                self.board.replace(Some(self.ledger.committed()));
-                Err(error)
-            }
-        };
-        for (reply, taken) in batch.takes.drain(..) {
-            drop(reply.send(outcome.clone().and(taken)));
+        let mut outcome = self.commit(batch);
+        if matches!(&outcome, Err(error) if is_want_of_space(error)) && self.ledger.find_space() {
+            outcome = self.again(batch);
         }
-        for answer in batch.answers.drain(..) {
-            answer(outcome.clone());
+        if let Err(error) = &outcome
+            && is_want_of_space(error)
+            && self.ledger.release_reserve(error)
+            && batch.has_operators()
+        {
+            outcome = self.again(batch);
         }
+        let outcome = outcome.map(|changes| self.publish(changes)).map_err(|error| store_error(&error));
+        for job in batch.jobs.drain(..) {
+            match job {
+                Job::Take(take, taken) => drop(take.reply.send(outcome.clone().and(taken))),
+                Job::Work(_, work) => work.answer(outcome.clone()),
+            }
+        }
+    }
+
+    /// Runs the batch once more.
+    fn again(&mut self, batch: &mut Batch) -> Result<Vec<Change>, Error> {
+        self.begin(batch);
+        let mut jobs = std::mem::take(&mut batch.jobs);
+        for job in &mut jobs {
+            batch.run(&mut self.ledger, job);
+        }
+        batch.jobs = jobs;
+        self.commit(batch)
+    }
+
+    fn commit(&mut self, batch: &mut Batch) -> Result<Vec<Change>, Error> {
+        let committed = batch.failure.take().map_or_else(|| self.ledger.commit(), Err);
+        if let Err(error) = &committed {
+            tracing::error!(%error, "a batch of writes failed and was undone");
+            self.ledger.abandon();
+            self.board.replace(Some(self.ledger.committed()));
+        }
+        committed
     }
 
     /// Shows the change to readers before anybody is told: whoever has an answer can read what it says.
