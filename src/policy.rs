@@ -258,6 +258,15 @@ pub const STORE_BATCH: usize = 1024;
 /// serve the worker threads of a small machine and four those of any.
 pub const STORE_READERS: usize = 4;
 
+/// How long a session is kept after its time is over: `expired_tokens` lists the last day.
+pub const SESSION_RETENTION: Duration = Duration::from_secs(24 * 3600);
+
+/// How long a dead letter is kept: long enough for whoever looks once a month; what it tells is history by then.
+pub const DEAD_LETTER_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// How many dead letters are kept, the newest: some three megabytes, whatever is told and nobody takes.
+pub const DEAD_LETTERS_KEPT: u32 = 10_000;
+
 /// Rows deleted in one step of a sweep: about a millisecond of the writer's time, so that nobody who
 /// joins meanwhile notices.
 pub const SWEEP_STEP: u32 = 50;

@@ -158,6 +158,21 @@ impl Board {
         self.bell.send_replace(());
     }
 
+    /// Forgets the arrivals that the store has forgotten.
+    ///
+    /// # Errors
+    /// When the store cannot be read; the board stays as it was.
+    pub(super) async fn forget(&self, store: &dyn Store, event: &EventId) -> Result<(), StoreError> {
+        let generation = store.counters(event).await?.generation;
+        let Some(oldest) = store.oldest_arrival(event).await? else { return Ok(()) };
+        // The row may be of a line that began since: that one has its first.
+        let mut view = self.write();
+        if view.counters.generation == generation {
+            view.arrivals.forget_before(oldest.first);
+        }
+        Ok(())
+    }
+
     /// Reads from the store what changed since the last time. Of refreshes that overlap, the one that began last counts.
     ///
     /// # Errors

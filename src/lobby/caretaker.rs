@@ -134,6 +134,11 @@ impl Lobby {
         if let Err(error) = self.store.sweep(now).await {
             tracing::warn!(%error, "cannot sweep the store");
         }
+        for (event, room) in &self.rooms {
+            if let Err(error) = room.board.forget(&*self.store, event).await {
+                tracing::warn!(%event, %error, "cannot forget old arrivals");
+            }
+        }
     }
 
     /// How long the longest-lived token can live: that long an old key stays published.

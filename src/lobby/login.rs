@@ -7,7 +7,7 @@ use super::{Fault, Lobby, RegisteredClient, Room, Visitor};
 use crate::ambient::{Timestamp, random};
 use crate::oauth::{self, AuthorizationRequest, ErrorCode, Grant, LoginDecision, OAuthError, Prompt, Reply};
 use crate::policy;
-use crate::room::{Admission, CookieKind, Door, Entry, Opener, Refusal, Served, Session, Ticket};
+use crate::room::{Admission, CookieKind, Door, Entry, ExpiryRule, Opener, Refusal, Served, Session, Ticket};
 use crate::store::{GrantId, StoreError};
 
 /// One look at a pending authorization request: at first, and each time the waiting browser returns.
@@ -173,7 +173,8 @@ impl Lobby {
                     if let Err(reason) = (attempt.may_join)() {
                         return Ok(Login::NoPlace(reason));
                     }
-                    queued = Queued { visitor: self.join(room, Door::Login).await?, notice: Some(Notice::TurnPassed) };
+                    let notice = self.missed_turn(room, &queued.visitor);
+                    queued = Queued { visitor: self.join(room, Door::Login).await?, notice };
                 }
                 Admission::Served(_) if self.gave_up(attempt) => return Ok(Login::TooLate),
                 Admission::Served(served) if room.settings.entry == Entry::Button && !attempt.enters => {
@@ -192,11 +193,25 @@ impl Lobby {
                             queued = Queued { visitor, notice: Some(Notice::LineRestarted) };
                         }
                     }
+                    // The visitor was in, long ago: this is a new login.
+                    Err(Fault::Store(StoreError::SessionOver(_))) => {
+                        if let Err(reason) = (attempt.may_join)() {
+                            return Ok(Login::NoPlace(reason));
+                        }
+                        queued = Queued { visitor: self.join(room, Door::Login).await?, notice: None };
+                    }
                     entered => return entered,
                 },
             }
         }
         Err(Fault::Store(StoreError::Outdated(room.settings.id.clone())))
+    }
+
+    /// What a visitor is told whose position is given up. Nothing, if the visitor may have had a session that is
+    /// forgotten: where positions do not expire it was so, and a day after joining it may have been.
+    fn missed_turn(&self, room: &Room, visitor: &Visitor) -> Option<Notice> {
+        let lately = self.now() < visitor.ticket.entry + policy::SESSION_RETENTION;
+        (lately && room.settings.expiry != ExpiryRule::Never).then_some(Notice::TurnPassed)
     }
 
     /// Opens the session of a served visitor.

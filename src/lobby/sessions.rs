@@ -14,7 +14,8 @@ use super::{Fault, Lobby, Room, Urgency, Visitor};
 use crate::ambient::Timestamp;
 use crate::keys::{KeyRing, TokenType};
 use crate::oauth::SigningAlg;
-use crate::room::{Admission, Counters, EventId, Inlet, Position, RequestId, Session, SessionStatus};
+use crate::policy;
+use crate::room::{Admission, Counters, EventId, ExpiryRule, Inlet, Position, RequestId, Session, SessionStatus};
 use crate::store::{Closed, StoreError};
 
 /// What the private `generate_token` may override. It takes effect where the call opens the session, and for that
@@ -106,7 +107,7 @@ impl Lobby {
             Some(session) => session,
             None => match self.admission(room, visitor).await?.0 {
                 Admission::Waiting { .. } => return Ok(Worth::Waiting),
-                Admission::Expired => return Ok(Worth::Forfeited),
+                Admission::Expired => return Ok(given_up(room)),
                 Admission::Served(served) => {
                     let validity = overrides.validity.unwrap_or(room.settings.validity);
                     let mut new = served.session(event.clone(), visitor.request_id, validity);
@@ -117,6 +118,7 @@ impl Lobby {
                             opened.session
                         }
                         Err(StoreError::Outdated(_)) => return self.overtaken(room, visitor).await,
+                        Err(StoreError::SessionOver(_)) => return Ok(Worth::Ended),
                         Err(error) => return Err(error.into()),
                     }
                 }
@@ -141,7 +143,7 @@ impl Lobby {
         room.board.refresh(&*self.store, &room.settings.id).await?;
         Ok(match self.known(room, visitor.request_id) {
             Err(_) => Worth::Void,
-            Ok(_) if room.board.counters().serves(visitor.ticket.position) => Worth::Forfeited,
+            Ok(_) if room.board.counters().serves(visitor.ticket.position) => given_up(room),
             Ok(_) => Worth::Waiting,
         })
     }
@@ -160,6 +162,7 @@ impl Lobby {
         let (admission, first_served) = self.admission(room, visitor).await?;
         Ok(match admission {
             Admission::Waiting { .. } => Remaining::NotServed,
+            Admission::Expired if room.settings.expiry == ExpiryRule::Never => Remaining::Used,
             Admission::Expired => Remaining::Expired,
             Admission::Served(served) => {
                 let deadline = room.settings.expiry.deadline(served.ticket().entry, first_served);
@@ -201,7 +204,8 @@ impl Lobby {
         Ok(self.store.active_sessions(&room.settings.id, self.now()).await?)
     }
 
-    /// A page of the sessions whose time is over: those after `last`, the last session of the page before.
+    /// A page of the sessions whose time is over, since a day at most: those after `last`, the last session of the page
+    /// before.
     ///
     /// # Errors
     /// When the store is away.
@@ -211,8 +215,11 @@ impl Lobby {
         last: Option<&Session>,
         limit: u32,
     ) -> Result<Vec<Session>, Fault> {
-        let after = last.map(|session| (session.expires_at, session.request_id));
-        Ok(self.store.expired_sessions(event, self.now(), after, limit).await?)
+        let now = self.now();
+        // Older ones may be there still.
+        let first = (now - policy::SESSION_RETENTION, RequestId::from_bytes([0; 16]));
+        let after = last.map_or(first, |session| (session.expires_at, session.request_id));
+        Ok(self.store.expired_sessions(event, now, Some(after), limit).await?)
     }
 
     /// Begins the event anew: every counter at zero, every old ticket and session void.
@@ -223,6 +230,15 @@ impl Lobby {
         let counters = self.store.reset(&room.settings.id).await?;
         room.board.update(counters);
         Ok(counters)
+    }
+}
+
+/// What a position is worth that is given up, and has no session. Where positions do not expire it had one, which is
+/// forgotten.
+fn given_up(room: &Room) -> Worth {
+    match room.settings.expiry {
+        ExpiryRule::Never => Worth::Ended,
+        ExpiryRule::Within(_) => Worth::Forfeited,
     }
 }
 

@@ -86,6 +86,15 @@ pub const SWEEP_LOOK: i32 = 1_000;
 /// page of their keys.
 pub const SWEEP_ROWS: usize = 20_000;
 
+/// How long an arrival is kept after its position was given up: as long as the longest session and its retention.
+pub const ARRIVAL_RETENTION: Duration = Duration::from_secs((7 + 1) * 24 * 3600);
+
+/// How often at most an event's item notes how far its positions are given up: some nine numbers in all.
+pub const PASSED_STEP: Duration = Duration::from_secs(24 * 3600);
+
+/// How often a node looks whether dead letters are old: reading all of them is paid for.
+pub const DEAD_LETTER_LOOK: Duration = Duration::from_secs(3600);
+
 /// How many rows a sweep deletes at once: visitors use DynamoDB at the same time.
 pub const SWEEP_HANDS: usize = 32;
 

@@ -65,6 +65,24 @@ impl Arrivals {
             .is_some_and(|known| known.since(entry) <= ARRIVAL_TOLERANCE && entry.since(known) <= ARRIVAL_TOLERANCE)
     }
 
+    /// Forgets the rows before that of position `first`, and gives the memory back: nobody whose position is there can
+    /// enter any more.
+    pub fn forget_before(&mut self, first: Position) {
+        let forgotten = self.rows.partition_point(|row| row.first < first);
+        self.rows.drain(..forgotten);
+        self.rows.shrink_to(2 * self.rows.len());
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// The newest row: whence to read on.
     pub fn newest(&self) -> Option<Arrival> {
         self.rows.last().copied()
@@ -115,6 +133,16 @@ mod tests {
         assert_eq!(Arrivals::new().entry_of(Position::FIRST), None);
         assert!(!Arrivals::new().fits(Position::FIRST, Timestamp::from_secs(0)));
         assert_eq!(log(&[row(10, 100)]).entry_of(position(9)), None);
+    }
+
+    #[test]
+    fn what_is_forgotten_has_no_time_and_the_rest_keeps_its_own() {
+        let mut log = log(&[row(1, 100), row(51, 101), row(90, 160)]);
+        log.forget_before(position(51));
+        assert_eq!((log.len(), log.entry_of(position(50))), (2, None));
+        assert_eq!(log.entry_of(position(51)), Some(Timestamp::from_secs(101)));
+        log.forget_before(position(51));
+        assert_eq!(log.len(), 2);
     }
 
     #[test]

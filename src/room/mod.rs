@@ -18,6 +18,7 @@ mod request_id;
 mod session;
 mod settings;
 mod ticket;
+mod used;
 
 pub use admission::{Admission, Served};
 pub use anchors::{Anchors, Moment};
@@ -33,3 +34,4 @@ pub use request_id::{MalformedRequestId, RequestId};
 pub use session::{Opener, Session, SessionStatus};
 pub use settings::{Channels, Entry, EventSettings, MetricsEvents, OnExpiry, PublicTokens};
 pub use ticket::{Door, Refusal, Ticket, TicketKey};
+pub use used::UsedChunk;

@@ -139,7 +139,9 @@ impl TicketKey {
         if ticket.position.get() > counters.handed_out_at_most() {
             return Err(Refusal::BeyondQueue);
         }
-        if !arrivals.fits(ticket.position, ticket.entry) {
+        // Of a position that was given up the log may know nothing any more. Whatever its ticket says, it opens nothing.
+        let forgotten = ticket.position.get() <= counters.max_expired && arrivals.entry_of(ticket.position).is_none();
+        if !forgotten && !arrivals.fits(ticket.position, ticket.entry) {
             return Err(Refusal::ImpossibleEntryTime);
         }
         Ok(ticket)

@@ -47,6 +47,9 @@ pub enum StoreError {
     /// The event went on since the caller read it: it was reset, or gave the position up that the call is about.
     #[error("event {0} went on meanwhile")]
     Outdated(EventId),
+    /// The ticket had a session, which is over and forgotten. It opens no second one.
+    #[error("the session of this ticket of event {0} is over")]
+    SessionOver(EventId),
 }
 
 /// Visitors who join together. Others may join them until their positions are taken, which may be a while after the store
@@ -180,6 +183,9 @@ pub trait Store: Outbox {
     /// in order.
     async fn arrivals(&self, event: &EventId, from: Option<Position>) -> Result<Vec<Arrival>, StoreError>;
 
+    /// The oldest row of the arrival log that is kept: earlier positions can no longer enter.
+    async fn oldest_arrival(&self, event: &EventId) -> Result<Option<Arrival>, StoreError>;
+
     /// Moves the serving counter by `by` (negative: back) and writes a serving record with `at`. Going back
     /// removes the records above the new value, and keeps the time of one that stands at it. By 0: nothing is
     /// written. *Embedded:* one transaction.
@@ -232,11 +238,12 @@ pub trait Store: Outbox {
     ) -> Result<Option<Counters>, StoreError>;
 
     /// Opens the session unless its ticket already has one in this generation, and answers the one it has.
+    /// [`StoreError::SessionOver`] when it had one that is forgotten.
     /// [`StoreError::Outdated`] when the session's generation is not the event's, its position is not served (any more),
     /// or it was given up by the expiry pass: somebody else may have the place. *Embedded:* insert-or-get in one transaction.
     async fn open_session(&self, session: &Session) -> Result<Opened, StoreError>;
 
-    /// The session of a ticket in the current generation, whatever its status and age.
+    /// The session of a ticket in the current generation, whatever its status, until it is forgotten.
     async fn session(&self, event: &EventId, request_id: &RequestId) -> Result<Option<Session>, StoreError>;
 
     /// Closes an active session, be its time over or not, with status completed or abandoned.
@@ -298,9 +305,13 @@ pub trait Store: Outbox {
     /// Replaces (or, at `expected` 0, creates) the document if its version is still `expected`; whether it did.
     async fn replace_document(&self, name: &str, expected: u64, body: &[u8]) -> Result<bool, StoreError>;
 
-    /// Forgets redemptions, revocations and long grants whose time of keeping is over, and frees what ended generations
-    /// still occupy, in steps between which others are served. Answers how many of the former. A clock that is wrong for a
-    /// while must not make anything be forgotten too early: *embedded*, a redemption goes only if an earlier sweep,
+    /// Forgets what is over at `now`, in steps between which others are served: redemptions, revocations and long grants
+    /// whose time of keeping is over;
+    /// sessions [`SESSION_RETENTION`](crate::policy::SESSION_RETENTION) after their end, of which it stays known that
+    /// their position was used until it is given up; serving records and arrivals of positions that are given up; old
+    /// dead letters; what ended generations still occupy. Counters do not change, but for `max_expired`, which may pass
+    /// over positions whose sessions are forgotten. Answers how many of the first kind. A clock that is wrong for a
+    /// while must not make redemptions be forgotten too early: *embedded*, one goes only if an earlier sweep,
     /// [`policy::CODE_MEMORY`](crate::policy::CODE_MEMORY) ago by the number of sweeps, had its time of issue behind it.
     async fn sweep(&self, now: Timestamp) -> Result<u64, StoreError>;
 

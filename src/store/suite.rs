@@ -9,6 +9,7 @@ mod grants;
 mod line;
 mod outbox;
 mod places;
+mod retention;
 mod visitors;
 
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::ambient::Timestamp;
 use crate::policy::{CODE_MEMORY, HOUSEKEEPING};
 use crate::room::{EventId, Generation, Inlet, Periodic, Position, RequestId, Rhythm, Session, SessionStatus};
 
-pub(super) use {concurrency::*, grants::*, line::*, outbox::*, places::*, visitors::*};
+pub(super) use {concurrency::*, grants::*, line::*, outbox::*, places::*, retention::*, visitors::*};
 
 /// The store under test, shared by the tasks of a test.
 pub(super) type Shared = Arc<dyn Store>;
@@ -150,6 +151,11 @@ macro_rules! store_suite {
             a_sweep_by_a_clock_an_hour_ahead_forgets_no_redemption
             a_long_grant_is_kept_for_its_session_until_it_expires
             a_session_has_at_most_four_long_grants_and_the_next_replaces_the_oldest
+            a_session_is_forgotten_a_day_after_its_end_and_its_ticket_opens_none
+            a_used_position_that_is_not_given_up_stays_used
+            a_reset_forgets_which_positions_were_used
+            the_rows_of_positions_that_are_given_up_are_forgotten
+            a_visitors_arrival_is_kept_as_long_as_the_session
             a_document_is_replaced_only_from_the_version_that_was_read
             changes_are_told_after_the_commit_in_order
             health_is_well
@@ -187,6 +193,7 @@ macro_rules! outbox_suite {
             a_sink_begins_with_what_comes_after_its_first_claim
             letters_are_forgotten_when_they_are_old_and_all_are_done
             a_dead_letter_is_kept_until_it_is_taken
+            dead_letters_are_forgotten_after_a_month
         }
     };
 }

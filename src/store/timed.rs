@@ -55,6 +55,7 @@ macro_rules! forward {
             counters(event: &EventId) -> Counters;
             take_positions(event: &EventId, party: Arc<dyn Party>) -> Taken;
             arrivals(event: &EventId, from: Option<Position>) -> Vec<Arrival>;
+            oldest_arrival(event: &EventId) -> Option<Arrival>;
             advance(event: &EventId, by: i64, at: Timestamp) -> Advance;
             advance_from(event: &EventId, seen: &Counters, by: u64, at: Timestamp) -> AdvanceFrom;
             occupancy(event: &EventId, now: Timestamp) -> Occupancy;

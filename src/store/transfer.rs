@@ -100,6 +100,15 @@ pub enum Line {
         /// By how much.
         served: u64,
     },
+    /// Positions of an event that had sessions which are forgotten.
+    Used {
+        /// The event.
+        event: EventId,
+        /// The first of them.
+        first: Position,
+        /// The last of them: those between had some as well.
+        last: Position,
+    },
     /// A session of an event.
     Session {
         /// The event.
@@ -149,6 +158,13 @@ impl Line {
         Self::ServingRecord { event: event.clone(), serving, issued_at, served }
     }
 
+    /// The lines of used positions, which are in order: one for each run of them.
+    pub fn used(event: &EventId, positions: &[Position]) -> Vec<Self> {
+        let runs = positions.chunk_by(|one, next| one.get() + 1 == next.get());
+        let ends = runs.filter_map(|run| Some((*run.first()?, *run.last()?)));
+        ends.map(|(first, last)| Self::Used { event: event.clone(), first, last }).collect()
+    }
+
     /// The line of a session.
     pub fn session(session: Session) -> Self {
         Self::Session {
@@ -169,6 +185,7 @@ impl Line {
         match self {
             Self::Arrival { event, .. }
             | Self::ServingRecord { event, .. }
+            | Self::Used { event, .. }
             | Self::Session { event, .. }
             | Self::Event { event, .. } => Some(event),
             Self::Export { .. }

@@ -40,6 +40,7 @@ mod place_cookie;
 mod prompt;
 mod rate_limits;
 mod rest;
+mod retention;
 mod sealed_code;
 mod signing;
 mod sigv4;

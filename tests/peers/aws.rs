@@ -141,7 +141,7 @@ const TABLES: &str = "\
 anteroom-Documents ENABLED - PAY_PER_REQUEST ENABLED
 anteroom-Events ENABLED - PAY_PER_REQUEST ENABLED
 anteroom-Grants ENABLED keep_until PAY_PER_REQUEST ENABLED
-anteroom-Outbox ENABLED - PAY_PER_REQUEST ENABLED
+anteroom-Outbox ENABLED forget_after PAY_PER_REQUEST ENABLED
 anteroom-Places ENABLED - PAY_PER_REQUEST ENABLED
 anteroom-QueuePositionEntryTime ENABLED - PAY_PER_REQUEST ENABLED
 anteroom-ServingCounterIssuedAt ENABLED - PAY_PER_REQUEST ENABLED

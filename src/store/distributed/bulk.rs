@@ -14,7 +14,17 @@ use crate::store::StoreError;
 impl Tables {
     /// Deletes these items, some at a time.
     pub(super) async fn delete_all(&self, table: Table, keys: Vec<Fields>) -> Result<(), StoreError> {
-        let deletes = stream::iter(keys).map(|key| self.delete(table, key, Condition::none()));
+        self.delete_where(table, keys, &Condition::none()).await
+    }
+
+    /// Deletes those of these items for which the condition holds, some at a time.
+    pub(super) async fn delete_where(
+        &self,
+        table: Table,
+        keys: Vec<Fields>,
+        condition: &Condition,
+    ) -> Result<(), StoreError> {
+        let deletes = stream::iter(keys).map(|key| self.delete(table, key, condition.clone()));
         deletes.buffer_unordered(SWEEP_HANDS).try_for_each(|_| future::ready(Ok(()))).await
     }
 

@@ -3,7 +3,7 @@
 //! A [`Draft`] is the item as the next write will leave it. A verb refuses before it changes anything, for the other
 //! verbs of the same write go on. All of them may run again, from a newer item, when another node wrote meanwhile.
 
-use super::journal::{Entrant, LogRow, Mark, Note, Pending, Task, Undertaking};
+use super::journal::{Entrant, LogRow, Mark, Note, Past, Pending, Task, Undertaking};
 use super::state::EventState;
 use crate::ambient::Timestamp;
 use crate::policy::{CLOCK_SET_BACK, JOURNAL_ROOM};
@@ -27,6 +27,8 @@ pub(super) enum Opening {
     Begun(Undertaking),
     /// Somebody else is at it.
     UnderWay(Undertaking),
+    /// Its position is one of those whose sessions may be forgotten: its place tells.
+    Unsure,
 }
 
 /// A session that was to be closed.
@@ -214,7 +216,7 @@ impl<'a> Draft<'a> {
     }
 
     /// [`crate::store::Store::open_session`], the first half, for a ticket that had no session a moment ago.
-    pub(super) fn begin_opening(&mut self, session: &Session, mark: Mark) -> Result<Opening, StoreError> {
+    pub(super) fn begin_opening(&mut self, session: &Session, past: Past, mark: Mark) -> Result<Opening, StoreError> {
         if session.generation != self.state.counters.generation {
             return Err(self.outdated());
         }
@@ -224,6 +226,9 @@ impl<'a> Draft<'a> {
         }
         if !self.state.counters.admits(session.position) {
             return Err(self.outdated());
+        }
+        if past == Past::Unknown && session.position.get() <= self.state.journal.forgotten {
+            return Ok(Opening::Unsure);
         }
         self.begin(mark, Task::Open(Entrant::of(session))).map(Opening::Begun)
     }
@@ -364,7 +369,7 @@ mod tests {
         let mut begun = Vec::new();
         let refusal = loop {
             let number = begun.len() as u64 + 1;
-            match draft.begin_opening(&session(&event, number, 60), mark(number)) {
+            match draft.begin_opening(&session(&event, number, 60), Past::Unknown, mark(number)) {
                 Ok(opening) => begun.push(opening),
                 Err(refusal) => break refusal,
             }
@@ -387,6 +392,6 @@ mod tests {
         assert_eq!(draft.state.counters.sessions_opened, begun.len() as u64);
         draft.state.journal.notes.clear();
         let mut draft = Draft::new(&event, draft.state, Some(at(0)));
-        assert!(draft.begin_opening(&session(&event, 9_999, 60), mark(1)).is_ok());
+        assert!(draft.begin_opening(&session(&event, 9_999, 60), Past::Unknown, mark(1)).is_ok());
     }
 }

@@ -11,7 +11,7 @@ use super::desk::{self, Desk, Office, closed};
 use super::draft::{Closing, Expiry, Opening};
 use super::fields::Fields;
 use super::grants;
-use super::journal::{Mark, Undertaking};
+use super::journal::{Mark, Past, Undertaking};
 use super::log;
 use super::outbox::Mover;
 use super::sessions::{self, Outcome};
@@ -34,12 +34,24 @@ pub(super) struct Engine {
     /// The documents that this node asked for, in the version that it knows.
     documents: Mutex<HashMap<String, u64>>,
     /// Where the last look at the grants ended.
-    swept: Mutex<Option<Fields>>,
+    pub(super) swept: Mutex<Option<Fields>>,
+    /// When dead letters were looked at last.
+    pub(super) looked: Mutex<Timestamp>,
     pub(super) mover: tokio::sync::Mutex<Mover>,
     /// One for each look at an event's item that may be under way.
     pub(super) looks: Semaphore,
     /// What this node has a lease of, and until when.
     pub(super) leases: tokio::sync::Mutex<HashMap<String, Timestamp>>,
+}
+
+/// How the opening of a session goes on.
+enum Begun {
+    /// This call carries it out.
+    Here(Undertaking),
+    /// Another call does.
+    Elsewhere(Undertaking),
+    /// It is there.
+    Found(Session),
 }
 
 impl Engine {
@@ -50,6 +62,7 @@ impl Engine {
             closed: AtomicBool::new(false),
             documents: Mutex::default(),
             swept: Mutex::default(),
+            looked: Mutex::default(),
             mover: tokio::sync::Mutex::default(),
             looks: Semaphore::new(WATCHES_AT_ONCE),
             leases: tokio::sync::Mutex::default(),
@@ -148,10 +161,14 @@ impl Engine {
         if let Some(session) = there.await? {
             return Self::found(&desk, session).await;
         }
-        let wanted = session.clone();
-        let (begun, ours) = match desk.run(move |draft| draft.begin_opening(&wanted, mark)).await {
+        let (begun, ours) = match self.begin_opening(&desk, &session, Past::Unknown, mark).await {
             Ok(Opening::Begun(begun)) => (begun, true),
             Ok(Opening::UnderWay(begun)) => (begun, false),
+            Ok(Opening::Unsure) => match self.look_at_the_past(&desk, &session, mark).await? {
+                Begun::Here(begun) => (begun, true),
+                Begun::Elsewhere(begun) => (begun, false),
+                Begun::Found(session) => return Self::found(&desk, session).await,
+            },
             // It may have been opened, and its place given up or its line gone back, since we looked.
             Err(StoreError::Outdated(_)) => {
                 let there = sessions::find(&self.office.tables, &event, session.generation, &session.request_id);
@@ -167,6 +184,33 @@ impl Engine {
         let ended = move |draft: &mut super::draft::Draft<'_>| draft.end_opening(session.clone(), mark, inserted);
         let opened = desk.run(ended).await?;
         Ok(Opened { inserted: opened.inserted && ours, ..opened })
+    }
+
+    async fn begin_opening(
+        &self,
+        desk: &Desk,
+        session: &Session,
+        past: Past,
+        mark: Mark,
+    ) -> Result<Opening, StoreError> {
+        let wanted = session.clone();
+        desk.run(move |draft| draft.begin_opening(&wanted, past, mark)).await
+    }
+
+    /// Opens a session whose position had none lately, unless it had one that is forgotten: then its place is there
+    /// without it. A session is written before its place, so whoever finds the place looks for the session after it.
+    async fn look_at_the_past(&self, desk: &Desk, session: &Session, mark: Mark) -> Result<Begun, StoreError> {
+        let (event, tables) = (&session.event, &self.office.tables);
+        let life = self.state(event).await?.life;
+        if sessions::has_place(tables, event, life, session.position).await? {
+            let there = sessions::find(tables, event, session.generation, &session.request_id).await?;
+            return there.map(Begun::Found).ok_or_else(|| StoreError::SessionOver(event.clone()));
+        }
+        match self.begin_opening(desk, session, Past::None, mark).await? {
+            Opening::Begun(begun) => Ok(Begun::Here(begun)),
+            Opening::UnderWay(begun) => Ok(Begun::Elsewhere(begun)),
+            Opening::Unsure => Err(StoreError::Outdated(event.clone())),
+        }
     }
 
     /// The answer about a session that was there: not of a line that was reset since.
@@ -250,6 +294,12 @@ impl Engine {
         }
     }
 
+    /// [`crate::store::Store::active_sessions`].
+    pub(super) async fn active_sessions(&self, event: &EventId, now: Timestamp) -> Result<u64, StoreError> {
+        let life = self.state(event).await?.life;
+        sessions::active(&self.office.tables, event, life, now).await
+    }
+
     async fn carry_out(&self, event: &EventId, undertaking: &Undertaking) -> Result<Outcome, StoreError> {
         sessions::carry_out(&self.office.tables, event, undertaking).await
     }
@@ -292,32 +342,6 @@ impl Engine {
             }
         }
         Ok(())
-    }
-
-    /// [`crate::store::Store::sweep`].
-    pub(super) async fn sweep(&self, now: Timestamp) -> Result<u64, StoreError> {
-        self.open()?;
-        let from = self.swept.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let (forgotten, end) = grants::forget(&self.office.tables, now, from).await?;
-        *self.swept.lock().unwrap_or_else(PoisonError::into_inner) = end;
-        // The rows of a line are many: one node at a time deletes them.
-        if !self.lease("sweep", now).await? {
-            return Ok(forgotten);
-        }
-        for (event, desk) in self.desks() {
-            let state = self.state(&event).await?;
-            sessions::sweep_places(&self.office.tables, &event, &state, now).await?;
-            if let Some(life) = state.journal.ended.first().copied()
-                && super::lives::forget(&self.office.tables, &event, life).await?
-            {
-                desk.run(move |draft| {
-                    draft.state.journal.ended.retain(|ended| *ended != life);
-                    Ok(())
-                })
-                .await?;
-            }
-        }
-        Ok(forgotten)
     }
 
     /// Finishes what is under way; whoever asks from now on is refused.

@@ -133,6 +133,15 @@ pub(super) struct Undertaking {
     pub(super) entering: Vec<u64>,
 }
 
+/// What is known of a ticket that has no session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Past {
+    /// Whether it had one was not looked at.
+    Unknown,
+    /// It had none.
+    None,
+}
+
 /// A letter that has no number of the outbox yet.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct Note {
@@ -181,6 +190,13 @@ pub(super) struct Journal {
     /// How often the serving counter moved in this life.
     pub(super) turns: u64,
     pub(super) cuts: Vec<Cut>,
+    /// The last position whose session was forgotten before the position was given up: up to here, a place without a
+    /// session is that of a session that is forgotten.
+    #[serde(skip_serializing_if = "is_none")]
+    pub(super) forgotten: u64,
+    /// How far positions were given up, and counted, at some moments of the last days.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) passed: Vec<(Timestamp, u64)>,
     /// Lives that ended and still have rows.
     pub(super) ended: Vec<u64>,
     /// By kind, the latest tick that a letter was posted for.
@@ -191,4 +207,9 @@ pub(super) struct Journal {
     pub(super) nodes: BTreeMap<String, Stamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) aside: Option<Aside>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_none(position: &u64) -> bool {
+    *position == 0
 }

@@ -8,6 +8,8 @@ use super::fields::{Fields, number, text};
 use super::journal::{Cut, LogRow};
 use super::state::{EventState, life_key};
 use super::tables::{Condition, Query, Table, Tables};
+use crate::ambient::Timestamp;
+use crate::policy::SWEEP_LOOK;
 use crate::room::{Arrival, EventId, Position, ServingRecord};
 use crate::store::StoreError;
 
@@ -89,6 +91,60 @@ pub(super) async fn newest_arrival(tables: &Tables, event: &EventId, life: u64) 
     let keys = Condition::new("event_id = :event").with(":event", text(life_key(event, life)));
     let newest = Query { newest_first: true, limit: 1, ..Query::of(Table::Arrivals, keys) };
     tables.query(newest).await?.first().map(arrival).transpose()
+}
+
+/// [`crate::store::Store::oldest_arrival`].
+pub(super) async fn oldest_arrival(tables: &Tables, event: &EventId, life: u64) -> Result<Option<Arrival>, StoreError> {
+    let keys = Condition::new("event_id = :event").with(":event", text(life_key(event, life)));
+    let oldest = Query { limit: 1, ..Query::of(Table::Arrivals, keys) };
+    tables.query(oldest).await?.first().map(arrival).transpose()
+}
+
+/// Forgets some of the arrivals whose positions are all at or below `through`. The newest is never one of them.
+pub(super) async fn forget_arrivals(
+    tables: &Tables,
+    event: &EventId,
+    life: u64,
+    through: u64,
+) -> Result<(), StoreError> {
+    let key = life_key(event, life);
+    let keys = Condition::new("event_id = :event AND queue_position <= :next")
+        .with(":event", text(key.as_str()))
+        .with(":next", number(through + 1));
+    let rows = tables.query(Query { limit: page(), ..Query::of(Table::Arrivals, keys) }).await?;
+    let firsts = rows.iter().map(|row| row.number("queue_position")).collect::<Result<Vec<_>, _>>()?;
+    // The last of a page may be the row of the next position.
+    let old = firsts.split_last().map_or(&[][..], |(_, old)| old).iter();
+    let keys = old.map(|first| Fields::new().with_text("event_id", key.as_str()).with_number("queue_position", *first));
+    tables.delete_all(Table::Arrivals, keys.collect()).await
+}
+
+/// Forgets some of the serving records at or below `through` that were issued before `before`.
+pub(super) async fn forget_records(
+    tables: &Tables,
+    event: &EventId,
+    life: u64,
+    through: u64,
+    before: Timestamp,
+) -> Result<(), StoreError> {
+    let key = life_key(event, life);
+    let keys = Condition::new("event_id = :event AND serving_counter <= :through")
+        .with(":event", text(key.as_str()))
+        .with(":through", number(through));
+    let rows = tables.query(Query { limit: page(), ..Query::of(Table::ServingRecords, keys) }).await?;
+    let mut old = Vec::new();
+    for row in &rows {
+        if row.time("issue_time")? < before {
+            let counter = row.number("serving_counter")?;
+            old.push(Fields::new().with_text("event_id", key.as_str()).with_number("serving_counter", counter));
+        }
+    }
+    tables.delete_all(Table::ServingRecords, old).await
+}
+
+/// How many rows one look reads.
+fn page() -> usize {
+    usize::try_from(SWEEP_LOOK).unwrap_or(1)
 }
 
 fn arrival(row: &Fields) -> Result<Arrival, StoreError> {

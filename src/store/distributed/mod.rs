@@ -17,6 +17,7 @@ mod journal;
 mod lives;
 mod log;
 mod outbox;
+mod retention;
 mod ring;
 mod schema;
 #[cfg(test)]
@@ -213,6 +214,11 @@ impl Store for DistributedStore {
             log::arrivals(&engine.office.tables, &event, &state, from).await
         })
         .await
+    }
+
+    async fn oldest_arrival(&self, event: &EventId) -> Result<Option<Arrival>, StoreError> {
+        let event = event.clone();
+        self.on_engine(move |engine| async move { engine.oldest_arrival(&event).await }).await
     }
 
     async fn advance(&self, event: &EventId, by: i64, at: Timestamp) -> Result<Advance, StoreError> {

@@ -14,7 +14,7 @@ use super::fields::{Fields, number, text, unreadable};
 use super::journal::Note;
 use super::tables::{Condition, Query, Table, Tables, Written};
 use crate::ambient::Timestamp;
-use crate::policy::{LEASE, LETTER_MOVES, LETTERS_AT_ONCE};
+use crate::policy::{DEAD_LETTER_RETENTION, LEASE, LETTER_MOVES, LETTERS_AT_ONCE};
 use crate::room::EventId;
 use crate::store::StoreError;
 use crate::store::outbox::{DeadLetter, Happening, Kind, Letter, Outbox, Resent};
@@ -22,19 +22,22 @@ use crate::store::outbox::{DeadLetter, Happening, Kind, Letter, Outbox, Resent};
 /// Parts a sink's name from a number where both are a label: less than any character of a name.
 const PART: char = '\u{1}';
 
+/// The field in which DynamoDB finds when a letter may go, should no node see to it.
+pub(super) const FORGET_AFTER: &str = "forget_after";
+
 /// Greater than any label.
 const LAST: &str = "\u{10ffff}";
 
-fn key(shelf: &str, label: impl Into<String>) -> Fields {
+pub(super) fn key(shelf: &str, label: impl Into<String>) -> Fields {
     Fields::new().with_text("shelf", shelf).with_text("label", label)
 }
 
 /// A number as a text that is ordered as the number is.
-fn label(seq: u64) -> String {
+pub(super) fn label(seq: u64) -> String {
     format!("{seq:020}")
 }
 
-fn dead_label(sink: &str, seq: u64) -> String {
+pub(super) fn dead_label(sink: &str, seq: u64) -> String {
     format!("{sink}{PART}{}", label(seq))
 }
 
@@ -47,7 +50,7 @@ fn row(shelf: &str, label: String, letter: &Letter) -> Fields {
         .with_text("body", letter.body.as_str())
 }
 
-fn letter(row: &Fields) -> Result<Letter, StoreError> {
+pub(super) fn letter(row: &Fields) -> Result<Letter, StoreError> {
     Ok(Letter {
         seq: row.number("seq")?,
         event: row.text("event_id")?.parse().map_err(|_| unreadable("event_id"))?,
@@ -68,7 +71,7 @@ fn dead_letter(row: &Fields) -> Result<DeadLetter, StoreError> {
 }
 
 /// The rows of a shelf above one label, through another.
-fn shelf(name: &str, above: &str, through: &str, limit: usize) -> Query {
+pub(super) fn shelf(name: &str, above: &str, through: &str, limit: usize) -> Query {
     let keys = Condition::new("shelf = :shelf AND label BETWEEN :above AND :through")
         .with(":shelf", text(name))
         .with(":above", text(format!("{above}{PART}")))
@@ -173,7 +176,9 @@ impl Engine {
             let Some(kind) = Kind::from_name(&note.kind) else { continue };
             seq += 1;
             let letter = Letter { seq, event: event.clone(), at: note.at, kind, body: note.body };
-            let item = row("letters", label(seq), &letter).with_number("note", note.number);
+            let item = row("letters", label(seq), &letter)
+                .with_number("note", note.number)
+                .with_time(FORGET_AFTER, letter.at + DEAD_LETTER_RETENTION);
             items.push((item, Condition::new("attribute_not_exists(shelf)")));
         }
         if items.is_empty() {
@@ -192,7 +197,7 @@ impl Engine {
         self.cursor("").await.map(Option::unwrap_or_default)
     }
 
-    async fn cursor(&self, sink: &str) -> Result<Option<u64>, StoreError> {
+    pub(super) async fn cursor(&self, sink: &str) -> Result<Option<u64>, StoreError> {
         let cursor = self.tables().get(Table::Outbox, key("cursor", cursor_label(sink))).await?;
         cursor.map(|cursor| cursor.number("through")).transpose()
     }
@@ -243,6 +248,7 @@ impl Engine {
                 .with_text("sink", sink)
                 .with_text("reason", reason)
                 .with_time("died_at", now)
+                .with_time(FORGET_AFTER, now + DEAD_LETTER_RETENTION)
                 .with_number("again", 0);
             self.tables().put(Table::Outbox, item, Condition::new("attribute_not_exists(shelf)")).await?;
         }
@@ -261,7 +267,7 @@ impl Engine {
         rows.iter().take(limit).map(dead_letter).collect()
     }
 
-    async fn dead_of(&self, sink: Option<&str>) -> Result<Vec<DeadLetter>, StoreError> {
+    pub(super) async fn dead_of(&self, sink: Option<&str>) -> Result<Vec<DeadLetter>, StoreError> {
         self.open()?;
         let whole = match sink {
             Some(sink) => shelf("dead", sink, &format!("{sink}{PART}{LAST}"), 0),
@@ -304,26 +310,6 @@ impl Engine {
             Resent::Taken => {
                 let dead = key("dead", dead_label(sink, seq));
                 self.tables().delete(Table::Outbox, dead, Condition::none()).await.map(drop)
-            }
-        }
-    }
-
-    /// [`crate::store::Outbox::forget_letters`].
-    pub(super) async fn forget_letters(&self, sinks: &[String], before: Timestamp) -> Result<u64, StoreError> {
-        let mut through = self.newest_letter().await?;
-        for sink in sinks {
-            through = through.min(self.cursor(sink).await?.unwrap_or(0));
-        }
-        let mut forgotten = 0;
-        loop {
-            let page = self.tables().query(shelf("letters", "", &label(through), LETTERS_AT_ONCE)).await?;
-            let old = page.iter().map(letter).collect::<Result<Vec<_>, _>>()?;
-            let old: Vec<Letter> = old.into_iter().take_while(|letter| letter.at < before).collect();
-            let keys = old.iter().map(|letter| key("letters", label(letter.seq))).collect();
-            self.tables().delete_all(Table::Outbox, keys).await?;
-            forgotten += old.len() as u64;
-            if old.len() < LETTERS_AT_ONCE {
-                return Ok(forgotten);
             }
         }
     }

@@ -9,6 +9,7 @@ use aws_sdk_dynamodb::types::{
     TimeToLiveSpecification,
 };
 
+use super::outbox::FORGET_AFTER;
 use super::tables::{EXPIRES_INDEX, Table, Tables};
 use crate::policy::{TABLE_POLL, TABLE_WAIT};
 use crate::store::StoreError;
@@ -49,6 +50,7 @@ const fn keys(table: Table) -> (Key, Option<Key>) {
 const fn time_to_live(table: Table) -> Option<&'static str> {
     match table {
         Table::Grants => Some("keep_until"),
+        Table::Outbox => Some(FORGET_AFTER),
         _ => None,
     }
 }

@@ -11,8 +11,8 @@ use super::journal::{Mark, Task, Undertaking};
 use super::state::{EventState, life_key};
 use super::tables::{Condition, EXPIRES_INDEX, Query, Table, Tables, Written};
 use crate::ambient::Timestamp;
-use crate::policy::{CLOCK_AHEAD, SWEEP_ROWS};
-use crate::room::{EventId, Generation, Occupancy, Opener, RequestId, Session, SessionStatus};
+use crate::policy::{CLOCK_AHEAD, SWEEP_LOOK, SWEEP_ROWS};
+use crate::room::{EventId, Generation, Occupancy, Opener, Position, RequestId, Session, SessionStatus};
 use crate::store::StoreError;
 
 fn key(request_id: &RequestId) -> Fields {
@@ -131,6 +131,51 @@ pub(super) async fn close(
 
 fn place_key(event: &EventId, life: u64, position: u64) -> Fields {
     Fields::new().with_text("event_id", life_key(event, life)).with_number("queue_position", position)
+}
+
+/// Whether somebody had a place by this position.
+pub(super) async fn has_place(
+    tables: &Tables,
+    event: &EventId,
+    life: u64,
+    position: Position,
+) -> Result<bool, StoreError> {
+    Ok(tables.get(Table::Places, place_key(event, life, position.get())).await?.is_some())
+}
+
+/// Notes the place of a session that was forgotten elsewhere.
+pub(super) async fn put_used(tables: &Tables, event: &EventId, life: u64, position: u64) -> Result<(), StoreError> {
+    let place = place_key(event, life, position).with_number("expires", 0).with_number("inside", 0);
+    tables.put(Table::Places, place, Condition::new("attribute_not_exists(inside)")).await.map(drop)
+}
+
+/// Some of the sessions that ended at `before` or earlier: their keys and positions.
+pub(super) async fn over(
+    tables: &Tables,
+    event: &EventId,
+    life: u64,
+    before: Timestamp,
+) -> Result<Vec<(Fields, Position)>, StoreError> {
+    let limit = usize::try_from(SWEEP_LOOK).unwrap_or(1);
+    let rows = span(tables, event, life, 0, before.as_secs(), limit).await?;
+    let named = |row: &Fields| {
+        Ok((Fields::new().with_text("request_id", row.text("request_id")?), row.position("queue_number")?))
+    };
+    rows.iter().map(named).collect()
+}
+
+/// Deletes these sessions, if they are of this life and ended at `before` or earlier.
+pub(super) async fn forget(
+    tables: &Tables,
+    event: &EventId,
+    life: u64,
+    before: Timestamp,
+    keys: Vec<Fields>,
+) -> Result<(), StoreError> {
+    let over = Condition::new("event_id = :event AND expires <= :before")
+        .with(":event", text(life_key(event, life)))
+        .with(":before", number(before.as_secs()));
+    tables.delete_where(Table::Tokens, keys, &over).await
 }
 
 /// How many of the positions above `from` through `through` have a session or, `entering`, are about to.

@@ -1,5 +1,6 @@
 //! Moving rooms out of DynamoDB and into it.
 
+use std::collections::HashSet;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
@@ -17,7 +18,7 @@ use super::state::{EventState, life_key};
 use super::tables::{Condition, EXPIRES_INDEX, Query, Table, Written};
 use super::{log, sessions};
 use crate::ambient::Timestamp;
-use crate::room::{Arrival, Counters, EventId, Session};
+use crate::room::{Arrival, Counters, EventId, Position, Session};
 use crate::store::StoreError;
 use crate::store::transfer::{IMPORT, Line, Transfer, TransferError, digits, grant_id, status};
 
@@ -75,11 +76,29 @@ impl Engine {
         let rows = tables.query(Query { index: Some(EXPIRES_INDEX), ..Query::of(Table::Tokens, keys) }).await?;
         let mut found = rows.iter().map(|row| sessions::session(row, event)).collect::<Result<Vec<Session>, _>>()?;
         found.sort_by_key(|session| (session.position, *session.request_id.as_bytes()));
+        for line in Line::used(event, &self.used(event, state, &found).await?) {
+            Self::say(lines, line).await?;
+        }
         for session in found {
             Self::say(lines, Line::session(session)).await?;
         }
         Self::say(lines, Line::Event { event: event.clone(), counters: state.counters.settled(), tick: state.tick })
             .await
+    }
+
+    /// The positions that had sessions which are forgotten: places without one of those that are `found`.
+    async fn used(&self, event: &EventId, state: &EventState, found: &[Session]) -> Result<Vec<Position>, StoreError> {
+        if state.journal.forgotten == 0 {
+            return Ok(Vec::new());
+        }
+        let kept: HashSet<u64> = found.iter().map(|session| session.position.get()).collect();
+        let keys = Condition::new("event_id = :event AND queue_position BETWEEN :first AND :last")
+            .with(":event", text(life_key(event, state.life)))
+            .with(":first", number(state.counters.max_expired + 1))
+            .with(":last", number(state.journal.forgotten.max(state.counters.max_expired + 1)));
+        let rows = self.office.tables.query(Query::of(Table::Places, keys)).await?;
+        let positions = rows.iter().map(|row| row.position("queue_position")).collect::<Result<Vec<_>, _>>()?;
+        Ok(positions.into_iter().filter(|position| !kept.contains(&position.get())).collect())
     }
 
     async fn documents(&self) -> Result<Vec<Fields>, StoreError> {
@@ -149,6 +168,11 @@ impl Engine {
                 let row = LogRow::Serving { turn: 0, serving, at: issued_at, served };
                 log::put(tables, &event, 0, row).await?;
             }
+            Line::Used { event, first, last } => {
+                for position in first.get()..=last.get() {
+                    sessions::put_used(tables, &event, 0, position).await?;
+                }
+            }
             Line::Session {
                 event,
                 generation,
@@ -188,7 +212,9 @@ impl Engine {
         newest_arrival: Option<Arrival>,
         tick: Option<Timestamp>,
     ) -> Result<(), StoreError> {
-        let state = EventState { revision: 1, counters, newest_arrival, tick, ..EventState::default() };
+        let mut state = EventState { revision: 1, counters, newest_arrival, tick, ..EventState::default() };
+        // Some of those that have a place may have no session any more.
+        state.journal.forgotten = counters.serving;
         let untouched = Condition::new("attribute_not_exists(event_id) OR revision = :none").with(":none", number(0));
         self.office.tables.put(Table::Events, state.item(event)?, untouched).await.map(drop)
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::DistributedStore;
 use super::draft::{Expiry, Opening};
 use super::fields::Fields;
-use super::journal::{Mark, Note};
+use super::journal::{Mark, Note, Past};
 use super::log;
 use super::servers::servers;
 use super::sessions;
@@ -162,7 +162,13 @@ async fn a_session_that_a_node_began_to_open_before_it_died_is_opened_by_another
     node.take_some(event, 3, at(0)).await.unwrap();
     node.advance(event, 3, at(0)).await.unwrap();
     let (begun, mark) = (session(event, 2, 600), Mark::new([7; 16]));
-    let began = node.engine.desk(event).unwrap().run(move |draft| draft.begin_opening(&begun, mark)).await.unwrap();
+    let began = node
+        .engine
+        .desk(event)
+        .unwrap()
+        .run(move |draft| draft.begin_opening(&begun, Past::Unknown, mark))
+        .await
+        .unwrap();
     assert!(matches!(began, Opening::Begun(_)));
     node.close().await;
 
@@ -201,7 +207,13 @@ async fn who_was_closed_before_their_place_was_written_holds_none() {
     node.take_some(event, 1, at(0)).await.unwrap();
     node.advance(event, 1, at(0)).await.unwrap();
     let (opening, mark) = (session(event, 1, 600), Mark::new([7; 16]));
-    let began = node.engine.desk(event).unwrap().run(move |draft| draft.begin_opening(&opening, mark)).await.unwrap();
+    let began = node
+        .engine
+        .desk(event)
+        .unwrap()
+        .run(move |draft| draft.begin_opening(&opening, Past::Unknown, mark))
+        .await
+        .unwrap();
     let Opening::Begun(begun) = began else { panic!("{began:?}") };
     let tables = &node.engine.office.tables;
     sessions::put(tables, &session(event, 1, 600), begun.life, mark).await.unwrap();

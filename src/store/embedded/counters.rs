@@ -6,6 +6,7 @@
 use rusqlite::{Connection, Error, params};
 
 use super::ledger::{EventRow, Failure, Ledger, unknown};
+use super::retention::used_between;
 use super::rows::{stored, stored_time};
 use crate::ambient::Timestamp;
 use crate::policy;
@@ -14,12 +15,14 @@ use crate::store::{Advance, AdvanceFrom, Expired, Happening, Refill, StoreError,
 
 /// Sessions go in the order of the line: that is about the order of their ends as well, so that a step
 /// touches few pages of either index.
-pub(super) const FORGETTING: [&str; 3] = [
+pub(super) const FORGETTING: [&str; 4] = [
     "DELETE FROM sessions WHERE life = ?1 AND request_id IN
          (SELECT request_id FROM sessions WHERE life = ?1 ORDER BY position LIMIT ?2)",
     "DELETE FROM serving_records WHERE life = ?1 AND serving IN
          (SELECT serving FROM serving_records WHERE life = ?1 LIMIT ?2)",
     "DELETE FROM arrivals WHERE life = ?1 AND first IN (SELECT first FROM arrivals WHERE life = ?1 LIMIT ?2)",
+    "DELETE FROM used_positions WHERE life = ?1 AND chunk IN
+         (SELECT chunk FROM used_positions WHERE life = ?1 LIMIT ?2)",
 ];
 
 impl Ledger {
@@ -113,7 +116,8 @@ impl Ledger {
             .connection
             .prepare_cached("SELECT count(*) FROM sessions WHERE life = ?1 AND position > ?2 AND position <= ?3")?
             .query_row(params![life, stored(counters.max_expired), stored(through)], |row| row.get(0))?;
-        let positions = (through - counters.max_expired).saturating_sub(used.unsigned_abs());
+        let used = used.unsigned_abs() + used_between(&self.connection, life, counters.max_expired, through)?;
+        let positions = (through - counters.max_expired).saturating_sub(used);
         let admitted = match refill {
             Refill::Next => positions.min(Counters::MAX - counters.serving),
             Refill::None => 0,

@@ -7,13 +7,13 @@ use super::{EmbeddedStore, Ledger};
 use crate::policy::{RESERVE_HEADROOM_PAGES, RESERVE_PAGES};
 use crate::room::{EventId, SessionStatus};
 use crate::store::suite::{Shared, all_at_once, at, session, ticket};
-use crate::store::{Advance, Closed, Store, StoreError};
+use crate::store::{Advance, Closed, StoreError};
 
 /// Visitors of one batch.
 const CROWD: u64 = 200;
 
 /// More batches than the disk has space for.
-const CROWDS: u64 = 100;
+const CROWDS: u64 = 150;
 
 impl EmbeddedStore {
     /// Has the disk have space for `more` pages than are in use now.
@@ -76,7 +76,7 @@ async fn a_full_disk_refuses_visitors_and_does_all_that_operators_ask() {
 #[tokio::test]
 async fn what_an_operator_deletes_on_a_full_disk_is_space_for_visitors() {
     let (engine, store, event, _home) = open_engine().await;
-    engine.shrink_disk(3 * RESERVE_PAGES).await;
+    engine.shrink_disk(2 * RESERVE_PAGES).await;
     let (opened, _) = crowd(&store, &event).await;
     store.reset(&event).await.unwrap();
     assert!(unavailable(store.take_some(&event, 1, at(1)).await), "nothing is deleted yet");

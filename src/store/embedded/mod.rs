@@ -14,6 +14,7 @@ mod outbox;
 mod reads;
 mod records;
 mod reserve;
+mod retention;
 mod rows;
 mod schema;
 #[cfg(test)]
@@ -134,7 +135,7 @@ impl EmbeddedStore {
     ) -> Result<u64, StoreError> {
         let mut sum = 0;
         loop {
-            match self.write(step).await? {
+            match self.operate(step).await? {
                 0 => return Ok(sum),
                 done => sum += done,
             }
@@ -198,6 +199,11 @@ impl Store for EmbeddedStore {
 
     async fn arrivals(&self, event: &EventId, from: Option<Position>) -> Result<Vec<Arrival>, StoreError> {
         self.list(event, move |connection, event| reads::arrivals(connection, event, from)).await
+    }
+
+    async fn oldest_arrival(&self, event: &EventId) -> Result<Option<Arrival>, StoreError> {
+        self.board.read(event)?;
+        self.readers.look_up(|connection| reads::oldest_arrival(connection, event))
     }
 
     async fn advance(&self, event: &EventId, by: i64, at: Timestamp) -> Result<Advance, StoreError> {
@@ -340,6 +346,7 @@ impl Store for EmbeddedStore {
         }
         forgotten += self.in_steps(move |ledger| ledger.forget_long_grants(now)).await?;
         self.in_steps(|ledger| ledger.forget_ended_lives(SWEEP_STEP)).await?;
+        self.forget(now).await?;
         Ok(forgotten)
     }
 

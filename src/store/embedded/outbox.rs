@@ -165,7 +165,7 @@ impl Ledger {
         Ok(())
     }
 
-    fn forget_letters(&mut self, through: u64, before: Timestamp) -> Result<u64, Failure> {
+    pub(super) fn forget_letters(&mut self, through: u64, before: Timestamp) -> Result<u64, Failure> {
         // Numbers grow with time, give or take a clock that was set: the oldest letters are the first ones.
         let mut delete = self.connection.prepare_cached(
             "DELETE FROM outbox WHERE seq IN

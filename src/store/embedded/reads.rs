@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, Error, OptionalExtension, params};
 
+use super::retention::used_between;
 use super::rows::{
     arrival, columns_of_counters, counters, number, select_session, serving_record, session, store_error, stored,
     stored_time,
@@ -130,6 +131,14 @@ pub(super) fn arrivals(
     select.query_map(params![event.as_str(), stored(from)], arrival)?.collect()
 }
 
+/// [`crate::store::Store::oldest_arrival`].
+pub(super) fn oldest_arrival(connection: &Connection, event: &EventId) -> Result<Option<Arrival>, Error> {
+    let mut select = connection.prepare_cached(
+        "SELECT first, at FROM arrivals WHERE life = (SELECT life FROM events WHERE name = ?1) ORDER BY first LIMIT 1",
+    )?;
+    select.query_row([event.as_str()], arrival).optional()
+}
+
 /// [`crate::store::Store::recent_serving_records`].
 pub(super) fn recent_serving_records(
     connection: &Connection,
@@ -161,17 +170,21 @@ pub(super) const OCCUPANCY: &str = concat!(
     "SELECT ",
     columns_of_counters!(),
     ", (SELECT count(*) FROM sessions WHERE life = e.life AND status = 0 AND expires_at >= ?2),
-        (SELECT count(*) FROM sessions WHERE life = e.life AND position > e.max_expired AND position <= e.serving)
+        (SELECT count(*) FROM sessions WHERE life = e.life AND position > e.max_expired AND position <= e.serving),
+        e.life
     FROM events AS e WHERE e.name = ?1"
 );
 
 /// [`crate::store::Store::occupancy`].
 pub(super) fn occupancy(connection: &Connection, event: &EventId, now: Timestamp) -> Result<Occupancy, Error> {
-    let mut select = connection.prepare_cached(OCCUPANCY)?;
-    select.query_row(params![event.as_str(), stored_time(now)], |row| {
-        let counters = counters(row, 0)?;
-        Ok(Occupancy::new(counters, number(row, 9)?, number(row, 10)?))
-    })
+    // Both statements see one commit.
+    let snapshot = connection.unchecked_transaction()?;
+    let mut select = snapshot.prepare_cached(OCCUPANCY)?;
+    let (counters, active, used, life) = select.query_row(params![event.as_str(), stored_time(now)], |row| {
+        Ok((counters(row, 0)?, number(row, 9)?, number(row, 10)?, row.get(11)?))
+    })?;
+    let forgotten = used_between(&snapshot, life, counters.max_expired, counters.serving)?;
+    Ok(Occupancy::new(counters, active, used + forgotten))
 }
 
 /// Walks an index in the order of the answer, from where the last page ended.

@@ -30,6 +30,9 @@ impl Ledger {
         if !counters.admits(new.position) {
             return Err(Failure::Refused(StoreError::Outdated(new.event.clone())));
         }
+        if self.is_used(life, new.position)? {
+            return Err(Failure::Refused(StoreError::SessionOver(new.event.clone())));
+        }
         let mut insert = self.connection.prepare_cached(
             "INSERT INTO sessions (life, request_id, position, opened_at, expires_at, status, issuer, opener)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",

@@ -63,8 +63,9 @@ impl Reserve {
         let pages = pragma(connection, "PRAGMA page_count")?;
         reserve.extend(connection, pages + RESERVE_PAGES + RESERVE_HEADROOM_PAGES)?;
         let room = reserve.room(connection)?;
+        let enough = room >= RESERVE_PAGES + RESERVE_HEADROOM_PAGES;
         // Where there is little room, visitors get half of it: a small disk is better than none.
-        reserve.fill(connection, room / 2);
+        reserve.fill(connection, if enough { RESERVE_PAGES } else { room / 2 });
         reserve.keep_headroom(connection, pragma(connection, "PRAGMA page_count")?)?;
         Ok(reserve)
     }
@@ -90,9 +91,9 @@ impl Reserve {
         if self.full.is_some() {
             return Ok(false);
         }
-        let wanted = pragma(connection, "PRAGMA page_count")? + RESERVE_RETRY_PAGES;
-        self.extend(connection, wanted)?;
-        Ok(self.limit >= wanted)
+        let before = self.limit;
+        self.extend(connection, pragma(connection, "PRAGMA page_count")? + RESERVE_RETRY_PAGES)?;
+        Ok(self.limit > before)
     }
 
     /// Notes that the disk is full, and releases the reserve.
@@ -113,7 +114,8 @@ impl Reserve {
         if self.full.is_none() {
             return Ok(());
         }
-        let wanted = RESERVE_PAGES + RESERVE_HEADROOM_PAGES;
+        // More than is left when a batch finds no space, so that the disk is not full and not full by turns.
+        let wanted = RESERVE_PAGES + 2 * RESERVE_HEADROOM_PAGES;
         let (pages, free) = (pragma(connection, "PRAGMA page_count")?, pragma(connection, "PRAGMA freelist_count")?);
         self.extend(connection, pages + wanted.saturating_sub(free))?;
         if self.room(connection)? < wanted || !self.lengthen_log(RESERVE_LOG_PAGES) {

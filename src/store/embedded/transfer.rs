@@ -10,8 +10,9 @@ use tokio::sync::mpsc;
 
 use super::EmbeddedStore;
 use super::ledger::{EventRow, Failure, Ledger};
+use super::retention::note_used;
 use super::rows::{arrival, number, select_session, serving_record, session, stored, stored_time, time};
-use crate::room::{Counters, EventId};
+use crate::room::{Counters, EventId, Position, UsedChunk};
 use crate::store::transfer::{IMPORT, Line, Transfer, TransferError, digits, grant_id, status};
 use crate::store::{GrantId, StoreError};
 
@@ -76,6 +77,15 @@ fn export_rows(connection: &Connection, event: &EventId, life: i64, say: &mut Sa
     let lines = records.query_map([life], |row| serving_record(row).map(|row| Line::serving_record(event, row)))?;
     if !each(lines, say)? {
         return Ok(false);
+    }
+    let mut chunks =
+        connection.prepare_cached("SELECT chunk, bits FROM used_positions WHERE life = ?1 ORDER BY chunk")?;
+    let chunks = chunks.query_map([life], |row| Ok(UsedChunk::new(number(row, 0)?, row.get(1)?)))?;
+    for chunk in chunks {
+        let used: Vec<Position> = chunk?.positions().collect();
+        if !each(Line::used(event, &used).into_iter().map(Ok), say)? {
+            return Ok(false);
+        }
     }
     let mut sessions = connection.prepare_cached(select_session!(
         "FROM events AS e JOIN sessions AS s ON s.life = e.life WHERE e.name = ?1 ORDER BY s.position, s.request_id"
@@ -165,7 +175,10 @@ impl Ledger {
                 self.set(event, EventRow { life: row.life, counters, newest_arrival, tick: *tick });
                 Ok(())
             }
-            Line::Arrival { event, .. } | Line::ServingRecord { event, .. } | Line::Session { event, .. } => {
+            Line::Arrival { event, .. }
+            | Line::ServingRecord { event, .. }
+            | Line::Used { event, .. }
+            | Line::Session { event, .. } => {
                 let EventRow { life, .. } = self.begun_by(event, None)?;
                 self.import_row(line, life)
             }
@@ -210,6 +223,11 @@ impl Ledger {
                      ON CONFLICT DO NOTHING",
                 )?
                 .execute(params![life, stored(*serving), stored_time(*issued_at), stored(*served)])?,
+            Line::Used { first, last, .. } => {
+                let used: Vec<Position> = (first.get()..=last.get()).filter_map(Position::new).collect();
+                note_used(&self.connection, life, &used)?;
+                0
+            }
             Line::Session { request_id, position, opened_at, expires_at, status: code, issuer, opener, .. } => self
                 .connection
                 .prepare_cached(

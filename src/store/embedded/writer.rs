@@ -123,6 +123,12 @@ impl Board {
         events.get(event).copied().ok_or_else(|| StoreError::UnknownEvent(event.clone()))
     }
 
+    /// The names of all events.
+    pub(super) fn events(&self) -> Result<Vec<EventId>, StoreError> {
+        let board = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(board.as_ref().ok_or_else(closed)?.keys().cloned().collect())
+    }
+
     fn show(&self, event: &EventId, counters: Counters) {
         let mut board = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let Some(events) = board.as_mut() else { return };

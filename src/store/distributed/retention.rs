@@ -1,0 +1,170 @@
+//! What is forgotten: sessions a day after their end, the rows of a line that nobody asks for any more, dead letters.
+//!
+//! One node at a time does it. Of a session that is forgotten before its position is given up, its place stays, so that
+//! its ticket opens no second one (`sessions.rs`). Each look reads a page of each kind: reading is paid for.
+
+use std::sync::PoisonError;
+
+use super::desk::Desk;
+use super::engine::Engine;
+use super::fields::Fields;
+use super::outbox::{dead_label, key, label, letter, shelf};
+use super::state::EventState;
+use super::tables::Table;
+use super::{grants, log, sessions};
+use crate::ambient::Timestamp;
+use crate::policy::{
+    ARRIVAL_RETENTION, DEAD_LETTER_LOOK, DEAD_LETTER_RETENTION, DEAD_LETTERS_KEPT, LETTERS_AT_ONCE, PACE_HORIZON,
+    PASSED_STEP, SESSION_RETENTION,
+};
+use crate::room::{Arrival, EventId};
+use crate::store::{Letter, StoreError};
+
+impl Engine {
+    /// [`crate::store::Store::sweep`].
+    pub(super) async fn sweep(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.open()?;
+        let from = self.swept.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (forgotten, end) = grants::forget(&self.office.tables, now, from).await?;
+        *self.swept.lock().unwrap_or_else(PoisonError::into_inner) = end;
+        // The rows of a line are many: one node at a time deletes them.
+        if !self.lease("sweep", now).await? {
+            return Ok(forgotten);
+        }
+        for (event, desk) in self.desks() {
+            let state = self.state(&event).await?;
+            sessions::sweep_places(&self.office.tables, &event, &state, now).await?;
+            self.forget_sessions(&event, &desk, &state, now).await?;
+            self.forget_log(&event, &desk, &state, now).await?;
+            if let Some(life) = state.journal.ended.first().copied()
+                && super::lives::forget(&self.office.tables, &event, life).await?
+            {
+                desk.run(move |draft| {
+                    draft.state.journal.ended.retain(|ended| *ended != life);
+                    Ok(())
+                })
+                .await?;
+            }
+        }
+        self.forget_dead_letters(now).await?;
+        Ok(forgotten)
+    }
+
+    /// Forgets the sessions whose time is over since a day.
+    async fn forget_sessions(
+        &self,
+        event: &EventId,
+        desk: &Desk,
+        state: &EventState,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (tables, before) = (&self.office.tables, now - SESSION_RETENTION);
+        let over = sessions::over(tables, event, state.life, before).await?;
+        let given_up = state.expired_and_counted();
+        let usable = over.iter().map(|(_, position)| position.get()).filter(|position| *position > given_up).max();
+        if let Some(last) = usable
+            && last > state.journal.forgotten
+        {
+            // Before they are gone: whoever finds none from now on looks at its place.
+            let life = state.life;
+            let noted = desk
+                .run(move |draft| {
+                    let same = draft.state.life == life;
+                    if same {
+                        draft.state.journal.forgotten = draft.state.journal.forgotten.max(last);
+                    }
+                    Ok(same)
+                })
+                .await?;
+            if !noted {
+                return Ok(());
+            }
+        }
+        let keys: Vec<Fields> = over.into_iter().map(|(key, _)| key).collect();
+        sessions::forget(tables, event, state.life, before, keys).await
+    }
+
+    /// Forgets serving records and arrivals of positions that are given up. An arrival is kept for as long as a session
+    /// of its position may be: from then on no ticket of it opens anything.
+    async fn forget_log(
+        &self,
+        event: &EventId,
+        desk: &Desk,
+        state: &EventState,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (tables, life, given_up) = (&self.office.tables, state.life, state.expired_and_counted());
+        if given_up == 0 {
+            return Ok(());
+        }
+        log::forget_records(tables, event, life, given_up, now - PACE_HORIZON).await?;
+        let passed = &state.journal.passed;
+        if passed.last().is_none_or(|(at, through)| *at + PASSED_STEP <= now && *through < given_up) {
+            desk.run(move |draft| {
+                if draft.state.life == life {
+                    let passed = &mut draft.state.journal.passed;
+                    passed.push((now, given_up));
+                    // Of those that are old enough to go by, the newest alone.
+                    let old = passed.iter().filter(|(at, _)| *at + ARRIVAL_RETENTION <= now).count();
+                    passed.drain(..old.saturating_sub(1));
+                }
+                Ok(())
+            })
+            .await?;
+        }
+        let settled = passed.iter().rev().find(|(at, _)| *at + ARRIVAL_RETENTION <= now);
+        match settled {
+            Some((_, through)) => log::forget_arrivals(tables, event, life, *through).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Forgets dead letters that are old or too many. DynamoDB does the first too, but may take days.
+    async fn forget_dead_letters(&self, now: Timestamp) -> Result<(), StoreError> {
+        {
+            let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+            if now.since(*looked) < DEAD_LETTER_LOOK {
+                return Ok(());
+            }
+            *looked = now;
+        }
+        let mut dead = self.dead_of(None).await?;
+        dead.sort_by_key(|dead| std::cmp::Reverse((dead.died_at, dead.letter.seq)));
+        let kept = usize::try_from(DEAD_LETTERS_KEPT).unwrap_or(usize::MAX);
+        let old = |index: usize, died_at: Timestamp| index >= kept || died_at + DEAD_LETTER_RETENTION <= now;
+        let dead = dead.into_iter().enumerate().filter(|(index, dead)| old(*index, dead.died_at));
+        self.forget_dead(dead.map(|(_, dead)| (dead.sink, dead.letter.seq)).collect()).await
+    }
+
+    /// Deletes dead letters.
+    pub(super) async fn forget_dead(&self, dead: Vec<(String, u64)>) -> Result<(), StoreError> {
+        let keys = dead.into_iter().map(|(sink, seq)| key("dead", dead_label(&sink, seq))).collect();
+        self.office.tables.delete_all(Table::Outbox, keys).await
+    }
+
+    /// [`crate::store::Outbox::forget_letters`].
+    pub(super) async fn forget_letters(&self, sinks: &[String], before: Timestamp) -> Result<u64, StoreError> {
+        let mut through = self.newest_letter().await?;
+        for sink in sinks {
+            through = through.min(self.cursor(sink).await?.unwrap_or(0));
+        }
+        let mut forgotten = 0;
+        loop {
+            let page = self.office.tables.query(shelf("letters", "", &label(through), LETTERS_AT_ONCE)).await?;
+            let old = page.iter().map(letter).collect::<Result<Vec<_>, _>>()?;
+            let old: Vec<Letter> = old.into_iter().take_while(|letter| letter.at < before).collect();
+            let keys = old.iter().map(|letter| key("letters", label(letter.seq))).collect();
+            self.office.tables.delete_all(Table::Outbox, keys).await?;
+            forgotten += old.len() as u64;
+            if old.len() < LETTERS_AT_ONCE {
+                return Ok(forgotten);
+            }
+        }
+    }
+
+    /// [`crate::store::Store::oldest_arrival`].
+    pub(super) async fn oldest_arrival(&self, event: &EventId) -> Result<Option<Arrival>, StoreError> {
+        let life = self.state(event).await?.life;
+        log::oldest_arrival(&self.office.tables, event, life).await
+    }
+}
