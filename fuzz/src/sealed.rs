@@ -6,7 +6,8 @@ use anteroom::ambient::{Secret, SeededEntropy, Timestamp};
 use anteroom::keys::{CodeSeal, FlowSeal, MasterSecret};
 use anteroom::policy;
 use anteroom::room::{
-    Arrival, Arrivals, CookieKey, Counters, Door, EventId, Generation, Position, RequestId, Ticket, TicketKey,
+    Arrival, Arrivals, CookieKey, CookieKind, Counters, Door, EventId, Generation, Position, RequestId, Ticket,
+    TicketKey,
 };
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -91,22 +92,30 @@ pub fn ticket(data: &[u8]) {
     assert_eq!(opens_only_what_was_sealed(room, &RequestId::from_bytes(changed)), None, "a changed bit opened");
 }
 
-/// A place cookie, and a request ID that is shown in its place.
+fn sealed_as(room: &Room, id: &RequestId, kind: CookieKind) -> String {
+    match kind {
+        CookieKind::Place => room.cookies.seal(id),
+        CookieKind::Session => room.cookies.seal_session(id),
+    }
+}
+
+/// A place cookie or a session cookie, and a request ID that is shown in its place.
 pub fn cookie(data: &[u8]) {
     let room = &*ROOM;
     let text = String::from_utf8_lossy(data);
-    if let Ok(id) = room.cookies.open(&text) {
-        assert_eq!(room.cookies.seal(&id), text, "a value has one spelling");
+    if let Ok((id, kind)) = room.cookies.open(&text) {
+        assert_eq!(sealed_as(room, &id, kind), text, "a value has one spelling");
         assert_eq!(opens_only_what_was_sealed(room, &id), None, "a guess opened");
     }
     let id = RequestId::from_bytes(bytes(data));
-    let value = room.cookies.seal(&id);
-    assert_eq!(value.len(), CookieKey::LENGTH);
-    assert_eq!(room.cookies.open(&value), Ok(id));
+    assert_eq!(room.cookies.seal(&id).len(), CookieKey::LENGTH);
+    for kind in [CookieKind::Place, CookieKind::Session] {
+        assert_eq!(room.cookies.open(&sealed_as(room, &id, kind)), Ok((id, kind)));
+    }
     let Some(ticket) = described(data) else { return };
     let known = RequestId::from_bytes(*room.tickets.seal(&ticket).as_bytes());
     let shown = room.cookies.open(&room.cookies.seal(&known)).unwrap();
-    assert_eq!(shown, known);
+    assert_eq!(shown, (known, CookieKind::Place));
     // Whoever knows the `sub` has not the cookie: the cookie's value is not the ticket's.
     assert_ne!(room.cookies.seal(&known).as_bytes(), known.to_string().as_bytes());
 }

@@ -166,18 +166,7 @@ impl Lobby {
         let codes = CodeSeal::new(&master);
         let signing = SigningQueue::start(available_parallelism().map_or(1, usize::from))?;
         let signed = TokenCache::default();
-        Ok(Self {
-            issuer: issuer.to_owned(),
-            rooms,
-            clients,
-            keys,
-            codes,
-            signing,
-            signed,
-            store,
-            clock,
-            entropy,
-        })
+        Ok(Self { issuer: issuer.to_owned(), rooms, clients, keys, codes, signing, signed, store, clock, entropy })
     }
 
     /// The provider's name.

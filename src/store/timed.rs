@@ -66,7 +66,7 @@ macro_rules! forward {
             open_session(session: &Session) -> Opened;
             session(event: &EventId, request_id: &RequestId) -> Option<Session>;
             close_session(event: &EventId, request_id: &RequestId, status: SessionStatus) -> Closed;
-            settle_sessions(event: &EventId, now: Timestamp, validity: Duration) -> u64;
+            settle_sessions(event: &EventId, now: Timestamp, validity: std::time::Duration) -> u64;
             active_sessions(event: &EventId, now: Timestamp) -> u64;
             expired_sessions(
                 event: &EventId, now: Timestamp, after: Option<(Timestamp, RequestId)>, limit: u32

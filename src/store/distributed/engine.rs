@@ -294,12 +294,6 @@ impl Engine {
         }
     }
 
-    /// [`crate::store::Store::active_sessions`].
-    pub(super) async fn active_sessions(&self, event: &EventId, now: Timestamp) -> Result<u64, StoreError> {
-        let life = self.state(event).await?.life;
-        sessions::active(&self.office.tables, event, life, now).await
-    }
-
     async fn carry_out(&self, event: &EventId, undertaking: &Undertaking) -> Result<Outcome, StoreError> {
         sessions::carry_out(&self.office.tables, event, undertaking).await
     }
