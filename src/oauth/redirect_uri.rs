@@ -18,6 +18,9 @@ pub enum RedirectUriError {
     /// Blanks, control characters or letters beyond ASCII.
     #[error("it may have printable ASCII characters alone: write others as percent escapes, host names as xn--")]
     Characters,
+    /// No `://` before the host, or a host with other characters than names have.
+    #[error("it must have :// and then a host name or an IP address")]
+    Host,
     /// `http` to another machine, or a scheme that browsers run.
     #[error("it must be https, or http on a loopback address")]
     Insecure,
@@ -51,6 +54,9 @@ impl RedirectUri {
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(RedirectUriError::Credentials);
+        }
+        if matches!(url.scheme(), "https" | "http") && !has_plain_host(text, &url) {
+            return Err(RedirectUriError::Host);
         }
         match url.scheme() {
             "https" => Ok(Self(text.to_owned())),
@@ -97,6 +103,20 @@ pub fn is_loopback(url: &Url) -> bool {
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
     }
+}
+
+/// Whether a web URI is written with `://` before its host, and the host in letters that each reader understands alike:
+/// browsers read `https:shop.example/cb` as a path of the page that redirects there, and a host with a quote ends what a
+/// Content-Security-Policy names.
+fn has_plain_host(text: &str, url: &Url) -> bool {
+    let written = text.get(url.scheme().len()..).is_some_and(|rest| rest.starts_with("://"));
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    let named = match url.host() {
+        Some(Host::Domain(name)) => name.bytes().all(plain),
+        Some(Host::Ipv4(_) | Host::Ipv6(_)) => true,
+        None => false,
+    };
+    written && named
 }
 
 fn same_but_for_loopback_port(registered: &str, asked: &str) -> bool {
@@ -178,6 +198,12 @@ mod tests {
             (" https://shop.example/cb", RedirectUriError::Characters),
             ("https://shop.example/c b", RedirectUriError::Characters),
             ("https://shop.example/ü", RedirectUriError::Characters),
+            ("https:shop.example/cb", RedirectUriError::Host),
+            ("https:/shop.example/cb", RedirectUriError::Host),
+            ("https:\\\\shop.example/cb", RedirectUriError::Host),
+            ("https://shop'/cb", RedirectUriError::Host),
+            ("https://shop;example/cb", RedirectUriError::Host),
+            ("http:127.0.0.1/cb", RedirectUriError::Host),
         ];
         for (uri, error) in bad {
             assert_eq!(register(uri), Err(error), "{uri}");

@@ -141,7 +141,6 @@ macro_rules! store_suite {
             a_session_of_an_ended_generation_is_refused
             a_session_is_closed_once
             active_sessions_end_now_or_later
-            sessions_that_a_clock_ahead_opened_are_settled
             expired_sessions_come_in_pages_in_order
             a_code_is_redeemed_once_and_its_reuse_revokes
             reuse_revokes_whatever_the_clock_makes_of_the_codes_age

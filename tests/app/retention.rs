@@ -200,6 +200,7 @@ async fn half_a_day(app: &TestApp, room: &Room, present: impl Fn(u64) -> bool) {
             expires_at: now + Duration::from_secs(3_600),
             status: SessionStatus::Active,
             issuer: None,
+            opener: None,
         })
         .collect();
     for opened in join_all(sessions.iter().map(|session| store.open_session(session))).await {

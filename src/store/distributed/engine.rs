@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
@@ -254,17 +253,6 @@ impl Engine {
     pub(super) async fn active_sessions(&self, event: &EventId, now: Timestamp) -> Result<u64, StoreError> {
         let life = self.state(event).await?.life;
         sessions::active(&self.office.tables, event, life, now).await
-    }
-
-    /// [`crate::store::Store::settle_sessions`].
-    pub(super) async fn settle_sessions(
-        &self,
-        event: &EventId,
-        now: Timestamp,
-        validity: Duration,
-    ) -> Result<u64, StoreError> {
-        let life = self.state(event).await?.life;
-        sessions::settle(&self.office.tables, event, life, now, validity).await
     }
 
     /// [`crate::store::Store::close_session`].

@@ -38,7 +38,6 @@ mod watch;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
@@ -312,11 +311,6 @@ impl Store for DistributedStore {
     async fn active_sessions(&self, event: &EventId, now: Timestamp) -> Result<u64, StoreError> {
         let event = event.clone();
         self.on_engine(move |engine| async move { engine.active_sessions(&event, now).await }).await
-    }
-
-    async fn settle_sessions(&self, event: &EventId, now: Timestamp, validity: Duration) -> Result<u64, StoreError> {
-        let event = event.clone();
-        self.on_engine(move |engine| async move { engine.settle_sessions(&event, now, validity).await }).await
     }
 
     async fn expired_sessions(

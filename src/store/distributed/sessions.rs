@@ -4,14 +4,12 @@
 //! count (see `draft.rs`). Each can be repeated by whoever finds it half done: a session carries the mark of the call
 //! that opened and of the one that closed it.
 
-use std::time::Duration;
-
 use super::fields::{Fields, number, text, unreadable};
 use super::journal::{Mark, Task, Undertaking};
 use super::state::{EventState, life_key};
 use super::tables::{Condition, EXPIRES_INDEX, Query, Table, Tables, Written};
 use crate::ambient::Timestamp;
-use crate::policy::{CLOCK_AHEAD, SWEEP_LOOK, SWEEP_ROWS};
+use crate::policy::{SWEEP_LOOK, SWEEP_ROWS};
 use crate::room::{EventId, Generation, Occupancy, Opener, Position, RequestId, Session, SessionStatus};
 use crate::store::StoreError;
 
@@ -259,44 +257,6 @@ pub(super) async fn active(tables: &Tables, event: &EventId, life: u64, now: Tim
         .with(":active", number(SessionStatus::Active.code()));
     let filter = Some("session_status = :active");
     tables.count(Query { index: Some(EXPIRES_INDEX), filter, ..Query::of(Table::Tokens, keys) }).await
-}
-
-/// [`crate::store::Store::settle_sessions`]; sessions of the last second may be missing.
-pub(super) async fn settle(
-    tables: &Tables,
-    event: &EventId,
-    life: u64,
-    now: Timestamp,
-    validity: Duration,
-) -> Result<u64, StoreError> {
-    let keys = Condition::new("event_id = :event AND expires > :end")
-        .with(":event", text(life_key(event, life)))
-        .with(":end", number((now + validity).as_secs()));
-    let mut settled = 0;
-    for row in tables.query(Query { index: Some(EXPIRES_INDEX), ..Query::of(Table::Tokens, keys) }).await? {
-        let session = session(&row, event)?;
-        if session.status != SessionStatus::Active || session.opened_at <= now + CLOCK_AHEAD {
-            continue;
-        }
-        let end = session.expires_at - session.opened_at.since(now);
-        let same = Condition::new("event_id = :event AND issued_at = :old AND session_status = :active")
-            .with(":event", text(life_key(event, life)))
-            .with(":old", number(session.opened_at.as_secs()))
-            .with(":active", number(SessionStatus::Active.code()))
-            .with(":now", number(now.as_secs()))
-            .with(":end", number(end.as_secs()));
-        let change = "SET issued_at = :now, expires = :end";
-        if let Written::Done = tables.update(Table::Tokens, key(&session.request_id), change, same).await? {
-            settled += 1;
-        }
-        // Also where another node settled the session and did not come to its place.
-        let place = place_key(event, life, session.position.get());
-        let held = Condition::new("inside = :one AND expires > :end")
-            .with(":one", number(1))
-            .with(":end", number(end.as_secs()));
-        tables.update(Table::Places, place, "SET expires = :end", held).await?;
-    }
-    Ok(settled)
 }
 
 /// [`crate::store::Store::expired_sessions`].

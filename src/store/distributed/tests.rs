@@ -79,6 +79,7 @@ async fn open_outbox() -> Option<(Shared, ())> {
 }
 
 store_suite!(open);
+store_suite! { open; a_clock_behind_ends_no_session_of_another_node }
 
 mod with_an_outbox {
     use super::*;

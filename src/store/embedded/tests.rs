@@ -23,6 +23,7 @@ async fn open() -> Option<(Shared, TempDir)> {
 }
 
 store_suite!(open);
+store_suite! { open; sessions_that_a_clock_ahead_opened_are_settled }
 
 async fn open_with_outbox() -> Option<(Shared, TempDir)> {
     let home = TempDir::new().unwrap();

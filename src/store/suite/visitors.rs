@@ -83,6 +83,14 @@ pub(in crate::store) async fn sessions_that_a_clock_ahead_opened_are_settled(sto
     assert_eq!(store.occupancy(&event, at(3_701)).await.unwrap().active, 1, "its place is free as well");
 }
 
+pub(in crate::store) async fn a_clock_behind_ends_no_session_of_another_node(store: Shared) {
+    let event = served_event(&store).await;
+    let opened = Session { opened_at: at(3_600), ..session(&event, 1, 7_200) };
+    store.open_session(&opened).await.unwrap();
+    assert_eq!(store.settle_sessions(&event, at(0), Duration::from_secs(3_600)).await.unwrap(), 0);
+    assert_eq!(store.session(&event, &ticket(1)).await.unwrap(), Some(opened));
+}
+
 pub(in crate::store) async fn expired_sessions_come_in_pages_in_order(store: Shared) {
     let event = served_event(&store).await;
     for (number, end) in [(7, 10), (5, 10), (6, 10), (1, 30), (2, 20), (3, 40), (4, 50)] {
