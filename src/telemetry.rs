@@ -23,15 +23,9 @@ use crate::room::Counters;
 use crate::store::distributed::{Meter, RequestKind};
 use crate::store::timed::Stopwatch;
 
-/// Where actix tells, as an error, that a client sent what is no HTTP. Its other errors there are streams of ours that
-/// broke off, which we report ourselves.
-const MALFORMED_REQUESTS: &str = "actix_http::h1::dispatcher";
-
-/// What is logged at a level. Libraries speak up only when something is wrong; a client that sends nonsense is nothing
-/// wrong, and would fill the log at its pleasure: that is for who looks for a fault.
+/// What is logged at a level. Libraries speak up only when something is wrong.
 pub fn log_filter(level: LogLevel) -> String {
-    let malformed = if level >= LogLevel::Debug { "warn" } else { "off" };
-    format!("warn,{MALFORMED_REQUESTS}={malformed},anteroom={}", level.as_str())
+    format!("warn,anteroom={}", level.as_str())
 }
 
 /// Starts the log, on standard error.

@@ -131,10 +131,16 @@ fn the_files_that_the_map_names_are_in_their_module() {
     }
 }
 
-/// The text of every source file.
+/// The text of every source file; not of what tests install beside theirs.
 fn sources(folder: &Path) -> String {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    entries.map(|path| if path.is_dir() { sources(&path) } else { fs::read_to_string(path).unwrap() }).collect()
+    let ours = entries.filter(|path| !path.ends_with("node_modules") && !path.ends_with("venv"));
+    ours.map(|path| match path.extension() {
+        _ if path.is_dir() => sources(&path),
+        Some(extension) if extension == "rs" => fs::read_to_string(path).unwrap(),
+        _ => String::new(),
+    })
+    .collect()
 }
 
 /// Every path that is mounted, whether it stands in `routes.rs` itself or is named there; not the pattern for all others.

@@ -80,7 +80,11 @@ where
     loop {
         let then = match connection.next(&mut wait).await? {
             Next::Request(request) => connection.answer(request).await?,
-            Next::Refused(status) => connection.refuse(status)?,
+            Next::Refused(status) => {
+                let client = client.peer.map(|peer| tracing::field::display(peer.ip()));
+                tracing::debug!(status = status.as_u16(), client, "a request that cannot be read was refused");
+                connection.refuse(status)?
+            }
             Next::Closed => return Ok(()),
         };
         if then == Then::Close {
