@@ -1,4 +1,4 @@
-//! A visitor's ticket as the world sees it: 128 bits in the 8-4-4-4-12 form of the old request ID.
+//! A visitor's ticket as the world sees it: a UUID in the form of version 4 (RFC 9562 §5.4), as the old request ID.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 /// A request ID: 36 characters of lower-case hex and dashes. What it says is known to the holder of
-/// the event's key alone (`Ticket`).
+/// the event's key alone (`Ticket`). It is a UUID of version 4; those
+/// made before they were UUIDs have any bits.
 ///
 /// A REST ticket is a bearer secret, so the `Debug` form shows only its beginning.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -17,6 +18,12 @@ pub struct RequestId([u8; 16]);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a request ID is 32 lower-case hexadecimal digits in the form 8-4-4-4-12")]
 pub struct MalformedRequestId;
+
+/// RFC 9562 §4.2 and §5.4: the version, 0b0100 in bits 48 to 51.
+const VERSION_4: u128 = 0b0100 << 76;
+/// RFC 9562 §4.1: the variant, 0b10 in bits 64 and 65.
+const VARIANT: u128 = 0b10 << 62;
+const FIXED: u128 = 0b1111 << 76 | 0b11 << 62;
 
 const DASHES: [usize; 4] = [8, 13, 18, 23];
 const LENGTH: usize = 36;
@@ -30,6 +37,23 @@ impl RequestId {
     /// Its 128 bits.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
+    }
+
+    /// The UUID of version 4 whose free bits are the low 122 of `bits`.
+    pub(super) const fn from_uuid_bits(bits: u128) -> Self {
+        let high = bits >> 74 << 80;
+        let middle = (bits >> 62 & 0xfff) << 64;
+        let low = bits & (1 << 62) - 1;
+        Self((high | VERSION_4 | middle | VARIANT | low).to_be_bytes())
+    }
+
+    /// The 122 bits that a UUID of version 4 leaves free; `None` for any other.
+    pub(super) const fn uuid_bits(&self) -> Option<u128> {
+        let all = u128::from_be_bytes(self.0);
+        if all & FIXED != VERSION_4 | VARIANT {
+            return None;
+        }
+        Some(all >> 80 << 74 | (all >> 64 & 0xfff) << 62 | all & (1 << 62) - 1)
     }
 
     fn encode(self) -> [u8; LENGTH] {
@@ -120,6 +144,25 @@ mod tests {
             let text = id.to_string();
             prop_assert_eq!(text.len(), 36);
             prop_assert_eq!(text.parse::<RequestId>(), Ok(id));
+        }
+
+        #[test]
+        fn the_free_bits_of_a_uuid_come_back(bits in 0_u128..1 << 122) {
+            let id = RequestId::from_uuid_bits(bits);
+            prop_assert_eq!(id.uuid_bits(), Some(bits));
+            let text = id.to_string();
+            prop_assert_eq!(&text[14..15], "4");
+            prop_assert!("89ab".contains(&text[19..20]), "{}", text);
+        }
+
+        #[test]
+        fn another_version_or_variant_leaves_no_bits_free(bits: [u8; 16]) {
+            let id = RequestId::from_bytes(bits);
+            let is_version_4 = bits[6] >> 4 == 4 && bits[8] >> 6 == 2;
+            prop_assert_eq!(id.uuid_bits().is_some(), is_version_4);
+            if let Some(free) = id.uuid_bits() {
+                prop_assert_eq!(RequestId::from_uuid_bits(free), id);
+            }
         }
 
         #[test]

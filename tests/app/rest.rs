@@ -57,6 +57,24 @@ async fn joining_gives_a_request_id_that_tells_position_and_entry_time() {
     app.stop().await;
 }
 
+/// What `uuid.validate`, `isUUID` and zod demand: version and variant of RFC 9562 §5.4, in the one form of it.
+fn assert_is_uuid_of_version_4(id: &str) {
+    let groups: Vec<&str> = id.split('-').collect();
+    assert_eq!(groups.iter().map(|group| group.len()).collect::<Vec<_>>(), [8, 4, 4, 4, 12], "{id}");
+    assert!(id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-')), "{id}");
+    assert!(groups[2].starts_with('4'), "version: {id}");
+    assert!(groups[3].starts_with(['8', '9', 'a', 'b']), "variant: {id}");
+}
+
+#[actix_web::test]
+async fn every_new_request_id_is_a_uuid_of_version_4() {
+    let app = TestApp::start().await;
+    for _ in 0..100 {
+        assert_is_uuid_of_version_4(&app.join("Sample").await);
+    }
+    app.stop().await;
+}
+
 #[actix_web::test]
 async fn the_content_type_of_a_join_does_not_matter() {
     let app = TestApp::start().await;
