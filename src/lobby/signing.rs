@@ -139,10 +139,12 @@ impl Place {
         let (sender, made) = oneshot::channel();
         let (shared, urgency) = (Arc::clone(&self.shared), self.urgency);
         let job = move || {
-            let _until_done = self;
-            if !sender.is_closed() {
+            let made = (!sender.is_closed()).then(job);
+            // Free before the answer, so that whoever has the answer finds the place free.
+            drop(self);
+            if let Some(made) = made {
                 // Nobody may be waiting any more.
-                drop(sender.send(job()));
+                drop(sender.send(made));
             }
         };
         shared.push(urgency, Box::new(job));

@@ -23,6 +23,8 @@ pub struct MalformedRequestId;
 const VERSION_4: u128 = 0b0100 << 76;
 /// RFC 9562 §4.1: the variant, 0b10 in bits 64 and 65.
 const VARIANT: u128 = 0b10 << 62;
+/// The bits below the variant.
+const LOW: u128 = (1 << 62) - 1;
 const FIXED: u128 = 0b1111 << 76 | 0b11 << 62;
 
 const DASHES: [usize; 4] = [8, 13, 18, 23];
@@ -43,7 +45,7 @@ impl RequestId {
     pub(super) const fn from_uuid_bits(bits: u128) -> Self {
         let high = bits >> 74 << 80;
         let middle = (bits >> 62 & 0xfff) << 64;
-        let low = bits & (1 << 62) - 1;
+        let low = bits & LOW;
         Self((high | VERSION_4 | middle | VARIANT | low).to_be_bytes())
     }
 
@@ -53,7 +55,7 @@ impl RequestId {
         if all & FIXED != VERSION_4 | VARIANT {
             return None;
         }
-        Some(all >> 80 << 74 | (all >> 64 & 0xfff) << 62 | all & (1 << 62) - 1)
+        Some(all >> 80 << 74 | (all >> 64 & 0xfff) << 62 | all & LOW)
     }
 
     fn encode(self) -> [u8; LENGTH] {
