@@ -7,9 +7,10 @@
 //! are not in it keep no cookies, as a rule, and get no place for that reason.
 
 /// Their names, in lower case.
-const NAMES: [&str; 62] = [
+const NAMES: [&str; 67] = [
     "googlebot",
     "googlebot-image",
+    "googlebot-mobile",
     "googlebot-news",
     "googlebot-video",
     "googleother",
@@ -22,6 +23,7 @@ const NAMES: [&str; 62] = [
     "apis-google",
     "adsbot-google",
     "adsbot-google-mobile",
+    "adsbot-google-mobile-apps",
     "mediapartners-google",
     "feedfetcher-google",
     "bingbot",
@@ -36,6 +38,7 @@ const NAMES: [&str; 62] = [
     "yandeximages",
     "yandexmobilebot",
     "baiduspider",
+    "baiduspider-image",
     "baiduspider-render",
     "petalbot",
     "seznambot",
@@ -44,6 +47,8 @@ const NAMES: [&str; 62] = [
     "facebookexternalhit",
     "facebookcatalog",
     "facebookbot",
+    "facebot",
+    "meta-externalads",
     "meta-externalagent",
     "meta-externalfetcher",
     "meta-webindexer",
@@ -101,6 +106,11 @@ mod tests {
             "Mozilla/5.0 (compatible; Yahoo! Slurp; http://help.yahoo.com/help/us/ysearch/slurp)",
             "Mozilla/5.0 AppleWebKit/537.36 (KHTML, like Gecko); compatible; GPTBot/1.1; +https://openai.com/gptbot",
             "GOOGLEBOT/2.1",
+            "SAMSUNG-SGH-E250/1.0 Profile/MIDP-2.0 (compatible; Googlebot-Mobile/2.1; +http://www.google.com/bot.html)",
+            "AdsBot-Google-Mobile-Apps",
+            "Baiduspider-image+(+http://www.baidu.com/search/spider.htm)",
+            "Facebot/1.0",
+            "meta-externalads/1.1 (+https://developers.facebook.com/docs/sharing/webmasters/crawler)",
             "TelegramBot (like TwitterBot)",
         ] {
             assert!(announces(agent), "{agent}");

@@ -63,13 +63,10 @@ pub fn check(headers: &HeaderMap) -> Result<(), NotNavigation> {
     }
 }
 
-/// The words of a header's values, without their parameters' separators: `prefetch;prerender` has two.
+/// The words of a header's values, without what separates or quotes them: `prefetch;prerender` has two.
 fn words<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]> {
     let values = headers.get_all(name).map(|value| value.as_bytes());
-    values
-        .flat_map(|value| value.split(|byte| b";,".contains(byte)))
-        .map(<[u8]>::trim_ascii)
-        .filter(|word| !word.is_empty())
+    values.flat_map(|value| value.split(|byte| b";,=\" \t".contains(byte))).filter(|word| !word.is_empty())
 }
 
 fn is_one_of(word: &[u8], known: &[&str]) -> bool {
@@ -133,6 +130,10 @@ mod tests {
             ("x-moz", "prefetch"),
             ("x-purpose", "preview"),
             ("x-purpose", "something, prefetch"),
+            ("sec-purpose", "\"prefetch\""),
+            ("sec-purpose", "prefetch=?1"),
+            ("sec-purpose", "prefetch prerender"),
+            ("sec-purpose", "prefetch\tprerender"),
         ] {
             assert_eq!(
                 told(&[(name, value), ("sec-fetch-dest", "document")]),

@@ -140,6 +140,13 @@ async fn a_request_that_a_proxy_passed_on_needs_a_key_whoever_the_peer_is() {
         ("X-Cluster-Client-IP", "127.0.0.1"),
         ("X-Original-Forwarded-For", "127.0.0.1"),
         ("X-Envoy-External-Address", "127.0.0.1"),
+        ("X-Amzn-Trace-Id", "Root=1-67891233-abcdef012345678912345678"),
+        ("X-Cloud-Trace-Context", "105445aa7843bc8bf206b12000100000/1"),
+        ("Proxy-Client-IP", "127.0.0.1"),
+        ("WL-Proxy-Client-IP", "127.0.0.1"),
+        ("DO-Connecting-IP", "127.0.0.1"),
+        ("X-Forward-For", "127.0.0.1"),
+        ("Forwarded-For", "127.0.0.1"),
     ];
     for (name, value) in passed_on {
         refused(app.get("/metrics").header(name, value)).await;

@@ -16,7 +16,7 @@ use crate::web::respond::Problem;
 const ADDED_BY_PROXIES: [&str; 4] = ["x-forwarded", "x-original-", "x-envoy-", "cf-"];
 
 /// Other such headers: RFC 7239, RFC 9110 §7.6.3, RFC 8586, and those of proxies and content networks.
-const OF_PROXIES: [&str; 16] = [
+const OF_PROXIES: [&str; 24] = [
     "forwarded",
     "via",
     "cdn-loop",
@@ -24,6 +24,14 @@ const OF_PROXIES: [&str; 16] = [
     "x-client-ip",
     "x-cluster-client-ip",
     "client-ip",
+    "proxy-client-ip",
+    "wl-proxy-client-ip",
+    "do-connecting-ip",
+    "x-coming-from",
+    "forwarded-for",
+    "x-forward-for",
+    "x-amzn-trace-id",
+    "x-cloud-trace-context",
     "true-client-ip",
     "fastly-client-ip",
     "fly-client-ip",
