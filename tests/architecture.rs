@@ -29,7 +29,7 @@ const ROWS: &[&[&str]] = &[
 
 /// Modules that may use less than their row allows.
 const NARROW: &[(&str, &[&str])] = &[
-    ("demo", &["ambient"]),
+    ("demo", &["ambient", "http"]),
     // A program of its own: what it does not use is not linked into it, nor it into `anteroom`.
     ("authorizer", &["ambient", "policy", "outbound", "oauth", "keys"]),
     ("bin", &["authorizer"]),

@@ -3,6 +3,8 @@
 //! It owns cookies, and the binding of a login to the browser that began it. What is said to the
 //! issuer is [`super::relying_party`]'s business.
 
+use std::borrow::Cow;
+
 use actix_web::cookie::{Cookie, SameSite, time};
 use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
@@ -15,6 +17,7 @@ use super::relying_party::LoginSecrets;
 use super::trouble::Trouble;
 use super::{LOGIN_LIFETIME, State, views};
 use crate::ambient::random;
+use crate::http::cookie_values;
 
 /// Marks the browser that began a login. One mark serves several tabs.
 const BROWSER_COOKIE: &str = "shop_browser";
@@ -34,8 +37,8 @@ pub(super) struct Login {
 /// `GET /`: the window, with the door or with the visitor's seat.
 pub(super) async fn window(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
     let now = state.clock.now();
-    let seat = request.cookie(SESSION_COOKIE).and_then(|cookie| {
-        state.visitors.look(cookie.value(), now, |visitor, until| views::Seat {
+    let seat = sent(&request, SESSION_COOKIE).and_then(|session| {
+        state.visitors.look(&session, now, |visitor, until| views::Seat {
             name: visitor.name.clone(),
             subject: visitor.subject.clone(),
             position: visitor.position,
@@ -99,8 +102,8 @@ pub(super) async fn callback(
 
     // A new session under a new name, whoever the browser was before.
     let now = state.clock.now();
-    if let Some(old) = request.cookie(SESSION_COOKIE) {
-        state.visitors.take(old.value(), now);
+    if let Some(old) = sent(&request, SESSION_COOKIE) {
+        state.visitors.take(&old, now);
     }
     let (session, until) = (token(&state), visitor.until);
     state.visitors.put(session.clone(), visitor, until);
@@ -110,8 +113,8 @@ pub(super) async fn callback(
 /// `POST /logout`: ends the shop's session, then the issuer's. A POST, so that no link or image on
 /// another site can do it: a `SameSite=Lax` cookie does not travel with a foreign POST.
 pub(super) async fn logout(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
-    let session = request.cookie(SESSION_COOKIE);
-    let visitor = session.and_then(|session| state.visitors.take(session.value(), state.clock.now()));
+    let session = sent(&request, SESSION_COOKIE);
+    let visitor = session.and_then(|session| state.visitors.take(&session, state.clock.now()));
     let elsewhere = visitor.and_then(|visitor| state.relying_party.logout_url(&visitor));
     redirect(elsewhere.as_ref().map_or("/", |url| url.as_str()), cookie(&state, SESSION_COOKIE, String::new(), 0))
 }
@@ -131,8 +134,12 @@ pub(super) async fn nowhere() -> Result<HttpResponse, Trouble> {
 
 /// The browser's mark, if it has one that could be ours.
 fn browser_mark(request: &HttpRequest) -> Option<String> {
-    let cookie = request.cookie(BROWSER_COOKIE)?;
-    (cookie.value().len() == TOKEN_CHARACTERS).then(|| cookie.value().to_owned())
+    sent(request, BROWSER_COOKIE).filter(|mark| mark.len() == TOKEN_CHARACTERS)
+}
+
+/// The value of a cookie that the browser sends back.
+fn sent(request: &HttpRequest, name: &str) -> Option<String> {
+    cookie_values(request.headers(), name).next().map(Cow::into_owned)
 }
 
 fn token(state: &State) -> String {

@@ -6,12 +6,14 @@
 //! operators. This module must not know what is asked; whose a path is, it is told.
 //!
 //! Reading order: `connection` the life of a connection, `wire` its bytes, `body` a request's body, `deadline` its timer;
-//! `listener` where connections come from; `admission` and `limits` how many there may be; `address` what they are counted by; `stop` how they end.
+//! `listener` where connections come from; `admission` and `limits` how many there may be; `address` what they are counted by; `stop` how they end; `cookies`
+//! what browsers send back.
 
 mod address;
 mod admission;
 mod body;
 mod connection;
+mod cookies;
 mod deadline;
 mod limits;
 mod listener;
@@ -24,6 +26,7 @@ use std::time::Duration;
 
 pub use address::AddressKey;
 pub use admission::{Admission, LastOfConnection, Parts, Terms};
+pub use cookies::cookie_values;
 pub use listener::{Listener, serve};
 pub use stop::Shutdown;
 

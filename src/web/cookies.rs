@@ -3,6 +3,8 @@
 //! `__Host-…; Secure; HttpOnly; SameSite=Lax; Path=/` (RFC 6265bis §4.1.3.2). Where browsers come by plain http (only
 //! loopback is allowed to), `Secure` cookies would be dropped: then the name has no prefix and the flag is left out.
 
+use std::borrow::Cow;
+
 use actix_web::cookie::time::Duration;
 use actix_web::cookie::{Cookie, SameSite};
 use actix_web::{HttpRequest, HttpResponse};
@@ -12,6 +14,7 @@ use subtle::ConstantTimeEq;
 
 use super::App;
 use crate::ambient::random;
+use crate::http::cookie_values;
 use crate::policy;
 
 /// The random name of a browser.
@@ -21,9 +24,9 @@ pub struct Browser(String);
 impl Browser {
     /// The browser of a request, if it has been here before.
     pub fn of(app: &App, request: &HttpRequest) -> Option<Self> {
-        let cookie = request.cookie(&name(app, "browser"))?;
-        URL_SAFE_NO_PAD.decode(cookie.value()).ok().filter(|bytes| bytes.len() == 16)?;
-        Some(Self(cookie.value().to_owned()))
+        let name = name(app, "browser");
+        let is_name = |value: &str| URL_SAFE_NO_PAD.decode(value).is_ok_and(|bytes| bytes.len() == 16);
+        cookie_values(request.headers(), &name).find(|value| is_name(value)).map(|value| Self(value.into_owned()))
     }
 
     /// A name for a browser that has none.
@@ -49,7 +52,7 @@ impl Browser {
 
 /// The visitor's place in the line of `event`, as the browser keeps it.
 pub fn place(app: &App, request: &HttpRequest, event: &str) -> Option<String> {
-    request.cookie(&name(app, &place_name(event))).map(|cookie| cookie.value().to_owned())
+    cookie_values(request.headers(), &name(app, &place_name(event))).next().map(Cow::into_owned)
 }
 
 /// The cookie that keeps a place.

@@ -22,6 +22,7 @@ mod code;
 mod cookie_check;
 mod discovery;
 mod expiry;
+mod foreign_cookies;
 mod gate;
 mod hostile;
 mod inlet;

@@ -211,6 +211,19 @@ pub struct Browser {
     pub cookies: BTreeMap<String, String>,
 }
 
+/// The query of `/authorize` as the client Sample sends it, with more or other parameters.
+pub fn login_query(other: &[(&str, &str)]) -> String {
+    let usual = [
+        ("client_id", "Sample"),
+        ("redirect_uri", REDIRECT),
+        ("response_type", "code"),
+        ("scope", "openid"),
+        ("state", "st&te ü"),
+        ("nonce", "n0nce"),
+    ];
+    encode(&merged(&usual, other))
+}
+
 /// What is in the address of the second request of a cookie check.
 pub const COOKIE_CHECK: &str = "anteroom_cookie_check=1";
 
@@ -253,15 +266,7 @@ impl Browser {
 
     /// Goes to `/authorize` as the client Sample sends it, with more or other parameters.
     pub async fn authorize(&mut self, app: &TestApp, other: &[(&str, &str)]) -> Page {
-        let usual = [
-            ("client_id", "Sample"),
-            ("redirect_uri", REDIRECT),
-            ("response_type", "code"),
-            ("scope", "openid"),
-            ("state", "st&te ü"),
-            ("nonce", "n0nce"),
-        ];
-        let query = encode(&merged(&usual, other));
+        let query = login_query(other);
         self.send(app.get(&format!("/authorize?{query}"))).await
     }
 

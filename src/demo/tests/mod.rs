@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use actix_web::cookie::Cookie;
 use actix_web::dev::ServerHandle;
-use actix_web::http::header::LOCATION;
+use actix_web::http::header::{COOKIE, HeaderValue, LOCATION};
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use actix_web::{HttpServer, web};
 use serde_json::json;
@@ -308,6 +308,15 @@ async fn a_user_info_answer_without_sense_lets_nobody_in() {
     let answer = scene.log_in_with(|script| script.user_info = json!(["nonsense"])).await;
     assert_eq!(answer.status, 502);
     assert!(answer.cookies.is_empty() && !answer.body.contains("nonsense"));
+}
+
+#[actix_web::test]
+async fn a_cookie_of_other_software_that_is_no_utf_8_hides_no_session() {
+    let scene = Scene::new();
+    let ours = scene.log_in_with(|_| ()).await.cookies;
+    let line = [b"name=M\xfcller; ", ours[0].stripped().to_string().as_bytes()].concat();
+    let request = TestRequest::get().insert_header((COOKIE, HeaderValue::from_bytes(&line).unwrap()));
+    assert!(scene.send(request, &[]).await.body.contains("visitor-17"));
 }
 
 #[actix_web::test]

@@ -4,11 +4,14 @@
 //! `/verify/EVENT/…` is for Envoy (`ext_authz`), which puts a prefix before the path that was asked for, keeps the
 //! method, and takes no other answer than 200 for a yes.
 
+use std::borrow::Cow;
+
 use actix_web::http::{StatusCode, header};
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use url::Url;
 
+use crate::http::cookie_values;
 use crate::lobby::{IdentityError, RegisteredClient};
 use crate::oauth::{BearerProblem, ErrorCode, Forwarded, OAuthError, Params, bearer_token, initiate_login};
 use crate::policy;
@@ -133,8 +136,8 @@ impl Question<'_> {
     fn token(&self, request: &HttpRequest) -> Result<String, BearerProblem> {
         match bearer_token(header_text(request, &header::AUTHORIZATION), &Params::default()) {
             Err(BearerProblem::Missing) => {
-                let cookie = request.cookie(self.cookie).ok_or(BearerProblem::Missing)?;
-                Some(cookie.value().to_owned()).filter(|value| !value.is_empty()).ok_or(BearerProblem::Missing)
+                let mut cookies = cookie_values(request.headers(), self.cookie);
+                cookies.find(|value| !value.is_empty()).map(Cow::into_owned).ok_or(BearerProblem::Missing)
             }
             found => found.map(str::to_owned),
         }
