@@ -9,7 +9,7 @@
 export const SETTINGS = {
   issuer: "https://queue.example", // public_url, byte for byte
   eventId: "sale",
-  cookie: "anteroom_token", // where a browser keeps its token; the Authorization header comes first
+  cookie: "anteroom_token", // where a browser keeps its token; a token of ours in the Authorization header comes first
   line: "https://shop.example/queue/login", // where your site begins a login; must not be behind this check
 };
 
@@ -93,12 +93,32 @@ export function verifier({ issuer, eventId }, fetch = globalThis.fetch.bind(glob
   };
 }
 
-// The token of a request with these headers (each a text or undefined).
-export function tokenOf({ authorization, cookie }, name) {
-  const bearer = /^bearer +(\S+) *$/i.exec(authorization ?? "");
-  if (bearer) return bearer[1];
+// The tokens of a request with these headers (each a text or undefined), in the order in which they count. A site has
+// bearer tokens of its own: one that does not name the issuer leaves the cookie to say who passes.
+export function tokensOf({ authorization, cookie }, { cookie: name, issuer }) {
+  const bearer = /^bearer +(\S+) *$/i.exec(authorization ?? "")?.[1];
   const pairs = (cookie ?? "").split(";").map((pair) => pair.trim());
-  return pairs.find((pair) => pair.startsWith(`${name}=`))?.slice(name.length + 1);
+  const kept = pairs.find((pair) => pair.startsWith(`${name}=`))?.slice(name.length + 1);
+  const counting = bearer && issuerOf(bearer) === issuer ? [bearer] : [bearer, kept];
+  return counting.filter((token) => token);
+}
+
+// What a token says of its issuer, believed for this alone.
+function issuerOf(token) {
+  try {
+    return json(token.split(".")[1]).iss;
+  } catch {
+    return undefined;
+  }
+}
+
+// The claims of the visitor who may pass, or null.
+async function admitted(settings, headers) {
+  for (const token of tokensOf(headers, settings)) {
+    const claims = await verifierFor(settings)(token);
+    if (claims) return claims;
+  }
+  return null;
 }
 
 // Where a browser goes that has no token; null for a program, which is told 401.
@@ -132,8 +152,7 @@ export default {
     const given = Object.entries({ issuer, eventId, cookie, line }).filter(([, value]) => value !== undefined);
     const settings = { ...SETTINGS, ...Object.fromEntries(given) };
     const header = (name) => request.headers.get(name) ?? undefined;
-    const token = tokenOf({ authorization: header("authorization"), cookie: header("cookie") }, settings.cookie);
-    const claims = await verifierFor(settings)(token);
+    const claims = await admitted(settings, { authorization: header("authorization"), cookie: header("cookie") });
     const to = claims ? null : lineFor(settings, header("accept"), request.method === "GET" ? request.url : null);
     const never = { "Cache-Control": "no-store" };
     if (to) return new Response(null, { status: 302, headers: { Location: to, ...never } });
@@ -148,8 +167,7 @@ export default {
 export async function handler(event) {
   const request = event.Records[0].cf.request;
   const header = (name) => request.headers[name]?.map(({ value }) => value).join("; ");
-  const token = tokenOf({ authorization: header("authorization"), cookie: header("cookie") }, SETTINGS.cookie);
-  const claims = await verifierFor(SETTINGS)(token);
+  const claims = await admitted(SETTINGS, { authorization: header("authorization"), cookie: header("cookie") });
   if (claims) {
     for (const [key, value] of Object.entries(toldOf(claims))) request.headers[key.toLowerCase()] = [{ key, value }];
     return request;

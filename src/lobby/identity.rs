@@ -16,10 +16,23 @@ use crate::store::{GrantId, GrantStanding};
 /// Why a token is not accepted.
 #[derive(Debug)]
 pub enum IdentityError {
-    /// It is not a good access token of ours; the reason is for the log.
+    /// It bears no signature of ours: it is somebody else's token, forged, or no token at all.
+    Foreign,
+    /// We signed it, but it is no good access token; the reason is for the log.
     Invalid(&'static str),
     /// We are at fault.
     Fault(Fault),
+}
+
+impl IdentityError {
+    /// The reason, for the log.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Foreign => "no good signature of ours",
+            Self::Invalid(reason) => reason,
+            Self::Fault(_) => "a fault of ours",
+        }
+    }
 }
 
 impl<E: Into<Fault>> From<E> for IdentityError {
@@ -64,8 +77,8 @@ impl Lobby {
     /// The claims that the holder of an access token may see (OIDC Core §5.3).
     ///
     /// # Errors
-    /// [`IdentityError::Invalid`] for a token that is forged, expired, revoked, of another kind or issuer, or whose
-    /// session has ended.
+    /// [`IdentityError::Foreign`] for a token that we did not sign; [`IdentityError::Invalid`] for one that is expired,
+    /// revoked, of another kind or issuer, or whose session has ended.
     pub async fn user_info(&self, token: &str) -> Result<Map<String, Value>, IdentityError> {
         let (claims, typ) = self.access_token(token).await?;
         let of_grant = claims.grant.as_ref().filter(|_| typ == TokenType::AtJwt);
@@ -79,8 +92,8 @@ impl Lobby {
     /// The session of the visitor who holds an access token of `event`: of `/token`, or of the REST door.
     ///
     /// # Errors
-    /// [`IdentityError::Invalid`] for a token that is forged, expired, revoked, of another kind, issuer or event, or
-    /// whose session has ended.
+    /// [`IdentityError::Foreign`] for a token that we did not sign; [`IdentityError::Invalid`] for one that is expired,
+    /// revoked, of another kind, issuer or event, or whose session has ended.
     pub async fn admitted(&self, token: &str, event: &EventId) -> Result<Session, IdentityError> {
         let (claims, typ) = self.access_token(token).await?;
         if claims.aud != *event {
@@ -100,7 +113,7 @@ impl Lobby {
     /// The claims of a token whose signature is ours and which says that it is an access token, of an event that there
     /// is, and not expired.
     async fn access_token(&self, token: &str) -> Result<(AccessToken, TokenType), IdentityError> {
-        let verified = self.verify(token).await?.map_err(|_| IdentityError::Invalid("bad signature or form"))?;
+        let verified = self.verify(token).await?.map_err(|_| IdentityError::Foreign)?;
         let claims: AccessToken = verified.claims().map_err(|_| IdentityError::Invalid("claims are missing"))?;
         if claims.token_use != "access" {
             return Err(IdentityError::Invalid("not an access token"));

@@ -3,6 +3,7 @@
 use anteroom::keys::TokenType;
 use anteroom::oauth::SigningAlg;
 use anteroom::room::SessionStatus;
+use reqwest::header::HeaderValue;
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json as value};
 
@@ -134,8 +135,48 @@ async fn the_token_stands_in_the_header_or_else_in_the_cookie_that_the_proxy_nam
         assert!(told.is_challenge());
         assert_eq!(told.challenge, "Bearer", "RFC 6750 §3.1: no error without a token");
     }
-    assert!(ask(asked("", &cookie("anteroom_token")).bearer_auth("garbage")).await.is_challenge(), "the header counts");
     app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_bearer_token_of_the_sites_own_leaves_the_cookie_to_say_who_passes() {
+    let (app, elsewhere) = (TestApp::start().await, tempfile::tempdir().unwrap());
+    let foreign = TestApp::in_directory(elsewhere, "").await;
+    let (access, sub) = access(&app).await;
+    let (strangers, _) = self::access(&foreign).await;
+    let [head, payload, _] = access.split('.').collect::<Vec<_>>()[..] else { panic!("{access}") };
+    let sites_own = [
+        "Bearer s1te-t0ken".to_owned(),
+        "bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl".to_owned(),
+        format!("Bearer {strangers}"),
+        format!("Bearer {head}.{payload}.{}", strangers.rsplit('.').next().unwrap()),
+        format!("Bearer {}", "A".repeat(20_000)),
+        "Bearer ".to_owned(),
+        "Bearer".to_owned(),
+        "Bearer a b".to_owned(),
+        "Token x".to_owned(),
+        "\u{fc}".to_owned(),
+    ];
+    for authorization in &sites_own {
+        for path in [VERIFY, "/verify/Sample/shop"] {
+            let authorization = HeaderValue::from_bytes(authorization.as_bytes()).unwrap();
+            let asked = |cookie: &str| app.get(path).header("authorization", &authorization).header("cookie", cookie);
+            let told = ask(asked(&format!("a=b; anteroom_token={access}"))).await;
+            assert!(matches!(told.status, 200 | 204), "{authorization:?}: {} {}", told.status, told.challenge);
+            assert_eq!(text_of(told.answer.headers(), "x-anteroom-sub"), sub);
+            for bad in ["a=b", "anteroom_token=", "anteroom_token=garbage", &format!("anteroom_token={strangers}")] {
+                assert!(ask(asked(bad)).await.is_challenge(), "{authorization:?}, {bad}");
+            }
+        }
+    }
+    // What we signed counts, as what it says of its session is known.
+    app.close_session(&sub, SessionStatus::Completed).await;
+    let (good, _) = self::access(&app).await;
+    let cookie = format!("anteroom_token={good}");
+    assert_eq!(ask(app.get(VERIFY).header("cookie", &cookie)).await.status, 204);
+    assert!(ask(app.get(VERIFY).bearer_auth(&access).header("cookie", &cookie)).await.is_challenge());
+    app.stop().await;
+    foreign.stop().await;
 }
 
 #[actix_web::test]

@@ -11,7 +11,7 @@ globalThis.crypto ??= (await import("node:crypto")).webcrypto;
 // Read as a module whatever the folder says of its scripts.
 const source = readFileSync(new URL("../../deploy/edge/verify.js", import.meta.url));
 const edge = await import(`data:text/javascript;base64,${source.toString("base64")}`);
-const { SETTINGS, lineFor, tokenOf, verifier } = edge;
+const { SETTINGS, lineFor, tokensOf, verifier } = edge;
 
 const NOW = 1_800_000_000;
 const RSA = { name: "RSASSA-PKCS1-v1_5", hash: "SHA-256", modulusLength: 2048, publicExponent: new Uint8Array([1, 0, 1]) };
@@ -119,11 +119,19 @@ test("while the issuer is away the keys that are known go on; before that nobody
   }
 });
 
-test("the token is taken from the header, else from the cookie", () => {
-  assert.strictEqual(tokenOf({ authorization: "Bearer a", cookie: "t=b" }, "t"), "a");
-  assert.strictEqual(tokenOf({ authorization: "Basic a", cookie: "x=1; t=b; y=2" }, "t"), "b");
-  assert.strictEqual(tokenOf({ cookie: "tt=b" }, "t"), undefined);
-  assert.strictEqual(tokenOf({}, "t"), undefined);
+test("the token is taken from the header, else from the cookie; one that is none of ours leaves it to the cookie", async () => {
+  const tokens = (headers) => tokensOf(headers, { cookie: "t", issuer: SETTINGS.issuer });
+  const [ours, expired] = [await sign(ec), await sign(ec, { exp: NOW })];
+  const foreign = await sign(ec, { iss: "https://id.shop.example" });
+  for (const own of [ours, expired]) assert.deepStrictEqual(tokens({ authorization: `Bearer ${own}`, cookie: "t=b" }), [own]);
+  for (const own of [foreign, "s1te-t0ken", "a.b.c", "a..c", `${encoded("null")}.${encoded("null")}.c`]) {
+    assert.deepStrictEqual(tokens({ authorization: `Bearer ${own}`, cookie: "t=b" }), [own, "b"], own);
+    assert.deepStrictEqual(tokens({ authorization: `Bearer ${own}` }), [own]);
+  }
+  assert.deepStrictEqual(tokens({ authorization: "Basic a", cookie: "x=1; t=b; y=2" }), ["b"]);
+  assert.deepStrictEqual(tokens({ authorization: "Bearer", cookie: "name=M\u00fcller; t=b" }), ["b"]);
+  assert.deepStrictEqual(tokens({ cookie: "tt=b; t=" }), []);
+  assert.deepStrictEqual(tokens({}), []);
 });
 
 test("a browser is sent to the site's own start, with what it asked for if that is the site's", () => {
@@ -148,6 +156,7 @@ test("a worker and a function at the edge let in, send into the line, and refuse
   const sent = await worker({ accept: "text/html" });
   assert.deepStrictEqual([sent.status, new URL(sent.headers.get("location")).pathname], [302, "/queue/login"]);
   assert.strictEqual((await worker({ cookie: `anteroom_token=${token}` })).status, 401);
+  assert.strictEqual(await (await worker({ authorization: "Bearer s1te-t0ken", cookie: `t=${token}` })).text(), told);
 
   const lambda = async (headers) => {
     const listed = Object.entries({ host: "shop.example", ...headers }).map(([key, value]) => [key, [{ key, value }]]);
@@ -156,6 +165,7 @@ test("a worker and a function at the edge let in, send into the line, and refuse
   };
   const { headers } = await lambda({ authorization: `Bearer ${token}`, ...forged });
   assert.strictEqual(names.map((name) => headers[name].map(({ value }) => value).join()).join(" "), told);
+  assert.ok((await lambda({ authorization: "Bearer s1te-t0ken", cookie: `anteroom_token=${token}` })).headers["x-anteroom-sub"]);
   const moved = await lambda({ accept: "text/html" });
   assert.strictEqual(moved.status, "302");
   assert.match(moved.headers.location[0].value, /&target_link_uri=https%3A%2F%2Fshop.example%2Fa%3Fb$/);

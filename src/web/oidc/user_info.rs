@@ -25,13 +25,13 @@ pub async fn any(request: HttpRequest, app: Data<App>, body: Body) -> Result<Htt
             .insert_header(ANY_ORIGIN)
             .insert_header((header::CACHE_CONTROL, "no-store"))
             .json(claims)),
-        Err(IdentityError::Invalid(reason)) => {
-            tracing::debug!(reason, "an access token is refused");
+        Err(IdentityError::Fault(fault)) => Err(Problem::Fault(fault, Audience::Client)),
+        Err(refused) => {
+            tracing::debug!(reason = refused.reason(), "an access token is refused");
             Err(Problem::Bearer(Some(OAuthError::new(
                 ErrorCode::InvalidToken,
                 "the access token is expired, revoked or not valid here",
             ))))
         }
-        Err(IdentityError::Fault(fault)) => Err(Problem::Fault(fault, Audience::Client)),
     }
 }

@@ -4,8 +4,6 @@
 //! `/verify/EVENT/…` is for Envoy (`ext_authz`), which puts a prefix before the path that was asked for, keeps the
 //! method, and takes no other answer than 200 for a yes.
 
-use std::borrow::Cow;
-
 use actix_web::http::{StatusCode, header};
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
@@ -15,7 +13,7 @@ use crate::http::cookie_values;
 use crate::lobby::{IdentityError, RegisteredClient};
 use crate::oauth::{BearerProblem, ErrorCode, Forwarded, OAuthError, Params, bearer_token, initiate_login};
 use crate::policy;
-use crate::room::Session;
+use crate::room::{EventId, Session};
 use crate::web::App;
 use crate::web::extract::{header_text, room};
 use crate::web::respond::{Audience, Problem};
@@ -95,6 +93,16 @@ fn text<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
     values.next().is_none().then_some(value)
 }
 
+/// What the bearer of a token that does not open the gate is told.
+fn refusal(error: IdentityError) -> Problem {
+    if let IdentityError::Fault(fault) = error {
+        return Problem::Fault(fault, Audience::Rest);
+    }
+    tracing::debug!(reason = error.reason(), "a token does not open the gate");
+    let told = "the access token is expired, revoked or not valid here";
+    Problem::Gate(Some(OAuthError::new(ErrorCode::InvalidToken, told)))
+}
+
 impl Question<'_> {
     async fn answer(&self, app: &App, request: &HttpRequest) -> Result<HttpResponse, Problem> {
         let event = &room(&app.lobby, self.event_id)?.settings.id;
@@ -109,18 +117,10 @@ impl Question<'_> {
                 Some(known.ok_or_else(|| bad("Invalid client ID"))?)
             }
         };
-        let challenge = match self.token(request) {
-            Ok(token) => match app.lobby.admitted(&token, event).await {
-                Ok(session) => return Ok(self.passes(&session)),
-                Err(IdentityError::Fault(fault)) => return Err(Problem::Fault(fault, Audience::Rest)),
-                Err(IdentityError::Invalid(reason)) => {
-                    tracing::debug!(reason, "a token does not open the gate");
-                    let told = "the access token is expired, revoked or not valid here";
-                    Some(OAuthError::new(ErrorCode::InvalidToken, told))
-                }
-            },
-            Err(BearerProblem::Missing) => None,
-            Err(BearerProblem::Malformed(error)) => Some(error),
+        let challenge = match self.admitted(app, request, event).await {
+            Ok(session) => return Ok(self.passes(&session)),
+            Err(Problem::Gate(challenge)) => challenge,
+            Err(other) => return Err(other),
         };
         match client.and_then(|client| self.line(app, request, client)) {
             Some(line) => Ok(HttpResponse::Found()
@@ -132,14 +132,25 @@ impl Question<'_> {
         }
     }
 
-    /// The token of the header, else of the cookie.
-    fn token(&self, request: &HttpRequest) -> Result<String, BearerProblem> {
-        match bearer_token(header_text(request, &header::AUTHORIZATION), &Params::default()) {
-            Err(BearerProblem::Missing) => {
-                let mut cookies = cookie_values(request.headers(), self.cookie);
-                cookies.find(|value| !value.is_empty()).map(Cow::into_owned).ok_or(BearerProblem::Missing)
-            }
-            found => found.map(str::to_owned),
+    /// The session that the token of the header opens the gate for, or else that of the cookie. A site has bearer tokens
+    /// of its own, which say nothing of the line; one that we signed counts, also when it is no longer good.
+    async fn admitted(&self, app: &App, request: &HttpRequest, event: &EventId) -> Result<Session, Problem> {
+        let no_form = Params::default();
+        let of_header = match bearer_token(header_text(request, &header::AUTHORIZATION), &no_form) {
+            Err(BearerProblem::Missing) => None,
+            Err(BearerProblem::Malformed(error)) => Some(Problem::Gate(Some(error))),
+            Ok(token) => match app.lobby.admitted(token, event).await {
+                Ok(session) => return Ok(session),
+                Err(refused @ IdentityError::Invalid(_)) => return Err(refusal(refused)),
+                Err(unclear) => Some(refusal(unclear)),
+            },
+        };
+        let mut cookies = cookie_values(request.headers(), self.cookie).filter(|value| !value.is_empty());
+        let Some(token) = cookies.next() else { return Err(of_header.unwrap_or(Problem::Gate(None))) };
+        match app.lobby.admitted(&token, event).await {
+            Ok(session) => Ok(session),
+            Err(fault @ IdentityError::Fault(_)) => Err(refusal(fault)),
+            Err(refused) => Err(of_header.unwrap_or_else(|| refusal(refused))),
         }
     }
 
