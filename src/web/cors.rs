@@ -1,6 +1,8 @@
 //! Cross-origin requests (Fetch standard): which endpoints a browser application may call from its own page.
 //!
-//! The private calls of the REST contract are among them: the control panel of the retired system is a page that signs them.
+//! The private calls of the REST contract are among them: the control panel of the retired system is a page that signs
+//! them. It does not look at the status, so a refusal of its credentials must be one that it cannot read: without a
+//! header of this kind, the browser fails its call.
 //! No credentials are ever allowed, so any origin may ask: what is answered depends on the request alone.
 
 use actix_web::HttpResponse;

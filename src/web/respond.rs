@@ -49,8 +49,11 @@ pub enum Problem {
     /// For whoever used a method that the path does not answer: those that it does, for the `Allow` header
     /// (RFC 9110 §15.5.6).
     Method(String),
-    /// For a caller of the private API who may not: as API Gateway words it.
+    /// For a caller of the private API who may not: as API Gateway words it. Nothing for pages of other origins, as the
+    /// retired control panel takes every answer that it can read for a success.
     Forbidden(Cow<'static, str>),
+    /// For who calls the private API at an address that does not serve it. Nothing for pages of other origins either.
+    NotServedHere,
     /// For a caller of the private API whose call is good but cannot be done now: 409 with the reason.
     Conflict(String),
     /// For whoever does something too often.
@@ -75,6 +78,8 @@ pub enum Audience {
 /// How long somebody should wait before they try again when the store is away, in seconds.
 const RETRY_SECONDS: u64 = 5;
 const TOO_MANY_JOINS: &str = "Too many joined from this address: try again later";
+/// What a path is told that nothing answers.
+pub const NOTHING_HERE: &str = "There is nothing at this path";
 const WRONG_METHOD: &str = "This path does not answer this method";
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
@@ -89,6 +94,7 @@ impl fmt::Display for Problem {
             Self::Bearer(None) | Self::Gate(None) => formatter.write_str("no token"),
             Self::Rest(_, sentence) => formatter.write_str(sentence),
             Self::Forbidden(message) => formatter.write_str(message),
+            Self::NotServedHere => formatter.write_str(NOTHING_HERE),
             Self::Method(_) => formatter.write_str(WRONG_METHOD),
             Self::Conflict(sentence) => formatter.write_str(sentence),
             Self::TooMany(..) => formatter.write_str("too many from one address"),
@@ -121,7 +127,7 @@ impl ResponseError for Problem {
     fn status_code(&self) -> StatusCode {
         match self {
             Self::Personal(PersonalProblem::LoginTooLate) => StatusCode::OK,
-            Self::Personal(PersonalProblem::NothingHere) => StatusCode::NOT_FOUND,
+            Self::Personal(PersonalProblem::NothingHere) | Self::NotServedHere => StatusCode::NOT_FOUND,
             Self::Personal(_) => StatusCode::BAD_REQUEST,
             // Browsers drop what they fetched in advance when it fails, and ask again when the page is opened.
             Self::NotNavigation(NotNavigation::Speculative | NotNavigation::Crawler) => StatusCode::SERVICE_UNAVAILABLE,
@@ -180,7 +186,8 @@ impl Problem {
                 builder.json(json!({ "error": WRONG_METHOD }))
             }
             Self::Conflict(sentence) => no_store(&mut builder).json(json!({ "error": sentence })),
-            Self::Forbidden(message) => for_any_origin(&mut builder).json(json!({ "message": message })),
+            Self::Forbidden(message) => no_store(&mut builder).json(json!({ "message": message })),
+            Self::NotServedHere => no_store(&mut builder).json(json!({ "error": NOTHING_HERE })),
             Self::TooMany(limit, audience) => too_many(&mut builder, *limit, *audience, (app, request, id)),
             Self::Fault(fault, audience) => {
                 match fault {
@@ -263,7 +270,7 @@ fn too_many(
             oauth_json(builder, &OAuthError::new(ErrorCode::InvalidClient, description))
         }
         Audience::Rest => for_any_origin(builder).json(json!({ "error": TOO_MANY_JOINS })),
-        Audience::Operator => for_any_origin(builder).json(json!({ "message": "Too Many Requests" })),
+        Audience::Operator => no_store(builder).json(json!({ "message": "Too Many Requests" })),
     }
 }
 

@@ -13,7 +13,7 @@ use super::pages::serve;
 use super::private::access::{PRIVATE, operators_alone};
 use super::private::{inlet, keys, notices, serving, sessions};
 use super::public::{counters, line, openapi, queue, sns, tokens, verify};
-use super::respond::{PersonalProblem, Problem};
+use super::respond::{NOTHING_HERE, PersonalProblem, Problem};
 use super::{App, cors, ops};
 use crate::oauth::paths;
 use crate::policy;
@@ -137,14 +137,18 @@ async fn not_found(
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
     let below = request.uri().path().strip_prefix(app.site.base_path.as_str());
-    if mounts != Mounts::Public && below.is_some_and(is_private) {
+    let private = below.is_some_and(is_private);
+    if mounts != Mounts::Public && private {
         operators_alone(&app, &request, payload).await?;
     }
     let accepted = header_text(&request, &header::ACCEPT).unwrap_or_default();
     if accepted.contains("text/html") {
         return Err(Problem::Personal(PersonalProblem::NothingHere));
     }
-    Err(Problem::Rest(StatusCode::NOT_FOUND, "There is nothing at this path"))
+    if mounts == Mounts::Public && private {
+        return Err(Problem::NotServedHere);
+    }
+    Err(Problem::Rest(StatusCode::NOT_FOUND, NOTHING_HERE))
 }
 
 /// A path and what answers there.

@@ -37,6 +37,7 @@ mod notices;
 mod openapi;
 mod operators;
 mod ops;
+mod panel;
 mod place_cookie;
 mod prompt;
 mod rate_limits;

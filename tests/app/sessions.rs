@@ -370,9 +370,7 @@ async fn a_page_of_another_origin_may_sign_private_calls() {
             assert!(allowed.split(", ").any(|name| name == header), "{header}: {allowed}");
         }
     }
-    let query = "/private/expired_tokens?event_id=Sample";
-    for answer in [get(&app, query).await, app.get(query).send().await.unwrap()] {
-        assert_eq!(answer.headers()["access-control-allow-origin"], "*");
-    }
+    let answer = get(&app, "/private/expired_tokens?event_id=Sample").await;
+    assert_eq!(answer.headers()["access-control-allow-origin"], "*");
     app.stop().await;
 }

@@ -6,5 +6,5 @@ mod framing;
 mod headers;
 mod paths;
 mod places;
-mod routes;
+pub mod routes;
 mod start;
