@@ -5,7 +5,7 @@ use std::path::Path;
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use anteroom::config::{Config, Environment, Limits, MetricsAccess, is_internal};
-use anteroom::web::{Site, VisitorAddress};
+use anteroom::web::{RequestOrigin, Site, VisitorAddress};
 
 const SECRET: &str = "secret-0123456789-0123456789-0123456789";
 
@@ -47,7 +47,7 @@ fn site() -> Site {
     }
 }
 
-/// Lines of `X-Forwarded-For` and other headers.
+/// Lines of `X-Forwarded-For`, `Forwarded` and other headers.
 pub fn forwarded(data: &[u8]) {
     let site = site();
     let mut headers = HeaderMap::new();
@@ -79,6 +79,13 @@ pub fn forwarded(data: &[u8]) {
         added.append(HeaderName::from_static("x-forwarded-for"), HeaderValue::from_static("203.0.113.9"));
         let expected = VisitorAddress::Known(address("203.0.113.9").unwrap());
         assert_eq!(VisitorAddress::behind(&site, peer, &added), expected);
+        // Also on the line that others have begun, with a quote that they do not close.
+        let others = headers.get_all("forwarded").last().map_or(b"".as_slice(), |line| line.as_bytes());
+        let line = [others, b", for=203.0.113.9;host=\"shop.example\""].concat();
+        let mut added = HeaderMap::new();
+        added.insert(HeaderName::from_static("forwarded"), HeaderValue::from_bytes(&line).unwrap());
+        let origin = RequestOrigin::behind(&site.trusted_proxies, peer, &added);
+        assert_eq!((origin.visitor, origin.host.as_deref()), (expected, Some("shop.example")));
     }
     assert!(is_internal(colleague.unwrap()));
 }

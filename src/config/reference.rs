@@ -162,7 +162,7 @@ fn installation() -> Vec<Setting> {
             "trusted_proxies",
             "list of IP addresses and networks",
             "none",
-            "Proxies in front whose word on a visitor's address is believed.",
+            "Proxies in front whose word on a visitor's address and on the host that was asked for is believed (`X-Forwarded-For` and `X-Forwarded-Host`, else `Forwarded`).",
         ),
         setting(
             "tls.certificate",

@@ -4,7 +4,7 @@ use url::Url;
 
 use crate::policy;
 
-/// What a proxy says of the request that it holds up (`X-Forwarded-Proto`, `-Host`, `-Uri`). Anybody may have written it.
+/// What a proxy says of the request that it holds up. Anybody may have written it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Forwarded<'a> {
     /// `http` or `https`.

@@ -36,7 +36,7 @@ pub struct Site {
     pub https: bool,
     /// Whether browsers are told to come by https alone (RFC 6797).
     pub hsts: bool,
-    /// Proxies whose `X-Forwarded-For` is believed.
+    /// Proxies whose word on the visitor's address and the host that was asked for is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// What one address may use.
     pub limits: Limits,

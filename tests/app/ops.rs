@@ -243,14 +243,12 @@ async fn every_error_has_a_name_of_its_own() {
     app.stop().await;
 }
 
-/// Whose address the access log tells of a request that came with these `X-Forwarded-For`.
-async fn logged_client(app: &TestApp, forwarded: &[&[u8]]) -> String {
+/// Whose address the access log tells of a request that came with these lines of a header.
+async fn logged_client(app: &TestApp, header: &str, lines: &[&[u8]]) -> String {
     let before = capture::lines().len();
     let mut request = b"POST /token HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n".to_vec();
-    for value in forwarded {
-        request.extend_from_slice(b"x-forwarded-for: ");
-        request.extend_from_slice(value);
-        request.extend_from_slice(b"\r\n");
+    for line in lines {
+        request.extend_from_slice(&[header.as_bytes(), b": ", line, b"\r\n"].concat());
     }
     request.extend_from_slice(b"\r\n");
     let answer = exchange(app.address(), &request).await.unwrap();
@@ -283,11 +281,15 @@ async fn behind_trusted_proxies_the_log_names_the_visitor() {
         (&[b"nonsense, 203.0.113.7"], "203.0.113.7"),
         (&[b"\xff\xfe, 203.0.113.7", b"127.0.0.1"], "203.0.113.7"),
     ];
-    for (forwarded, expected) in cases {
-        assert_eq!(logged_client(&app, forwarded).await, expected, "{forwarded:?}");
+    for (lines, expected) in cases {
+        assert_eq!(logged_client(&app, "x-forwarded-for", lines).await, expected, "{lines:?}");
     }
+    let chain: &[&[u8]] = &[b"for=198.51.100.1, for=\"[2001:db8::7]:4711\"", b"for=127.0.0.1;by=_proxy"];
+    assert_eq!(logged_client(&app, "forwarded", chain).await, "2001:db8::7");
     app.stop().await;
     let app = TestApp::replacing("trusted_proxies = [\"127.0.0.1/32\"]", "").await;
-    assert_eq!(logged_client(&app, &[b"203.0.113.7"]).await, "127.0.0.1", "anybody can write that header");
+    for (header, line) in [("x-forwarded-for", b"203.0.113.7".as_slice()), ("forwarded", b"for=203.0.113.7")] {
+        assert_eq!(logged_client(&app, header, &[line]).await, "127.0.0.1", "anybody can write that header");
+    }
     app.stop().await;
 }

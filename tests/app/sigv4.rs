@@ -167,7 +167,14 @@ async fn the_path_is_signed_as_the_client_sees_it() {
 async fn a_trusted_proxy_tells_the_host_that_was_signed() {
     let app = start().await;
     let public = Signing { host: "queue.example".into(), ..Signing::post(&app) };
-    good(public.request(&app).header("x-forwarded-host", "queue.example")).await;
+    for (name, value) in [
+        ("x-forwarded-host", "queue.example"),
+        ("x-forwarded-host", "queue.example, inner.example"),
+        ("forwarded", "for=198.51.100.7;host=queue.example;proto=https"),
+        ("forwarded", "for=\"[2001:db8::7]:80\";host=\"queue.example\", for=127.0.0.1;host=inner.example"),
+    ] {
+        good(public.request(&app).header(name, value)).await;
+    }
     assert_eq!(refused(&app, public.request(&app)).await, MISMATCH);
     app.stop().await;
     let trusting = format!("trusted_proxies = [\"127.0.0.1/32\"]\n\n[admin]\n{KEYS}");

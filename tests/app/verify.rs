@@ -303,7 +303,17 @@ async fn what_was_asked_for_comes_along_if_it_is_the_sites_own() {
     let whole = format!("{alone}&target_link_uri={}", encoded("https://shop.example/cart?item=1&size=2"));
     assert_eq!(location(&[proto, host, uri]).await, whole);
     assert_eq!(location(&[proto, host, uri, ("x-forwarded-method", "GET")]).await, whole);
-    let hostile: [&[_]; 9] = [
+    let forms: [&[_]; 5] = [
+        &[("x-forwarded-proto", "https, http"), ("x-forwarded-host", "shop.example, inner.example"), uri],
+        &[proto, host, ("x-forwarded-host", "inner.example"), uri],
+        &[("x-forwarded-proto", "HTTPS"), ("x-forwarded-host", "Shop.Example:443"), uri],
+        &[("forwarded", "for=198.51.100.7;host=shop.example;proto=https"), uri],
+        &[("forwarded", "host=\"shop.example:443\";proto=https;for=\"[2001:db8::7]:_x\", for=127.0.0.1"), uri],
+    ];
+    for headers in forms {
+        assert_eq!(location(headers).await, whole, "{headers:?}");
+    }
+    let hostile: [&[_]; 10] = [
         &[proto, host],
         &[proto, ("x-forwarded-host", "evil.example"), uri],
         &[("x-forwarded-proto", "http"), host, uri],
@@ -311,7 +321,8 @@ async fn what_was_asked_for_comes_along_if_it_is_the_sites_own() {
         &[proto, ("x-forwarded-host", "shop.example@evil.example"), uri],
         &[proto, host, ("x-forwarded-uri", "//evil.example/")],
         &[proto, host, ("x-forwarded-uri", "https://evil.example/")],
-        &[proto, host, host, uri],
+        &[proto, host, uri, uri],
+        &[("forwarded", "host=evil.example;proto=https"), uri],
         // A form that was posted cannot be asked for again.
         &[proto, host, uri, ("x-forwarded-method", "POST")],
     ];

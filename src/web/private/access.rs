@@ -7,14 +7,12 @@ use actix_web::{HttpMessage, HttpRequest};
 use super::refusals::KeyRefusal;
 use super::sigv4::{self, Received};
 use crate::web::App;
-use crate::web::extract::{Body, header_text};
+use crate::web::extract::Body;
 use crate::web::respond::{Audience, Problem};
-use crate::web::visitor_address::{VisitorAddress, is_from_trusted_proxy};
+use crate::web::visitor_address::{RequestOrigin, VisitorAddress};
 
 /// Below this path is what only operators may do.
 pub const PRIVATE: &str = "/private";
-
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// The operator who sent the request. Made by [`operator`] alone.
 pub struct Operator<'a>(&'a str);
@@ -83,7 +81,8 @@ fn bearer<'a>(app: &'a App, key: &str) -> Option<&'a str> {
 fn signer<'a>(app: &'a App, request: &HttpRequest, body: &Body, parameters: &str) -> Result<&'a str, sigv4::Refusal> {
     // What did not arrive whole was not signed.
     let body = body.bytes().ok_or(sigv4::Refusal::Mismatch)?;
-    let host = forwarded_host(app, request);
+    // A trusted proxy may ask us by another name than the client asked it.
+    let host = RequestOrigin::of(&app.site, request).host;
     let replaced = |name: &HeaderName| host.is_some() && name == header::HOST;
     let headers = request.headers().iter().filter(|(name, _)| !replaced(name));
     let headers = headers.map(|(name, value)| (name.as_str(), value.as_bytes()));
@@ -91,13 +90,8 @@ fn signer<'a>(app: &'a App, request: &HttpRequest, body: &Body, parameters: &str
         method: request.method().as_str(),
         path: request.uri().path(),
         query: request.query_string(),
-        headers: headers.chain(host.map(|host| (header::HOST.as_str(), host.as_bytes()))).collect(),
+        headers: headers.chain(host.as_deref().map(|host| (header::HOST.as_str(), host.as_bytes()))).collect(),
         body,
     };
     sigv4::verify(&received, parameters, &app.admin.sigv4, app.lobby.now())
-}
-
-/// The host that the client asked, where a trusted proxy asks us by another name.
-fn forwarded_host<'a>(app: &App, request: &'a HttpRequest) -> Option<&'a str> {
-    header_text(request, &X_FORWARDED_HOST).filter(|_| is_from_trusted_proxy(&app.site, request))
 }

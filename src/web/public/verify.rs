@@ -17,6 +17,7 @@ use crate::room::{EventId, Session};
 use crate::web::App;
 use crate::web::extract::{header_text, room};
 use crate::web::respond::{Audience, Problem};
+use crate::web::visitor_address::RequestOrigin;
 
 /// The cookie that holds the token unless the proxy names another.
 const COOKIE: &str = "anteroom_token";
@@ -171,20 +172,17 @@ impl Question<'_> {
         if self.refusal == Refusal::Unauthorized {
             return None;
         }
-        let target = self.forwarded(request).and_then(|forwarded| forwarded.below(start));
+        let origin = RequestOrigin::told(&app.site.trusted_proxies, None, request.headers());
+        let target = self.forwarded(request, &origin).and_then(|forwarded| forwarded.below(start));
         Some(initiate_login(start, app.lobby.issuer(), target.as_ref()))
     }
 
     /// What was asked for, if it is something that a browser can come back to.
-    fn forwarded<'a>(&'a self, request: &'a HttpRequest) -> Option<Forwarded<'a>> {
+    fn forwarded<'a>(&'a self, request: &HttpRequest, origin: &'a RequestOrigin<'_>) -> Option<Forwarded<'a>> {
         let method = text(request, "x-forwarded-method").unwrap_or(request.method().as_str());
         if !matches!(method, "GET" | "HEAD") {
             return None;
         }
-        Some(Forwarded {
-            scheme: text(request, "x-forwarded-proto")?,
-            host: text(request, "x-forwarded-host")?,
-            target: self.target?,
-        })
+        Some(Forwarded { scheme: origin.scheme.as_deref()?, host: origin.host.as_deref()?, target: self.target? })
     }
 }
