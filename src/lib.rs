@@ -2,8 +2,8 @@
 //!
 //! The map, from the ground up; a module may use what stands above it in this list, never below:
 //!
-//! - [`ambient`] time, randomness and secrets, injected; [`policy`] every duration and limit, by name;
-//!   [`durable`] files that are made once; [`outbound`] requests that we send
+//! - [`ambient`] time, randomness and secrets, injected; [`text`] what editors leave around text;
+//!   [`policy`] every duration and limit, by name; [`durable`] files that are made once; [`outbound`] requests that we send
 //! - [`room`]    the rules of waiting, pure; [`oauth`] the rules of the protocol, pure
 //! - [`aws`]     what we say to AWS, and hear from it
 //! - [`keys`]    signing keys and JOSE; [`store`] where state lives: the port and its engines
@@ -32,4 +32,5 @@ pub mod room;
 pub mod server;
 pub mod store;
 pub mod telemetry;
+pub mod text;
 pub mod web;

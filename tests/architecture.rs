@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules from the ground up. Each may use those in the rows before its own, and none beside it.
 const ROWS: &[&[&str]] = &[
-    &["ambient"],
+    &["ambient", "text"],
     &["policy"],
     &["durable", "outbound"],
     &["room", "oauth"],

@@ -22,6 +22,9 @@ pub(super) fn serve(file: Option<&Path>, environment: &Environment) -> Result<()
         }
     };
     telemetry::start_logging(&config.log);
+    for variable in &config.ignored_variables {
+        tracing::debug!(variable, "a variable is ignored: Kubernetes sets it of a service of this name");
+    }
     config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     actix_web::rt::System::new().block_on(run(config, demonstration))
 }

@@ -13,6 +13,7 @@ mod doors;
 mod environment;
 mod event;
 mod inlet;
+mod kubernetes;
 mod limits;
 mod logging;
 mod metrics;
@@ -37,6 +38,7 @@ use ipnet::{IpNet, Ipv4Net};
 use toml::Table;
 
 use crate::room::{Door, EventSettings, Inlet};
+use crate::text::unmarked;
 use overrides::Overrides;
 use reader::{Read, Reader, Section, Unique};
 
@@ -99,6 +101,8 @@ pub struct Config {
     pub log: Log,
     /// The sample shop to run beside the provider, in a demonstration.
     pub demo: Option<SampleShop>,
+    /// The variables that begin as ours do and tell of a service of Kubernetes instead: they set nothing.
+    pub ignored_variables: Vec<String>,
 }
 
 impl Config {
@@ -176,7 +180,7 @@ fn read_with<T>(
     vault: &dyn Vault,
     read: impl FnOnce(&mut Section<'_>) -> Read<T>,
 ) -> Result<T, ConfigError> {
-    let name = file.display().to_string();
+    let (name, text) = (file.display().to_string(), unmarked(text));
     let mut table: Table = text.parse().map_err(|error| syntax_error(&name, text, &error))?;
     let (overrides, mut problems) = Overrides::apply(&mut table, environment);
     let reader = Reader::new(environment, vault, file.parent().unwrap_or(Path::new("")), overrides);
@@ -240,6 +244,7 @@ fn rest(section: &mut Section<'_>, doors: Read<Doors>) -> Read<Config> {
         notice_stream: notice_stream?,
         log: log?,
         demo: demo?,
+        ignored_variables: section.ignored_variables().to_vec(),
     })
 }
 

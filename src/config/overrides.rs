@@ -2,14 +2,17 @@
 //!
 //! `ANTEROOM_STORE__ENGINE` is `store.engine` and `ANTEROOM_EVENT__0__ID` is `event[0].id`: two underscores go one
 //! level down, a number counts from the first table of a list, and the number after the last adds one. Whether
-//! such a key exists is not known here; the reader refuses unknown keys wherever they come from.
+//! such a key exists is not known here; the reader refuses unknown keys wherever they come from. Variables that
+//! Kubernetes sets of its services are none of ours.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use toml::{Table, Value};
 
 use super::environment::Environment;
+use super::kubernetes::is_service_variable;
 use super::problem::Problem;
+use crate::text::unmarked;
 
 /// What all variables of ours begin with.
 const PREFIX: &str = "ANTEROOM_";
@@ -19,7 +22,11 @@ pub const CONFIG_VARIABLE: &str = "ANTEROOM_CONFIG";
 
 /// The keys that came from variables.
 #[derive(Default)]
-pub(super) struct Overrides(BTreeMap<String, Origin>);
+pub(super) struct Overrides {
+    origins: BTreeMap<String, Origin>,
+    /// The variables that Kubernetes sets of services, which set no key.
+    ignored: Vec<String>,
+}
 
 /// The variable that a key came from.
 pub(super) struct Origin {
@@ -43,14 +50,16 @@ impl Overrides {
         let mut secrets = BTreeSet::from([CONFIG_VARIABLE.to_owned()]);
         table.values().for_each(|value| collect_references(value, &mut secrets));
         for (_, raw) in environment.below(PREFIX) {
-            collect_references(&value_of(raw), &mut secrets);
+            collect_references(&value_of(text_of(raw)), &mut secrets);
         }
+        let variables = environment.below(PREFIX).map(|(rest, raw)| (format!("{PREFIX}{rest}"), rest, text_of(raw)));
+        let keys = variables.filter(|(variable, ..)| !secrets.contains(variable));
+        let (ignored, keys): (Vec<_>, Vec<_>) =
+            keys.partition(|(variable, _, raw)| is_service_variable(variable, raw, environment));
+        let ignored = ignored.into_iter().map(|(variable, ..)| variable).collect();
         // In the order of their steps: a list grows in order, and a whole table is set before a key in it.
-        let mut chosen: Vec<(Vec<Step>, String, &str)> = environment
-            .below(PREFIX)
-            .map(|(rest, raw)| (steps_of(rest), format!("{PREFIX}{rest}"), raw))
-            .filter(|(_, variable, _)| !secrets.contains(variable))
-            .collect();
+        let mut chosen: Vec<(Vec<Step>, String, &str)> =
+            keys.into_iter().map(|(variable, rest, raw)| (steps_of(rest), variable, raw)).collect();
         chosen.sort();
         let (mut origins, mut problems) = (BTreeMap::new(), Vec::new());
         for (steps, variable, raw) in chosen {
@@ -65,24 +74,29 @@ impl Overrides {
                 Err(message) => problems.push(Problem { place, variable: Some(variable), message }),
             }
         }
-        (Self(origins), problems)
+        (Self { origins, ignored }, problems)
     }
 
     /// The variable that set the key at `place`, or a table or list that it stands in.
     pub(super) fn origin(&self, place: &str) -> Option<&Origin> {
-        let outer = self.0.iter().filter(|(outer, _)| holds(outer, place));
+        let outer = self.origins.iter().filter(|(outer, _)| holds(outer, place));
         outer.max_by_key(|(outer, _)| outer.len()).map(|(_, origin)| origin)
     }
 
     /// The variable to name in a complaint about `place`: the one that set it, or else something within it.
     pub(super) fn blamed(&self, place: &str) -> Option<&Origin> {
-        let within = || self.0.iter().find(|(inner, _)| holds(place, inner)).map(|(_, origin)| origin);
+        let within = || self.origins.iter().find(|(inner, _)| holds(place, inner)).map(|(_, origin)| origin);
         self.origin(place).or_else(within)
+    }
+
+    /// The variables with our prefix that set no key, as nobody wrote them.
+    pub(super) fn ignored(&self) -> &[String] {
+        &self.ignored
     }
 
     /// The text of the variable that set exactly this key: `2026` is a good name, though TOML sees a number.
     pub(super) fn raw(&self, place: &str) -> Option<&str> {
-        self.0.get(place).map(|origin| origin.raw.as_str())
+        self.origins.get(place).map(|origin| origin.raw.as_str())
     }
 }
 
@@ -99,6 +113,12 @@ fn collect_references(value: &Value, names: &mut BTreeSet<String>) {
         Value::Table(table) => table.values().for_each(|item| collect_references(item, names)),
         Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {}
     }
+}
+
+/// What a variable says, without what shells and orchestrators leave around it.
+fn text_of(raw: &str) -> &str {
+    let text = unmarked(raw);
+    text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line))
 }
 
 /// A TOML value if it is one, else text: `["a"]`, `5` and `true` are what they look like, addresses need no quotes.

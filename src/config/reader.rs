@@ -186,6 +186,11 @@ impl<'a> Section<'a> {
         self.reader.directory
     }
 
+    /// The variables with our prefix that set no key.
+    pub(super) fn ignored_variables(&self) -> &'a [String] {
+        self.reader.overrides().ignored()
+    }
+
     /// Notes a problem with a key of this section, whether it is there or not.
     pub(super) fn refuse(&self, key: &str, message: impl Into<String>) -> Noted {
         self.reader.note(&self.place(key), message.into())

@@ -32,9 +32,10 @@ const INTRODUCTION: &str = "\
 and writes `data/anteroom.toml` for it, with comments: a good file to start from. [anteroom.example.toml](anteroom.example.toml) shows
 a site behind a proxy. `anteroom check-config` names everything that is wrong with a file; a key that is not on this page is refused.
 
-**Secrets** may stand in the file as they are, or be named: `env:NAME` takes an environment variable, `file:PATH` what a file holds (but
-for the end of its line), `secret:NAME` the secret of this name or ARN in [AWS Secrets Manager](operators.md#aws-secrets-manager), and
-`secret:NAME#MEMBER` one member of it, where it is a JSON object. They need at least 32 bytes; `openssl rand -hex 32` makes a good one.
+**Secrets** may stand in the file as they are, or be named: `env:NAME` takes an environment variable, `file:PATH` what a file
+holds, `secret:NAME` the secret of this name or ARN in [AWS Secrets Manager](operators.md#aws-secrets-manager), and
+`secret:NAME#MEMBER` one member of it, where it is a JSON object. A byte order mark before a secret and one line end
+after it do not count. They need at least 32 bytes; `openssl rand -hex 32` makes a good one.
 
 **Paths** that are relative start from the directory of the configuration file.
 
@@ -42,6 +43,7 @@ for the end of its line), `secret:NAME` the secret of this name or ARN in [AWS S
 number after the last adds one: `ANTEROOM_PUBLIC_URL`, `ANTEROOM_LOG__LEVEL`, `ANTEROOM_EVENT__0__VALIDITY_PERIOD`. A value that reads as
 TOML is taken as TOML (`[\"a\", \"b\"]`, `5`, `true`), any other as text. Relative paths in a variable start from the working directory.
 A variable with this prefix that names no key is refused, unless it is `ANTEROOM_CONFIG` or a secret that the file names with `env:`.
+The variables that Kubernetes sets of a Service whose name begins with `anteroom` (`ANTEROOM_SERVICE_HOST`, `ANTEROOM_PORT_8080_TCP`) are ignored.
 ";
 
 /// A heading, its introduction, and the prefix of its keys.

@@ -16,6 +16,7 @@ use crate::ambient::{Secret, Timestamp};
 use crate::oauth::is_loopback;
 use crate::policy;
 use crate::room::EventId;
+use crate::text::{without_byte_order_mark, without_line_end};
 
 /// The value of a key that is set.
 pub(super) struct Found<'a> {
@@ -133,8 +134,14 @@ impl<'a> Found<'a> {
     }
 
     /// Text that is not for everybody, as it stands or by reference: `env:NAME`, `file:PATH`, `secret:NAME`,
-    /// `secret:NAME#MEMBER`.
+    /// `secret:NAME#MEMBER`. Wherever it comes from, a byte order mark before it and a line end after it do not count.
     pub(super) fn referenced(&self) -> Read<Secret> {
+        let found = self.as_found()?;
+        let meant = without_line_end(without_byte_order_mark(found.expose()));
+        Ok(if meant.len() == found.expose().len() { found } else { Secret::new(meant) })
+    }
+
+    fn as_found(&self) -> Read<Secret> {
         let text = self.text()?;
         if let Some(name) = text.strip_prefix("env:") {
             let missing = || self.refuse(format!("the variable {name} is not set"));
@@ -152,7 +159,7 @@ impl<'a> Found<'a> {
         let shown = path.display();
         let text = fs::read_to_string(path)
             .map_err(|error| self.refuse(format!("the file {shown} cannot be read: {error}")))?;
-        Ok(without_line_end(Secret::new(text)))
+        Ok(Secret::new(text))
     }
 
     /// What the vault keeps under a name, or the one member of it that is named after `#`, which no name has.
@@ -162,8 +169,9 @@ impl<'a> Found<'a> {
             Withheld::Unasked => self.reader.leave_alone(),
             Withheld::Because(reason) => self.refuse(format!("the secret {name} cannot be had: {reason}")),
         })?;
-        let Some(member) = member else { return Ok(without_line_end(whole)) };
-        let members: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(whole.expose())
+        let Some(member) = member else { return Ok(whole) };
+        let members = without_byte_order_mark(whole.expose());
+        let members: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(members)
             .map_err(|_| self.refuse(format!("the secret {name} is no JSON object, so it has no members")))?;
         match members.into_iter().find(|(key, _)| key == member) {
             Some((_, serde_json::Value::String(text))) => Ok(Secret::new(text)),
@@ -213,12 +221,6 @@ impl<'a> Found<'a> {
     pub(super) fn json(&self) -> Read<serde_json::Value> {
         serde_json::to_value(self.value).map_err(|_| self.refuse("it must be text, a number, true or false"))
     }
-}
-
-/// A secret but for the line's end, which editors and shells add.
-fn without_line_end(secret: Secret) -> Secret {
-    let line = secret.expose().strip_suffix(b"\n").map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    line.map(Secret::new).unwrap_or(secret)
 }
 
 /// An event of the configuration.

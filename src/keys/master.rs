@@ -15,6 +15,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::ambient::{Entropy, Secret, random};
+use crate::text::unmarked;
 use crate::{durable, policy};
 
 /// Shortest master secret, in bytes: the strength of the keys that come from it.
@@ -76,7 +77,7 @@ impl MasterSecret {
     /// white space around it does not count. An even number of nothing but hexadecimal digits is taken as
     /// those.
     pub fn parse(text: &str) -> Result<Self, MasterSecretError> {
-        let text = text.trim();
+        let text = unmarked(text).trim();
         let bytes = if text.len().is_multiple_of(2) && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             from_hex(text)
         } else {

@@ -7,6 +7,7 @@ use super::extract::Number;
 use super::respond::Problem;
 use crate::lobby::Exits;
 use crate::room::RequestId;
+use crate::text::unmarked;
 
 /// The message as it is written. `null` is the same as nothing.
 #[derive(Deserialize)]
@@ -22,6 +23,7 @@ pub const NO_MESSAGES: Problem = Problem::Rest(StatusCode::BAD_REQUEST, "The inl
 impl ExitsMessage {
     /// The message in `text`, which must be a JSON object.
     pub fn parse(text: &str) -> Option<Self> {
+        let text = unmarked(text);
         // Serde would fill the members from an array too.
         let is_object = text.trim_ascii_start().starts_with('{');
         is_object.then(|| serde_json::from_str(text).ok()).flatten()

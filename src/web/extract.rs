@@ -17,6 +17,7 @@ use crate::lobby::{Lobby, Room};
 use crate::oauth::{OAuthError, Params};
 use crate::policy;
 use crate::room::Door;
+use crate::text::without_byte_order_mark;
 use crate::web::respond::Problem;
 
 /// The body of a request, read in time: a client that sends no more of it keeps its connection no longer than
@@ -72,8 +73,9 @@ pub fn json<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
     let refuse = |sentence| Problem::Rest(StatusCode::BAD_REQUEST, sentence);
     let body = body.0.ok_or_else(|| refuse("The body is too large or incomplete"))?;
     // Serde would fill the members from an array too.
+    let body = without_byte_order_mark(&body);
     let is_object = body.trim_ascii_start().starts_with(b"{");
-    let read = is_object.then(|| serde_json::from_slice(&body).ok()).flatten();
+    let read = is_object.then(|| serde_json::from_slice(body).ok()).flatten();
     read.ok_or_else(|| refuse("The body is not the JSON object that this call takes"))
 }
 

@@ -13,12 +13,8 @@ const FOREIGN: [&[u8]; 8] =
 /// The request with `ours` after `foreign`, before it, and in another line than it.
 fn beside(request: &RequestBuilder, foreign: &[u8], ours: &str) -> [RequestBuilder; 4] {
     let ours = ours.as_bytes();
-    let lines: [&[&[u8]]; 4] = [
-        &[&[foreign, b"; ", ours].concat()],
-        &[&[ours, b"; ", foreign].concat()],
-        &[foreign, ours],
-        &[ours, foreign],
-    ];
+    let lines: [&[&[u8]]; 4] =
+        [&[&[foreign, b"; ", ours].concat()], &[&[ours, b"; ", foreign].concat()], &[foreign, ours], &[ours, foreign]];
     lines.map(|lines| {
         let request = request.try_clone().unwrap();
         lines.iter().fold(request, |request, line| request.header(COOKIE, HeaderValue::from_bytes(line).unwrap()))

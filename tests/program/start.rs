@@ -57,6 +57,21 @@ async fn the_example_of_the_documentation_serves_and_variables_move_it() {
     assert_eq!(checked.status.code(), Some(0), "{}", String::from_utf8_lossy(&checked.stderr));
 }
 
+#[tokio::test]
+async fn variables_of_kubernetes_services_are_ignored_and_named_in_the_log_at_debug_alone() {
+    let directory = TempDir::new().unwrap();
+    let port = "tcp://10.96.0.11:8080";
+    let beside_services = |level: &str| {
+        let launch = example(&["serve"], directory.path()).with("ANTEROOM_LOG__LEVEL", level);
+        launch.with("ANTEROOM_SERVICE_HOST", "10.96.0.11").with("ANTEROOM_PORT_8080_TCP", port).start().stop()
+    };
+    let log = beside_services("debug");
+    for variable in ["ANTEROOM_SERVICE_HOST", "ANTEROOM_PORT_8080_TCP"] {
+        assert!(log.lines().any(|line| line.contains("DEBUG") && line.contains(variable)), "{variable}: {log}");
+    }
+    assert!(!beside_services("info").contains("ANTEROOM_SERVICE_HOST"));
+}
+
 #[test]
 fn a_mistake_in_the_configuration_ends_with_2_and_names_the_key() {
     let deployment = Deployment::new();

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::ambient::Timestamp;
+use crate::text::without_byte_order_mark;
 
 /// What a message that is genuine says.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -84,6 +85,7 @@ impl Unproven {
     /// # Errors
     /// [`Rejection::Malformed`].
     pub fn parse(body: &[u8]) -> Result<Self, Rejection> {
+        let body = without_byte_order_mark(body);
         // Serde would fill the members from an array too.
         let is_object = body.trim_ascii_start().starts_with(b"{");
         let read = is_object.then(|| serde_json::from_slice(body).ok()).flatten();

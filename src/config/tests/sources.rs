@@ -77,13 +77,81 @@ fn variables_that_hold_secrets_or_name_the_file_set_no_key() {
 }
 
 #[test]
-fn a_secret_file_is_found_beside_the_configuration_and_loses_its_last_line_end() {
+fn a_secret_loses_the_mark_before_it_and_the_line_end_after_it_wherever_it_comes_from() {
     let directory = tempfile::tempdir().unwrap();
-    let text = format!("admin.keys = [{{ name = 'ops', key = 'file:key' }}]\n{SMALL}");
-    for end in ["", "\n", "\r\n"] {
-        fs::write(directory.path().join("key"), format!("{SECRET}{end}")).unwrap();
-        let config = Config::parse(&text, &directory.path().join("a.toml"), &Environment::default()).unwrap();
-        assert!(config.admin.keys[0].key.matches(SECRET.as_bytes()), "{end:?}");
+    let around = ["", "\n", "\r\n"].map(|end| format!("{SECRET}{end}"));
+    for written in around.iter().flat_map(|secret| [secret.clone(), format!("\u{feff}{secret}")]) {
+        fs::write(directory.path().join("key"), &written).unwrap();
+        let environment = environment(&[("KEY", &written)]);
+        let inline = format!("{written:?}").replace("\\u{feff}", "\\uFEFF");
+        for key in ["'file:key'", "'env:KEY'", &inline] {
+            let text = format!("admin.keys = [{{ name = 'ops', key = {key} }}]\n{SMALL}");
+            let config = Config::parse(&text, &directory.path().join("a.toml"), &environment).unwrap();
+            assert_eq!(config.admin.keys[0].key.expose(), SECRET.as_bytes(), "{key}: {written:?}");
+        }
+    }
+    let two = environment(&[("KEY", &format!("{SECRET}\n\n"))]);
+    let text = format!("admin.keys = [{{ name = 'ops', key = 'env:KEY' }}]\n{SMALL}");
+    let config = Config::parse(&text, Path::new("a.toml"), &two).unwrap();
+    assert_eq!(config.admin.keys[0].key.expose(), format!("{SECRET}\n").as_bytes(), "one line end, as of a file");
+}
+
+#[test]
+fn a_variable_loses_the_mark_before_it_and_the_line_end_after_it() {
+    for end in ["\n", "\r\n"] {
+        let variables = [
+            ("ANTEROOM_LISTEN", format!("\u{feff}127.0.0.1:81{end}")),
+            ("ANTEROOM_EVENT__0__ID", format!("e2{end}")),
+            ("ANTEROOM_ADMIN__KEYS", format!("[{{ name = 'ops', key = 'env:KEY' }}]{end}")),
+            ("KEY", format!("{SECRET}{end}")),
+        ];
+        let environment = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let config = Config::parse(SMALL, Path::new("a.toml"), &environment).unwrap();
+        assert_eq!((config.doors.listen.port(), config.events[0].id.as_str()), (81, "e2"));
+        assert!(config.admin.keys[0].key.matches(SECRET.as_bytes()));
+    }
+}
+
+#[test]
+fn a_byte_order_mark_before_the_configuration_does_not_count() {
+    assert!(parse_with(&format!("\u{feff}{SMALL}"), &[]).is_ok());
+    assert!(parse_with("\u{feff}[[event]]\nid = 'Sample'", &[]).is_ok());
+    let complaint = parse_with("\u{feff}listen = ?\n", &[]).unwrap_err().to_string();
+    assert!(complaint.contains("line 1, column 10"), "{complaint}");
+}
+
+#[test]
+fn variables_of_kubernetes_services_set_no_key_and_stop_no_start() {
+    let services = [
+        ("ANTEROOM_SERVICE_HOST", "10.96.0.11"),
+        ("ANTEROOM_SERVICE_PORT", "8080"),
+        ("ANTEROOM_SERVICE_PORT_HTTP", "8080"),
+        ("ANTEROOM_PORT", "tcp://10.96.0.11:8080"),
+        ("ANTEROOM_PORT_8080_TCP", "tcp://10.96.0.11:8080"),
+        ("ANTEROOM_PORT_8080_TCP_PROTO", "tcp"),
+        ("ANTEROOM_PORT_8080_TCP_PORT", "8080"),
+        ("ANTEROOM_PORT_8080_TCP_ADDR", "10.96.0.11"),
+        ("ANTEROOM_PUBLIC_URL_SERVICE_HOST", "fd00::11"),
+        ("ANTEROOM_PUBLIC_URL_PORT", "tcp://[fd00::11]:443"),
+        ("ANTEROOM__BLUE_SERVICE_HOST", "10.96.0.12"),
+        ("ANTEROOM__BLUE_SERVICE_PORT", "80"),
+        ("ANTEROOM__BLUE_PORT", "tcp://10.96.0.12:80"),
+    ];
+    let keys = [("ANTEROOM_LISTEN", "127.0.0.1:81"), ("ANTEROOM_EVENT__0__VALIDITY_PERIOD", "7")];
+    let both: Vec<_> = services.iter().chain(&keys).copied().collect();
+    let config = parse_with(SMALL, &both).unwrap();
+    assert_eq!((config.doors.listen.port(), config.events[0].validity.as_secs()), (81, 7));
+    let mut names = services.map(|(name, _)| name);
+    names.sort_unstable();
+    assert_eq!(config.ignored_variables, names);
+    // What somebody may have meant as a key is named as ever.
+    for (variable, value) in
+        [("ANTEROOM_PORT", "8080"), ("ANTEROOM_LISTEN_PORT", "8080"), ("ANTEROOM_HOST", "10.0.0.1")]
+    {
+        let others: Vec<_> =
+            both.iter().filter(|(name, _)| *name != variable).copied().chain([(variable, value)]).collect();
+        let found = complaints(parse_with(SMALL, &others));
+        assert!(found.len() == 1 && found[0].ends_with(&format!(" (set by {variable})")), "{found:?}");
     }
 }
 

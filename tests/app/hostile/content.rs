@@ -1,9 +1,10 @@
 //! Queries, bodies and methods that arrive whole, and mean nothing.
 
+use reqwest::{Method, StatusCode};
 use serde_json::json;
 
 use super::routes::{ROUTES, Route, Takes};
-use crate::support::{ADMIN_KEY, TestApp};
+use crate::support::{ADMIN_KEY, TestApp, json as body};
 use crate::wire::{Answer, exchange};
 
 /// Sends each request to its route; refusals are checked, and afterwards every line stands as it did.
@@ -93,7 +94,7 @@ async fn a_body_that_means_nothing_is_refused() {
         ("a NUL", b"\0"),
         ("an escaped NUL", b"{\"event_id\":\"Sample\\u0000\",\"increment_by\":1}"),
         ("bytes that are no UTF-8", b"{\"event_id\":\"\xff\xfe\",\"increment_by\":1}\xff=%FF&client_id=\xff&flow=\xff"),
-        ("a byte order mark", b"\xef\xbb\xbf{\"event_id\":\"Sample\",\"increment_by\":1}"),
+        ("two byte order marks", b"\xef\xbb\xbf\xef\xbb\xbf{\"event_id\":\"Sample\",\"increment_by\":1}"),
         ("deep nesting", deep.as_bytes()),
         ("a mebibyte", large.as_bytes()),
         ("good JSON that is too long", padded.as_bytes()),
@@ -107,6 +108,24 @@ async fn a_body_that_means_nothing_is_refused() {
         }
     }
     all_refused(&app, requests).await;
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_byte_order_mark_before_a_body_does_not_count() {
+    let app = TestApp::start().await;
+    let sent = |path: &str, body: &str| {
+        app.request(Method::POST, path).bearer_auth(ADMIN_KEY).body(format!("\u{feff}{body}")).send()
+    };
+    for path in ["/api/assign_queue_num", "/private/reset_initial_state"] {
+        let answer = sent(path, "{\"event_id\":\"Sample\"}").await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{path}");
+    }
+    let stepped =
+        sent("/private/increment_serving_counter", " {\"event_id\":\"Sample\",\"increment_by\":2}").await.unwrap();
+    assert_eq!(body(stepped).await, json!({ "serving_num": 2 }));
+    let twice = sent("/api/assign_queue_num", "\u{feff}{\"event_id\":\"Sample\"}").await.unwrap();
+    assert_eq!(twice.status(), StatusCode::BAD_REQUEST);
     app.stop().await;
 }
 
