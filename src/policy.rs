@@ -348,3 +348,16 @@ pub const MAX_ISSUER_BYTES: usize = 512;
 
 /// Serving records that one expiry pass goes through at most: with a pass a second, more than an inlet makes.
 pub const EXPIRY_RECORDS: usize = 100;
+
+/// Networks of `trusted_proxies` with at most so many fixed bits hold visitors too: no operator's or content network has
+/// 32 million IPv4 addresses in one piece, or more than the IPv6 addresses of a registry's largest customers.
+pub const WIDE_NETWORK_IPV4: u8 = 7;
+
+/// The same for IPv6.
+pub const WIDE_NETWORK_IPV6: u8 = 15;
+
+/// Secrets of 32 bytes with fewer different ones were typed rather than drawn: of 32 hexadecimal digits, 13 or so differ.
+pub const FEWEST_DISTINCT_BYTES: usize = 5;
+
+/// A start further ahead is more often a wrong date than a plan.
+pub const START_FAR_AHEAD: Duration = Duration::from_secs(24 * 3600);

@@ -17,7 +17,7 @@ use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
 use tokio::task::JoinHandle;
 
 pub use state::{create_tables, open_offline};
-pub use tls::TlsError;
+pub use tls::{TlsError, check as check_tls};
 pub use transfer::{MoveError, SecretLine, export, import};
 
 use connections::{Connections, Socket, serve, serve_shop};

@@ -71,6 +71,55 @@ fn a_good_configuration_is_summed_up() {
 }
 
 #[test]
+fn the_sum_names_each_events_start_and_end_and_what_is_odd_about_them() {
+    let inlet = |times: &str| format!("inlet = {{ strategy = 'periodic', increment_by = 1{times} }}");
+    let text = format!(
+        "[[event]]\nid = 'a'\n{}\n[[event]]\nid = 'b'\n{}\n[[event]]\nid = 'c'\n{}\n[[event]]\nid = 'd'\n",
+        inlet(""),
+        inlet(", start = 2020-01-01T00:00:00Z, end = 2020-01-02T01:00:00+01:00"),
+        inlet(", start = 2999-01-01T00:00:00Z"),
+    );
+    let output = anteroom(configuration(&text).path(), &["check-config", "--config", "anteroom.toml"], &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = stdout(&output);
+    for lines in [
+        "event    a: 1 let in each 60 s\n         start: at once, end: never\nevent    b: 1 let in each 60 s\n",
+        "         start: 2020-01-01 00:00:00 UTC, end: 2020-01-02 00:00:00 UTC\n",
+        "         start: 2999-01-01 00:00:00 UTC, end: never\nevent    d: let in by hand\n",
+        "warning  event b ended at 2020-01-02 00:00:00 UTC",
+        "warning  event c starts at 2999-01-01 00:00:00 UTC, more than a day from now",
+    ] {
+        assert!(text.contains(lines), "{lines}: {text}");
+    }
+}
+
+#[test]
+fn tls_files_that_cannot_be_used_make_a_configuration_bad() {
+    let directory = configuration("tls = { certificate = 'c.pem', key = 'k.pem' }\n[[event]]\nid = 'a'");
+    let check = || anteroom(directory.path(), &["check-config", "--config", "anteroom.toml"], &[]);
+    let refused = |words: &[&str]| {
+        let output = check();
+        assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(2), ""));
+        words.iter().for_each(|word| assert!(stderr(&output).contains(word), "{word}: {}", stderr(&output)));
+    };
+    let ((ours, key), (other, _)) = (certificate(), certificate());
+    let write = |name: &str, bytes: &[u8]| fs::write(directory.path().join(name), bytes).unwrap();
+    refused(&["tls.certificate", "c.pem", "No such file"]);
+    write("c.pem", b"nonsense");
+    refused(&["tls.certificate", "c.pem", "no items found"]);
+    write("c.pem", &ours.to_pem().unwrap());
+    refused(&["tls.key", "k.pem", "No such file"]);
+    write("k.pem", &ours.to_pem().unwrap());
+    refused(&["tls.key", "k.pem", "no items found"]);
+    write("k.pem", &key.private_key_to_pem_pkcs8().unwrap());
+    assert_eq!(check().status.code(), Some(0), "{}", stderr(&check()));
+    write("c.pem", &[b"\xef\xbb\xbf", &*ours.to_pem().unwrap()].concat());
+    assert_eq!(check().status.code(), Some(0), "{}", stderr(&check()));
+    write("c.pem", &other.to_pem().unwrap());
+    refused(&["tls.certificate and tls.key cannot be used together"]);
+}
+
+#[test]
 fn the_sum_names_gates_listeners_and_topics_but_no_address_that_may_hold_a_secret() {
     let inlet = "{ strategy = 'max_size', max_size = 5, health_url = 'https://shop.example/health?key=hush' }";
     let alarm = "{ strategy = 'periodic', increment_by = 1, alarm = 'latency', check_every = 30 }";
@@ -85,7 +134,7 @@ fn the_sum_names_gates_listeners_and_topics_but_no_address_that_may_hold_a_secre
     let output = anteroom(configuration(&text).path(), &["check-config", "--config", "anteroom.toml"], &[]);
     let text = stdout(&output);
     for line in [
-        "event    Sample: 5 inside at once, while https://shop.example is well (asked each 10 s)\n",
+        "event    Sample: 5 inside at once, while https://shop.example is well (asked each 10 s)\n         start: at once, end: never\n",
         "event    Other: 1 let in each 60 s, while the CloudWatch alarm latency is silent (asked each 30 s)\n",
         "webhook  shop: https://shop.example:8443, room_reset token_generated of Sample\n",
         "bus      aws: EventBridge queue, everything of every event\n",

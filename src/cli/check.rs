@@ -2,16 +2,21 @@
 
 use std::path::Path;
 
+use anteroom::ambient::{Clock, SystemClock};
 use anteroom::config::{Config, Environment, StoreConfig, Subscription, TopicConfig};
 use anteroom::room::{EventSettings, Inlet, Signal};
+use anteroom::server;
 use url::Url;
 
 use super::{Failure, existing_config, print};
 
 pub(super) fn check(file: Option<&Path>, environment: &Environment) -> Result<(), Failure> {
     let config = existing_config(file, environment)?;
+    if let Some(files) = &config.doors.tls {
+        server::check_tls(files).map_err(|error| Failure::Configuration(error.to_string()))?;
+    }
     print(&format!("configuration is good\n\n{}\n", summary(&config)));
-    config.warnings().iter().for_each(|warning| print(&format!("warning  {warning}\n")));
+    config.warnings(SystemClock.now()).iter().for_each(|warning| print(&format!("warning  {warning}\n")));
     Ok(())
 }
 
@@ -26,7 +31,10 @@ fn summary(config: &Config) -> String {
         (0, 0) => "admin    no key: the private API stays shut".to_owned(),
         (keys, pairs) => format!("admin    bearer keys: {keys}, SigV4 key pairs: {pairs}"),
     });
-    lines.extend(config.events.iter().map(|event| format!("event    {}: {}", event.id, inlet(event))));
+    for event in &config.events {
+        lines.push(format!("event    {}: {}", event.id, inlet(event)));
+        lines.extend(opening(event).map(|times| format!("         {times}")));
+    }
     lines.extend(config.clients.iter().map(|entry| {
         let kind = if entry.client.is_public() { ", public" } else { "" };
         format!("client   {}: waits for event {}{kind}", entry.client.id, entry.event)
@@ -70,6 +78,18 @@ fn store(store: &StoreConfig) -> Vec<String> {
     let redis: Vec<String> = store.redis_urls.iter().map(ToString::to_string).collect();
     let dynamodb = store.dynamodb_endpoint.as_ref().map_or("of AWS", |url| url.as_str());
     vec![format!("redis    {}", redis.join(", ")), format!("dynamodb {dynamodb}, tables {}*", store.table_prefix)]
+}
+
+/// Between when the inlet lets in by itself, if it does.
+fn opening(event: &EventSettings) -> Option<String> {
+    let (start, end) = match event.inlet {
+        Inlet::Manual => return None,
+        Inlet::MaxSize(places) => (places.start, places.end),
+        Inlet::Periodic(periodic) => (periodic.start, periodic.end),
+    };
+    let start = start.map_or_else(|| "at once".to_owned(), |start| start.to_string());
+    let end = end.map_or_else(|| "never".to_owned(), |end| end.to_string());
+    Some(format!("start: {start}, end: {end}"))
 }
 
 fn inlet(event: &EventSettings) -> String {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use anteroom::ambient::{OsEntropy, SystemClock};
+use anteroom::ambient::{Clock, OsEntropy, SystemClock};
 use anteroom::config::{Config, Demonstration, Environment, demonstrate};
 use anteroom::server::{self, Nature, Running};
 use anteroom::telemetry;
@@ -25,7 +25,7 @@ pub(super) fn serve(file: Option<&Path>, environment: &Environment) -> Result<()
     for variable in &config.ignored_variables {
         tracing::debug!(variable, "a variable is ignored: Kubernetes sets it of a service of this name");
     }
-    config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+    config.warnings(SystemClock.now()).iter().for_each(|warning| tracing::warn!("{warning}"));
     actix_web::rt::System::new().block_on(run(config, demonstration))
 }
 

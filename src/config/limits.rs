@@ -163,6 +163,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::ambient::Timestamp;
     use crate::config::Environment;
 
     #[test]
@@ -172,7 +173,10 @@ mod tests {
         let warned = |lines: &str| {
             let text = format!("{public}{lines}[[event]]\nid = 'Sample'\n");
             let config = Config::parse(&text, Path::new("anteroom.toml"), &Environment::default()).unwrap();
-            config.warnings().iter().any(|warning| warning.contains("trusted_proxies"))
+            config
+                .warnings(Timestamp::from_secs(1_800_000_000))
+                .iter()
+                .any(|warning| warning.contains("trusted_proxies names no proxy"))
         };
         for unnamed in [
             "",

@@ -29,6 +29,7 @@ mod tests;
 mod topic;
 mod value;
 mod vault;
+mod warnings;
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -103,6 +104,8 @@ pub struct Config {
     pub demo: Option<SampleShop>,
     /// The variables that begin as ours do and tell of a service of Kubernetes instead: they set nothing.
     pub ignored_variables: Vec<String>,
+    /// The files that secrets were read from.
+    pub secret_files: Vec<PathBuf>,
 }
 
 impl Config {
@@ -113,11 +116,6 @@ impl Config {
     /// Everything that is wrong with them.
     pub fn load(file: &Path, environment: &Environment, vault: &dyn Vault) -> Result<Self, ConfigError> {
         Self::parse_with(&text_of(file)?, file, environment, vault)
-    }
-
-    /// What an operator should know about it, though it can be used.
-    pub fn warnings(&self) -> Vec<String> {
-        limits::unknown_addresses(self).into_iter().collect()
     }
 
     /// Whether what happens is told to anybody, so that it must be written down.
@@ -183,7 +181,7 @@ fn read_with<T>(
     let (name, text) = (file.display().to_string(), unmarked(text));
     let mut table: Table = text.parse().map_err(|error| syntax_error(&name, text, &error))?;
     let (overrides, mut problems) = Overrides::apply(&mut table, environment);
-    let reader = Reader::new(environment, vault, file.parent().unwrap_or(Path::new("")), overrides);
+    let reader = Reader::new(environment, vault, file, overrides);
     let value = reader.read(&table, read);
     problems.extend(reader.into_problems());
     match value {
@@ -245,6 +243,7 @@ fn rest(section: &mut Section<'_>, doors: Read<Doors>) -> Read<Config> {
         log: log?,
         demo: demo?,
         ignored_variables: section.ignored_variables().to_vec(),
+        secret_files: section.secret_files(),
     })
 }
 

@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::Table;
 
@@ -29,22 +29,34 @@ pub(super) type Read<T> = Result<T, Noted>;
 pub(super) struct Reader<'a> {
     pub(super) environment: &'a Environment,
     pub(super) vault: &'a dyn Vault,
-    /// The directory of the file, which relative paths in it start from.
-    pub(super) directory: &'a Path,
+    file: &'a Path,
     overrides: Overrides,
     problems: RefCell<Vec<Problem>>,
     /// Every key that was asked for, with `[]` for the number of a list's entry.
     asked: RefCell<BTreeSet<String>>,
+    /// Every file that a secret was read from.
+    secret_files: RefCell<BTreeSet<PathBuf>>,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(
         environment: &'a Environment,
         vault: &'a dyn Vault,
-        directory: &'a Path,
+        file: &'a Path,
         overrides: Overrides,
     ) -> Self {
-        Self { environment, vault, directory, overrides, problems: RefCell::default(), asked: RefCell::default() }
+        let (problems, asked, secret_files) = (RefCell::default(), RefCell::default(), RefCell::default());
+        Self { environment, vault, file, overrides, problems, asked, secret_files }
+    }
+
+    /// The directory of the file, which relative paths in it start from.
+    pub(super) fn directory(&self) -> &'a Path {
+        self.file.parent().unwrap_or(Path::new(""))
+    }
+
+    /// Remembers a file that a secret stands in; `None`: the configuration itself.
+    pub(super) fn note_secret_file(&self, file: Option<&Path>) {
+        self.secret_files.borrow_mut().insert(file.unwrap_or(self.file).to_owned());
     }
 
     /// Reads the outermost table.
@@ -182,8 +194,13 @@ impl<'a> Section<'a> {
     }
 
     /// The directory that relative paths of the file start from.
-    pub(super) const fn directory(&self) -> &'a Path {
-        self.reader.directory
+    pub(super) fn directory(&self) -> &'a Path {
+        self.reader.directory()
+    }
+
+    /// The files that secrets were read from so far.
+    pub(super) fn secret_files(&self) -> Vec<PathBuf> {
+        self.reader.secret_files.borrow().iter().cloned().collect()
     }
 
     /// The variables with our prefix that set no key.

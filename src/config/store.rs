@@ -46,6 +46,11 @@ impl RedisUrl {
         &self.text
     }
 
+    /// Whether it holds one.
+    fn has_password(&self) -> bool {
+        Url::parse(&self.text).is_ok_and(|url| url.password().is_some())
+    }
+
     /// Takes `redis://HOST`, and `rediss://HOST` for TLS.
     fn parse(text: &str) -> Result<Self, &'static str> {
         let url = Url::parse(text).map_err(|_| NOT_A_REDIS_URL)?;
@@ -134,11 +139,16 @@ fn urls_of_text(found: &Found<'_>) -> Read<Vec<RedisUrl>> {
     let text = found.referenced()?;
     let text = str::from_utf8(text.expose()).map_err(|_| found.refuse(NOT_A_REDIS_URL))?;
     let urls: Result<Vec<RedisUrl>, _> = text.split(',').map(|url| RedisUrl::parse(url.trim())).collect();
-    urls.map_err(|message| found.refuse(message))
+    let urls = urls.map_err(|message| found.refuse(message))?;
+    if urls.iter().any(RedisUrl::has_password) {
+        found.note_secret();
+    }
+    Ok(urls)
 }
 
 fn master_secret(found: &Found<'_>) -> Read<MasterSecret> {
     let text = found.referenced()?;
+    found.note_secret();
     let text = str::from_utf8(text.expose()).unwrap_or_default();
     MasterSecret::parse(text).map_err(|error| found.refuse(error.to_string()))
 }

@@ -119,18 +119,28 @@ impl<'a> Found<'a> {
 
     fn resolve(&self, path: &str) -> PathBuf {
         let from_variable = self.reader.overrides().origin(&self.place).is_some();
-        if from_variable { PathBuf::from(path) } else { self.reader.directory.join(path) }
+        if from_variable { PathBuf::from(path) } else { self.reader.directory().join(path) }
     }
 
     /// A secret that is hard to guess, as it stands or by reference.
     pub(super) fn secret(&self) -> Read<Secret> {
         let secret = self.referenced()?;
+        self.note_secret();
         let length = secret.expose().len();
         if length < policy::MIN_SECRET_BYTES {
             let least = policy::MIN_SECRET_BYTES;
             return Err(self.refuse(format!("the secret has {length} bytes; at least {least} are needed")));
         }
         Ok(secret)
+    }
+
+    /// Remembers that a secret stands in the configuration file, if it stands there as it is.
+    pub(super) fn note_secret(&self) {
+        let Value::String(text) = self.value else { return };
+        let named = ["env:", "file:", "secret:"].iter().any(|kind| text.starts_with(kind));
+        if !named && self.reader.overrides().origin(&self.place).is_none() {
+            self.reader.note_secret_file(None);
+        }
     }
 
     /// Text that is not for everybody, as it stands or by reference: `env:NAME`, `file:PATH`, `secret:NAME`,
@@ -157,6 +167,7 @@ impl<'a> Found<'a> {
 
     fn secret_file(&self, path: &Path) -> Read<Secret> {
         let shown = path.display();
+        self.reader.note_secret_file(Some(path));
         let text = fs::read_to_string(path)
             .map_err(|error| self.refuse(format!("the file {shown} cannot be read: {error}")))?;
         Ok(Secret::new(text))

@@ -1,6 +1,9 @@
 //! Redirect URIs: what may be registered, what matches, and how an answer is attached
 //! (RFC 6749 §3.1.2, RFC 8252 §7, RFC 9700 §2.1: exact string match).
 
+use std::borrow::Cow;
+
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use url::{Host, Url, form_urlencoded};
 
 use super::ClientKind;
@@ -10,17 +13,18 @@ use super::ClientKind;
 pub struct RedirectUri(String);
 
 /// Why a redirect URI was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RedirectUriError {
     /// It is no absolute URI.
     #[error("it is not an absolute URI")]
     NotAbsolute,
-    /// Blanks, control characters or letters beyond ASCII.
-    #[error("it may have printable ASCII characters alone: write others as percent escapes, host names as xn--")]
-    Characters,
-    /// No `://` before the host, or a host with other characters than names have.
-    #[error("it must have :// and then a host name or an IP address")]
-    Host,
+    /// Characters that no URI has (RFC 3986 §2), such as blanks, line ends, quotes and letters beyond ASCII; with the URI
+    /// that browsers make of it, if there is one that could be registered.
+    #[error("it has characters that no URI has: write them as percent escapes, host names as xn--{}", hint(.0.as_deref()))]
+    Characters(Option<String>),
+    /// No `://` before the host, or a host with other characters than names have; with the correct form likewise.
+    #[error("it must have :// and then a host name or an IP address{}", hint(.0.as_deref()))]
+    Host(Option<String>),
     /// `http` to another machine, or a scheme that browsers run.
     #[error("it must be https, or http on a loopback address")]
     Insecure,
@@ -41,9 +45,9 @@ pub enum RedirectUriError {
 impl RedirectUri {
     /// Checks a URI that an operator or a client registers.
     pub fn register(text: &str, kind: ClientKind) -> Result<Self, RedirectUriError> {
-        // The parser forgives what no URI and no `Location` header can hold (RFC 3986 §2).
-        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(RedirectUriError::Characters);
+        // The parser forgives what no URI and no `Location` header can hold.
+        if !has_uri_characters(text) {
+            return Err(RedirectUriError::Characters(correct_form(text, kind)));
         }
         let url = Url::parse(text).map_err(|_| RedirectUriError::NotAbsolute)?;
         if url.fragment().is_some() {
@@ -56,7 +60,7 @@ impl RedirectUri {
             return Err(RedirectUriError::Credentials);
         }
         if matches!(url.scheme(), "https" | "http") && !has_plain_host(text, &url) {
-            return Err(RedirectUriError::Host);
+            return Err(RedirectUriError::Host(correct_form(text, kind)));
         }
         match url.scheme() {
             "https" => Ok(Self(text.to_owned())),
@@ -103,6 +107,36 @@ pub fn is_loopback(url: &Url) -> bool {
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
     }
+}
+
+/// Printable ASCII characters that are neither reserved nor unreserved (RFC 3986 §2.2 and §2.3).
+const FORBIDDEN: &AsciiSet =
+    &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'\\').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
+
+/// Whether all characters are those of URIs, and each `%` begins an escape (RFC 3986 §2.1).
+fn has_uri_characters(text: &str) -> bool {
+    let allowed = matches!(Cow::from(utf8_percent_encode(text, FORBIDDEN)), Cow::Borrowed(_));
+    allowed && text.match_indices('%').all(|(at, _)| begins_escape(text, at))
+}
+
+fn begins_escape(text: &str, at: usize) -> bool {
+    text.as_bytes().get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+}
+
+/// The URI that browsers make of a text, if it could be registered. Nothing is repeated that may be a password.
+fn correct_form(text: &str, kind: ClientKind) -> Option<String> {
+    let url = Url::parse(text).ok().filter(|url| url.username().is_empty() && url.password().is_none())?;
+    let escaped = utf8_percent_encode(url.as_str(), FORBIDDEN).to_string();
+    let percent = |(at, letter)| {
+        if letter == '%' && !begins_escape(&escaped, at) { "%25".to_owned() } else { String::from(letter) }
+    };
+    let correct: String = escaped.char_indices().map(percent).collect();
+    (correct != text && RedirectUri::register(&correct, kind).is_ok()).then_some(correct)
+}
+
+/// The correct form, as an error goes on to tell it.
+fn hint(correct: Option<&str>) -> String {
+    correct.map_or_else(String::new, |correct| format!("; the correct form is {correct}"))
 }
 
 /// Whether a web URI is written with `://` before its host, and the host in letters that each reader understands alike:
@@ -193,22 +227,57 @@ mod tests {
             ("https://*.example/cb", RedirectUriError::Wildcard),
             ("https://u:p@shop.example/cb", RedirectUriError::Credentials),
             ("/cb", RedirectUriError::NotAbsolute),
-            ("https://shop.example/c\tb", RedirectUriError::Characters),
-            ("https://shop.example/cb\r\n", RedirectUriError::Characters),
-            (" https://shop.example/cb", RedirectUriError::Characters),
-            ("https://shop.example/c b", RedirectUriError::Characters),
-            ("https://shop.example/ü", RedirectUriError::Characters),
-            ("https:shop.example/cb", RedirectUriError::Host),
-            ("https:/shop.example/cb", RedirectUriError::Host),
-            ("https:\\\\shop.example/cb", RedirectUriError::Host),
-            ("https://shop'/cb", RedirectUriError::Host),
-            ("https://shop;example/cb", RedirectUriError::Host),
-            ("http:127.0.0.1/cb", RedirectUriError::Host),
         ];
         for (uri, error) in bad {
             assert_eq!(register(uri), Err(error), "{uri}");
         }
         assert!(RedirectUri::register("com.example.app:/cb", ClientKind::Native).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_uri_is_refused_with_the_correct_form() {
+        for (text, correct) in [
+            ("https://shop.example/cb\n", Some("https://shop.example/cb")),
+            ("https://shop.example/cb\r\n", Some("https://shop.example/cb")),
+            (" https://shop.example/cb", Some("https://shop.example/cb")),
+            ("https://shop.example/c b", Some("https://shop.example/c%20b")),
+            ("https://shop.example/c\tb", Some("https://shop.example/cb")),
+            ("https://shop.example/ü?ö", Some("https://shop.example/%C3%BC?%C3%B6")),
+            ("https://exämple.example/cb", Some("https://xn--exmple-cua.example/cb")),
+            ("https://shop.example\\cb", Some("https://shop.example/cb")),
+            ("https://shop.example/cb?a\\b", Some("https://shop.example/cb?a%5Cb")),
+            ("https://shop.example/\"cb\"", Some("https://shop.example/%22cb%22")),
+            ("https://shop.example/<cb>", Some("https://shop.example/%3Ccb%3E")),
+            ("https://shop.example/{a|b}^`", Some("https://shop.example/%7Ba%7Cb%7D%5E%60")),
+            ("https://shop.example/100%", Some("https://shop.example/100%25")),
+            ("https://shop.example/%zz", Some("https://shop.example/%25zz")),
+            ("http://127.0.0.1/c b", Some("http://127.0.0.1/c%20b")),
+            // Nothing that could not be registered, and no password.
+            ("http://shop.example/c b", None),
+            ("https://user:hush hush@shop.example/cb", None),
+            ("https://shop example/cb", None),
+            ("https://*.example/c b", None),
+            ("c b", None),
+            ("javascript:alert(\"1\")", None),
+        ] {
+            let error = register(text).unwrap_err();
+            assert_eq!(error, RedirectUriError::Characters(correct.map(str::to_owned)), "{text:?}");
+            assert!(!error.to_string().contains("hush"), "{error}");
+        }
+        for (text, correct) in [
+            ("https:shop.example/cb", Some("https://shop.example/cb")),
+            ("https:/shop.example/cb", Some("https://shop.example/cb")),
+            ("http:127.0.0.1/cb", Some("http://127.0.0.1/cb")),
+            ("https://shop'/cb", None),
+            ("https://shop;example/cb", None),
+        ] {
+            assert_eq!(register(text), Err(RedirectUriError::Host(correct.map(str::to_owned))), "{text}");
+        }
+        let told = register("https://exämple.example/cb").unwrap_err().to_string();
+        assert!(told.ends_with("; the correct form is https://xn--exmple-cua.example/cb"), "{told}");
+        for good in ["https://shop.example/%C3%BC?a[]=1&b=(x)!'", "https://[2001:db8::1]/~a;b,c$d@e:f"] {
+            assert!(register(good).is_ok(), "{good}");
+        }
     }
 
     #[test]

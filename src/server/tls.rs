@@ -1,14 +1,17 @@
 //! TLS: the certificate and its key, read once at start.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
+use zeroize::Zeroizing;
 
 use crate::config::TlsFiles;
+use crate::text::without_byte_order_mark;
 
 /// Why TLS cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -30,18 +33,14 @@ pub enum TlsError {
 
 /// Reads the files.
 pub(super) fn load(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
-    let file_error = |what, path: &PathBuf, error: &pem::Error| TlsError::File {
-        what,
-        path: path.clone(),
-        reason: error.to_string(),
-    };
-    let of_certificate = |error: pem::Error| file_error("tls.certificate", &files.certificate, &error);
-    let chain = CertificateDer::pem_file_iter(&files.certificate).map_err(of_certificate)?;
-    let chain = chain.collect::<Result<Vec<_>, _>>().map_err(of_certificate)?;
-    if chain.is_empty() {
-        return Err(of_certificate(pem::Error::NoItemsFound));
-    }
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| file_error("tls.key", &files.key, &error))?;
+    let (certificate, key) = (&files.certificate, &files.key);
+    let text = read("tls.certificate", certificate)?;
+    let chain = CertificateDer::pem_slice_iter(without_byte_order_mark(&text)).collect::<Result<Vec<_>, _>>();
+    let chain = chain.and_then(|chain| if chain.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(chain) });
+    let chain = chain.map_err(|error| unfit("tls.certificate", certificate, &error))?;
+    let text = read("tls.key", key)?;
+    let key =
+        PrivateKeyDer::from_pem_slice(without_byte_order_mark(&text)).map_err(|error| unfit("tls.key", key, &error))?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
@@ -49,4 +48,20 @@ pub(super) fn load(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
     // HTTP/2 has limits of its own to keep (streams, resets, windows): a proxy in front does that.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// Whether TLS can be served from the files.
+///
+/// # Errors
+/// See [`TlsError`].
+pub fn check(files: &TlsFiles) -> Result<(), TlsError> {
+    load(files).map(drop)
+}
+
+fn read(what: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
+    fs::read(path).map(Zeroizing::new).map_err(|error| unfit(what, path, &error))
+}
+
+fn unfit(what: &'static str, path: &Path, reason: &dyn std::error::Error) -> TlsError {
+    TlsError::File { what, path: path.to_owned(), reason: reason.to_string() }
 }

@@ -5,6 +5,7 @@ mod refusals;
 mod sources;
 mod store;
 mod vault;
+mod warnings;
 
 use std::path::Path;
 use std::time::Duration;
@@ -64,7 +65,7 @@ fn the_example_is_a_good_configuration() {
     assert_eq!(config.log, Log { format: LogFormat::Json, level: LogLevel::Info });
     let Inlet::Periodic(inlet) = config.events[0].inlet else { panic!("the example has a periodic inlet") };
     assert_eq!((inlet.increment_by, inlet.every.as_secs(), inlet.rhythm), (100, 60, Rhythm::Smooth));
-    assert_eq!(inlet.start.map(crate::ambient::Timestamp::as_secs), Some(1_796_112_000));
+    assert!(inlet.start.is_none() && inlet.end.is_none(), "a date would be over one day");
     let ClientConfig { client, event } = &config.clients[0];
     assert_eq!((client.id.as_str(), event.as_str()), ("Sample", "Sample"));
     assert!(client.secret.as_ref().unwrap().matches(SECRET.as_bytes()));
