@@ -18,6 +18,7 @@ mod pkce;
 mod prompt;
 mod redirect_uri;
 mod request;
+mod request_object;
 mod scope;
 mod signing_alg;
 mod tokens;

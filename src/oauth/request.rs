@@ -43,11 +43,16 @@ pub enum ResponseMode {
 }
 
 impl ResponseMode {
-    fn requested(params: &Params) -> Result<Self, OAuthError> {
-        match params.get("response_mode")? {
-            None | Some("query") => Ok(Self::Query),
-            Some("form_post") => Ok(Self::FormPost),
-            Some(_) => Err(OAuthError::invalid_request("response_mode must be query or form_post")),
+    pub(super) fn requested(params: &Params) -> Result<Self, OAuthError> {
+        params.get("response_mode")?.map_or(Ok(Self::Query), Self::named)
+    }
+
+    /// The mode of this name.
+    pub(super) fn named(name: &str) -> Result<Self, OAuthError> {
+        match name {
+            "query" => Ok(Self::Query),
+            "form_post" => Ok(Self::FormPost),
+            _ => Err(OAuthError::invalid_request("response_mode must be query or form_post")),
         }
     }
 }
@@ -127,7 +132,7 @@ fn each_parameter_once(params: &Params) -> Result<(), OAuthError> {
     KNOWN.iter().try_for_each(|name| params.get(name).map(|_| ()))
 }
 
-/// OIDC Core §6: request objects are not supported, and said so.
+/// OIDC Core §6: request objects are not supported, and said so; in the way that they ask for ([`Reply::refusing`]).
 fn no_request_object(params: &Params) -> Result<(), OAuthError> {
     if params.get("request")?.is_some() {
         return Err(OAuthError::new(ErrorCode::RequestNotSupported, "the request parameter is not supported"));

@@ -1,6 +1,9 @@
 //! The authorization endpoint (OIDC Core §3.1.2, RFC 6749 §4.1, Form Post Response Mode, RFC 9207).
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::StatusCode;
+use serde_json::json as value;
 
 use crate::steps::{assert_is_description, text_of};
 use crate::support::{Browser, Page, REDIRECT, TestApp, challenge, encode, json, merged};
@@ -182,6 +185,42 @@ async fn every_other_error_goes_back_with_state_and_issuer_in_the_asked_mode() {
     assert_eq!(stateless.answer().get("state"), None);
     assert_eq!(app.counters().queue, 0);
     app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_request_object_is_refused_in_the_way_that_it_alone_asks_for() {
+    let app = TestApp::start().await;
+    let padding = "x".repeat(5000);
+    for (claims, signature) in [
+        (value!({ "response_mode": "form_post", "state": STATE }), ""),
+        (value!({ "response_mode": "form_post", "state": STATE, "redirect_uri": "https://evil.example/" }), "c2ln"),
+        (value!({ "response_mode": "form_post", "state": STATE, "padding": padding }), ""),
+    ] {
+        let object = format!("{}.{}.{signature}", base64("{\"alg\":\"none\"}"), base64(&claims.to_string()));
+        let asked = [("request", object.as_str()), ("state", "")];
+        let by_get = Browser::default().authorize(&app, &asked).await;
+        let mut browser = Browser::default();
+        let sent_on = browser.send(app.post_form("/authorize", &request(&asked))).await;
+        let by_post = match &sent_on.location {
+            Some(target) => browser.send(app.get(target)).await,
+            None => sent_on,
+        };
+        for page in [by_get, by_post] {
+            let answer = reply(&page, "form_post");
+            assert_eq!((answer["error"].as_str(), answer["state"].as_str()), ("request_not_supported", STATE));
+            assert_eq!(answer["iss"], app.issuer);
+        }
+        let asked = [("request", object.as_str()), ("response_mode", "query"), ("state", "outer")];
+        let answer = reply(&Browser::default().authorize(&app, &asked).await, "query");
+        assert_eq!((answer["error"].as_str(), answer["state"].as_str()), ("request_not_supported", "outer"));
+        let elsewhere = [("request", object.as_str()), ("redirect_uri", "https://evil.example/")];
+        assert!(Browser::default().authorize(&app, &elsewhere).await.is_error_page());
+    }
+    app.stop().await;
+}
+
+fn base64(text: &str) -> String {
+    URL_SAFE_NO_PAD.encode(text)
 }
 
 #[actix_web::test]

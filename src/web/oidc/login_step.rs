@@ -77,14 +77,14 @@ pub async fn login_step(app: &App, request: &HttpRequest, step: Step) -> Result<
     let reply = Reply::read(&step.params, &registered.client)
         .map_err(|_| Problem::Personal(PersonalProblem::UnregisteredRedirect))?;
     let site = site_name(registered);
+    let asked = match read_request(&step.params, &registered.client) {
+        Ok(asked) => asked,
+        Err(error) => return Ok(refused(app, &reply.refusing(&step.params, &error), &site, &error)),
+    };
     if step.params.len_bytes() > policy::MAX_AUTHORIZATION_REQUEST {
         let error = OAuthError::invalid_request("the request is too long to be carried through a line");
         return Ok(refused(app, &reply, &site, &error));
     }
-    let asked = match read_request(&step.params, &registered.client) {
-        Ok(asked) => asked,
-        Err(error) => return Ok(refused(app, &reply, &site, &error)),
-    };
     let event = registered.event.as_str();
     let cookie = cookies::place(app, request, event);
     let may_join = || match Cookies::of(app, request, event) {
