@@ -130,6 +130,9 @@ export function lineFor({ issuer, line }, accept, asked) {
   return url.href;
 }
 
+// RFC 6750, section 3.
+const CHALLENGE = 'Bearer realm="anteroom"';
+
 // What the site is told of a visitor who may pass. All of it is written each time: visitors can send headers too.
 const toldOf = (claims) => ({
   "X-Anteroom-Sub": claims.sub,
@@ -156,7 +159,7 @@ export default {
     const to = claims ? null : lineFor(settings, header("accept"), request.method === "GET" ? request.url : null);
     const never = { "Cache-Control": "no-store" };
     if (to) return new Response(null, { status: 302, headers: { Location: to, ...never } });
-    if (!claims) return new Response(null, { status: 401, headers: { "WWW-Authenticate": "Bearer", ...never } });
+    if (!claims) return new Response(null, { status: 401, headers: { "WWW-Authenticate": CHALLENGE, ...never } });
     const onward = new Request(request);
     Object.entries(toldOf(claims)).forEach(([name, value]) => onward.headers.set(name, value));
     return fetch(onward);
@@ -177,5 +180,5 @@ export async function handler(event) {
   const to = lineFor(SETTINGS, header("accept"), asked);
   const never = { "cache-control": [{ key: "Cache-Control", value: "no-store" }] };
   if (to) return { status: "302", headers: { location: [{ key: "Location", value: to }], ...never } };
-  return { status: "401", headers: { "www-authenticate": [{ key: "WWW-Authenticate", value: "Bearer" }], ...never } };
+  return { status: "401", headers: { "www-authenticate": [{ key: "WWW-Authenticate", value: CHALLENGE }], ...never } };
 }

@@ -5,7 +5,9 @@ use url::Url;
 use super::reader::{Read, Section, Unique};
 use super::value::Found;
 use crate::ambient::Secret;
-use crate::oauth::{AuthMethod, ClaimTemplates, Client, ClientKind, RedirectUri, RedirectUriError, SigningAlg};
+use crate::oauth::{
+    AuthMethod, ClaimTemplates, Client, ClientKind, Pkce, QueueClaims, RedirectUri, RedirectUriError, SigningAlg,
+};
 use crate::policy;
 use crate::room::EventId;
 
@@ -42,6 +44,11 @@ pub(super) fn read(section: &mut Section<'_>, events: &Unique, ids: &mut Unique)
         section.or("login_timeout", policy::DEFAULT_LOGIN_TIMEOUT, |found| found.seconds(policy::FLOW_LIFETIME));
     let id_token_alg = section.or("id_token_signed_response_alg", SigningAlg::Rs256, algorithm);
     let access_token_alg = section.or("access_token_signing_alg", SigningAlg::Es256, algorithm);
+    let pkce = section.or("require_pkce", Pkce::Optional, |found| {
+        found.flag().map(|required| if required { Pkce::Required } else { Pkce::Optional })
+    });
+    let on_request = [("always", QueueClaims::Always), ("requested", QueueClaims::Requested)];
+    let queue_claims = section.or("queue_claims", QueueClaims::Always, |found| found.choice(&on_request));
     let acr_values = section.list("acr_values", |found| found.parsed(acr_value));
     let claims = section.or("claims", ClaimTemplates::default(), claims);
     let client = Client {
@@ -49,6 +56,7 @@ pub(super) fn read(section: &mut Section<'_>, events: &Unique, ids: &mut Unique)
         name: client_name?,
         secret: secret?,
         auth_method: auth_method?,
+        pkce: pkce?,
         kind: kind?,
         redirect_uris: redirect_uris?,
         post_logout_redirect_uris: post_logout_redirect_uris?,
@@ -59,6 +67,7 @@ pub(super) fn read(section: &mut Section<'_>, events: &Unique, ids: &mut Unique)
         access_token_alg: access_token_alg?,
         acr_values: acr_values?,
         claims: claims?,
+        queue_claims: queue_claims?,
     };
     Ok(ClientConfig { client, event: event? })
 }

@@ -43,6 +43,7 @@ const PROFILE: u8 = 1;
 const EMAIL: u8 = 1 << 1;
 const CHALLENGE: u8 = 1 << 2;
 const KEPT: u8 = 1 << 3;
+const QUEUE: u8 = 1 << 4;
 const NONCE: u8 = 1;
 const ACR: u8 = 1 << 1;
 
@@ -72,7 +73,7 @@ impl Code {
                 client_id: client.client.id.clone(),
                 redirect: RedirectHash(rest.bytes()?),
                 challenge: if flags & CHALLENGE == 0 { None } else { Some(Challenge(rest.bytes()?)) },
-                scope: Scope { profile: flags & PROFILE != 0, email: flags & EMAIL != 0 },
+                scope: Scope { profile: flags & PROFILE != 0, email: flags & EMAIL != 0, queue: flags & QUEUE != 0 },
                 asked: AskedClaims::default(),
             },
         };
@@ -93,8 +94,8 @@ impl Code {
     fn head(&self, kept: u8) -> Vec<u8> {
         let Grant { redirect, challenge, scope, .. } = &self.grant;
         let flag = |flag, is_set| if is_set { flag } else { 0 };
-        let flags =
-            kept | flag(PROFILE, scope.profile) | flag(EMAIL, scope.email) | flag(CHALLENGE, challenge.is_some());
+        let scopes = flag(PROFILE, scope.profile) | flag(EMAIL, scope.email) | flag(QUEUE, scope.queue);
+        let flags = kept | scopes | flag(CHALLENGE, challenge.is_some());
         let mut head = vec![flags];
         head.extend(self.issued_at.as_secs().to_be_bytes());
         head.extend(self.session_end.as_secs().to_be_bytes());

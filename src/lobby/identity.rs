@@ -70,7 +70,8 @@ struct OfGrant {
 struct IdToken {
     iss: String,
     sub: String,
-    token_use: String,
+    /// Missing in that of a client that gets the claims of the line on request. Every other token of this type has it.
+    token_use: Option<String>,
 }
 
 impl Lobby {
@@ -156,7 +157,9 @@ impl Lobby {
     pub(super) async fn id_token_subject(&self, token: &str) -> Result<Option<String>, Fault> {
         let verified = self.verify(token).await?.ok().filter(|verified| verified.typ == TokenType::Jwt);
         let claims = verified.and_then(|verified| verified.claims::<IdToken>().ok());
-        let ours = claims.filter(|claims| claims.iss == self.issuer && claims.token_use == "id");
+        let ours = claims.filter(|claims| {
+            claims.iss == self.issuer && claims.token_use.as_deref().is_none_or(|token_use| token_use == "id")
+        });
         Ok(ours.map(|claims| claims.sub))
     }
 }

@@ -85,9 +85,9 @@ impl ClaimTemplates {
         self.0.keys().map(String::as_str)
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// Whether a scope with this one set releases any of them.
+    pub(super) fn any_released_by(&self, scope: Scope) -> bool {
+        self.names().any(|name| released_by(scope, name))
     }
 
     /// The claims whose name `wanted` accepts, filled in for `subject`.
@@ -123,10 +123,14 @@ fn placeholders_known(text: &str) -> bool {
     true
 }
 
+/// The claims that tell of the line. Clients of the old system read them in every ID token.
+pub const QUEUE_CLAIMS: [&str; 3] = ["queue_position", "token_use", "event_id"];
+
 /// Which scope releases a claim: `email` those of the address, `profile` all others (OIDC Core §5.4).
 pub(super) fn released_by(scope: Scope, name: &str) -> bool {
     match name {
         "email" | "email_verified" => scope.email,
+        name if QUEUE_CLAIMS.contains(&name) => scope.queue,
         _ => scope.profile,
     }
 }

@@ -37,6 +37,26 @@ pub enum ClientKind {
     Native,
 }
 
+/// Whether every login of a client needs a `code_challenge`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Pkce {
+    /// A confidential client may leave it out.
+    #[default]
+    Optional,
+    /// Nobody may.
+    Required,
+}
+
+/// When a client is told the claims of the line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum QueueClaims {
+    /// In every ID token and user info, as clients of the old system read them.
+    #[default]
+    Always,
+    /// By the scope `queue` or the `claims` parameter: no claim that nobody asked for.
+    Requested,
+}
+
 /// A relying party.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -48,6 +68,8 @@ pub struct Client {
     pub secret: Option<Secret>,
     /// How it authenticates.
     pub auth_method: AuthMethod,
+    /// Whether it must use PKCE. A public client always must.
+    pub pkce: Pkce,
     /// What it is.
     pub kind: ClientKind,
     /// Where answers may go.
@@ -68,6 +90,8 @@ pub struct Client {
     pub acr_values: Vec<String>,
     /// Claims for software that wants a name or an address.
     pub claims: ClaimTemplates,
+    /// When it gets the claims of the line.
+    pub queue_claims: QueueClaims,
 }
 
 impl Client {
@@ -78,6 +102,7 @@ impl Client {
             name: None,
             secret: Some(secret),
             auth_method: AuthMethod::Any,
+            pkce: Pkce::Optional,
             kind: ClientKind::Web,
             redirect_uris: Vec::new(),
             post_logout_redirect_uris: Vec::new(),
@@ -88,6 +113,7 @@ impl Client {
             access_token_alg: SigningAlg::Es256,
             acr_values: Vec::new(),
             claims: ClaimTemplates::default(),
+            queue_claims: QueueClaims::Always,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Client, Scope, SigningAlg};
+use super::{Client, QueueClaims, Scope, SigningAlg};
 
 /// The paths of the protocol's endpoints, below the issuer.
 pub mod paths {
@@ -30,7 +30,7 @@ pub struct Discovery {
     token_endpoint: String,
     userinfo_endpoint: String,
     jwks_uri: String,
-    scopes_supported: [&'static str; 3],
+    scopes_supported: Vec<&'static str>,
     response_types_supported: [&'static str; 1],
     response_modes_supported: [&'static str; 2],
     grant_types_supported: [&'static str; 1],
@@ -74,14 +74,14 @@ impl Discovery {
         let at = |path: &str| format!("{issuer}{path}");
         let acr_values = sorted(clients.clone().flat_map(|client| client.acr_values.iter().map(String::as_str)));
         let own = CLAIMS.into_iter().filter(|&claim| claim != "acr" || !acr_values.is_empty());
-        let configured = sorted(clients.flat_map(|client| client.claims.names()));
+        let configured = sorted(clients.clone().flat_map(|client| client.claims.names()));
         Self {
             issuer: issuer.to_owned(),
             authorization_endpoint: at(paths::AUTHORIZE),
             token_endpoint: at(paths::TOKEN),
             userinfo_endpoint: at(paths::USER_INFO),
             jwks_uri: at(paths::JWKS),
-            scopes_supported: Scope::SUPPORTED,
+            scopes_supported: scopes(clients),
             response_types_supported: ["code"],
             response_modes_supported: ["query", "form_post"],
             grant_types_supported: ["authorization_code"],
@@ -101,6 +101,19 @@ impl Discovery {
             authorization_response_iss_parameter_supported: true,
         }
     }
+}
+
+/// Those that change what some client gets.
+fn scopes<'a>(clients: impl Iterator<Item = &'a Client> + Clone) -> Vec<&'static str> {
+    let releases = |scope: Scope| clients.clone().any(|client| client.claims.any_released_by(scope));
+    let on_request = clients.clone().any(|client| client.queue_claims == QueueClaims::Requested);
+    let offered = [
+        ("openid", true),
+        ("profile", releases(Scope { profile: true, ..Scope::default() })),
+        ("email", releases(Scope { email: true, ..Scope::default() })),
+        ("queue", on_request),
+    ];
+    offered.into_iter().filter(|(_, offered)| *offered).map(|(name, _)| name).collect()
 }
 
 fn sorted<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {

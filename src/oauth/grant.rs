@@ -5,7 +5,9 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::claims::released_by;
-use super::{AuthorizationRequest, Challenge, Client, OAuthError, Params, Scope, ValidatedRedirect};
+use super::{
+    AuthorizationRequest, Challenge, Client, OAuthError, Params, QUEUE_CLAIMS, QueueClaims, Scope, ValidatedRedirect,
+};
 
 /// What the authorization request bound to its code.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -72,8 +74,13 @@ impl Grant {
     /// What `client` is granted for its request. Claims that are asked for one by one and that the client does not have
     /// are left out: whoever writes the request cannot make the grant longer with names of their own.
     pub fn new(client: &Client, redirect: &ValidatedRedirect, request: &AuthorizationRequest) -> Self {
+        let of_the_line: &[&str] = match client.queue_claims {
+            QueueClaims::Always => &[],
+            QueueClaims::Requested => &QUEUE_CLAIMS,
+        };
         let chosen = |wanted: &dyn Fn(&str) -> bool| {
-            client.claims.names().filter(|name| wanted(name)).map(str::to_owned).collect()
+            let names = client.claims.names().chain(of_the_line.iter().copied());
+            names.filter(|name| wanted(name)).map(str::to_owned).collect()
         };
         let more = |name: &str| request.claims.wants_in_userinfo(name) && !released_by(request.scope, name);
         Self {

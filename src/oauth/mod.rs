@@ -24,8 +24,8 @@ mod signing_alg;
 mod tokens;
 
 pub use bearer::{BearerProblem, bearer_token};
-pub use claims::{ClaimTemplates, ClaimsRequest, Subject, TemplateError};
-pub use client::{AuthMethod, Client, ClientKind};
+pub use claims::{ClaimTemplates, ClaimsRequest, QUEUE_CLAIMS, Subject, TemplateError};
+pub use client::{AuthMethod, Client, ClientKind, Pkce, QueueClaims};
 pub use client_auth::{AuthenticatedClient, Presented, authenticate, presented};
 pub use discovery::{Discovery, paths};
 pub use error::{ErrorCode, OAuthError};

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::{Client, OAuthError, Params};
+use super::{Client, OAuthError, Params, Pkce};
 
 /// A `code_challenge` of method S256: the hash of a verifier that only the client knows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,7 +14,7 @@ pub struct Challenge(pub [u8; 32]);
 const VERIFIER_LENGTHS: std::ops::RangeInclusive<usize> = 43..=128;
 
 impl Challenge {
-    /// The challenge of an authorization request; public clients must send one.
+    /// The challenge of an authorization request; public clients must send one, and others where they are told to.
     pub fn requested(params: &Params, client: &Client) -> Result<Option<Self>, OAuthError> {
         let method = params.get("code_challenge_method")?;
         let Some(challenge) = params.get("code_challenge")? else {
@@ -22,6 +22,8 @@ impl Challenge {
                 Err(OAuthError::invalid_request("code_challenge_method was sent without code_challenge"))
             } else if client.is_public() {
                 Err(OAuthError::invalid_request("public clients must use PKCE: code_challenge is missing"))
+            } else if client.pkce == Pkce::Required {
+                Err(OAuthError::invalid_request("this client must use PKCE: code_challenge is missing"))
             } else {
                 Ok(None)
             };
@@ -97,6 +99,15 @@ mod tests {
         }
         assert!(requested(Params::default(), AuthMethod::None).is_err(), "public clients must use PKCE");
         assert_eq!(requested(Params::default(), AuthMethod::Any), Ok(None));
+    }
+
+    #[test]
+    fn a_confidential_client_can_be_held_to_pkce() {
+        let client = Client { pkce: Pkce::Required, ..Client::confidential("c", Secret::new("s")) };
+        let refused = Challenge::requested(&Params::default(), &client).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::InvalidRequest);
+        let params = Params::from([("code_challenge", CHALLENGE), ("code_challenge_method", "S256")]);
+        assert!(Challenge::requested(&params, &client).unwrap().is_some());
     }
 
     #[test]

@@ -9,12 +9,11 @@ pub struct Scope {
     pub profile: bool,
     /// Releases `email` and `email_verified`.
     pub email: bool,
+    /// Releases the claims of the line, where a client gets them on request alone.
+    pub queue: bool,
 }
 
 impl Scope {
-    /// What discovery lists.
-    pub const SUPPORTED: [&'static str; 3] = ["openid", "profile", "email"];
-
     /// The scope of an authorization request.
     pub fn requested(params: &Params) -> Result<Self, OAuthError> {
         let asked = params.require("scope")?;
@@ -27,16 +26,20 @@ impl Scope {
     /// The scope that a `scope` member says, as [`Scope::as_str`] writes it.
     pub fn parse(text: &str) -> Self {
         let has = |name: &str| text.split(' ').any(|token| token == name);
-        Self { profile: has("profile"), email: has("email") }
+        Self { profile: has("profile"), email: has("email"), queue: has("queue") }
     }
 
     /// The `scope` member of a token answer and claim of an access token.
     pub const fn as_str(self) -> &'static str {
-        match (self.profile, self.email) {
-            (false, false) => "openid",
-            (true, false) => "openid profile",
-            (false, true) => "openid email",
-            (true, true) => "openid profile email",
+        match (self.profile, self.email, self.queue) {
+            (false, false, false) => "openid",
+            (true, false, false) => "openid profile",
+            (false, true, false) => "openid email",
+            (true, true, false) => "openid profile email",
+            (false, false, true) => "openid queue",
+            (true, false, true) => "openid profile queue",
+            (false, true, true) => "openid email queue",
+            (true, true, true) => "openid profile email queue",
         }
     }
 }
@@ -57,8 +60,8 @@ mod tests {
 
     #[test]
     fn what_a_token_says_reads_back() {
-        for (profile, email) in [(false, false), (true, false), (false, true), (true, true)] {
-            let scope = Scope { profile, email };
+        for flags in 0..8 {
+            let scope = Scope { profile: flags & 1 != 0, email: flags & 2 != 0, queue: flags & 4 != 0 };
             assert_eq!(Scope::parse(scope.as_str()), scope);
         }
     }

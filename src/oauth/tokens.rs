@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::claims::released_by;
-use super::{Client, Grant, Scope, Subject};
+use super::{Client, Grant, QueueClaims, Scope, Subject};
 use crate::ambient::Timestamp;
 
 /// How a visitor logged in: the one authentication method there is.
@@ -26,9 +26,12 @@ pub struct IdTokenClaims<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     acr: Option<&'a str>,
     amr: [&'a str; 1],
-    queue_position: u64,
-    token_use: &'a str,
-    event_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue_position: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_use: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_id: Option<&'a str>,
     #[serde(flatten)]
     more: Map<String, Value>,
 }
@@ -71,6 +74,8 @@ pub struct Session<'a> {
 impl<'a> IdTokenClaims<'a> {
     /// The claims for the client of `grant`.
     pub fn new(session: &Session<'a>, client: &Client, grant: &'a Grant, at_hash: &'a str) -> Self {
+        let asked = &grant.asked.id_token;
+        let of_the_line = |name| tells_of_the_line(client, grant.scope, asked, name);
         Self {
             iss: session.issuer,
             sub: &session.subject.sub,
@@ -84,10 +89,10 @@ impl<'a> IdTokenClaims<'a> {
             sid: &session.subject.sub,
             acr: grant.asked.acr.as_deref(),
             amr: AMR,
-            queue_position: session.subject.position,
-            token_use: "id",
-            event_id: &session.subject.event_id,
-            more: client.claims.render(session.subject, |name| grant.asked.id_token.iter().any(|asked| asked == name)),
+            queue_position: of_the_line("queue_position").then_some(session.subject.position),
+            token_use: of_the_line("token_use").then_some("id"),
+            event_id: of_the_line("event_id").then_some(&session.subject.event_id),
+            more: client.claims.render(session.subject, |name| asked.iter().any(|asked| asked == name)),
         }
     }
 }
@@ -118,7 +123,17 @@ pub fn user_info(subject: &Subject, client: &Client, scope: Scope, asked: &[Stri
     let wanted = |name: &str| released_by(scope, name) || asked.iter().any(|asked| asked == name);
     let mut claims = client.claims.render(subject, wanted);
     claims.insert("sub".into(), subject.sub.clone().into());
-    claims.insert("queue_position".into(), subject.position.into());
-    claims.insert("event_id".into(), subject.event_id.clone().into());
+    let of_the_line: [(&str, Value); 2] =
+        [("queue_position", subject.position.into()), ("event_id", subject.event_id.clone().into())];
+    for (name, value) in of_the_line {
+        if tells_of_the_line(client, scope, asked, name) {
+            claims.insert(name.into(), value);
+        }
+    }
     claims
+}
+
+/// Whether `client` is told this claim of the line.
+fn tells_of_the_line(client: &Client, scope: Scope, asked: &[String], name: &str) -> bool {
+    client.queue_claims == QueueClaims::Always || scope.queue || asked.iter().any(|asked| asked == name)
 }

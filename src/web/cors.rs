@@ -11,6 +11,10 @@ use actix_web::http::header::{self, HeaderName, HeaderValue};
 /// On every answer that a page of another origin may read.
 pub const ANY_ORIGIN: (HeaderName, HeaderValue) = (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
 
+/// Beside it, on errors: the headers that such a page may read of them, besides those that it always may.
+pub const EXPOSED: (HeaderName, HeaderValue) =
+    (header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("Retry-After, WWW-Authenticate"));
+
 /// The answer to a preflight.
 pub async fn preflight() -> HttpResponse {
     HttpResponse::NoContent()
@@ -18,7 +22,8 @@ pub async fn preflight() -> HttpResponse {
         .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS"))
         .insert_header((
             header::ACCESS_CONTROL_ALLOW_HEADERS,
-            "Authorization, Content-Type, X-Amz-Content-Sha256, X-Amz-Date, X-Amz-Security-Token, X-Api-Key",
+            "Authorization, Content-Type, X-Amz-Content-Sha256, X-Amz-Date, X-Amz-Security-Token, X-Api-Key, \
+             X-Requested-With",
         ))
         .insert_header((header::ACCESS_CONTROL_MAX_AGE, "86400"))
         .finish()

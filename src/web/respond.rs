@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::App;
-use super::cors::ANY_ORIGIN;
+use super::cors::{ANY_ORIGIN, EXPOSED};
 use super::flow::FlowProblem;
 use super::navigation::NotNavigation;
 use super::oidc::cookie_check;
@@ -207,7 +207,7 @@ fn no_store(builder: &mut HttpResponseBuilder) -> &mut HttpResponseBuilder {
 }
 
 fn for_any_origin(builder: &mut HttpResponseBuilder) -> &mut HttpResponseBuilder {
-    no_store(builder).insert_header(ANY_ORIGIN)
+    no_store(builder).insert_header(ANY_ORIGIN).insert_header(EXPOSED)
 }
 
 /// Pages are for people. No other origin may read why: the answer has no CORS header, as those pages have none.
@@ -235,10 +235,10 @@ fn bearer(builder: &mut HttpResponseBuilder, error: Option<&OAuthError>) -> Http
     }
 }
 
-/// The challenge of RFC 6750 §3; without an error where no token was sent (§3.1).
+/// The challenge of RFC 6750 §3; without an error where no token was sent (§3.1), but never without a parameter.
 fn challenge(error: Option<&OAuthError>) -> String {
     error.map_or_else(
-        || "Bearer".to_owned(),
+        || "Bearer realm=\"anteroom\"".to_owned(),
         |error| {
             let (code, description) = (error.code.as_str(), error.description());
             format!("Bearer error=\"{code}\", error_description=\"{description}\"")

@@ -17,6 +17,7 @@ mod wire;
 
 mod authorize;
 mod channels;
+mod client_settings;
 mod clock_steps;
 mod code;
 mod cookie_check;

@@ -67,7 +67,9 @@ async fn a_token_sent_twice_is_an_invalid_request_and_none_gets_a_bare_challenge
     for request in none {
         let answer = request.send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
-        assert_eq!(text_of(answer.headers(), "www-authenticate"), "Bearer", "RFC 6750 §3.1: no error without a token");
+        let challenge = text_of(answer.headers(), "www-authenticate");
+        assert_eq!(challenge, "Bearer realm=\"anteroom\"", "RFC 6750 §3.1: no error without a token");
+        assert!(text_of(answer.headers(), "access-control-expose-headers").contains("WWW-Authenticate"));
         assert_eq!(answer.text().await.unwrap(), "");
     }
     app.stop().await;
@@ -173,7 +175,7 @@ async fn browser_applications_may_call_the_endpoints_of_the_protocol_and_never_a
     for (path, method) in open {
         let preflight = ask(Method::OPTIONS, path)
             .header("access-control-request-method", method.as_str())
-            .header("access-control-request-headers", "authorization,content-type");
+            .header("access-control-request-headers", "authorization,content-type,x-requested-with");
         let answer = preflight.send().await.unwrap();
         assert!(answer.status().is_success(), "{path}");
         let header = |name| text_of(answer.headers(), name).to_ascii_lowercase();
@@ -181,9 +183,13 @@ async fn browser_applications_may_call_the_endpoints_of_the_protocol_and_never_a
         assert!(header("access-control-allow-methods").contains(&method.as_str().to_ascii_lowercase()), "{path}");
         assert!(header("access-control-allow-headers").contains("authorization"), "{path}");
         assert!(header("access-control-allow-headers").contains("content-type"), "{path}");
+        assert!(header("access-control-allow-headers").contains("x-requested-with"), "{path}");
         assert_eq!(header("access-control-allow-credentials"), "", "{path}");
         let answer = ask(method, path).send().await.unwrap();
         assert_eq!(text_of(answer.headers(), "access-control-allow-origin"), "*", "{path}: errors too");
+        let told = answer.headers().contains_key("www-authenticate");
+        let exposed = text_of(answer.headers(), "access-control-expose-headers").contains("WWW-Authenticate");
+        assert!(exposed || !told, "{path}: the page may read why");
     }
     for path in ["/authorize", "/authorize/resume", "/authorize?client_id=Sample&prompt=none"] {
         for method in [Method::GET, Method::POST, Method::OPTIONS, Method::PUT] {

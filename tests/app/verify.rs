@@ -133,7 +133,7 @@ async fn the_token_stands_in_the_header_or_else_in_the_cookie_that_the_proxy_nam
     for request in none {
         let told = ask(request).await;
         assert!(told.is_challenge());
-        assert_eq!(told.challenge, "Bearer", "RFC 6750 §3.1: no error without a token");
+        assert_eq!(told.challenge, "Bearer realm=\"anteroom\"", "RFC 6750 §3.1: no error without a token");
     }
     app.stop().await;
 }

@@ -70,6 +70,18 @@ fn behaviour() -> Vec<Setting> {
             "How access tokens are signed. API Gateway's own JWT authorizer knows RS256 only.",
         ),
         setting(
+            "client[].require_pkce",
+            "`true`, `false`",
+            "`false`",
+            "Whether each login must have a `code_challenge`. A public client must always.",
+        ),
+        setting(
+            "client[].queue_claims",
+            "`\"always\"`, `\"requested\"`",
+            "`\"always\"`",
+            "When the client is told `queue_position`, `token_use` and `event_id`: in every ID token, or only by the scope `queue` or the `claims` parameter.",
+        ),
+        setting(
             "client[].acr_values",
             "list of texts",
             "none",

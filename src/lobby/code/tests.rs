@@ -25,7 +25,7 @@ fn code(asked: AskedClaims) -> Code {
             client_id: "shop".to_owned(),
             redirect: RedirectHash::of("https://shop.example/callback"),
             challenge: Some(Challenge([3; 32])),
-            scope: Scope { profile: true, email: true },
+            scope: Scope { profile: true, email: true, queue: true },
             asked,
         },
     }
@@ -57,10 +57,10 @@ proptest! {
         nonce in prop::option::of(".{0,600}"),
         acr in prop::option::of("[a-z:]{0,300}"),
         (id_token, user_info) in (names(), names()),
-        flags in 0_u8..8,
+        flags in 0_u8..16,
     ) {
         let mut code = code(AskedClaims { nonce, acr, id_token, user_info });
-        code.grant.scope = Scope { profile: flags & 1 != 0, email: flags & 2 != 0 };
+        code.grant.scope = Scope { profile: flags & 1 != 0, email: flags & 2 != 0, queue: flags & 8 != 0 };
         code.grant.challenge = code.grant.challenge.filter(|_| flags & 4 != 0);
         prop_assert_eq!(opened(&code), code);
     }

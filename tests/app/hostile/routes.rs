@@ -127,7 +127,7 @@ impl Route {
                 assert!(answer.body.contains("</html>"), "{what}: {}", answer.body);
             }
             Reader::Client if answer.body.is_empty() => {
-                assert_eq!(answer.header("www-authenticate"), Some("Bearer"), "{what}");
+                assert_eq!(answer.header("www-authenticate"), Some("Bearer realm=\"anteroom\""), "{what}");
             }
             Reader::Client => {
                 assert_eq!(content_type, Some("application/json"), "{what}");
