@@ -346,6 +346,13 @@ pub const EXPIRED_PAGE: u32 = 1000;
 /// Longest `issuer` that the private `generate_token` takes, in bytes: it stands in every token of its session.
 pub const MAX_ISSUER_BYTES: usize = 512;
 
+/// How many of a message's malformed request IDs are named in the answer to it, and how many characters of each: enough
+/// to find the mistake.
+pub const INVALID_IDS_NAMED: usize = 100;
+
+/// See [`INVALID_IDS_NAMED`]: a good one has 36.
+pub const INVALID_ID_SHOWN: usize = 64;
+
 /// Serving records that one expiry pass goes through at most: with a pass a second, more than an inlet makes.
 pub const EXPIRY_RECORDS: usize = 100;
 

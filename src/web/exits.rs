@@ -1,11 +1,13 @@
 //! The message of the retired system's inlet: who left the site (`docs/operators.md`, *Inlets*).
 
 use actix_web::http::StatusCode;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::extract::Number;
 use super::respond::Problem;
 use crate::lobby::Exits;
+use crate::policy;
 use crate::room::RequestId;
 use crate::text::unmarked;
 
@@ -13,8 +15,22 @@ use crate::text::unmarked;
 #[derive(Deserialize)]
 pub struct ExitsMessage {
     exited: Option<Number>,
-    completed: Option<Vec<String>>,
-    abandoned: Option<Vec<String>>,
+    completed: Option<Vec<Value>>,
+    abandoned: Option<Vec<Value>>,
+}
+
+/// What stood in a message in the place of request IDs and is none: it ends nothing, and stops nothing.
+#[derive(Serialize, Debug, Default)]
+pub struct Invalid {
+    #[serde(rename = "invalid_count", skip_serializing_if = "is_none")]
+    count: usize,
+    /// The first of them, as they were sent or as their JSON; long ones cut short.
+    #[serde(rename = "invalid", skip_serializing_if = "Vec::is_empty")]
+    named: Vec<String>,
+}
+
+const fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// The inlet does not count who is inside.
@@ -29,22 +45,42 @@ impl ExitsMessage {
         is_object.then(|| serde_json::from_str(text).ok()).flatten()
     }
 
-    /// What it says, understood as a whole before any of it is done.
+    /// What it says, understood as a whole before any of it is done, and what of its lists is no request ID.
     ///
     /// # Errors
-    /// 400 for what is no number of visitors and no request ID.
-    pub fn read(&self) -> Result<Exits, Problem> {
+    /// 400 for what is no number of visitors.
+    pub fn read(&self) -> Result<(Exits, Invalid), Problem> {
         let refuse = |sentence| Problem::Rest(StatusCode::BAD_REQUEST, sentence);
         let exited = self.exited.map(|Number(number)| u64::try_from(number)).transpose();
-        Ok(Exits {
+        let mut invalid = Invalid::default();
+        let exits = Exits {
             exited: exited.map_err(|_| refuse("Invalid number of visitors who exited"))?,
-            completed: ids(self.completed.as_deref())?,
-            abandoned: ids(self.abandoned.as_deref())?,
-        })
+            completed: invalid.sort_out(self.completed.as_deref()),
+            abandoned: invalid.sort_out(self.abandoned.as_deref()),
+        };
+        Ok((exits, invalid))
     }
 }
 
-fn ids(texts: Option<&[String]>) -> Result<Vec<RequestId>, Problem> {
-    let parsed: Result<_, _> = texts.unwrap_or_default().iter().map(|text| text.parse()).collect();
-    parsed.map_err(|_| Problem::Rest(StatusCode::BAD_REQUEST, "Invalid request ID"))
+impl Invalid {
+    /// How many there were. For the log: what they are may be somebody's secret.
+    pub const fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The request IDs of a list.
+    fn sort_out(&mut self, sent: Option<&[Value]>) -> Vec<RequestId> {
+        let id = |value: &Value| value.as_str().and_then(|text| text.parse().ok());
+        let ids = sent.unwrap_or_default().iter().filter_map(|value| id(value).or_else(|| self.note(value)));
+        ids.collect()
+    }
+
+    fn note(&mut self, value: &Value) -> Option<RequestId> {
+        self.count += 1;
+        if self.named.len() < policy::INVALID_IDS_NAMED {
+            let name = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            self.named.push(name.chars().take(policy::INVALID_ID_SHOWN).collect());
+        }
+        None
+    }
 }

@@ -127,7 +127,6 @@ async fn a_message_ends_sessions_and_serves_the_next() {
     let late: Vec<_> = app.all_counters().into_values().collect();
     for bad in [
         json!({ "event_id": "Sample", "exited": -1 }),
-        json!({ "event_id": "Sample", "completed": [served[5], "nonsense"] }),
         json!({ "event_id": "Sample", "completed": served[5] }),
         json!({ "event_id": "Nowhere" }),
     ] {
@@ -137,6 +136,40 @@ async fn a_message_ends_sessions_and_serves_the_next() {
     assert_eq!(refused, (400, "The inlet of this event takes no messages".to_owned()));
     assert_eq!(app.all_counters().into_values().collect::<Vec<_>>(), late);
     tokens(&app, &served[5]).await;
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn malformed_ids_of_a_message_are_skipped_counted_and_named_and_stop_nothing() {
+    let app = room_for_ten().await;
+    let ids = join_all((0..30).map(|_| app.join("Sample"))).await;
+    let served = come_in(&app, &ids).await;
+    let long = "x".repeat(1000);
+    let message = json!({
+        "event_id": "Sample", "exited": 3,
+        "completed": [served[0], "nonsense", served[1].to_uppercase(), null, served[2]],
+        "abandoned": [7, "", served[3], NOBODY, { "id": served[4] }, long],
+    });
+    let told = exits(&app, message).await;
+    let named = json!([
+        "nonsense",
+        served[1].to_uppercase(),
+        "null",
+        "7",
+        "",
+        format!("{{\"id\":\"{}\"}}", served[4]),
+        &long[..64]
+    ]);
+    let expected = json!({
+        "serving_num": 13, "updated": 3, "skipped": [NOBODY], "invalid_count": 7, "invalid": named, "admitted": 3,
+    });
+    assert_eq!(told, expected);
+    let many: Vec<String> = (0..500).map(|number| number.to_string()).collect();
+    let told = exits(&app, json!({ "event_id": "Sample", "completed": many, "abandoned": [served[5]] })).await;
+    assert_eq!((&told["updated"], &told["admitted"], &told["invalid_count"]), (&json!(1), &json!(1), &json!(500)));
+    assert_eq!(told["invalid"].as_array().unwrap().len(), 100);
+    let alone = exits(&app, json!({ "event_id": "Sample", "exited": 0, "completed": ["nonsense"] })).await;
+    assert_eq!((&alone["updated"], &alone["admitted"]), (&json!(0), &json!(0)));
     app.stop().await;
 }
 

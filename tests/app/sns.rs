@@ -74,6 +74,21 @@ async fn a_long_message_is_read_whole() {
 }
 
 #[actix_web::test]
+async fn a_malformed_id_stops_nothing_of_a_message() {
+    let sns = Sns::start();
+    let app = sns.app().await;
+    let inside = full(&app).await;
+    let before = serving(&app);
+    let message = json!({ "completed": ["nonsense", inside[0], null], "abandoned": [inside[1], 5] });
+    let (status, told) = deliver(&app, &sns.exits(&message)).await;
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let expected = json!({ "updated": 2, "invalid_count": 3, "invalid": ["nonsense", "null", "5"], "admitted": 2 });
+    assert_eq!((status, told), (200, expected));
+    assert_eq!(serving(&app), before + 2);
+    app.stop().await;
+}
+
+#[actix_web::test]
 async fn a_subscription_is_confirmed_where_sns_is_and_nowhere_else() {
     let sns = Sns::start();
     let app = sns.app().await;
@@ -132,7 +147,7 @@ async fn what_sns_did_not_sign_for_this_topic_and_now_changes_nothing() {
         (with("SigningCertURL", &sns.url(&format!("{GOOD}?x"))), 403, "a query"),
         (with("SignatureVersion", "3"), 400, "an unknown version"),
         (sns.exits(&json!({ "exited": -1 })), 400, "a negative number"),
-        (sns.exits(&json!({ "completed": ["x"] })), 400, "no request ID"),
+        (sns.exits(&json!({ "completed": "x" })), 400, "no list of request IDs"),
         (sns.exits(&json!([])), 400, "no object"),
         (sns.exits(&json!([1, [inside[0]], []])), 400, "no object, though the members are there"),
         (json!({ "Type": "Notification" }), 400, "half a message"),

@@ -8,7 +8,7 @@ use super::access::operator;
 use crate::lobby::Refilled;
 use crate::room::RequestId;
 use crate::web::App;
-use crate::web::exits::{ExitsMessage, NO_MESSAGES};
+use crate::web::exits::{ExitsMessage, Invalid, NO_MESSAGES};
 use crate::web::extract::{Body, json, room};
 use crate::web::respond::{Audience, Problem, json_for_operators};
 
@@ -26,15 +26,18 @@ pub async fn exits(request: HttpRequest, app: Data<App>, body: Body) -> Result<H
         serving_num: u64,
         updated: u64,
         skipped: Vec<RequestId>,
+        #[serde(flatten)]
+        invalid: Invalid,
         admitted: u64,
     }
     let operator = operator(&app, &request, &body)?;
     let message: Message = json(body)?;
     let room = room(&app.lobby, &message.event_id)?;
-    let exits = message.exits.read()?;
+    let (exits, invalid) = message.exits.read()?;
     let noted = app.lobby.note_exits(room, exits, operator.name()).await;
     let noted = noted.map_err(|fault| Problem::Fault(fault, Audience::Rest))?;
     let Refilled { counters, updated, skipped, admitted } = noted.ok_or(NO_MESSAGES)?;
-    tracing::info!(operator = operator.name(), event = %room.settings.id, updated, admitted, "visitors left");
-    Ok(json_for_operators(&Answer { serving_num: counters.serving, updated, skipped, admitted }))
+    let (operator, event, malformed) = (operator.name(), &room.settings.id, invalid.count());
+    tracing::info!(operator, %event, updated, admitted, malformed, "visitors left");
+    Ok(json_for_operators(&Answer { serving_num: counters.serving, updated, skipped, invalid, admitted }))
 }

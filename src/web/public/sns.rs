@@ -18,7 +18,7 @@ use crate::lobby::Refilled;
 use crate::policy;
 use crate::room::EventId;
 use crate::web::App;
-use crate::web::exits::{ExitsMessage, NO_MESSAGES};
+use crate::web::exits::{ExitsMessage, Invalid, NO_MESSAGES};
 use crate::web::extract::{Body, header_text, room};
 use crate::web::respond::{Audience, Problem, json_no_store};
 
@@ -116,13 +116,16 @@ async fn note_exits(
     #[derive(Serialize)]
     struct Answer {
         updated: u64,
+        #[serde(flatten)]
+        invalid: Invalid,
         admitted: u64,
     }
     let exits = ExitsMessage::parse(text).ok_or(NO_EXITS)?;
     let room = room(&app.lobby, event.as_str())?;
-    let noted = app.lobby.note_exits(room, exits.read()?, topic).await;
+    let (exits, invalid) = exits.read()?;
+    let noted = app.lobby.note_exits(room, exits, topic).await;
     let noted = noted.map_err(|fault| Problem::Fault(fault, Audience::Rest))?.ok_or(NO_MESSAGES)?;
     let Refilled { updated, admitted, .. } = noted;
-    tracing::info!(message_id = id, %event, updated, admitted, "visitors left");
-    Ok(json_no_store(&Answer { updated, admitted }))
+    tracing::info!(message_id = id, %event, updated, admitted, malformed = invalid.count(), "visitors left");
+    Ok(json_no_store(&Answer { updated, invalid, admitted }))
 }
