@@ -69,7 +69,7 @@ pub(super) fn run(command: KeysCommand, environment: &Environment) -> Result<(),
 
 async fn by_ourselves(lobby: &Lobby, order: Option<Rotation>) -> Result<Vec<KeyDuty>, Failure> {
     let keys = match order {
-        None => Ok(lobby.keys().ring().duties()),
+        None => Ok(lobby.keys().duties(lobby.now())),
         Some(how) => lobby.rotate_keys(how).await.map_err(|error| Failure::Runtime(error.to_string())),
     };
     lobby.store().close().await;

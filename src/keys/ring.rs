@@ -27,6 +27,8 @@ pub struct KeyRing {
     /// Newest first.
     pub(super) retired: Vec<Retired>,
     jwks: Jwks,
+    /// The set without the keys of `EdDSA`.
+    jwks_without_eddsa: Jwks,
 }
 
 /// The keys of one algorithm that have a private half.
@@ -132,9 +134,12 @@ impl KeyRing {
 
     /// The ring of these keys, with its JWK Set.
     pub(super) fn assemble(lines: [Line; 3], retired: Vec<Retired>) -> Self {
-        let published = SigningAlg::ALL.into_iter().flat_map(|alg| public_halves(&lines, &retired, alg));
-        let jwks = Jwks::new(published.map(|key| &key.jwk));
-        Self { lines, retired, jwks }
+        let set = |algs: &[SigningAlg]| {
+            let published = algs.iter().flat_map(|&alg| public_halves(&lines, &retired, alg));
+            Jwks::new(published.map(|key| &key.jwk))
+        };
+        let (jwks, jwks_without_eddsa) = (set(&SigningAlg::ALL), set(&[SigningAlg::Rs256, SigningAlg::Es256]));
+        Self { lines, retired, jwks, jwks_without_eddsa }
     }
 
     const fn line(&self, alg: SigningAlg) -> &Line {
@@ -216,6 +221,11 @@ impl KeyRing {
     /// The JWK Set to publish: RS256 first, and of each algorithm the current key, the next, the retired.
     pub const fn jwks(&self) -> &Jwks {
         &self.jwks
+    }
+
+    /// The same without the keys of `EdDSA`, which some relying parties cannot read: for where no client uses them.
+    pub const fn jwks_without_eddsa(&self) -> &Jwks {
+        &self.jwks_without_eddsa
     }
 
     /// What each published key is there for, in the order of the JWK Set.

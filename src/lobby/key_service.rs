@@ -4,8 +4,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use super::Fault;
+use super::rare_keys::{RARE, RareKeys};
 use crate::ambient::{Entropy, Timestamp};
-use crate::keys::{KeyError, KeyRing, MasterSecret, Rotation, SealError, UnsealError, Verified, VerifyError};
+use crate::keys::{KeyDuty, KeyError, KeyRing, MasterSecret, Rotation, SealError, UnsealError, Verified, VerifyError};
 use crate::oauth::SigningAlg;
 use crate::policy;
 use crate::store::{Store, StoreError};
@@ -50,6 +51,8 @@ pub struct Keys {
     /// When the ring was last read because of an unknown key, and what came of it. Held while it is read: who comes
     /// meanwhile with the same key waits for the same answer.
     asked: tokio::sync::Mutex<Option<(Timestamp, Result<(), Fault>)>>,
+    /// Which of the ring's keys are published on demand alone.
+    rare: RareKeys,
 }
 
 impl Keys {
@@ -59,6 +62,7 @@ impl Keys {
         master: MasterSecret,
         entropy: &dyn Entropy,
         now: Timestamp,
+        rare: RareKeys,
     ) -> Result<Self, KeyServiceError> {
         if store.document(KEYS_DOCUMENT).await?.is_none() {
             let sealed = KeyRing::generate(now)?.seal(&master, entropy)?;
@@ -72,12 +76,27 @@ impl Keys {
             current: RwLock::new((document.version, Arc::new(ring))),
             changing: tokio::sync::Mutex::default(),
             asked: tokio::sync::Mutex::default(),
+            rare,
         })
     }
 
     /// The ring as it stands.
     pub fn ring(&self) -> Arc<KeyRing> {
         self.versioned().1
+    }
+
+    /// The JWK Set to publish at `now`, in JSON.
+    pub fn jwks(&self, now: Timestamp) -> Arc<str> {
+        let ring = self.ring();
+        let set = if self.rare.are_published(now) { ring.jwks() } else { ring.jwks_without_eddsa() };
+        Arc::clone(set.json())
+    }
+
+    /// What each key is there for that is published at `now`, in the order of the JWK Set.
+    pub fn duties(&self, now: Timestamp) -> Vec<KeyDuty> {
+        let mut duties = self.ring().duties();
+        duties.retain(|key| key.alg != RARE || self.rare.are_published(now));
+        duties
     }
 
     /// The ring and the version that it has in the store. What replaces it must name this very version: a version
@@ -136,6 +155,7 @@ impl Keys {
         longest_token: Duration,
     ) -> Result<(), KeyServiceError> {
         let _alone = self.changing.lock().await;
+        self.rare.refresh(store).await?;
         self.reload(store).await?;
         let (version, ring) = self.versioned();
         let tended = tokio::task::spawn_blocking(move || tend(&ring, now, longest_token)).await;
@@ -213,6 +233,7 @@ mod tests {
     use super::*;
     use crate::ambient::SeededEntropy;
     use crate::keys::{KeyState, TokenType};
+    use crate::lobby::Clients;
     use crate::store::embedded::EmbeddedStore;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -228,7 +249,7 @@ mod tests {
         let store = EmbeddedStore::open(directory.path()).unwrap();
         let entropy = SeededEntropy::new(1);
         let master = MasterSecret::generate(&entropy);
-        let keys = Keys::open(&store, master.clone(), &entropy, NOW).await.unwrap();
+        let keys = open(&store, master.clone(), &entropy).await;
         let before = ids(&keys.ring(), KeyState::Signing);
         let rotation = keys.rotate(&store, &entropy, Rotation::Compromised, NOW, HOUR);
         let (rotated, maintained) = tokio::join!(rotation, keys.maintain(&store, &entropy, NOW, HOUR));
@@ -246,8 +267,8 @@ mod tests {
         let store = EmbeddedStore::open(directory.path()).unwrap();
         let entropy = SeededEntropy::new(1);
         let master = MasterSecret::generate(&entropy);
-        let ours = Keys::open(&store, master.clone(), &entropy, NOW).await.unwrap();
-        let theirs = Keys::open(&store, master, &entropy, NOW).await.unwrap();
+        let ours = open(&store, master.clone(), &entropy).await;
+        let theirs = open(&store, master, &entropy).await;
         let (version, ring) = ours.versioned();
         let late = ring.rotate(&SigningAlg::ALL, Rotation::AtOnce, NOW, HOUR).unwrap();
         theirs.rotate(&store, &entropy, Rotation::AtOnce, NOW, HOUR).await.unwrap();
@@ -255,14 +276,18 @@ mod tests {
         assert_eq!(ours.ring().duties(), theirs.ring().duties());
     }
 
+    async fn open(store: &EmbeddedStore, master: MasterSecret, entropy: &SeededEntropy) -> Keys {
+        Keys::open(store, master, entropy, NOW, RareKeys::of(&Clients::default())).await.unwrap()
+    }
+
     /// Two nodes over one store, and a token of the first that was signed by a key of which the second never heard.
     async fn two_nodes(store: &EmbeddedStore) -> (Keys, Keys, String) {
         let entropy = SeededEntropy::new(1);
         let master = MasterSecret::generate(&entropy);
-        let ours = Keys::open(store, master.clone(), &entropy, NOW).await.unwrap();
+        let ours = open(store, master.clone(), &entropy).await;
         // Nothing is left to do that would fail, and so tell it of the other's ring.
         ours.maintain(store, &entropy, NOW, HOUR).await.unwrap();
-        let theirs = Keys::open(store, master, &entropy, NOW).await.unwrap();
+        let theirs = open(store, master, &entropy).await;
         theirs.rotate(store, &entropy, Rotation::Compromised, NOW, HOUR).await.unwrap();
         let token = theirs.ring().sign(SigningAlg::EdDsa, TokenType::Jwt, b"{}").unwrap();
         assert_ne!(ours.ring().duties(), theirs.ring().duties());

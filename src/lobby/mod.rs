@@ -18,6 +18,7 @@ mod lag;
 mod login;
 mod operate;
 mod places;
+mod rare_keys;
 mod refresh;
 mod sessions;
 mod signing;
@@ -48,6 +49,7 @@ pub use signing::{Place, SigningQueue, Urgency};
 
 use gate::Latch;
 use lag::Lag;
+use rare_keys::RareKeys;
 use token_cache::TokenCache;
 use turnstile::Turnstiles;
 
@@ -155,7 +157,10 @@ impl Lobby {
         around: Surroundings,
     ) -> Result<Self, KeyServiceError> {
         let Surroundings { clock, entropy, store, master } = around;
-        let keys = Keys::open(&*store, master.clone(), &*entropy, clock.now()).await?;
+        let rare = RareKeys::of(&clients);
+        let longest_token = events.iter().map(|event| event.validity).max().unwrap_or(policy::DEFAULT_VALIDITY);
+        rare.open(&*store, clock.now(), longest_token).await?;
+        let keys = Keys::open(&*store, master.clone(), &*entropy, clock.now(), rare).await?;
         let opening = stream::iter(events).map(async |settings| {
             let room = Arc::new(Room::new(settings, master.secret()));
             store.ensure_event(&room.settings.id).await?;

@@ -37,6 +37,6 @@ impl Lobby {
     /// [`KeyServiceError::Key`] when `how` does not allow it yet; else when the store is away or contended.
     pub async fn rotate_keys(&self, how: Rotation) -> Result<Vec<KeyDuty>, KeyServiceError> {
         self.keys.rotate(&*self.store, self.entropy(), how, self.now(), self.longest_token()).await?;
-        Ok(self.keys.ring().duties())
+        Ok(self.keys.duties(self.now()))
     }
 }

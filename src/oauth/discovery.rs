@@ -37,7 +37,7 @@ pub struct Discovery {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     acr_values_supported: Vec<String>,
     subject_types_supported: [&'static str; 1],
-    id_token_signing_alg_values_supported: [SigningAlg; 3],
+    id_token_signing_alg_values_supported: Vec<SigningAlg>,
     token_endpoint_auth_methods_supported: [&'static str; 3],
     display_values_supported: [&'static str; 1],
     claim_types_supported: [&'static str; 1],
@@ -73,6 +73,9 @@ impl Discovery {
     pub fn new<'a>(issuer: &str, clients: impl Iterator<Item = &'a Client> + Clone) -> Self {
         let at = |path: &str| format!("{issuer}{path}");
         let acr_values = sorted(clients.clone().flat_map(|client| client.acr_values.iter().map(String::as_str)));
+        // A relying party that reads of EdDSA may look for its keys, which are published on demand.
+        let edwards = clients.clone().any(|client| client.id_token_alg == SigningAlg::EdDsa);
+        let algorithms = SigningAlg::ALL.into_iter().filter(|alg| edwards || *alg != SigningAlg::EdDsa).collect();
         let own = CLAIMS.into_iter().filter(|&claim| claim != "acr" || !acr_values.is_empty());
         let configured = sorted(clients.clone().flat_map(|client| client.claims.names()));
         Self {
@@ -86,7 +89,7 @@ impl Discovery {
             response_modes_supported: ["query", "form_post"],
             grant_types_supported: ["authorization_code"],
             subject_types_supported: ["public"],
-            id_token_signing_alg_values_supported: SigningAlg::ALL,
+            id_token_signing_alg_values_supported: algorithms,
             token_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post", "none"],
             display_values_supported: ["page"],
             claim_types_supported: ["normal"],

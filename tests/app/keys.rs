@@ -6,9 +6,10 @@ use std::time::Duration;
 use anteroom::keys::Rotation;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
-use crate::steps::{text_of, token};
-use crate::support::{TestApp, header};
+use crate::steps::{code_fields, text_of, token};
+use crate::support::{ADMIN_KEY, Browser, CONFIG, SECRET, TestApp, basic, config_from, header, json as body};
 
 const KEY_LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
 /// The tokens of the event Sample live an hour; ten minutes of margin come on top.
@@ -50,6 +51,56 @@ async fn the_key_set_holds_distinct_public_keys_and_nothing_private() {
         assert_eq!(key["use"], "sig");
     }
     assert_eq!(set.as_object().unwrap().len(), 1);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn eddsa_is_published_and_listed_where_a_client_uses_it_and_until_its_last_token_has_expired() {
+    let (before, edwards) = CONFIG.split_once("[[client]]\nclient_id = \"edwards\"").unwrap();
+    let edwards = format!("[[client]]\nclient_id = \"edwards\"{edwards}");
+    let for_access = edwards.replace("id_token_signed_response_alg", "access_token_signing_alg");
+    let start = async |directory: TempDir, client: &str| {
+        let config = config_from(directory.path(), &format!("{before}{client}"));
+        let app = TestApp::configured(directory, config).await;
+        app.lobby().keep_house().await;
+        app
+    };
+    let published = async |app: &TestApp| {
+        let set = app.key_set().await;
+        let edwards = set["keys"].as_array().unwrap().iter().filter(|key| key["alg"] == "EdDSA");
+        let listed = app.get("/private/keys").bearer_auth(ADMIN_KEY).send().await.unwrap();
+        assert_eq!(body(listed).await["keys"].as_array().unwrap().len(), set["keys"].as_array().unwrap().len());
+        edwards.map(|key| key["kid"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let listed = async |app: &TestApp| {
+        let document = body(app.get("/.well-known/openid-configuration").send().await.unwrap()).await;
+        document["id_token_signing_alg_values_supported"].clone()
+    };
+    // Nobody uses it.
+    let app = start(tempfile::tempdir().unwrap(), "").await;
+    assert!(published(&app).await.is_empty());
+    assert_eq!(listed(&app).await, json!(["RS256", "ES256"]));
+    // A client is added: the key that signs for it is published from the first moment.
+    let app = start(app.stop().await, &edwards).await;
+    let keys = published(&app).await;
+    assert_eq!(listed(&app).await, json!(["RS256", "ES256", "EdDSA"]));
+    app.serve("Sample", 1).await;
+    let code = Browser::default().authorize(&app, &[("client_id", "edwards")]).await.code();
+    let redeemed = app.post_form("/token", &code_fields(&code, &[])).header("authorization", basic("edwards", SECRET));
+    let tokens = body(redeemed.send().await.unwrap()).await;
+    assert!(keys.contains(&kid(&tokens, "id_token")));
+    // It goes: its tokens can be checked until they have expired.
+    let app = start(app.stop().await, "").await;
+    assert_eq!(published(&app).await, keys);
+    assert_eq!(listed(&app).await, json!(["RS256", "ES256"]));
+    app.pass(3600 + 600 - 1);
+    assert_eq!(published(&app).await, keys);
+    app.pass(1);
+    assert!(published(&app).await.is_empty());
+    // For access tokens the keys are needed, and discovery does not tell of those.
+    let app = start(app.stop().await, &for_access).await;
+    assert!(!published(&app).await.is_empty());
+    assert_eq!(listed(&app).await, json!(["RS256", "ES256"]));
     app.stop().await;
 }
 

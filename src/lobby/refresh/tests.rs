@@ -207,7 +207,7 @@ async fn new_keys_are_taken_over_while_rows_are_being_read_and_after_a_fault() {
     let rotated = theirs.rotate_keys(Rotation::Compromised).await.unwrap();
     node.store.fail("document", 1);
     node.store.announce(Change::Document(KEYS_DOCUMENT.to_owned()));
-    until(|| node.lobby.keys().ring().duties() == rotated).await;
+    until(|| node.lobby.keys().duties(NOW) == rotated).await;
     assert_eq!(node.store.waiting(), 1);
 }
 

@@ -14,7 +14,7 @@ pub async fn discovery(app: Data<App>) -> impl Responder {
 
 /// `GET /.well-known/jwks.json`.
 pub async fn jwks(app: Data<App>) -> impl Responder {
-    let keys = app.lobby.keys().ring().jwks().json().to_string();
+    let keys = app.lobby.keys().jwks(app.lobby.now()).to_string();
     json(keys.into(), "application/jwk-set+json")
 }
 

@@ -38,7 +38,7 @@ pub struct KeyList {
 /// `GET /private/keys`.
 pub async fn list(request: HttpRequest, app: Data<App>, body: Body) -> Result<HttpResponse, Problem> {
     operator(&app, &request, &body)?;
-    Ok(answer(app.lobby.keys().ring().duties()))
+    Ok(answer(app.lobby.keys().duties(app.lobby.now())))
 }
 
 /// `POST /private/rotate_keys`: `{"how": "patient" | "at_once" | "compromised"}`.
