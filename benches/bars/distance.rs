@@ -1,26 +1,32 @@
 //! How soon a move is shown by a node that is far from DynamoDB while many lines move, for `docs/scale.md`.
+//!
+//! The operator moves the lines at a node beside DynamoDB; a visitor asks the other node for all of them, again and again.
+//! A delay is from when the operator's call is sent until the number is in an answer, so the call itself is in it.
 
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
-use futures_util::future::try_join_all;
+use futures_util::future::{try_join, try_join_all};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio::time::{interval, sleep, sleep_until};
+use tokio::time::{interval, sleep, sleep_until, timeout};
 
 use super::ground::Ground;
 use super::http::{Connection, get};
 use super::process::Server;
-use super::{Outcome, median};
+use super::{Outcome, ensure, median};
 
-/// How many lines move each second, and how often.
-const LINES: [usize; 2] = [24, 100];
+/// How many lines move each second, and how long DynamoDB takes to answer the other node, beyond its own time.
+const CASES: [(usize, Duration); 3] =
+    [(24, Duration::from_millis(300)), (100, Duration::from_millis(300)), (100, Duration::ZERO)];
+
+/// How often each of them moves.
 const MOVES: u64 = 10;
 
-/// How long DynamoDB takes to answer the other node, beyond its own time.
-const DISTANCE: Duration = Duration::from_millis(300);
+/// After this long a move that is not shown never is.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Until both nodes listen to Redis.
 const SETTLING: Duration = Duration::from_secs(2);
@@ -28,13 +34,13 @@ const SETTLING: Duration = Duration::from_secs(2);
 /// How long the other node is left alone after it was asked for every line.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// Carries one way of a connection, each piece of it a half of [`DISTANCE`] later.
-async fn carry(mut from: impl AsyncReadExt + Unpin, mut to: impl AsyncWriteExt + Unpin) {
+/// Carries one way of a connection, each piece of it so much later.
+async fn carry(mut from: impl AsyncReadExt + Unpin, mut to: impl AsyncWriteExt + Unpin, later: Duration) {
     let (sender, mut pieces) = mpsc::unbounded_channel::<(tokio::time::Instant, Vec<u8>)>();
     let reading = async move {
         let mut piece = vec![0; 64 * 1024];
         while let Ok(length @ 1..) = from.read(&mut piece).await {
-            if sender.send((tokio::time::Instant::now() + DISTANCE / 2, piece[..length].to_vec())).is_err() {
+            if sender.send((tokio::time::Instant::now() + later, piece[..length].to_vec())).is_err() {
                 return;
             }
         }
@@ -50,8 +56,8 @@ async fn carry(mut from: impl AsyncReadExt + Unpin, mut to: impl AsyncWriteExt +
     tokio::join!(reading, writing);
 }
 
-/// A port from which everything to `port` and back takes [`DISTANCE`].
-async fn far_from(port: u16) -> Outcome<u16> {
+/// A port from which everything to `port` and back takes `distance`.
+async fn far_from(port: u16, distance: Duration) -> Outcome<u16> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let far = listener.local_addr()?.port();
     tokio::spawn(async move {
@@ -59,7 +65,7 @@ async fn far_from(port: u16) -> Outcome<u16> {
             tokio::spawn(async move {
                 let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
                 let ((near_in, near_out), (server_in, server_out)) = (near.into_split(), server.into_split());
-                tokio::join!(carry(near_in, server_out), carry(server_in, near_out));
+                tokio::join!(carry(near_in, server_out, distance / 2), carry(server_in, near_out, distance / 2));
             });
         }
     });
@@ -86,42 +92,57 @@ async fn moves(line: &Line, number: usize, lines: usize, by: &Server) -> Outcome
     Ok(())
 }
 
-/// Looks at the lines in turn until all moves are shown; the delays in milliseconds.
+/// Looks at the lines in turn until all moves are shown; the delays in milliseconds. A number that was never sent, or that
+/// goes back, fails the run.
 async fn looks(lines: &[Line], at: &Server) -> Outcome<Vec<f64>> {
     let mut connection = Connection::open(&at.address).await?;
     let mut delays = Vec::new();
     while lines.iter().any(|line| line.shown.get() < MOVES) {
         for (number, line) in lines.iter().enumerate() {
             let target = format!("/api/serving_num?event_id=Line{number}");
-            let answer: Value = serde_json::from_str(connection.ask(&get(&target, "")).await?.body)?;
+            let answer = connection.ask(&get(&target, "")).await?;
+            ensure(answer.status == 200, || format!("{target}: {answer:?}"))?;
+            let answer: Value = serde_json::from_str(answer.body)?;
             let serving = answer["serving_counter"].as_u64().ok_or("no counter")?;
-            for shown in line.shown.replace(serving)..serving {
-                delays.push(line.sent.borrow()[usize::try_from(shown)?].elapsed().as_secs_f64() * 1e3);
-            }
+            let (before, sent) = (line.shown.replace(serving), line.sent.borrow());
+            ensure(before <= serving, || format!("line {number} went back from {before} to {serving}"))?;
+            let news = sent.get(usize::try_from(before)?..usize::try_from(serving)?);
+            let news = news.ok_or_else(|| format!("line {number} shows {serving} of {} moves", sent.len()))?;
+            delays.extend(news.iter().map(|sent| sent.elapsed().as_secs_f64() * 1e3));
         }
         sleep(LOOK).await;
     }
     Ok(delays)
 }
 
+/// The distance is there: a join at the far node waits for a write.
+async fn is_far(node: &Server, distance: Duration) -> Outcome<()> {
+    let began = Instant::now();
+    node.post("/api/assign_queue_num", r#"{"event_id":"Line0"}"#).await?;
+    ensure(began.elapsed() >= distance, || format!("a join at the far node takes {:?}", began.elapsed()))
+}
+
 /// The rows of the table of news.
 pub async fn far_away(ground: &Ground) -> Outcome<String> {
     let mut rows = String::new();
-    let far = far_from(ground.dynamodb()).await?;
-    for count in LINES {
+    for (count, distance) in CASES {
+        let far = far_from(ground.dynamodb(), distance).await?;
         let lines =
             (0..count).map(|line| format!("\n[[event]]\nid = \"Line{line}\"\ninlet = {{ strategy = \"manual\" }}\n"));
-        let nodes = ground.nodes_at(&format!("far{count}"), &[ground.dynamodb(), far], &lines.collect::<String>())?;
+        let (name, milliseconds) = (format!("far{count}x{}", distance.as_millis()), distance.as_millis());
+        let nodes = ground.nodes_at(&name, &[ground.dynamodb(), far], &lines.collect::<String>())?;
         let [here, there] = nodes.as_slice() else { return Err("not two nodes".into()) };
         sleep(SETTLING).await;
+        is_far(there, distance).await?;
         let lines: Vec<Line> = (0..count).map(|_| Line::default()).collect();
         let moving = try_join_all(lines.iter().enumerate().map(|(number, line)| moves(line, number, count, here)));
-        let (_, delays) = tokio::try_join!(moving, looks(&lines, there))?;
+        let measuring = timeout(PATIENCE, try_join(moving, looks(&lines, there)));
+        let (_, delays) = measuring.await.map_err(|_| "a move is never shown")??;
+        ensure(delays.len() as u64 == MOVES * count as u64, || format!("{} moves were shown", delays.len()))?;
         let (middle, slowest) = (median(&delays), delays.iter().copied().fold(0.0, f64::max));
-        eprintln!("{count} lines, far away: {middle:.0} ms, slowest {slowest:.0} ms");
-        let distance = DISTANCE.as_millis();
+        eprintln!("{count} lines, {milliseconds} ms away: {middle:.0} ms, slowest {slowest:.0} ms");
         rows += &format!(
-            "| with Redis, {count} lines that move each second, DynamoDB {distance} ms away | {middle:.0} ms | {slowest:.0} ms |\n"
+            "| with Redis, {count} lines that move each second, DynamoDB {milliseconds} ms away | {middle:.0} ms | {slowest:.0} ms |\n"
         );
         nodes.into_iter().try_for_each(Server::stop)?;
     }

@@ -36,7 +36,7 @@ impl Kept {
             true => policy::AUTHORIZER_REFETCH,
             false => policy::AUTHORIZER_KEEP,
         };
-        self.tried.is_none_or(|tried| now.since(tried) >= pause)
+        self.tried.is_none_or(|tried| tried > now || now.since(tried) >= pause)
     }
 }
 

@@ -110,7 +110,21 @@ impl ShopApp {
             InitError = (),
         > + use<>,
     > {
-        app(&self.0)
+        let headers = DefaultHeaders::new()
+            .add(("Content-Security-Policy", self.0.content_security_policy.as_str()))
+            .add(("X-Content-Type-Options", "nosniff"))
+            .add(("Referrer-Policy", "no-referrer"))
+            .add(("Cache-Control", "no-store"));
+        App::new()
+            .app_data(self.0.clone())
+            .app_data(web::QueryConfig::default().error_handler(|_, _| Trouble::Malformed.into()))
+            .route("/", web::get().to(pages::window))
+            .route("/login", web::get().to(pages::login))
+            .route("/callback", web::get().to(pages::callback))
+            .route("/logout", web::post().to(pages::logout))
+            .route("/shop.css", web::get().to(pages::stylesheet))
+            .default_service(web::to(pages::nowhere))
+            .wrap(headers)
     }
 }
 
@@ -148,32 +162,4 @@ impl State {
             relying_party,
         })
     }
-}
-
-fn app(
-    state: &web::Data<State>,
-) -> App<
-    impl ServiceFactory<
-        ServiceRequest,
-        Config = (),
-        Response = ServiceResponse<impl MessageBody + use<>>,
-        Error = actix_web::Error,
-        InitError = (),
-    > + use<>,
-> {
-    let headers = DefaultHeaders::new()
-        .add(("Content-Security-Policy", state.content_security_policy.as_str()))
-        .add(("X-Content-Type-Options", "nosniff"))
-        .add(("Referrer-Policy", "no-referrer"))
-        .add(("Cache-Control", "no-store"));
-    App::new()
-        .app_data(state.clone())
-        .app_data(web::QueryConfig::default().error_handler(|_, _| Trouble::Malformed.into()))
-        .route("/", web::get().to(pages::window))
-        .route("/login", web::get().to(pages::login))
-        .route("/callback", web::get().to(pages::callback))
-        .route("/logout", web::post().to(pages::logout))
-        .route("/shop.css", web::get().to(pages::stylesheet))
-        .default_service(web::to(pages::nowhere))
-        .wrap(headers)
 }

@@ -1,7 +1,7 @@
 //! What happens by itself: the inlet's steps, the expiry of places, news from other nodes (`refresh.rs`), sweeping, keys.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -126,12 +126,13 @@ impl Lobby {
             tracing::error!(%error, "cannot maintain the signing keys");
         }
         for (event, room) in &self.rooms {
-            if let Err(error) = self.settle_sessions_of(room).await {
+            if let Err(error) = self.settle_sessions_of(room, room.settings.validity).await {
                 tracing::warn!(%event, %error, "cannot look for sessions that end too late");
             }
         }
         // Last, for it may take a while.
-        if let Err(error) = self.store.sweep(now).await {
+        let reached = self.forgetting.lock().unwrap_or_else(PoisonError::into_inner).reached(self.moment());
+        if let Err(error) = self.store.sweep(reached).await {
             tracing::warn!(%error, "cannot sweep the store");
         }
         for (event, room) in &self.rooms {

@@ -1,6 +1,7 @@
 //! The expiry pass: served positions whose time is over are given up, and nobody waits behind who is gone.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::{Fault, Lobby, Room};
 use crate::policy;
@@ -8,14 +9,14 @@ use crate::room::{ExpiryRule, Inlet, Moment, OnExpiry, Position, ServingRecord};
 use crate::store::Refill;
 
 impl Room {
-    /// Whether the clock was set back since this was asked last.
-    fn set_back(&self, now: Moment) -> bool {
+    /// Whether the clock was set back since this was asked last, or may have been before it was asked for the first time.
+    fn may_be_set_back(&self, now: Moment) -> bool {
         let before = self.looked_at.swap(now.wall.as_secs(), Ordering::Relaxed);
         let set_back = before > (now.wall + policy::CLOCK_AHEAD).as_secs();
         if set_back {
             tracing::warn!(event = %self.settings.id, seconds = before - now.wall.as_secs(), "the clock was set back");
         }
-        set_back
+        set_back || before == 0
     }
 }
 
@@ -31,10 +32,10 @@ impl Lobby {
     /// The same in one room.
     pub(super) async fn expire_room(&self, room: &Room) {
         let (event, now) = (&room.settings.id, self.moment());
-        let set_back = room.set_back(now);
+        let set_back = room.may_be_set_back(now);
         // Sessions that a clock ahead opened would hold their places for as long as it was ahead.
         if (room.board.anchor(None, now) || set_back)
-            && let Err(error) = self.settle_sessions_of(room).await
+            && let Err(error) = self.settle_sessions_of(room, Duration::ZERO).await
         {
             tracing::warn!(%event, %error, "sessions that end too late are looked for again in a minute");
         }
@@ -43,10 +44,11 @@ impl Lobby {
         }
     }
 
-    /// Has sessions that were opened by a clock that was ahead end as if they had been opened now.
-    pub(super) async fn settle_sessions_of(&self, room: &Room) -> Result<(), Fault> {
+    /// Has sessions that were opened by a clock that was ahead end as if they had been opened now: those that end in more
+    /// than `within`.
+    pub(super) async fn settle_sessions_of(&self, room: &Room, within: Duration) -> Result<(), Fault> {
         let (event, now) = (&room.settings.id, self.now());
-        let settled = self.store.settle_sessions(event, now, room.settings.validity).await?;
+        let settled = self.store.settle_sessions(event, now, within).await?;
         if settled > 0 {
             tracing::warn!(%event, settled, "sessions were opened in the future: they end as if they were opened now");
         }

@@ -26,8 +26,8 @@ mod token_cache;
 mod turnstile;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
@@ -44,7 +44,7 @@ pub use key_service::{KEYS_DOCUMENT, KeyServiceError, Keys};
 pub use login::{Attempt, LoggedIn, Login, NoPlace, Notice, Wait};
 pub use operate::AdvanceError;
 pub use places::{Exits, Refilled};
-pub use sessions::{Overrides, Remaining, RestTokens, Worth};
+pub use sessions::{Caller, Overrides, Remaining, RestTokens, Worth};
 pub use signing::{Place, SigningQueue, Urgency};
 
 use gate::Latch;
@@ -56,7 +56,7 @@ use turnstile::Turnstiles;
 use crate::ambient::{Clock, Entropy, Secret, Timestamp};
 use crate::keys::{CodeSeal, KeyError, MasterSecret};
 use crate::policy;
-use crate::room::{CookieKey, EventId, EventSettings, Moment, RequestId, SessionStatus, TicketKey};
+use crate::room::{CookieKey, EventId, EventSettings, Moment, PassingTime, RequestId, SessionStatus, TicketKey};
 use crate::store::{Store, StoreError};
 
 /// Something that failed on our side: the request may be good, and nothing wrong was answered.
@@ -142,6 +142,8 @@ pub struct Lobby {
     signed: TokenCache,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    /// The time by which things are forgotten.
+    forgetting: Mutex<PassingTime>,
     entropy: Arc<dyn Entropy>,
 }
 
@@ -170,8 +172,8 @@ impl Lobby {
         let rooms = opening.buffer_unordered(policy::REFRESHES_AT_ONCE).try_collect().await?;
         let codes = CodeSeal::new(&master);
         let signing = SigningQueue::start(available_parallelism().map_or(1, usize::from))?;
-        let signed = TokenCache::default();
-        Ok(Self { issuer: issuer.to_owned(), rooms, clients, keys, codes, signing, signed, store, clock, entropy })
+        let (signed, forgetting, issuer) = (TokenCache::default(), Mutex::default(), issuer.to_owned());
+        Ok(Self { issuer, rooms, clients, keys, codes, signing, signed, store, clock, forgetting, entropy })
     }
 
     /// The provider's name.

@@ -18,10 +18,22 @@ use crate::policy;
 use crate::room::{Admission, Counters, EventId, ExpiryRule, Inlet, Position, RequestId, Session, SessionStatus};
 use crate::store::{Closed, StoreError};
 
-/// What the private `generate_token` may override. It takes effect where the call opens the session, and for that
-/// session alone: tokens once issued keep their claims.
+/// Who asks for the tokens of a ticket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Caller {
+    /// Its holder.
+    #[default]
+    Visitor,
+    /// An operator, for its holder.
+    Operator,
+}
+
+/// What the private `generate_token` does otherwise than the public one. The overrides take effect where the call opens the
+/// session, and for that session alone: tokens once issued keep their claims.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
+    /// Whose call it is: an operator's opens sessions on a full disk as well.
+    pub caller: Caller,
     /// `iss` of the tokens.
     pub issuer: Option<String>,
     /// How long the session is good.
@@ -112,7 +124,11 @@ impl Lobby {
                     let validity = overrides.validity.unwrap_or(room.settings.validity);
                     let mut new = served.session(event.clone(), visitor.request_id, validity);
                     new.issuer = overrides.issuer;
-                    match self.store.open_session(&new).await {
+                    let opened = match overrides.caller {
+                        Caller::Visitor => self.store.open_session(&new).await,
+                        Caller::Operator => self.store.open_session_for(&new).await,
+                    };
+                    match opened {
                         Ok(opened) => {
                             room.board.update(opened.counters);
                             opened.session

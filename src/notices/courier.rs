@@ -10,6 +10,7 @@
 use std::collections::{HashMap, HashSet};
 use std::iter::repeat_with;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -21,7 +22,7 @@ use crate::config::Subscription;
 use crate::lobby::Lobby;
 use crate::outbound::Complaints;
 use crate::policy;
-use crate::room::EventId;
+use crate::room::{EventId, Moment};
 use crate::store::{Letter, Outbox, Resent, StoreError};
 
 /// Somebody who listens.
@@ -49,6 +50,8 @@ enum Round {
     More,
     /// Nothing is left that could be told now.
     Idle,
+    /// It is up to another node.
+    Elsewhere,
     /// The sink is away.
     Failed,
 }
@@ -165,13 +168,14 @@ impl Courier {
             }
             match round {
                 Ok(Round::More) => {}
-                Ok(Round::Idle) => self.rest().await,
+                Ok(Round::Idle) => self.rest(policy::NOTICE_LOOK).await,
+                Ok(Round::Elsewhere) => self.rest(policy::LEASE).await,
                 Ok(Round::Failed) => self.pause(&self.away).await,
                 Err(error) => {
                     tracing::warn!(sink = self.name(), %error, "the outbox cannot be used");
                     // What was going on is not known: the store's own note counts.
                     self.progress = Progress::default();
-                    self.unusable.note(&Refusal::Away(String::new()), self.lobby.now());
+                    self.unusable.note(&Refusal::Away(String::new()), self.lobby.moment().steady);
                     self.pause(&self.unusable).await;
                 }
             }
@@ -179,15 +183,15 @@ impl Courier {
     }
 
     async fn pause(&self, trouble: &Trouble) {
-        let wait = trouble.wait(self.lobby.entropy(), self.lobby.now());
+        let wait = trouble.wait(self.lobby.entropy(), self.lobby.moment().steady);
         let pause = Pause::of(wait, self.lobby.now());
         while !pause.is_over(self.lobby.now()) {
             sleep(policy::CLOCK_POLL.min(wait)).await;
         }
     }
 
-    /// Waits until there may be something new, or an event is left alone no longer.
-    async fn rest(&mut self) {
+    /// Waits until there may be something new, or an event is left alone no longer; so long at most.
+    async fn rest(&mut self, longest: Duration) {
         let Self { lobby, bell, progress, .. } = self;
         let due = async {
             while progress.due(lobby.now()).is_none() {
@@ -195,7 +199,7 @@ impl Courier {
             }
         };
         tokio::select! {
-            _ = timeout(policy::NOTICE_LOOK, bell.changed()) => {}
+            _ = timeout(longest, bell.changed()) => {}
             () = due, if !progress.held.is_empty() => {}
         }
     }
@@ -204,7 +208,7 @@ impl Courier {
     async fn round(&mut self) -> Result<Round, StoreError> {
         let Some(cursor) = self.outbox().claim_delivery(self.name()).await? else {
             self.progress = Progress::default();
-            return Ok(Round::Idle);
+            return Ok(Round::Elsewhere);
         };
         self.progress.skip(cursor);
         let again = self.send_again().await?;
@@ -304,9 +308,10 @@ impl Courier {
             return Ok(true);
         };
         let trouble = self.troubles.entry(letter.event.clone()).or_default();
-        trouble.note(&refusal, now);
-        let (failures, hopeless) = (trouble.failures(), trouble.is_hopeless(now));
-        let wait = trouble.wait(self.lobby.entropy(), now);
+        let steady = self.lobby.moment().steady;
+        trouble.note(&refusal, steady);
+        let (failures, hopeless) = (trouble.failures(), trouble.is_hopeless(steady));
+        let wait = trouble.wait(self.lobby.entropy(), steady);
         self.complain(&refusal, failures, now);
         let refused = matches!(refusal, Refusal::Refused(_));
         let enough = refused && self.weariness.is_enough(letter, failures, now);
@@ -325,10 +330,10 @@ impl Courier {
 
     /// Decides what a sink that is away costs: whatever has become old.
     async fn note_away(&mut self, refusal: &Refusal) -> Result<(), StoreError> {
-        let now = self.lobby.now();
-        self.away.note(refusal, now);
+        let Moment { wall: now, steady } = self.lobby.moment();
+        self.away.note(refusal, steady);
         self.complain(refusal, self.away.failures(), now);
-        if !self.away.is_hopeless(now) {
+        if !self.away.is_hopeless(steady) {
             return Ok(());
         }
         loop {

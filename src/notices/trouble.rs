@@ -46,11 +46,11 @@ pub(super) fn is_old(letter: &Letter, now: Timestamp) -> bool {
     now.since(letter.at) >= policy::NOTICE_PATIENCE
 }
 
-/// The failures in a row.
+/// The failures in a row. Times are steady: a clock that is set back must not have a letter hold up others for longer.
 #[derive(Default)]
 pub(super) struct Trouble {
     failures: u32,
-    since: Option<Timestamp>,
+    since: Option<Duration>,
     /// For how long the sink asked to be left alone the last time.
     asked: Duration,
     /// How long what it said the last time is put up with.
@@ -58,7 +58,7 @@ pub(super) struct Trouble {
 }
 
 impl Trouble {
-    pub(super) fn note(&mut self, refusal: &Refusal, now: Timestamp) {
+    pub(super) fn note(&mut self, refusal: &Refusal, now: Duration) {
         self.asked = refusal.asked();
         self.patience = refusal.patience();
         self.failures = self.failures.saturating_add(1);
@@ -69,21 +69,21 @@ impl Trouble {
         self.failures
     }
 
-    pub(super) fn is_hopeless(&self, now: Timestamp) -> bool {
-        let lasted = self.since.is_some_and(|since| now.since(since) >= self.patience);
+    pub(super) fn is_hopeless(&self, now: Duration) -> bool {
+        let lasted = self.since.is_some_and(|since| now.saturating_sub(since) >= self.patience);
         self.failures >= policy::NOTICE_ATTEMPTS && lasted
     }
 
     /// How long to wait before the next try: doubling, and spread over the upper half so that couriers do not knock
     /// in step; not less than the sink asked for. Never so long that it could keep letters from being given up, and no
     /// longer than until they may be.
-    pub(super) fn wait(&self, entropy: &dyn Entropy, now: Timestamp) -> Duration {
+    pub(super) fn wait(&self, entropy: &dyn Entropy, now: Duration) -> Duration {
         let doubled = 2_u32.saturating_pow(self.failures.saturating_sub(1).min(16));
         let longest = policy::NOTICE_RETRY_FIRST.saturating_mul(doubled).min(policy::NOTICE_RETRY_LONGEST);
         let [byte] = random::<1>(entropy);
         let wait = longest.mul_f64(0.5 + f64::from(byte) / 512.0).max(self.asked.min(policy::NOTICE_RETRY_LONGEST));
         let last_try = self.since.unwrap_or(now) + self.patience;
-        if last_try > now { wait.min(last_try.since(now)) } else { wait }
+        if last_try > now { wait.min(last_try - now) } else { wait }
     }
 }
 
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
     use crate::ambient::SeededEntropy;
 
-    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+    const NOW: Duration = Duration::from_secs(1_800_000);
 
     fn away() -> Refusal {
         Refusal::Away(String::new())
@@ -184,7 +184,7 @@ mod tests {
             while !trouble.is_hopeless(now) {
                 let wait = trouble.wait(&entropy, now);
                 // A clock of whole seconds is there a little later.
-                now = now + Duration::from_secs(wait.as_millis().div_ceil(1000).try_into().unwrap());
+                now += Duration::from_secs(wait.as_millis().div_ceil(1000).try_into().unwrap());
                 trouble.note(&refusal, now);
             }
             assert_eq!(now, NOW + patience);

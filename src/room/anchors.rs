@@ -19,19 +19,40 @@ pub struct Moment {
     pub steady: Duration,
 }
 
+impl Moment {
+    /// How much time passed since, whatever the wall says.
+    pub const fn passed_since(&self, earlier: Self) -> Duration {
+        self.steady.saturating_sub(earlier.steady)
+    }
+
+    /// Whether the clock was set on since: then it was the earlier, lower time that was wrong.
+    pub fn set_on_since(&self, earlier: Self) -> bool {
+        self.wall.since(earlier.wall) > self.passed_since(earlier) + CLOCK_SET_BACK
+    }
+}
+
+/// The time by which things are forgotten: it goes back with the clock at once, and on only as time passes. So while a clock
+/// is days ahead, nothing is forgotten that is still of use when it was put right.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct PassingTime(Option<Moment>);
+
+impl PassingTime {
+    /// The time that has been reached `now`.
+    pub fn reached(&mut self, now: Moment) -> Timestamp {
+        let from = *self.0.get_or_insert(now);
+        let reached = from.wall + now.passed_since(from);
+        if now.wall < reached {
+            self.0 = Some(now);
+        }
+        reached.min(now.wall)
+    }
+}
+
 /// What is numbered up to `through` was there at that moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Anchor {
     through: u64,
     seen: Moment,
-}
-
-impl Anchor {
-    /// Whether the clock was set on since: then it was the earlier, lower time that was wrong.
-    fn is_void(&self, now: Moment) -> bool {
-        let passed = now.steady.saturating_sub(self.seen.steady);
-        now.wall.since(self.seen.wall) > passed + CLOCK_SET_BACK
-    }
 }
 
 /// See the module's documentation. In the order of their numbers, which is that of being seen.
@@ -55,9 +76,11 @@ impl Anchors {
 
     /// The time that counts at `now` for what bears this number and the time `recorded`: never one in the future.
     pub fn counted(&self, number: u64, recorded: Timestamp, now: Moment) -> Timestamp {
-        let holds = |anchor: &&Anchor| number <= anchor.through && (recorded > now.wall || !anchor.is_void(now));
-        let known = self.0.iter().find(holds).map_or(recorded, |anchor| recorded.min(anchor.seen.wall));
-        known.min(now.wall)
+        let holds =
+            |anchor: &&Anchor| number <= anchor.through && (recorded > now.wall || !now.set_on_since(anchor.seen));
+        // By the time that passed: the clock may have been put right in several steps.
+        let seen = |anchor: &Anchor| now.wall - now.passed_since(anchor.seen);
+        self.0.iter().find(holds).map_or(recorded, |anchor| recorded.min(seen(anchor))).min(now.wall)
     }
 
     /// Numbers above `through` will be given anew.
@@ -98,6 +121,23 @@ mod tests {
     }
 
     #[test]
+    fn the_time_by_which_things_are_forgotten_is_never_ahead() {
+        let mut time_passes = PassingTime::default();
+        let day = 86_400;
+        for (wall, steady, reached) in [
+            (1_000, 50, 1_000),
+            (1_060, 110, 1_060),
+            (1_120 + 2 * day, 170, 1_120),
+            (1_180 + 2 * day, 230, 1_180),
+            (1_240, 290, 1_240),
+            (400, 350, 400),
+            (1_000, 410, 460),
+        ] {
+            assert_eq!(time_passes.reached(at(wall, steady)), time(reached), "{wall}");
+        }
+    }
+
+    #[test]
     fn where_the_lower_time_was_wrong_the_recorded_one_counts_again_when_it_is_past() {
         let mut anchors = Anchors::default();
         anchors.note(9, 0, at(1_000, 50));
@@ -127,14 +167,18 @@ mod tests {
     proptest! {
         #[test]
         fn a_step_on_and_back_delays_no_deadline_by_more_than_a_minute(
-            step in 1_u64..1_000_000, period in 1_u64..1_000_000, seen in 0_u64..60, looks in prop::collection::vec(0_u64..100_000, 1..20),
+            step in 1_u64..1_000_000, half in any::<bool>(), period in 1_u64..1_000_000, seen in 0_u64..60,
+            looks in prop::collection::vec(0_u64..100_000, 1..20),
         ) {
-            // Recorded by a clock that was ahead; put right and seen so a little later; looked at as time passes.
+            // Recorded by a clock that was ahead; put right, perhaps by half and then wholly, and seen so a little
+            // later; looked at as time passes.
             let truth = 5_000_000;
             let recorded = time(truth + step);
             let mut anchors = Anchors::default();
-            if recorded > time(truth + seen) {
-                anchors.note(1, 0, at(truth + seen, seen));
+            for wall in [half.then_some(truth + seen + step / 2), Some(truth + seen)].into_iter().flatten() {
+                if recorded > time(wall) {
+                    anchors.note(1, 0, at(wall, seen));
+                }
             }
             let mut passed = seen;
             for look in looks {

@@ -98,6 +98,7 @@ pub(super) async fn open_distributed(
         table_prefix: shared.table_prefix.clone(),
         outbox,
         entropy: Arc::clone(&nature.entropy),
+        clock: Arc::clone(&nature.clock),
         meter: telemetry.clone(),
     };
     Ok(DistributedStore::open(options)?)

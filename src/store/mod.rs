@@ -243,6 +243,12 @@ pub trait Store: Outbox {
     /// or it was given up by the expiry pass: somebody else may have the place. *Embedded:* insert-or-get in one transaction.
     async fn open_session(&self, session: &Session) -> Result<Opened, StoreError>;
 
+    /// The same for an operator, who asks for a visitor: where the store keeps space for operators, done on a full disk
+    /// as well, for as long as enough is left for operators' other calls.
+    async fn open_session_for(&self, session: &Session) -> Result<Opened, StoreError> {
+        self.open_session(session).await
+    }
+
     /// The session of a ticket in the current generation, whatever its status, until it is forgotten.
     async fn session(&self, event: &EventId, request_id: &RequestId) -> Result<Option<Session>, StoreError>;
 
@@ -256,10 +262,10 @@ pub trait Store: Outbox {
     ) -> Result<Closed, StoreError>;
 
     /// Has the active sessions that were opened later than `now`, by a clock that was ahead, be opened at `now` and end
-    /// accordingly earlier; answers how many. Looks at those only that end more than `validity`, the event's usual one,
-    /// after `now`. *Embedded:* one statement. An engine that several nodes share leaves all sessions as they are: it cannot
+    /// accordingly earlier; answers how many. Looks at those only that end more than `within` after `now`: the fewer rows,
+    /// the longer it is. *Embedded:* one statement. An engine that several nodes share leaves all sessions as they are: it cannot
     /// tell a clock that was ahead from that of a caller which is behind, and the latter must end no session of others.
-    async fn settle_sessions(&self, _: &EventId, _now: Timestamp, _validity: Duration) -> Result<u64, StoreError> {
+    async fn settle_sessions(&self, _: &EventId, _now: Timestamp, _within: Duration) -> Result<u64, StoreError> {
         Ok(0)
     }
 

@@ -155,6 +155,7 @@ macro_rules! store_suite {
             a_reset_forgets_which_positions_were_used
             the_rows_of_positions_that_are_given_up_are_forgotten
             a_visitors_arrival_is_kept_as_long_as_the_session
+            no_ticket_opens_a_second_session_whatever_is_forgotten
             a_document_is_replaced_only_from_the_version_that_was_read
             changes_are_told_after_the_commit_in_order
             health_is_well
@@ -193,6 +194,7 @@ macro_rules! outbox_suite {
             letters_are_forgotten_when_they_are_old_and_all_are_done
             a_dead_letter_is_kept_until_it_is_taken
             dead_letters_are_forgotten_after_a_month
+            of_dead_letters_the_newest_ten_thousand_are_kept
         }
     };
 }

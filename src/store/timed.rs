@@ -64,9 +64,10 @@ macro_rules! forward {
             expire_positions(event: &EventId, through: Position, refill: Refill, at: Timestamp) -> Expired;
             step_inlet(event: &EventId, inlet: &Inlet, known: Option<Timestamp>, tick: Timestamp) -> Option<Counters>;
             open_session(session: &Session) -> Opened;
+            open_session_for(session: &Session) -> Opened;
             session(event: &EventId, request_id: &RequestId) -> Option<Session>;
             close_session(event: &EventId, request_id: &RequestId, status: SessionStatus) -> Closed;
-            settle_sessions(event: &EventId, now: Timestamp, validity: std::time::Duration) -> u64;
+            settle_sessions(event: &EventId, now: Timestamp, within: std::time::Duration) -> u64;
             active_sessions(event: &EventId, now: Timestamp) -> u64;
             expired_sessions(
                 event: &EventId, now: Timestamp, after: Option<(Timestamp, RequestId)>, limit: u32

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::sessions::{SAMPLE, get, post, said, ticket, tokens};
 use crate::steps::sub;
-use crate::support::{Browser, NOW, TestApp, json as body};
+use crate::support::{Browser, NOW, TestApp, config_replacing, json as body};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -29,14 +29,16 @@ async fn a_second_passes(app: &TestApp) {
 
 #[actix_web::test]
 async fn places_that_were_served_while_the_clock_was_ahead_expire_on_time() {
-    // Ahead by more than the time in which a place is used, and by less.
-    for ahead in [DAY, TEN_MINUTES] {
+    // Ahead by more than the time in which a place is used, and by less; put right at once, and in two steps.
+    for (ahead, between) in [(DAY, None), (TEN_MINUTES, None), (DAY, Some(HOUR))] {
         let app = TestApp::start().await;
         app.clock.set(NOW + ahead);
         let ids = [app.join("Sample").await, app.join("Sample").await];
         app.serve("Sample", 2).await;
-        app.clock.set(NOW);
-        app.lobby().expire_positions().await;
+        for still in between.into_iter().chain([Duration::ZERO]) {
+            app.clock.set(NOW + still);
+            app.lobby().expire_positions().await;
+        }
         for id in &ids {
             assert_eq!(seconds_left(&app, id).await, json!({ "expires_in": 900 }));
         }
@@ -92,17 +94,36 @@ async fn tickets_of_every_time_open_and_newcomers_get_the_time_of_now() {
     app.stop().await;
 }
 
-#[actix_web::test]
-async fn a_room_is_filled_anew_when_the_time_of_its_visitors_is_over() {
+/// A room for two whose visitors came while the clock was a day ahead: one entered, one never comes, one waits.
+async fn filled_ahead() -> (TestApp, Vec<String>) {
     let app = TestApp::replacing(SAMPLE, ROOM_FOR_TWO).await;
     app.clock.set(NOW + DAY);
     app.lobby().step_inlets(&mut HashMap::new()).await;
     let ids: Vec<String> = [app.join("Sample").await, app.join("Sample").await, app.join("Sample").await].into();
-    // One enters, one never comes, one waits.
     tokens(&app, &ids[0]).await;
+    (app, ids)
+}
+
+#[actix_web::test]
+async fn a_room_is_filled_anew_when_the_time_of_its_visitors_is_over() {
+    let (app, ids) = filled_ahead().await;
     app.clock.set(NOW);
     a_second_passes(&app).await;
     app.lobby().keep_house().await;
+    is_filled_anew(app, &ids).await;
+}
+
+#[actix_web::test]
+async fn a_room_is_filled_anew_in_time_though_the_program_starts_anew_after_the_step_back() {
+    let (app, ids) = filled_ahead().await;
+    let config = config_replacing(app.directory.path(), SAMPLE, ROOM_FOR_TWO);
+    let app = TestApp::configured(app.stop().await, config).await;
+    a_second_passes(&app).await;
+    is_filled_anew(app, &ids).await;
+}
+
+/// What [`filled_ahead`] filled, a second after the clock was put right.
+async fn is_filled_anew(app: TestApp, ids: &[String]) {
     assert_eq!(app.counters().serving, 2);
     app.pass(900);
     a_second_passes(&app).await;
@@ -112,6 +133,50 @@ async fn a_room_is_filled_anew_when_the_time_of_its_visitors_is_over() {
     a_second_passes(&app).await;
     assert_eq!(app.counters().serving, 4, "the place of whose session is over");
     assert_eq!(said(post(&app, "/api/generate_token", &ticket(&ids[0])).await).await.0, 410);
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn a_short_session_that_was_opened_ahead_ends_after_its_own_time() {
+    for restarts in [false, true] {
+        let app = TestApp::replacing(SAMPLE, ROOM_FOR_TWO).await;
+        app.clock.set(NOW + TEN_MINUTES);
+        app.lobby().step_inlets(&mut HashMap::new()).await;
+        let id = app.join("Sample").await;
+        let short = json!({ "event_id": "Sample", "request_id": id, "validity_period": 60 });
+        assert_eq!(said(post(&app, "/private/generate_token", &short).await).await.0, 200);
+        app.join("Sample").await;
+        let app = if restarts {
+            let config = config_replacing(app.directory.path(), SAMPLE, ROOM_FOR_TWO);
+            TestApp::configured(app.stop().await, config).await
+        } else {
+            app.clock.set(NOW);
+            app
+        };
+        a_second_passes(&app).await;
+        assert_eq!(app.counters().serving, 2);
+        app.pass(60);
+        a_second_passes(&app).await;
+        assert_eq!(app.counters().serving, 3, "restarts: {restarts}");
+        app.stop().await;
+    }
+}
+
+#[actix_web::test]
+async fn a_clock_that_is_days_ahead_for_a_while_has_no_session_forgotten() {
+    let app = TestApp::start().await;
+    let (_, set) = app.tokens(&[]).await;
+    let late = app.join("Sample").await;
+    app.lobby().keep_house().await;
+    for _ in 0..3 {
+        app.clock.set(app.lobby().now() + 3 * DAY);
+        app.lobby().keep_house().await;
+    }
+    app.clock.set(NOW);
+    app.lobby().keep_house().await;
+    assert_eq!(app.user_info(set["access_token"].as_str().unwrap()).await.status(), StatusCode::OK);
+    let place = body(get(&app, &format!("/api/queue_num?event_id=Sample&request_id={late}")).await).await;
+    assert_eq!(place["queue_number"], json!(2));
     app.stop().await;
 }
 

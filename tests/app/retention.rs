@@ -78,8 +78,16 @@ async fn a_ticket_whose_arrival_is_forgotten_is_expired_not_unknown() {
 }
 
 #[actix_web::test]
-async fn where_positions_do_not_expire_a_used_one_opens_no_second_session() {
-    let app = without_expiry().await;
+async fn where_positions_do_not_expire_or_late_a_used_one_opens_no_second_session() {
+    let late = "id = \"Sample\"\nqueue_position_expiry_period = 604800\ninlet";
+    // When all before it are used as well, a position is given up.
+    let given_up = "Queue position has expired";
+    a_used_position_opens_no_second_session(without_expiry().await, "Token corresponding to request id has expired")
+        .await;
+    a_used_position_opens_no_second_session(TestApp::replacing(SAMPLE, late).await, given_up).await;
+}
+
+async fn a_used_position_opens_no_second_session(app: TestApp, in_the_end: &str) {
     let (away, id) = (served(&app).await, served(&app).await);
     tokens(&app, &id).await;
     let opened = app.all_counters()["Sample"].sessions_opened;
@@ -95,7 +103,7 @@ async fn where_positions_do_not_expire_a_used_one_opens_no_second_session() {
     pass(&app, 3_600 + DAY).await;
     for id in [&away, &id] {
         let answer = said(post(&app, "/api/generate_token", &ticket(id)).await).await;
-        assert_eq!(answer, told(410, "Token corresponding to request id has expired"));
+        assert_eq!(answer, told(410, in_the_end));
     }
     app.stop().await;
 }

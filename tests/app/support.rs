@@ -198,6 +198,12 @@ pub fn config(directory: &Path, more: &str) -> Config {
     config_from(directory, &format!("{CONFIG}\n{more}"))
 }
 
+/// The tests' configuration with something else in the place of `from`, in `directory`.
+pub fn config_replacing(directory: &Path, from: &str, to: &str) -> Config {
+    assert!(CONFIG.contains(from), "{from}");
+    config_from(directory, &CONFIG.replace(from, to))
+}
+
 /// A configuration of one's own, in `directory`.
 pub fn config_from(directory: &Path, text: &str) -> Config {
     let environment: Environment =
@@ -351,9 +357,8 @@ pub fn claims(token: &str) -> Value {
 impl TestApp {
     /// Starts with the usual configuration in which `from` is replaced by `to`.
     pub async fn replacing(from: &str, to: &str) -> Self {
-        assert!(CONFIG.contains(from), "{from}");
         let directory = seeded::directory().await;
-        let config = config_from(directory.path(), &CONFIG.replace(from, to));
+        let config = config_replacing(directory.path(), from, to);
         Self::configured(directory, config).await
     }
 

@@ -114,8 +114,12 @@ async fn operators_calls_work_on_a_full_disk() {
     let api = Api::of(&program);
     let (_, tokens) = api.log_in().await;
     let (sub, _) = tokens.who();
-    join_until_full(&api).await;
+    let (tickets, _) = join_until_full(&api).await;
     moves_the_line(&api, 300).await;
+    let entering = json!({ "event_id": "Sample", "request_id": tickets[0] });
+    assert_eq!(operate(&api, "generate_token", &entering).await, StatusCode::OK);
+    let visitor = api.post("/api/generate_token", &json!({ "event_id": "Sample", "request_id": tickets[1] }));
+    assert_eq!(visitor.send().await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
     let done = json!({ "event_id": "Sample", "request_id": sub, "status": 1 });
     assert_eq!(operate(&api, "update_session", &done).await, StatusCode::OK);
     assert_eq!(api.user_info(&tokens.access).await, StatusCode::UNAUTHORIZED);

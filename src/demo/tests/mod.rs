@@ -16,7 +16,7 @@ use actix_web::{HttpServer, web};
 use serde_json::json;
 use url::Url;
 
-use super::{LOGIN_LIFETIME, Shop, State, app};
+use super::{LOGIN_LIFETIME, Shop, ShopApp, State};
 use crate::ambient::{Clock, FrozenClock, Secret, SeededEntropy, SystemClock};
 use issuer::{CODE, FakeIssuer, SUBJECT, Script};
 
@@ -45,7 +45,7 @@ impl Scene {
     }
 
     async fn send(&self, request: TestRequest, cookies: &[Cookie<'static>]) -> Answer {
-        let app = init_service(app(&self.state)).await;
+        let app = init_service(ShopApp(self.state.clone()).app()).await;
         let request = cookies.iter().fold(request, |request, cookie| request.cookie(cookie.clone()));
         let response = call_service(&app, request.to_request()).await;
         let policy = response.headers().get("Content-Security-Policy").expect("every answer has a policy");

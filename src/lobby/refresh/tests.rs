@@ -72,6 +72,14 @@ impl Node {
         self.store.announce(Change::Counters(name(number), counters));
     }
 
+    /// Waits until the board shows that the line was moved so far.
+    async fn shows(&self, number: usize, serving: u64) {
+        let mut bell = self.room(number).board.bell();
+        while self.counters(number).serving != serving {
+            bell.changed().await.unwrap();
+        }
+    }
+
     /// The serving counters of the records that the board knows.
     fn records(&self, number: usize) -> Vec<u64> {
         self.room(number).board.view().records.iter().map(|record| record.serving).collect()
@@ -179,6 +187,27 @@ async fn only_so_many_events_are_read_at_once_and_each_after_its_last_announceme
     assert_eq!(node.store.waiting(), REFRESHES_AT_ONCE);
     node.store.release(events);
     until(|| (0..events).all(|number| node.records(number) == [1, 2])).await;
+}
+
+#[tokio::test]
+async fn what_is_announced_of_a_hundred_events_is_shown_before_any_read_ends_and_goes_on_being_received() {
+    const EVENTS: usize = 100;
+    let reads = ["arrivals", "recent_serving_records"];
+    let node = Node::open(EVENTS, 1_024).await;
+    reads.into_iter().for_each(|read| node.store.hold(read, usize::MAX));
+    node.follow();
+    for serving in 1..=3 {
+        for number in 0..EVENTS {
+            node.moves_and_tells(number, 1).await;
+        }
+        for number in 0..EVENTS {
+            node.shows(number, serving).await;
+        }
+        assert!((0..EVENTS).all(|number| node.records(number).is_empty()), "no read has ended");
+    }
+    reads.into_iter().for_each(|read| node.store.hold(read, 0));
+    node.store.release(2 * EVENTS);
+    until(|| (0..EVENTS).all(|number| node.records(number) == [1, 2, 3])).await;
 }
 
 #[tokio::test]

@@ -17,8 +17,8 @@ use super::slate::Slate;
 use super::state::EventState;
 use super::tables::{Condition, Table, Tables};
 use super::turns::Heard;
-use crate::ambient::Entropy;
-use crate::room::EventId;
+use crate::ambient::{Clock, Entropy};
+use crate::room::{EventId, FutureSessions};
 use crate::store::outbox::OutboxMode;
 use crate::store::{Change, Party, StoreError, Taken};
 
@@ -75,6 +75,8 @@ pub(super) struct Desk {
     pub(super) slate: Arc<Slate>,
     /// The newest serving records, as this node read them last.
     pub(super) records: Mutex<log::Memo>,
+    /// When sessions that began in the future were first seen.
+    pub(super) future: Mutex<FutureSessions>,
     /// What the clerk is told of other nodes.
     pub(super) heard: Arc<Heard>,
     inbox: mpsc::UnboundedSender<Message>,
@@ -91,6 +93,7 @@ pub(super) struct Office {
     pub(super) bell: Bell,
     pub(super) outbox: OutboxMode,
     pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) clock: Arc<dyn Clock>,
     /// This node, by lot.
     pub(super) node: String,
     pub(super) feed: broadcast::Sender<Change>,
@@ -105,7 +108,7 @@ impl Desk {
         let heard = Arc::new(Heard::default());
         let shared = Shared { slate: Arc::clone(&slate), done: Arc::clone(&done), heard: Arc::clone(&heard) };
         tokio::spawn(Clerk::new(event, known, office, shared).run(waiting));
-        Self { slate, heard, records: Mutex::default(), inbox, done }
+        Self { slate, heard, records: Mutex::default(), future: Mutex::default(), inbox, done }
     }
 
     /// Has `verb` run as part of a write, and answers what it answered once that is durable. It may run more than once.

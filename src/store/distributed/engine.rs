@@ -11,6 +11,7 @@ use super::draft::{Closing, Expiry, Opening};
 use super::fields::Fields;
 use super::grants;
 use super::journal::{Mark, Past, Undertaking};
+use super::leases::Leases;
 use super::log;
 use super::outbox::Mover;
 use super::sessions::{self, Outcome};
@@ -19,7 +20,7 @@ use super::state::EventState;
 use super::tables::{Condition, Table};
 use crate::ambient::{Timestamp, random};
 use crate::policy::WATCHES_AT_ONCE;
-use crate::room::{Counters, EventId, Position, RequestId, Session, SessionStatus};
+use crate::room::{Counters, EventId, Moment, Occupancy, Position, RequestId, Session, SessionStatus};
 use crate::store::{
     Advance, Change, Closed, Document, Expired, GrantId, Opened, Redeemed, Redemption, Refill, StoreError,
     TokenStanding,
@@ -39,8 +40,7 @@ pub(super) struct Engine {
     pub(super) mover: tokio::sync::Mutex<Mover>,
     /// One for each look at an event's item that may be under way.
     pub(super) looks: Semaphore,
-    /// What this node has a lease of, and until when.
-    pub(super) leases: tokio::sync::Mutex<HashMap<String, Timestamp>>,
+    pub(super) leases: Leases,
 }
 
 /// How the opening of a session goes on.
@@ -64,7 +64,7 @@ impl Engine {
             looked: Mutex::default(),
             mover: tokio::sync::Mutex::default(),
             looks: Semaphore::new(WATCHES_AT_ONCE),
-            leases: tokio::sync::Mutex::default(),
+            leases: Leases::default(),
         }
     }
 
@@ -129,6 +129,13 @@ impl Engine {
                 return Ok(Advance::Moved(counters));
             }
         }
+    }
+
+    /// [`crate::store::Store::occupancy`].
+    pub(super) async fn occupancy(&self, event: &EventId, now: Timestamp) -> Result<Occupancy, StoreError> {
+        let (desk, state) = (self.desk(event)?, self.state(event).await?);
+        let now = Moment { wall: now, steady: self.office.clock.steady() };
+        sessions::occupancy(&self.office.tables, event, &state, &desk.future, now).await
     }
 
     /// [`crate::store::Store::expire_positions`].
@@ -333,6 +340,7 @@ impl Engine {
         for desk in desks.into_values() {
             desk.stop().await;
         }
+        self.give_back_leases().await;
         self.office.bell.flush().await;
     }
 }

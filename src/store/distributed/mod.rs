@@ -8,12 +8,15 @@
 mod aside;
 mod bulk;
 mod clerk;
+#[cfg(test)]
+mod clock_steps;
 mod desk;
 mod draft;
 mod engine;
 mod fields;
 mod grants;
 mod journal;
+mod leases;
 mod lives;
 mod log;
 mod outbox;
@@ -45,7 +48,7 @@ pub use redis::Client as RedisClient;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-pub use schema::Creation;
+pub use schema::{Creation, create_tables};
 
 use desk::Office;
 use engine::Engine;
@@ -57,7 +60,7 @@ use super::{
     Advance, AdvanceFrom, Change, Closed, Document, Expired, FEED_CAPACITY, GrantId, LongGrant, Opened, OutboxMode,
     Party, Redeemed, Redemption, Refill, Store, StoreError, Taken, TokenStanding,
 };
-use crate::ambient::{Entropy, Timestamp, random};
+use crate::ambient::{Clock, Entropy, Timestamp, random};
 use crate::room::{
     Arrival, Counters, EventId, Inlet, Occupancy, Position, RequestId, ServingRecord, Session, SessionStatus,
 };
@@ -74,20 +77,10 @@ pub struct Options {
     pub outbox: OutboxMode,
     /// Where names of nodes and of calls are drawn from.
     pub entropy: Arc<dyn Entropy>,
+    /// Tells the time that passes; what is dated has its time from the callers.
+    pub clock: Arc<dyn Clock>,
     /// Hears what is asked of DynamoDB.
     pub meter: Arc<dyn Meter>,
-}
-
-/// Creates the tables that are missing, and waits until all can be used.
-///
-/// # Errors
-/// When DynamoDB does not do it: credentials, rights, region, or away.
-pub async fn create_tables(
-    dynamodb: Client,
-    table_prefix: &str,
-    meter: Arc<dyn Meter>,
-) -> Result<Creation, StoreError> {
-    Tables::new(dynamodb, table_prefix, meter).create().await
 }
 
 /// How many nodes serve from these tables, as far as Redis knows; `None`: it does not tell.
@@ -124,6 +117,7 @@ impl DistributedStore {
             bell,
             outbox: options.outbox,
             entropy: options.entropy,
+            clock: options.clock,
             node,
             feed: feed.clone(),
         };
@@ -238,11 +232,7 @@ impl Store for DistributedStore {
 
     async fn occupancy(&self, event: &EventId, now: Timestamp) -> Result<Occupancy, StoreError> {
         let event = event.clone();
-        self.on_engine(move |engine| async move {
-            let state = engine.state(&event).await?;
-            sessions::occupancy(&engine.office.tables, &event, &state, now).await
-        })
-        .await
+        self.on_engine(move |engine| async move { engine.occupancy(&event, now).await }).await
     }
 
     async fn recent_serving_records(&self, event: &EventId, limit: u32) -> Result<Vec<ServingRecord>, StoreError> {

@@ -1,10 +1,11 @@
 //! The outbox: letters leave the journals of the events for a shelf of their own, where they get their numbers.
 //!
-//! One node at a time moves them, as long as its lease lasts. They move in transactions that rest on the newest number:
-//! should two nodes believe that they hold the lease, one of them is refused. Owns the table `Outbox`, whose shelves are `letters`, `dead`, `cursor` and
-//! `lease`. Times here are of the clock that letters are dated by.
+//! One node at a time moves them, as long as its lease lasts (`leases.rs`). They move in transactions that rest on the
+//! newest number: should two nodes believe that they hold the lease, one of them is refused. Owns the table `Outbox`, whose
+//! shelves are `letters`, `dead`, `cursor` and `lease`. Times here are of the clock that letters are dated by.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -82,8 +83,8 @@ pub(super) fn shelf(name: &str, above: &str, through: &str, limit: usize) -> Que
 /// What the node that moves letters knows.
 #[derive(Default)]
 pub(super) struct Mover {
-    /// Until when nobody else can have moved any.
-    sure_until: Timestamp,
+    /// Until when, in steady time, nobody else can have moved any; `None`: this node does not know what was moved.
+    sure_until: Option<Duration>,
     /// By event, through which of its letters they are on the shelf.
     moved: HashMap<EventId, u64>,
     newest: u64,
@@ -94,36 +95,22 @@ impl Engine {
         &self.office.tables
     }
 
-    /// Takes or keeps a lease. Whether this node has it now.
-    pub(super) async fn lease(&self, what: &str, now: Timestamp) -> Result<bool, StoreError> {
-        let mut leases = self.leases.lock().await;
-        // Half of it is left: good enough.
-        if leases.get(what).is_some_and(|until| now + LEASE / 2 < *until) {
-            return Ok(true);
-        }
-        let (node, until) = (self.office.node.as_str(), now + LEASE);
-        let item = key("lease", what).with_text("holder", node).with_time("held_until", until);
-        let free = Condition::new("attribute_not_exists(shelf) OR holder = :me OR held_until < :now")
-            .with(":me", text(node))
-            .with(":now", number(now.as_secs()));
-        let held = self.tables().put(Table::Outbox, item, free).await? == Written::Done;
-        let _before = if held { leases.insert(what.to_owned(), until) } else { leases.remove(what) };
-        Ok(held)
-    }
-
     /// Moves the letters that stand in the journals, if that is up to this node; where there are many, the first of each
     /// event.
     pub(super) async fn move_letters(&self) -> Result<(), StoreError> {
         self.open()?;
-        let Some(now) = self.office.outbox.now() else { return Ok(()) };
-        let mut mover = self.mover.lock().await;
-        if !self.lease("letters", now).await? {
+        if self.office.outbox.now().is_none() {
             return Ok(());
         }
-        if mover.sure_until < now {
+        let mut mover = self.mover.lock().await;
+        let now = self.office.clock.steady();
+        if !self.lease("letters").await? {
+            return Ok(());
+        }
+        if mover.sure_until.is_none_or(|until| until < now) {
             *mover = self.take_over().await?;
         }
-        mover.sure_until = now + LEASE / 2;
+        mover.sure_until = Some(now + LEASE / 2);
         for (event, desk) in self.desks() {
             for _ in 0..LETTER_MOVES {
                 let notes = self.state(&event).await?.journal.notes;
@@ -217,8 +204,10 @@ impl Engine {
 
     /// [`crate::store::Outbox::claim_delivery`].
     pub(super) async fn claim_delivery(&self, sink: &str) -> Result<Option<u64>, StoreError> {
-        let Some(now) = self.office.outbox.now() else { return Ok(Some(0)) };
-        if !self.lease(&format!("to {sink}"), now).await? {
+        if self.office.outbox.now().is_none() {
+            return Ok(Some(0));
+        }
+        if !self.lease(&format!("to {sink}")).await? {
             return Ok(None);
         }
         if let Some(through) = self.cursor(sink).await? {

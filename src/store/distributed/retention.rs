@@ -6,19 +6,106 @@
 use std::sync::PoisonError;
 
 use super::desk::Desk;
+use super::draft::Draft;
 use super::engine::Engine;
 use super::fields::Fields;
+use super::journal::Journal;
 use super::outbox::{dead_label, key, label, letter, shelf};
 use super::state::EventState;
-use super::tables::Table;
+use super::tables::{Table, Tables};
 use super::{grants, log, sessions};
 use crate::ambient::Timestamp;
 use crate::policy::{
-    ARRIVAL_RETENTION, DEAD_LETTER_LOOK, DEAD_LETTER_RETENTION, DEAD_LETTERS_KEPT, LETTERS_AT_ONCE, PACE_HORIZON,
-    PASSED_STEP, SESSION_RETENTION,
+    ARRIVAL_RETENTION, CLOCK_SET_BACK, DEAD_LETTER_LOOK, DEAD_LETTER_RETENTION, DEAD_LETTERS_KEPT, LETTERS_AT_ONCE,
+    PACE_HORIZON, PASSED_STEP, SESSION_RETENTION,
 };
 use crate::room::{Arrival, EventId};
 use crate::store::{Letter, StoreError};
+
+/// The line of one event, as a sweep at `now` found it.
+struct Line<'a> {
+    tables: &'a Tables,
+    event: &'a EventId,
+    desk: &'a Desk,
+    state: &'a EventState,
+    now: Timestamp,
+}
+
+impl Line<'_> {
+    /// Changes the event's journal, unless the line was reset since; whether it did.
+    async fn note(&self, change: impl Fn(&mut Journal) + Send + 'static) -> Result<bool, StoreError> {
+        let life = self.state.life;
+        let noting = move |draft: &mut Draft<'_>| {
+            let same = draft.state.life == life;
+            if same {
+                change(&mut draft.state.journal);
+            }
+            Ok(same)
+        };
+        self.desk.run(noting).await
+    }
+
+    /// Forgets the sessions whose time is over since a day.
+    async fn forget_sessions(&self) -> Result<(), StoreError> {
+        let Self { tables, event, state, .. } = self;
+        let before = self.now - SESSION_RETENTION;
+        let over = sessions::over(tables, event, state.life, before).await?;
+        let given_up = state.expired_and_counted();
+        let usable = over.iter().map(|(_, position)| position.get()).filter(|position| *position > given_up).max();
+        // Before they are gone: whoever finds none from now on looks at its place.
+        if let Some(last) = usable.filter(|last| *last > state.journal.forgotten)
+            && !self.note(move |journal| journal.forgotten = journal.forgotten.max(last)).await?
+        {
+            return Ok(());
+        }
+        let keys: Vec<Fields> = over.into_iter().map(|(key, _)| key).collect();
+        sessions::forget(tables, event, state.life, before, keys).await
+    }
+
+    /// Forgets serving records and arrivals of positions that are given up. An arrival is kept for as long as a session
+    /// of its position may be: from then on no ticket of it opens anything.
+    async fn forget_log(&self) -> Result<(), StoreError> {
+        let Self { tables, event, state, now, .. } = *self;
+        let (life, given_up) = (state.life, state.expired_and_counted());
+        if given_up == 0 {
+            return Ok(());
+        }
+        log::forget_records(tables, event, life, given_up, now - PACE_HORIZON).await?;
+        let passed = &state.journal.passed;
+        // What a clock that was ahead noted does not count.
+        let (noted, ahead) = (passed.last(), now + CLOCK_SET_BACK);
+        if noted.is_none_or(|(at, through)| *at > ahead || (*at + PASSED_STEP <= now && *through < given_up)) {
+            let note = move |journal: &mut Journal| {
+                let passed = &mut journal.passed;
+                passed.retain(|(at, _)| *at <= ahead);
+                passed.push((now, given_up));
+                // Of those that are old enough to go by, the newest alone.
+                let old = passed.iter().filter(|(at, _)| *at + ARRIVAL_RETENTION <= now).count();
+                passed.drain(..old.saturating_sub(1));
+            };
+            self.note(note).await?;
+        }
+        let settled = passed.iter().rev().find(|(at, _)| *at + ARRIVAL_RETENTION <= now);
+        match settled {
+            Some((_, through)) => log::forget_arrivals(tables, event, life, *through).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Forgets the oldest of the lines that were reset.
+    async fn forget_ended(&self) -> Result<(), StoreError> {
+        let Some(ended) = self.state.journal.ended.first().copied() else { return Ok(()) };
+        if super::lives::forget(self.tables, self.event, ended).await? {
+            self.desk
+                .run(move |draft| {
+                    draft.state.journal.ended.retain(|life| *life != ended);
+                    Ok(())
+                })
+                .await?;
+        }
+        Ok(())
+    }
+}
 
 impl Engine {
     /// [`crate::store::Store::sweep`].
@@ -28,102 +115,26 @@ impl Engine {
         let (forgotten, end) = grants::forget(&self.office.tables, now, from).await?;
         *self.swept.lock().unwrap_or_else(PoisonError::into_inner) = end;
         // The rows of a line are many: one node at a time deletes them.
-        if !self.lease("sweep", now).await? {
+        if !self.lease("sweep").await? {
             return Ok(forgotten);
         }
         for (event, desk) in self.desks() {
             let state = self.state(&event).await?;
-            sessions::sweep_places(&self.office.tables, &event, &state, now).await?;
-            self.forget_sessions(&event, &desk, &state, now).await?;
-            self.forget_log(&event, &desk, &state, now).await?;
-            if let Some(life) = state.journal.ended.first().copied()
-                && super::lives::forget(&self.office.tables, &event, life).await?
-            {
-                desk.run(move |draft| {
-                    draft.state.journal.ended.retain(|ended| *ended != life);
-                    Ok(())
-                })
-                .await?;
-            }
+            let line = Line { tables: &self.office.tables, event: &event, desk: &desk, state: &state, now };
+            sessions::sweep_places(line.tables, &event, &state, now).await?;
+            line.forget_sessions().await?;
+            line.forget_log().await?;
+            line.forget_ended().await?;
         }
         self.forget_dead_letters(now).await?;
         Ok(forgotten)
-    }
-
-    /// Forgets the sessions whose time is over since a day.
-    async fn forget_sessions(
-        &self,
-        event: &EventId,
-        desk: &Desk,
-        state: &EventState,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let (tables, before) = (&self.office.tables, now - SESSION_RETENTION);
-        let over = sessions::over(tables, event, state.life, before).await?;
-        let given_up = state.expired_and_counted();
-        let usable = over.iter().map(|(_, position)| position.get()).filter(|position| *position > given_up).max();
-        if let Some(last) = usable
-            && last > state.journal.forgotten
-        {
-            // Before they are gone: whoever finds none from now on looks at its place.
-            let life = state.life;
-            let noted = desk
-                .run(move |draft| {
-                    let same = draft.state.life == life;
-                    if same {
-                        draft.state.journal.forgotten = draft.state.journal.forgotten.max(last);
-                    }
-                    Ok(same)
-                })
-                .await?;
-            if !noted {
-                return Ok(());
-            }
-        }
-        let keys: Vec<Fields> = over.into_iter().map(|(key, _)| key).collect();
-        sessions::forget(tables, event, state.life, before, keys).await
-    }
-
-    /// Forgets serving records and arrivals of positions that are given up. An arrival is kept for as long as a session
-    /// of its position may be: from then on no ticket of it opens anything.
-    async fn forget_log(
-        &self,
-        event: &EventId,
-        desk: &Desk,
-        state: &EventState,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let (tables, life, given_up) = (&self.office.tables, state.life, state.expired_and_counted());
-        if given_up == 0 {
-            return Ok(());
-        }
-        log::forget_records(tables, event, life, given_up, now - PACE_HORIZON).await?;
-        let passed = &state.journal.passed;
-        if passed.last().is_none_or(|(at, through)| *at + PASSED_STEP <= now && *through < given_up) {
-            desk.run(move |draft| {
-                if draft.state.life == life {
-                    let passed = &mut draft.state.journal.passed;
-                    passed.push((now, given_up));
-                    // Of those that are old enough to go by, the newest alone.
-                    let old = passed.iter().filter(|(at, _)| *at + ARRIVAL_RETENTION <= now).count();
-                    passed.drain(..old.saturating_sub(1));
-                }
-                Ok(())
-            })
-            .await?;
-        }
-        let settled = passed.iter().rev().find(|(at, _)| *at + ARRIVAL_RETENTION <= now);
-        match settled {
-            Some((_, through)) => log::forget_arrivals(tables, event, life, *through).await,
-            None => Ok(()),
-        }
     }
 
     /// Forgets dead letters that are old or too many. DynamoDB does the first too, but may take days.
     async fn forget_dead_letters(&self, now: Timestamp) -> Result<(), StoreError> {
         {
             let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-            if now.since(*looked) < DEAD_LETTER_LOOK {
+            if *looked <= now && now.since(*looked) < DEAD_LETTER_LOOK {
                 return Ok(());
             }
             *looked = now;

@@ -1,7 +1,9 @@
 //! Creating the tables: paid by use, encrypted, recoverable to any second of the last days.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
@@ -10,7 +12,7 @@ use aws_sdk_dynamodb::types::{
 };
 
 use super::outbox::FORGET_AFTER;
-use super::tables::{EXPIRES_INDEX, Table, Tables};
+use super::tables::{EXPIRES_INDEX, Meter, Table, Tables};
 use crate::policy::{TABLE_POLL, TABLE_WAIT};
 use crate::store::StoreError;
 
@@ -53,6 +55,18 @@ const fn time_to_live(table: Table) -> Option<&'static str> {
         Table::Outbox => Some(FORGET_AFTER),
         _ => None,
     }
+}
+
+/// Creates the tables that are missing, and waits until all can be used.
+///
+/// # Errors
+/// When DynamoDB does not do it: credentials, rights, region, or away.
+pub async fn create_tables(
+    dynamodb: Client,
+    table_prefix: &str,
+    meter: Arc<dyn Meter>,
+) -> Result<Creation, StoreError> {
+    Tables::new(dynamodb, table_prefix, meter).create().await
 }
 
 impl Tables {

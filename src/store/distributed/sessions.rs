@@ -4,13 +4,17 @@
 //! count (see `draft.rs`). Each can be repeated by whoever finds it half done: a session carries the mark of the call
 //! that opened and of the one that closed it.
 
+use std::sync::{Mutex, PoisonError};
+
 use super::fields::{Fields, number, text, unreadable};
 use super::journal::{Mark, Task, Undertaking};
 use super::state::{EventState, life_key};
 use super::tables::{Condition, EXPIRES_INDEX, Query, Table, Tables, Written};
 use crate::ambient::Timestamp;
 use crate::policy::{SWEEP_LOOK, SWEEP_ROWS};
-use crate::room::{EventId, Generation, Occupancy, Opener, Position, RequestId, Session, SessionStatus};
+use crate::room::{
+    EventId, FutureSessions, Generation, Moment, Occupancy, Opener, Position, RequestId, Session, SessionStatus, Stay,
+};
 use crate::store::StoreError;
 
 fn key(request_id: &RequestId) -> Fields {
@@ -89,6 +93,7 @@ pub(super) async fn put(
         Written::Refused(there) => return self::session(&there, &session.event).map(Some),
     }
     let place = place_key(&session.event, life, session.position.get())
+        .with_time("issued_at", session.opened_at)
         .with_time("expires", session.expires_at)
         .with_number("inside", u8::from(session.status == SessionStatus::Active));
     tables.put(Table::Places, place, Condition::new("attribute_not_exists(inside)")).await?;
@@ -203,17 +208,22 @@ pub(super) async fn occupancy(
     tables: &Tables,
     event: &EventId,
     state: &EventState,
-    now: Timestamp,
+    future: &Mutex<FutureSessions>,
+    now: Moment,
 ) -> Result<Occupancy, StoreError> {
     let keys = Condition::new("event_id = :event").with(":event", text(life_key(event, state.life)));
     let rows = tables.query(Query::of(Table::Places, keys)).await?;
-    let (mut active, mut used) = (0, 0);
+    let (mut inside, mut used) = (Vec::new(), 0);
     let mut seen = Vec::with_capacity(rows.len());
     let counters = state.counters;
     let usable = |position: u64| position > counters.max_expired && position <= counters.serving;
     for row in &rows {
         let position = row.number("queue_position")?;
-        active += u64::from(row.number("inside")? == 1 && row.time("expires")? >= now);
+        if row.number("inside")? == 1 {
+            // Older programs do not say it.
+            let opened_at = row.maybe("issued_at", Fields::time)?.unwrap_or_default();
+            inside.push(Stay { position, opened_at, expires_at: row.time("expires")? });
+        }
         used += u64::from(usable(position));
         seen.push(position);
     }
@@ -221,10 +231,11 @@ pub(super) async fn occupancy(
         let position = entrant.position.get();
         // The rows are in the order of their positions.
         if seen.binary_search(&position).is_err() {
-            active += u64::from(entrant.expires_at >= now);
+            inside.push(Stay { position, opened_at: entrant.opened_at, expires_at: entrant.expires_at });
             used += u64::from(usable(position));
         }
     }
+    let active = future.lock().unwrap_or_else(PoisonError::into_inner).count(state.life, inside, now);
     Ok(Occupancy::new(counters, active, used))
 }
 

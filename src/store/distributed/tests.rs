@@ -10,7 +10,7 @@ use super::fields::Fields;
 use super::servers::{Servers, servers};
 use super::tables::{Condition, Table};
 use super::{DistributedStore, Meter, Options, RequestKind, create_tables};
-use crate::ambient::{FrozenClock, OsEntropy};
+use crate::ambient::{Clock, FrozenClock, OsEntropy, SystemClock};
 use crate::policy::WATCH_PERIOD;
 use crate::room::{EventId, Generation, Inlet, Session, SessionStatus};
 use crate::store::embedded::EmbeddedStore;
@@ -57,9 +57,13 @@ pub(super) fn node(servers: &Servers, prefix: &str, outbox: OutboxMode) -> Distr
 /// The same with another Redis.
 pub(super) fn node_with(servers: &Servers, redis: &str, prefix: &str, outbox: OutboxMode) -> DistributedStore {
     let redis = vec![redis::Client::open(redis).unwrap()];
+    let clock: Arc<dyn Clock> = match &outbox {
+        OutboxMode::Off => Arc::new(SystemClock),
+        OutboxMode::Kept(clock) => Arc::clone(clock),
+    };
     let entropy = Arc::new(OsEntropy);
     let (dynamodb, table_prefix, meter) = (client(servers), prefix.to_owned(), Arc::new(Free));
-    let options = Options { dynamodb, redis, table_prefix, outbox, entropy, meter };
+    let options = Options { dynamodb, redis, table_prefix, outbox, entropy, clock, meter };
     DistributedStore::open(options).unwrap()
 }
 

@@ -74,6 +74,31 @@ async fn a_full_disk_refuses_visitors_and_does_all_that_operators_ask() {
 }
 
 #[tokio::test]
+async fn sessions_that_an_operator_opens_on_a_full_disk_leave_space_for_the_other_calls() {
+    let (engine, store, event, _home) = open_engine().await;
+    engine.shrink_disk(RESERVE_HEADROOM_PAGES).await;
+    let (_, refusal) = crowd(&store, &event).await;
+    assert!(matches!(refusal, StoreError::Unavailable(_)));
+    store.advance(&event, 100_000, at(1)).await.unwrap();
+    let mut opened = 0;
+    let refusal = loop {
+        // Behind all that the crowd can have.
+        let session = session(&event, CROWD * CROWDS + opened + 1, 60);
+        match store.open_session_for(&session).await {
+            Ok(_) => opened += 1,
+            Err(refusal) => break refusal,
+        }
+    };
+    assert!(opened > 200, "{opened} sessions");
+    assert!(matches!(&refusal, StoreError::Unavailable(reason) if reason.contains("full")), "{refusal}");
+    for round in 0..1_000 {
+        assert!(matches!(store.advance(&event, 1, at(round)).await.unwrap(), Advance::Moved(_)));
+        assert!(unavailable(store.take_some(&event, 1, at(round)).await));
+    }
+    store.reset(&event).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_an_operator_deletes_on_a_full_disk_is_space_for_visitors() {
     let (engine, store, event, _home) = open_engine().await;
     engine.shrink_disk(2 * RESERVE_PAGES).await;

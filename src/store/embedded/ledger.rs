@@ -167,6 +167,11 @@ impl Ledger {
         released.is_ok()
     }
 
+    /// Whether operators' commands have used less than half of the space that is reserved for them.
+    pub(super) fn has_half_the_reserve(&self) -> bool {
+        self.reserve.has_half(&self.connection).unwrap_or(false)
+    }
+
     /// The event's row as the open transaction will leave it.
     pub(super) fn row(&self, event: &EventId) -> Result<EventRow, Failure> {
         let entry = self.events.get(event).ok_or_else(|| unknown(event))?;

@@ -266,6 +266,11 @@ impl Store for EmbeddedStore {
         self.write(move |ledger| ledger.open_session(&session)).await
     }
 
+    async fn open_session_for(&self, session: &Session) -> Result<Opened, StoreError> {
+        let session = session.clone();
+        self.command(Standing::Proxy, move |ledger| ledger.open_session(&session)).await
+    }
+
     async fn session(&self, event: &EventId, request_id: &RequestId) -> Result<Option<Session>, StoreError> {
         let found = self.readers.look_up(|connection| reads::find_session(connection, event, request_id))?;
         found.ok_or_else(|| StoreError::UnknownEvent(event.clone()))
@@ -281,9 +286,9 @@ impl Store for EmbeddedStore {
         self.operate(move |ledger| ledger.close_session(&event, &request_id, status)).await
     }
 
-    async fn settle_sessions(&self, event: &EventId, now: Timestamp, validity: Duration) -> Result<u64, StoreError> {
+    async fn settle_sessions(&self, event: &EventId, now: Timestamp, within: Duration) -> Result<u64, StoreError> {
         let event = event.clone();
-        self.write(move |ledger| ledger.settle_sessions(&event, now, validity)).await
+        self.write(move |ledger| ledger.settle_sessions(&event, now, within)).await
     }
 
     async fn active_sessions(&self, event: &EventId, now: Timestamp) -> Result<u64, StoreError> {

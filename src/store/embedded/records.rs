@@ -83,14 +83,14 @@ impl Ledger {
         &mut self,
         event: &EventId,
         now: Timestamp,
-        validity: Duration,
+        within: Duration,
     ) -> Result<u64, Failure> {
         let EventRow { life, .. } = self.row(event)?;
         let mut update = self.connection.prepare_cached(
             "UPDATE sessions SET expires_at = expires_at - (opened_at - ?2), opened_at = ?2
              WHERE life = ?1 AND status = 0 AND expires_at > ?3 AND opened_at > ?4",
         )?;
-        let (end, ahead) = (stored_time(now + validity), stored_time(now + CLOCK_AHEAD));
+        let (end, ahead) = (stored_time(now + within), stored_time(now + CLOCK_AHEAD));
         Ok(update.execute(params![life, stored_time(now), end, ahead])? as u64)
     }
 

@@ -135,6 +135,11 @@ impl Reserve {
         self.full.is_some() || self.tight
     }
 
+    /// Whether half of the reserve can still be used.
+    pub(super) fn has_half(&self, connection: &Connection) -> Result<bool, Error> {
+        Ok(self.room(connection)? >= RESERVE_PAGES / 2)
+    }
+
     /// Pages that can still be used: those that the file has behind the last one, and those that are free.
     fn room(&self, connection: &Connection) -> Result<u64, Error> {
         let (pages, free) = (pragma(connection, "PRAGMA page_count")?, pragma(connection, "PRAGMA freelist_count")?);

@@ -41,6 +41,8 @@ pub(super) enum Command {
 pub(super) enum Standing {
     /// A visitor's, or the clock's: refused while the disk is full.
     Visitor,
+    /// An operator's for a visitor: as many come as visitors do, so they are refused when half of the reserve is used.
+    Proxy,
     /// An operator's, or one that frees space: done on a full disk as well.
     Operator,
 }
@@ -188,6 +190,10 @@ impl Batch {
                 work.refuse(refusal.clone());
                 Ok(())
             }
+            (Job::Work(Standing::Proxy, work), Some(refusal)) if !ledger.has_half_the_reserve() => {
+                work.refuse(refusal.clone());
+                Ok(())
+            }
             (Job::Take(take, outcome), None) => {
                 let (count, at) = take.party.close();
                 let (taken, engine) = settle(ledger.take_positions(&take.event, count, at));
@@ -200,7 +206,7 @@ impl Batch {
     }
 
     fn has_operators(&self) -> bool {
-        self.jobs.iter().any(|job| matches!(job, Job::Work(Standing::Operator, _)))
+        self.jobs.iter().any(|job| matches!(job, Job::Work(Standing::Operator | Standing::Proxy, _)))
     }
 }
 

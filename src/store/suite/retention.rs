@@ -1,9 +1,13 @@
 //! Requirements on what is forgotten, and on what it leaves: no ticket opens a second session, no counter changes.
 
-use super::{Shared, at, event, position, served_event, session, ticket};
-use crate::policy::{DEAD_LETTER_RETENTION, SESSION_RETENTION};
-use crate::room::{Counters, EventId, SessionStatus};
-use crate::store::{Closed, Refill, StoreError};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{Shared, all_at_once, at, event, position, served_event, session, ticket};
+use crate::ambient::{SeededEntropy, random};
+use crate::policy::{DEAD_LETTER_RETENTION, DEAD_LETTERS_KEPT, SESSION_RETENTION};
+use crate::room::{Counters, EventId, Session, SessionStatus};
+use crate::store::{Closed, Kind, Letter, Refill, StoreError};
 
 const DAY: u64 = SESSION_RETENTION.as_secs();
 
@@ -135,4 +139,118 @@ pub(in crate::store) async fn dead_letters_are_forgotten_after_a_month(store: Sh
     assert_eq!(store.dead_letters(None, 10).await.unwrap().len(), 1);
     store.sweep(at(DEAD_LETTER_RETENTION.as_secs())).await.unwrap();
     assert!(store.dead_letters(None, 10).await.unwrap().is_empty());
+}
+
+/// A line at which everything happens, in an order drawn by lot.
+struct History {
+    store: Shared,
+    event: EventId,
+    dice: SeededEntropy,
+    /// Seconds since the start.
+    now: u64,
+    /// The positions of this line that had a session.
+    used: BTreeSet<u64>,
+}
+
+impl History {
+    fn below(&self, limit: u64) -> u64 {
+        u64::from(u32::from_be_bytes(random(&self.dice))) % limit.max(1)
+    }
+
+    async fn counters(&self) -> Counters {
+        self.store.counters(&self.event).await.unwrap()
+    }
+
+    /// The ticket at `number` asks for a session of an hour: it gets one if it had none and may enter, and never another.
+    async fn tries(&mut self, number: u64) {
+        let counters = self.counters().await;
+        let session = Session {
+            generation: counters.generation,
+            opened_at: at(self.now),
+            ..session(&self.event, number, self.now + 3_600)
+        };
+        match self.store.open_session(&session).await {
+            Ok(opened) if opened.inserted => {
+                assert!(counters.admits(position(number)), "{number} may not enter: {counters:?}");
+                assert!(self.used.insert(number), "{number} opened a second session: {counters:?}");
+            }
+            Ok(_) => assert!(self.used.contains(&number), "{number} had none"),
+            Err(StoreError::Outdated(_) | StoreError::SessionOver(_)) => {
+                let free = counters.admits(position(number)) && !self.used.contains(&number);
+                assert!(!free, "{number} never entered: {counters:?}");
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    async fn step(&mut self) {
+        let (counters, by) = (self.counters().await, 1 + self.below(8));
+        let (store, event, now) = (Arc::clone(&self.store), self.event.clone(), at(self.now));
+        match self.below(20) {
+            0..=4 => drop(store.take_some(&event, by as u32, now).await.unwrap()),
+            5..=7 => drop(store.advance(&event, by as i64, now).await.unwrap()),
+            8 => drop(store.advance(&event, -(by.min(counters.serving) as i64), now).await.unwrap()),
+            9..=13 => self.tries(1 + self.below(counters.queue)).await,
+            14 => {
+                let ticket = ticket(1 + self.below(counters.queue));
+                drop(store.close_session(&event, &ticket, SessionStatus::Completed).await.unwrap());
+            }
+            15 => {
+                let (through, refill) = (position(counters.max_expired + by), [Refill::Next, Refill::None]);
+                store.expire_positions(&event, through, refill[self.below(2) as usize], now).await.unwrap();
+            }
+            16 if self.below(4) == 0 => {
+                store.reset(&event).await.unwrap();
+                self.used.clear();
+            }
+            _ => {
+                self.now += self.below(30 * 3_600);
+                store.sweep(at(self.now)).await.unwrap();
+                for number in self.used.clone() {
+                    self.tries(number).await;
+                }
+            }
+        }
+    }
+
+    /// Whoever had a session is not expected any more.
+    async fn is_counted(&self) {
+        let occupancy = self.store.occupancy(&self.event, at(self.now)).await.unwrap();
+        let Counters { max_expired, serving, .. } = occupancy.counters;
+        let expected = (max_expired + 1..=serving).filter(|number| !self.used.contains(number)).count() as u64;
+        assert_eq!(occupancy.expected, expected, "{:?} {:?}", occupancy.counters, self.used);
+    }
+}
+
+pub(in crate::store) async fn no_ticket_opens_a_second_session_whatever_is_forgotten(store: Shared) {
+    let event = event(&store).await;
+    let mut history = History { store, event, dice: SeededEntropy::new(10), now: 0, used: BTreeSet::new() };
+    for _ in 0..250 {
+        history.step().await;
+        history.is_counted().await;
+    }
+}
+
+pub(in crate::store) async fn of_dead_letters_the_newest_ten_thousand_are_kept(store: Shared) {
+    const PAGE: u64 = 50;
+    const MORE: u64 = 150;
+    let (event, kept) = (event(&store).await, u64::from(DEAD_LETTERS_KEPT));
+    let sinks = ["bus", "hook"];
+    all_at_once((kept + MORE) / PAGE, |page| {
+        let (store, event) = (Arc::clone(&store), event.clone());
+        let letter = move |seq| Letter {
+            seq,
+            event: event.clone(),
+            at: at(0),
+            kind: Kind::ServingCounterChanged,
+            body: "{}".to_owned(),
+        };
+        let letters: Vec<Letter> = (page * PAGE + 1..=(page + 1) * PAGE).map(letter).collect();
+        async move { store.bury_letters(sinks[page as usize % 2], &letters, "it refuses", 0).await.unwrap() }
+    })
+    .await;
+    store.sweep(at(0)).await.unwrap();
+    let dead = store.dead_letters(None, 2 * DEAD_LETTERS_KEPT).await.unwrap();
+    let numbers: BTreeSet<u64> = dead.iter().map(|dead| dead.letter.seq).collect();
+    assert!(numbers.into_iter().eq(MORE + 1..=MORE + kept), "{} are kept", dead.len());
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::access::operator;
-use crate::lobby::{Fault, Lobby, Overrides};
+use crate::lobby::{Caller, Fault, Lobby, Overrides};
 use crate::oauth::is_issuer;
 use crate::policy;
 use crate::room::{EventId, Session, SessionStatus};
@@ -46,6 +46,7 @@ pub async fn generate_token(request: HttpRequest, app: Data<App>, body: Body) ->
     let room = room(&app.lobby, &redeem.event_id)?;
     let visitor = visitor(&app, room, &redeem.request_id).await?;
     let overrides = Overrides {
+        caller: Caller::Operator,
         issuer: redeem.issuer.map(issuer).transpose()?,
         validity: redeem.validity_period.map(validity).transpose()?,
     };
