@@ -193,7 +193,7 @@ impl History {
             9..=13 => self.tries(1 + self.below(counters.queue)).await,
             14 => {
                 let ticket = ticket(1 + self.below(counters.queue));
-                drop(store.close_session(&event, &ticket, SessionStatus::Completed).await.unwrap());
+                store.close_session(&event, &ticket, SessionStatus::Completed).await.unwrap();
             }
             15 => {
                 let (through, refill) = (position(counters.max_expired + by), [Refill::Next, Refill::None]);
