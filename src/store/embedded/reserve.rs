@@ -40,6 +40,8 @@ pub(super) struct Reserve {
     tight: bool,
     /// What the engine said when the disk was full; `None`: it is not.
     full: Option<String>,
+    /// Pages that were released then.
+    released: u64,
     /// Pages for which the disk has space: how a test has it be full.
     #[cfg(test)]
     pub(super) disk: u64,
@@ -56,6 +58,7 @@ impl Reserve {
             limit: 0,
             tight: false,
             full: None,
+            released: 0,
             #[cfg(test)]
             disk: u64::MAX,
         };
@@ -100,6 +103,7 @@ impl Reserve {
     pub(super) fn release(&mut self, connection: &Connection, error: &Error) -> Result<(), Error> {
         if self.full.is_none() {
             tracing::error!(%error, "the disk is full: joins and logins are refused until there is space, operators' calls go on");
+            self.released = RESERVE_ROW_PAGES * pragma(connection, "SELECT count(*) FROM ballast").unwrap_or(0);
         }
         self.full = Some(error.to_string());
         // From now on each commit makes the next one begin at the start of the log.
@@ -135,9 +139,9 @@ impl Reserve {
         self.full.is_some() || self.tight
     }
 
-    /// Whether half of the reserve can still be used.
+    /// Whether half of what was released can still be used.
     pub(super) fn has_half(&self, connection: &Connection) -> Result<bool, Error> {
-        Ok(self.room(connection)? >= RESERVE_PAGES / 2)
+        Ok(self.released > 0 && self.room(connection)? >= self.released / 2)
     }
 
     /// Pages that can still be used: those that the file has behind the last one, and those that are free.
