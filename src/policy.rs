@@ -340,8 +340,8 @@ pub const SIGNING_REST: usize = 1024;
 /// Token sets of the REST calls that are remembered: 10 MiB of those that were asked for last.
 pub const SIGNED_SETS: usize = 4096;
 
-/// Sessions of one page of `expired_tokens`: some 40 KiB of answer, a read of a few milliseconds.
-pub const EXPIRED_PAGE: u32 = 1000;
+/// Sessions of one page of `expired_tokens`: some 10 KiB of answer, which a connection may hold, a read of a millisecond.
+pub const EXPIRED_PAGE: u32 = 256;
 
 /// Longest `issuer` that the private `generate_token` takes, in bytes: it stands in every token of its session.
 pub const MAX_ISSUER_BYTES: usize = 512;

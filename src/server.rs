@@ -30,7 +30,7 @@ use crate::aws::sns::Inbox;
 use crate::config::{Config, Hsts, SampleShop, Scheme, StoreConfig, TopicConfig};
 use crate::demo::{Shop, ShopApp};
 use crate::gates::{Gates, GatesError};
-use crate::http::Shutdown;
+use crate::http::{Shutdown, StopTimes};
 use crate::keys::MasterSecretError;
 use crate::lobby::{Caretaker, KeyServiceError, Lobby};
 use crate::notices::{Notices, NoticesError};
@@ -226,9 +226,14 @@ impl Running {
 
     /// Lets requests under way finish, ends the streams, and stops everything that was started.
     pub async fn stop(self) {
+        self.stop_within(StopTimes::default()).await;
+    }
+
+    /// The same, in another time.
+    pub async fn stop_within(self, times: StopTimes) {
         self.feeds.close();
         self.notices.iter().for_each(|notices| notices.close());
-        self.shutdown.run(&self.servers).await;
+        self.shutdown.run(&self.servers, times).await;
         for serving in self.serving {
             if let Ok(Err(error)) = serving.await {
                 tracing::error!(%error, "a listener ended badly");

@@ -3,6 +3,8 @@
 //! Knows names and numbers, not what they count. No label holds what visitors choose, so that nobody can make
 //! the number of series grow.
 
+mod connections;
+
 use std::io::IsTerminal;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -22,6 +24,8 @@ use crate::config::{Log, LogFormat, LogLevel};
 use crate::room::Counters;
 use crate::store::distributed::{Meter, RequestKind};
 use crate::store::timed::Stopwatch;
+
+pub use connections::{ConnectionEnd, ConnectionMetrics, ConnectionRefusal, OpenConnection};
 
 /// What is logged at a level. Libraries speak up only when something is wrong.
 pub fn log_filter(level: LogLevel) -> String {
@@ -93,6 +97,7 @@ pub struct Telemetry {
     limited: Family<LimitLabels, Refused>,
     rooms: Rooms,
     signing: Signing,
+    connections: ConnectionMetrics,
 }
 
 /// What waits to be signed, and what was refused because too much did.
@@ -215,7 +220,9 @@ impl Default for Telemetry {
         registry.register("limited_requests", "Requests beyond a limit by address", limited.clone());
         let signing = Signing::default();
         signing.register(&mut registry);
-        Self { registry, requests, store, dynamodb, limited, rooms, signing }
+        let connections = ConnectionMetrics::default();
+        connections.register(&mut registry);
+        Self { registry, requests, store, dynamodb, limited, rooms, signing, connections }
     }
 }
 
@@ -230,6 +237,11 @@ impl Telemetry {
     /// The metrics of a route.
     pub fn route(&self, route: &'static str) -> RouteMetrics {
         RouteMetrics(STATUS_CLASSES.map(|status| self.requests.get_or_create_owned(&RouteLabels { route, status })))
+    }
+
+    /// The metrics of connections.
+    pub fn connections(&self) -> ConnectionMetrics {
+        self.connections.clone()
     }
 
     /// The number of requests that were beyond a limit by address.
@@ -261,6 +273,8 @@ impl Telemetry {
         if encode(&mut text, &self.registry).is_err() {
             text.clear();
         }
+        // It may be held for a while, by a client that takes it slowly.
+        text.shrink_to_fit();
         text
     }
 }

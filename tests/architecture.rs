@@ -55,11 +55,11 @@ const OWNED: &[(&str, &[&str])] = &[
     ("aws_sdk_secretsmanager", &["src/aws/"]),
     ("aws_sdk_dynamodb", &["src/aws/", "src/store/distributed/"]),
     ("redis", &["src/store/distributed/"]),
-    ("openssl", &["src/aws/"]),
+    ("openssl", &["src/aws/", "src/http/tests/"]),
     ("askama", &["src/web/", "src/demo/"]),
     ("clap", &["src/cli/"]),
     ("toml", &["src/config/"]),
-    ("prometheus_client", &["src/telemetry.rs"]),
+    ("prometheus_client", &["src/telemetry.rs", "src/telemetry/"]),
 ];
 
 /// What rules that are pure have no use for.

@@ -6,14 +6,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use actix_http::body::{BodySize, BoxBody};
-use actix_http::{Request, Response};
+use actix_http::body::{BodySize, BoxBody, MessageBody};
+use actix_http::{Request, Response, StatusCode};
 use actix_web::HttpMessage;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, TryAcquireError};
 use tokio::time::Instant;
 
 use super::AddressKey;
 use crate::policy;
+use crate::telemetry::{ConnectionMetrics, ConnectionRefusal, OpenConnection};
 
 /// How many connections a listener may hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,9 +43,25 @@ pub trait Terms: Send + Sync + 'static {
     fn key(&self, peer: IpAddr) -> Option<AddressKey>;
     /// Whether operators ask for this path. It is matched as it is written.
     fn is_for_operators(&self, path: &str) -> bool;
-    /// The answer where all connections of visitors are taken.
-    fn refuse(&self, request: &Request) -> Response<BoxBody>;
+    /// What is answered where no handler is asked. It ends the connection.
+    fn refuse(&self, refusal: Refusal<'_>) -> Response<BoxBody>;
 }
+
+/// Why no handler is asked.
+#[derive(Clone, Copy, Debug)]
+pub enum Refusal<'a> {
+    /// All connections of visitors are taken.
+    Taken(&'a Request),
+    /// Too much that is long is being sent to others.
+    Busy,
+    /// What came is no request that a handler could see, or did not come in time.
+    Unreadable(StatusCode),
+    /// The application failed.
+    Failed,
+}
+
+/// Among a response's extensions: its body is in memory once, however many are sent it.
+pub struct SharedBody;
 
 /// Gives out the connections of a listener.
 pub struct Admission {
@@ -52,7 +69,9 @@ pub struct Admission {
     terms: Box<dyn Terms>,
     /// Never held while anything is awaited.
     held: Mutex<Held>,
+    /// A permit for each KiB of long responses.
     large: Semaphore,
+    metrics: ConnectionMetrics,
 }
 
 /// What is given out.
@@ -91,6 +110,7 @@ enum Kind {
 pub(super) struct Slot {
     admission: Arc<Admission>,
     kind: Kind,
+    _open: OpenConnection,
 }
 
 /// What is to be done with a request.
@@ -99,8 +119,8 @@ pub(super) enum Verdict {
     Handle,
     /// It is handled and is the last of its connection.
     HandleLast,
-    /// It is answered so.
-    Refuse(Response<BoxBody>),
+    /// All connections of visitors are taken.
+    Refuse,
 }
 
 /// Among a request's extensions: its connection ends with it, so that it cannot become a stream.
@@ -108,12 +128,13 @@ pub struct LastOfConnection;
 
 impl Admission {
     /// Gives out these many.
-    pub fn new(parts: Parts, terms: impl Terms) -> Arc<Self> {
+    pub fn new(parts: Parts, terms: impl Terms, metrics: ConnectionMetrics) -> Arc<Self> {
         Arc::new(Self {
             parts,
             terms: Box::new(terms),
             held: Mutex::default(),
-            large: Semaphore::new(policy::LARGE_RESPONSES),
+            large: Semaphore::new(policy::LARGE_RESPONSES as usize),
+            metrics,
         })
     }
 
@@ -137,14 +158,25 @@ impl Admission {
             if let Some(key) = key {
                 held.by_address.insert(key, of_address + 1);
             }
-            return Some(Slot { admission: Arc::clone(self), kind: Kind::Visitor(key) });
+            return Some(self.slot(Kind::Visitor(key)));
         };
-        held.make_room(self.parts.operators, key)?;
+        if held.make_room(self.parts.operators, key).is_none() {
+            self.metrics.refused(ConnectionRefusal::Operators);
+            return None;
+        }
         let evicted = Arc::new(Notify::new());
         let number = held.next;
         held.next += 1;
         held.extra.insert(number, Extra { key, asked: false, evicted: Arc::clone(&evicted) });
-        Some(Slot { admission: Arc::clone(self), kind: Kind::Extra { number, why, evicted } })
+        Some(self.slot(Kind::Extra { number, why, evicted }))
+    }
+
+    fn slot(self: &Arc<Self>, kind: Kind) -> Slot {
+        let open = match kind {
+            Kind::Visitor(_) => self.metrics.visitor(),
+            Kind::Extra { .. } => self.metrics.operator(),
+        };
+        Slot { admission: Arc::clone(self), kind, _open: open }
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -186,9 +218,11 @@ impl Slot {
     /// What becomes of a request on this connection.
     pub(super) fn judge(&self, request: &Request) -> Verdict {
         let Kind::Extra { number, why, .. } = &self.kind else { return Verdict::Handle };
-        let terms = &self.admission.terms;
         match why {
-            Why::Full if !terms.is_for_operators(request.path()) => Verdict::Refuse(terms.refuse(request)),
+            Why::Full if !self.admission.terms.is_for_operators(request.path()) => {
+                self.admission.metrics.refused(ConnectionRefusal::Visitors);
+                Verdict::Refuse
+            }
             Why::Full | Why::Share => {
                 self.set_asked(*number, true);
                 request.extensions_mut().insert(LastOfConnection);
@@ -210,10 +244,29 @@ impl Slot {
         }
     }
 
-    /// Leave to hold a response of this length until it is sent; an error: too many long ones are being sent.
-    pub(super) fn hold(&self, size: BodySize) -> Result<Option<SemaphorePermit<'_>>, TryAcquireError> {
-        let is_large = matches!(size, BodySize::Sized(length) if length > policy::MAX_UNSENT as u64);
-        is_large.then(|| self.admission.large.try_acquire()).transpose()
+    /// What is answered where no handler is asked.
+    pub(super) fn refuse(&self, refusal: Refusal<'_>) -> Response<BoxBody> {
+        self.admission.terms.refuse(refusal)
+    }
+
+    /// The metrics of connections.
+    pub(super) fn metrics(&self) -> &ConnectionMetrics {
+        &self.admission.metrics
+    }
+
+    /// Leave to hold a response until it is sent; an error: as much is held of long ones as may be.
+    pub(super) fn hold(&self, response: &Response<BoxBody>) -> Result<Option<SemaphorePermit<'_>>, TryAcquireError> {
+        match response.body().size() {
+            BodySize::Sized(length) if length > policy::MAX_UNSENT as u64 => {
+                if response.extensions().contains::<SharedBody>() {
+                    return Ok(None);
+                }
+                // One that is longer than all may be together is sent while there is no other.
+                let kib = u32::try_from(length / 1024 + 1).unwrap_or(u32::MAX).min(policy::LARGE_RESPONSES);
+                self.admission.large.try_acquire_many(kib).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Ends when another connection needs the place.
@@ -245,115 +298,5 @@ impl Drop for Slot {
 }
 
 #[cfg(test)]
-mod tests {
-    use actix_http::StatusCode;
-
-    use super::*;
-
-    struct Paths;
-
-    impl Terms for Paths {
-        fn key(&self, peer: IpAddr) -> Option<AddressKey> {
-            (!peer.is_loopback()).then(|| AddressKey::of(peer))
-        }
-
-        fn is_for_operators(&self, path: &str) -> bool {
-            path.starts_with("/private")
-        }
-
-        fn refuse(&self, _: &Request) -> Response<BoxBody> {
-            Response::new(StatusCode::SERVICE_UNAVAILABLE)
-        }
-    }
-
-    fn admission(visitors: usize, operators: usize) -> Arc<Admission> {
-        Admission::new(Parts { visitors, operators }, Paths)
-    }
-
-    fn admit(admission: &Arc<Admission>, peer: &str) -> Option<Slot> {
-        admission.admit(Some(peer.parse().unwrap()))
-    }
-
-    fn several(admission: &Arc<Admission>, peer: &str, count: usize) -> Vec<Slot> {
-        (0..count).map(|_| admit(admission, peer).unwrap()).collect()
-    }
-
-    fn verdict(slot: &Slot, path: &str) -> &'static str {
-        let mut request = Request::new();
-        *request.uri_mut() = path.parse().unwrap();
-        match slot.judge(&request) {
-            Verdict::Handle => "handle",
-            Verdict::HandleLast => "last",
-            Verdict::Refuse(_) => "refuse",
-        }
-    }
-
-    async fn is_evicted(slot: &Slot) -> bool {
-        tokio::time::timeout(std::time::Duration::ZERO, slot.evicted()).await.is_ok()
-    }
-
-    #[test]
-    fn an_address_holds_a_quarter_and_what_exceeds_it_is_answered_once() {
-        let admission = admission(40, 16);
-        let mut held = several(&admission, "192.0.2.1", 10);
-        assert!(held.iter().all(|slot| verdict(slot, "/") == "handle"));
-        let beyond = admit(&admission, "192.0.2.1").unwrap();
-        assert_eq!((verdict(&beyond, "/"), verdict(&beyond, "/private/x")), ("last", "last"));
-        assert_eq!(verdict(&admit(&admission, "192.0.2.2").unwrap(), "/"), "handle", "another address");
-        held.pop();
-        assert_eq!(verdict(&admit(&admission, "192.0.2.1").unwrap(), "/"), "handle", "one was given back");
-    }
-
-    #[test]
-    fn all_of_an_ipv6_network_share_and_the_exempt_do_not() {
-        let admission = admission(8, 4);
-        let _held = [several(&admission, "2001:db8::1", 1), several(&admission, "2001:db8::ffff:2", 1)];
-        assert_eq!(verdict(&admit(&admission, "2001:db8::3").unwrap(), "/"), "last");
-        assert!(several(&admission, "127.0.0.1", 6).iter().all(|slot| verdict(slot, "/") == "handle"));
-    }
-
-    #[test]
-    fn beyond_the_visitors_part_only_operators_are_answered() {
-        let admission = admission(4, 4);
-        let visitors = several(&admission, "127.0.0.1", 4);
-        let beyond = admit(&admission, "127.0.0.1").unwrap();
-        assert_eq!((verdict(&beyond, "/"), verdict(&beyond, "/private/keys")), ("refuse", "last"));
-        assert_eq!(verdict(&beyond, "/%70rivate/keys"), "refuse", "paths are matched as they are written");
-        drop(visitors);
-        assert_eq!(verdict(&admit(&admission, "127.0.0.1").unwrap(), "/"), "handle");
-    }
-
-    #[tokio::test]
-    async fn one_address_evicts_itself_from_the_operators_part_and_nobody_else() {
-        let admission = admission(4, 16);
-        let _visitors = several(&admission, "127.0.0.1", 4);
-        let operator = admit(&admission, "198.51.100.1").unwrap();
-        let flood = several(&admission, "192.0.2.1", 100);
-        assert!(!is_evicted(&operator).await);
-        for (index, slot) in flood.iter().enumerate() {
-            assert_eq!(is_evicted(slot).await, index < 96, "{index}");
-        }
-    }
-
-    #[tokio::test]
-    async fn of_many_addresses_the_oldest_that_asked_nothing_is_evicted() {
-        let admission = admission(4, 4);
-        let _visitors = several(&admission, "127.0.0.1", 4);
-        let operator = admit(&admission, "198.51.100.1").unwrap();
-        assert_eq!(verdict(&operator, "/private/keys"), "last");
-        let others: Vec<_> = (1..=4).map(|last| admit(&admission, &format!("192.0.2.{last}")).unwrap()).collect();
-        assert!(!is_evicted(&operator).await && is_evicted(&others[0]).await && !is_evicted(&others[1]).await);
-        others[1..].iter().for_each(|slot| assert_eq!(verdict(slot, "/private/keys"), "last"));
-        assert!(admit(&admission, "192.0.2.9").is_none(), "all are being answered");
-        drop(others);
-        assert!(admit(&admission, "192.0.2.9").is_some());
-    }
-
-    #[test]
-    fn what_is_given_back_is_forgotten() {
-        let admission = admission(8, 4);
-        drop([several(&admission, "192.0.2.1", 2), several(&admission, "192.0.2.1", 1)]);
-        let held = admission.held();
-        assert_eq!((held.visitors, held.by_address.len(), held.extra.len()), (0, 0, 0));
-    }
-}
+#[path = "admission_tests.rs"]
+mod tests;

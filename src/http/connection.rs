@@ -14,24 +14,24 @@ use actix_http::body::{BodySize, BoxBody, MessageBody};
 use actix_http::{ConnectionType, Payload, Request, Response, ServiceConfig, StatusCode};
 use actix_web::Error;
 use actix_web::dev::{Service, ServiceResponse};
-use actix_web::http::Method;
-use actix_web::http::header::{HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use actix_web::http::{Method, Version};
 use actix_web::web::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::Timeouts;
-use super::admission::{Slot, Verdict};
+use super::admission::{Refusal, Slot, Verdict};
 use super::body::RequestBody;
 use super::stop::Worker;
-use super::wire::{Next, Wait, Wire};
-use crate::policy;
+use super::taken::Taken;
+use super::wire::{Drained, Next, Wait, Wire};
+use super::{REQUEST_ID, Timeouts};
+use crate::telemetry::ConnectionEnd;
 
 /// Requests of one connection that are handled before others have their turn.
 const TURN: u32 = 32;
 
 /// How much of a body is put into the buffer at once.
-const PIECE: usize = 8 * 1024;
+pub(super) const PIECE: usize = 4 * 1024;
 
 /// What a connection has to know of its surroundings.
 pub(super) struct Setting {
@@ -45,6 +45,17 @@ pub(super) struct Setting {
 enum Then {
     Next,
     Close,
+}
+
+/// What of a request says how its response is written.
+struct Asked {
+    method: Method,
+    version: Version,
+}
+
+impl Asked {
+    /// For what is no request.
+    const NOTHING: Self = Self { method: Method::GET, version: Version::HTTP_11 };
 }
 
 /// Who is at the other side.
@@ -63,17 +74,22 @@ struct Connection<'a, IO, S> {
     client: &'a Client,
 }
 
-/// Serves a connection to its end.
+/// Serves a connection to its end; `io` with what its transport takes.
 ///
 /// # Errors
 /// When the other side is gone, or takes nothing for too long.
-pub(super) async fn serve<IO, S, B>(io: IO, client: &Client, service: &S, setting: &Setting) -> io::Result<()>
+pub(super) async fn serve<IO, S, B>(
+    (io, taken): (IO, Taken),
+    client: &Client,
+    service: &S,
+    setting: &Setting,
+) -> io::Result<()>
 where
     IO: AsyncRead + AsyncWrite + Unpin + 'static,
     S: Service<Request, Response = ServiceResponse<B>, Error = Error>,
     B: MessageBody + 'static,
 {
-    let wire = Rc::new(RefCell::new(Wire::new(io, setting.config.clone(), setting.timeouts)));
+    let wire = Rc::new(RefCell::new(Wire::new(io, taken, setting.config.clone(), setting.timeouts)));
     let connection = Connection { wire, service, setting, client };
     let mut wait = Wait::until(client.until);
     let mut handled = 0;
@@ -81,9 +97,18 @@ where
         let then = match connection.next(&mut wait).await? {
             Next::Request(request) => connection.answer(request).await?,
             Next::Refused(status) => {
+                let refusal = client.slot.refuse(Refusal::Unreadable(status));
+                let slow = status == StatusCode::REQUEST_TIMEOUT;
+                client.slot.metrics().ended(if slow { ConnectionEnd::Slow } else { ConnectionEnd::Unreadable });
                 let client = client.peer.map(|peer| tracing::field::display(peer.ip()));
-                tracing::debug!(status = status.as_u16(), client, "a request that cannot be read was refused");
-                connection.refuse(status)?
+                let request_id = refusal.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
+                tracing::debug!(
+                    request_id,
+                    status = status.as_u16(),
+                    client,
+                    "a request that cannot be read was refused"
+                );
+                connection.respond(refusal, &Asked::NOTHING, Then::Close).await?
             }
             Next::Closed => return Ok(()),
         };
@@ -123,13 +148,13 @@ where
 
     async fn answer(&self, request: Request) -> io::Result<Then> {
         let _busy = self.setting.worker.begin();
-        let for_head = request.method() == Method::HEAD;
+        let asked = Asked { method: request.method().clone(), version: request.version() };
         let (response, then) = match self.client.slot.judge(&request) {
             Verdict::Handle => (self.handle(request).await, Then::Next),
             Verdict::HandleLast => (self.handle(request).await, Then::Close),
-            Verdict::Refuse(response) => (response, Then::Close),
+            Verdict::Refuse => (self.client.slot.refuse(Refusal::Taken(&request)), Then::Close),
         };
-        self.respond(response, for_head, then).await
+        self.respond(response, &asked, then).await
     }
 
     async fn handle(&self, mut request: Request) -> Response<BoxBody> {
@@ -139,15 +164,21 @@ where
         }
         match self.service.call(request).await {
             Ok(response) => Response::from(response).map_into_boxed_body(),
-            Err(error) => Response::from(error.error_response()),
+            Err(error) => {
+                tracing::error!(%error, "the application failed to answer a request");
+                self.client.slot.refuse(Refusal::Failed)
+            }
         }
     }
 
-    async fn respond(&self, response: Response<BoxBody>, for_head: bool, then: Then) -> io::Result<Then> {
+    async fn respond(&self, response: Response<BoxBody>, asked: &Asked, then: Then) -> io::Result<Then> {
         // Given back when the response is sent.
-        let (response, _held) = match self.client.slot.hold(response.body().size()) {
+        let (response, _held) = match self.client.slot.hold(&response) {
             Ok(held) => (response, held),
-            Err(_) => (overload(), None),
+            Err(_) => {
+                self.client.slot.metrics().long_response_refused();
+                (self.client.slot.refuse(Refusal::Busy), None)
+            }
         };
         let (mut head, body) = response.into_parts();
         let read = self.wire.borrow_mut().skip_body();
@@ -155,8 +186,13 @@ where
             head.head_mut().set_connection_type(ConnectionType::Close);
         }
         let size = body.size();
+        if size == BodySize::Stream && asked.version < Version::HTTP_11 {
+            // It knows no chunks: the end of the connection is the end of the body (RFC 9112 §6.3).
+            head.head_mut().no_chunking(true);
+            head.head_mut().set_connection_type(ConnectionType::Close);
+        }
         self.wire.borrow_mut().push_head(head, size)?;
-        if !for_head && !matches!(size, BodySize::None | BodySize::Sized(0)) {
+        if asked.method != Method::HEAD && !matches!(size, BodySize::None | BodySize::Sized(0)) {
             match body.try_into_bytes() {
                 Ok(bytes) => {
                     self.send_piece(bytes).await?;
@@ -201,11 +237,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S> Connection<'_, IO, S> {
         Ok(())
     }
 
-    fn refuse(&self, status: StatusCode) -> io::Result<Then> {
-        self.wire.borrow_mut().push_head(refusal(status), BodySize::Sized(0))?;
-        Ok(Then::Close)
-    }
-
     /// Sends everything where as much is unsent as may be.
     async fn make_room(&self) -> io::Result<()> {
         if self.wire.borrow().is_full() { self.flush().await } else { Ok(()) }
@@ -226,23 +257,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S> Connection<'_, IO, S> {
             let timeouts = &self.setting.timeouts;
             let patience = if self.client.slot.is_extra() { timeouts.extra } else { timeouts.drain };
             let until = Instant::now() + patience;
-            poll_fn(|context| self.wire.borrow_mut().poll_drain(until, context)).await;
+            if poll_fn(|context| self.wire.borrow_mut().poll_drain(until, context)).await == Drained::Cut {
+                self.client.slot.metrics().ended(ConnectionEnd::Endless);
+            }
         }
         Ok(())
     }
-}
-
-/// The answer where too many long ones are being sent.
-fn overload() -> Response<BoxBody> {
-    let mut response = refusal(StatusCode::SERVICE_UNAVAILABLE);
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(policy::CONNECTIONS_TAKEN_RETRY.as_secs()));
-    response.map_body(|_, ()| BoxBody::new(()))
-}
-
-/// The answer to what is no request that a handler could see.
-fn refusal(status: StatusCode) -> Response<()> {
-    let mut response = Response::with_body(status, ());
-    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response.head_mut().set_connection_type(ConnectionType::Close);
-    response
 }

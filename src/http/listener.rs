@@ -1,7 +1,7 @@
 //! Where connections come from: a listening socket, with TLS or without.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -19,8 +19,10 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 use super::connection::{self, Client, Setting};
+use super::taken::{Counted, Taken};
 use super::{Admission, Shutdown, Timeouts, limits};
 use crate::policy;
+use crate::telemetry::{ConnectionEnd, ConnectionRefusal};
 
 /// What the connections of a listener have in common.
 pub struct Listener {
@@ -88,11 +90,11 @@ where
 }
 
 /// What the connections of one thread have in common.
-struct Shared<S> {
-    application: S,
-    setting: Setting,
-    tls: Option<TlsAcceptor>,
-    admission: Arc<Admission>,
+pub(super) struct Shared<S> {
+    pub(super) application: S,
+    pub(super) setting: Setting,
+    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) admission: Arc<Admission>,
 }
 
 /// Takes the connections of one thread.
@@ -127,34 +129,56 @@ where
 {
     async fn serve(&self, stream: TcpStream) -> io::Result<()> {
         let peer = stream.peer_addr().ok();
+        // The kernel holds some of what is sent, too: it must not wait for longer than we do.
+        SockRef::from(&stream).set_tcp_user_timeout(Some(self.setting.timeouts.send))?;
+        self.admit(stream, peer).await
+    }
+
+    /// Serves a connection, if there is one left.
+    pub(super) async fn admit<IO>(&self, io: IO, peer: Option<SocketAddr>) -> io::Result<()>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
         let Some(slot) = self.admission.admit(peer.map(|peer| peer.ip())) else { return Ok(()) };
         let timeouts = &self.setting.timeouts;
         let until = Instant::now() + if slot.is_extra() { timeouts.extra } else { timeouts.head };
         let client = Client { peer, slot, until };
-        tokio::select! {
+        let ended = tokio::select! {
             biased;
-            () = client.slot.evicted() => Err(io::ErrorKind::ConnectionAborted.into()),
-            ended = self.greet(stream, &client) => ended,
-        }
-    }
-
-    async fn greet(&self, stream: TcpStream, client: &Client) -> io::Result<()> {
-        // The kernel holds some of what is sent, too: it must not wait for longer than we do.
-        SockRef::from(&stream).set_tcp_user_timeout(Some(self.setting.timeouts.send))?;
-        match &self.tls {
-            None => self.speak(stream, client).await,
-            Some(tls) => {
-                let greeting = tls.accept_with(stream, |session| session.set_buffer_limit(Some(policy::TLS_BUFFER)));
-                let stream = timeout_at(client.until, greeting).await??;
-                self.speak(stream, client).await
+            () = client.slot.evicted() => {
+                client.slot.metrics().refused(ConnectionRefusal::GaveWay);
+                Err(io::ErrorKind::ConnectionAborted.into())
             }
+            ended = self.greet(io, &client) => ended,
+        };
+        // Said by the connection and, where the kernel waited longer, by the kernel.
+        if matches!(&ended, Err(error) if error.kind() == io::ErrorKind::TimedOut) {
+            client.slot.metrics().ended(ConnectionEnd::Unread);
         }
+        ended
     }
 
-    async fn speak<IO>(&self, io: IO, client: &Client) -> io::Result<()>
+    async fn greet<IO>(&self, io: IO, client: &Client) -> io::Result<()>
     where
         IO: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        connection::serve(io, client, &self.application, &self.setting).await
+        let io = Counted::new(io);
+        let taken = io.taken();
+        let Some(tls) = &self.tls else { return self.speak(io, taken, client).await };
+        let greeting = tls.accept_with(io, |session| session.set_buffer_limit(Some(policy::TLS_BUFFER)));
+        let greeted = timeout_at(client.until, greeting)
+            .await
+            .unwrap_or_else(|_| Err(io::Error::other("the TLS handshake took too long")));
+        if greeted.is_err() {
+            client.slot.metrics().ended(ConnectionEnd::Handshake);
+        }
+        self.speak(greeted?, taken, client).await
+    }
+
+    async fn speak<IO>(&self, io: IO, taken: Taken, client: &Client) -> io::Result<()>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        connection::serve((io, taken), client, &self.application, &self.setting).await
     }
 }

@@ -5,9 +5,10 @@
 //! more for a client that does not read than the service can spare, and because the last of many connections belong to
 //! operators. This module must not know what is asked; whose a path is, it is told.
 //!
-//! Reading order: `connection` the life of a connection, `wire` its bytes, `body` a request's body, `deadline` its timer;
-//! `listener` where connections come from; `admission` and `limits` how many there may be; `address` what they are counted by; `stop` how they end; `cookies`
-//! what browsers send back.
+//! Reading order: `connection` the life of a connection, `wire` its bytes, `head` where a head ends, `taken` how much a
+//! client takes, `body` a request's body, `deadline` its timer; `listener` where connections come from; `admission` and
+//! `limits` how many there may be; `address` what they are counted by; `stop` how they end; `cookies` what browsers send
+//! back.
 
 mod address;
 mod admission;
@@ -15,9 +16,11 @@ mod body;
 mod connection;
 mod cookies;
 mod deadline;
+mod head;
 mod limits;
 mod listener;
 mod stop;
+mod taken;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -25,12 +28,15 @@ mod wire;
 use std::time::Duration;
 
 pub use address::AddressKey;
-pub use admission::{Admission, LastOfConnection, Parts, Terms};
+pub use admission::{Admission, LastOfConnection, Parts, Refusal, SharedBody, Terms};
 pub use cookies::cookie_values;
 pub use listener::{Listener, serve};
-pub use stop::Shutdown;
+pub use stop::{Shutdown, StopTimes};
 
 use crate::policy;
+
+/// The header by which an answer names its request as the log does.
+pub const REQUEST_ID: &str = "x-request-id";
 
 /// The time that clients have.
 #[derive(Clone, Copy, Debug)]

@@ -23,6 +23,26 @@ const OPEN: u8 = 0;
 const STOPPING: u8 = 1;
 const CLOSING: u8 = 2;
 
+/// How long the end may take.
+#[derive(Clone, Copy, Debug)]
+pub struct StopTimes {
+    /// How long answers announce at most that their connection ends, before nobody can connect any more.
+    pub announced: Duration,
+    /// How long requests under way may take after that. Zero: they are broken off.
+    pub drain: Duration,
+}
+
+impl StopTimes {
+    /// For tests that ask nothing while they stop a service.
+    pub const NONE: Self = Self { announced: Duration::ZERO, drain: Duration::ZERO };
+}
+
+impl Default for StopTimes {
+    fn default() -> Self {
+        Self { announced: policy::STOP_ANNOUNCED, drain: policy::DRAIN }
+    }
+}
+
 /// What the connections of all listeners are told of the end.
 #[derive(Default)]
 pub struct Shutdown {
@@ -84,17 +104,17 @@ impl Shutdown {
         worker
     }
 
-    /// Ends all connections and their servers: within [`policy::DRAIN`] after the announcement.
-    pub async fn run(&self, servers: &[ServerHandle]) {
+    /// Ends all connections and their servers: within [`StopTimes::drain`] after the announcement.
+    pub async fn run(&self, servers: &[ServerHandle], times: StopTimes) {
         self.phase.store(STOPPING, Ordering::Release);
-        self.lull(policy::STOP_ANNOUNCED, || true).await;
+        self.lull(times.announced, || true).await;
         // Closes the listeners at once, and ends when no connection is left, or after the servers' own patience.
-        let stopped = join_all(servers.iter().map(|server| server.stop(true)));
-        join(stopped, self.close_idle()).await;
+        let stopped = join_all(servers.iter().map(|server| server.stop(!times.drain.is_zero())));
+        join(stopped, self.close_idle(times.drain)).await;
     }
 
-    async fn close_idle(&self) {
-        self.lull(policy::DRAIN / 2, || self.busy() == 0).await;
+    async fn close_idle(&self, drain: Duration) {
+        self.lull(drain / 2, || self.busy() == 0).await;
         self.phase.store(CLOSING, Ordering::Release);
         self.each(|worker| worker.closing.notify_waiters());
     }

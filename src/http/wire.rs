@@ -10,6 +10,7 @@ use actix_http::body::BodySize;
 use actix_http::error::ParseError;
 use actix_http::h1::{Codec, Message, MessageType};
 use actix_http::{Request, Response, ServiceConfig, StatusCode};
+use actix_web::http::header::CONTENT_LENGTH;
 use actix_web::web::{Bytes, BytesMut};
 use bytes::Buf;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -17,7 +18,10 @@ use tokio::time::Instant;
 use tokio_util::codec::{Decoder, Encoder};
 
 use super::Timeouts;
+use super::connection::PIECE;
 use super::deadline::Deadline;
+use super::head::{HeadScan, Look};
+use super::taken::Taken;
 use crate::policy;
 
 /// How much is read at once: the head of most requests.
@@ -60,6 +64,15 @@ impl Wait {
     }
 }
 
+/// How it ended that what still came was passed over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Drained {
+    /// By the client.
+    Ended,
+    /// It went on for too long.
+    Cut,
+}
+
 /// How far the body of the last request was read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum BodyState {
@@ -75,28 +88,36 @@ enum BodyState {
 pub(super) struct Wire<IO> {
     io: IO,
     codec: Codec,
+    head: HeadScan,
     received: BytesMut,
     unsent: BytesMut,
     /// Whether bytes may wait inside of `io`.
     unflushed: bool,
-    /// When the other side has failed to take anything for too long, if it takes nothing now.
-    stalled: Option<Instant>,
+    taken: Taken,
+    /// When the other side has failed to take anything for too long, if it takes nothing now; and how much it had
+    /// taken when that began.
+    stalled: Option<(Instant, u64)>,
     deadline: Deadline,
     body: BodyState,
+    /// Whether the last request asked for another protocol: nothing that follows it is read.
+    ends: bool,
     timeouts: Timeouts,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
-    pub(super) fn new(io: IO, config: ServiceConfig, timeouts: Timeouts) -> Self {
+    pub(super) fn new(io: IO, taken: Taken, config: ServiceConfig, timeouts: Timeouts) -> Self {
         Self {
             io,
             codec: Codec::new(config),
+            head: HeadScan::default(),
             received: BytesMut::new(),
             unsent: BytesMut::new(),
             unflushed: false,
+            taken,
             stalled: None,
             deadline: Deadline::default(),
             body: BodyState::Complete,
+            ends: false,
             timeouts,
         }
     }
@@ -117,28 +138,47 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
                 Poll::Ready(_) => {}
                 Poll::Pending => {
                     ready!(self.deadline.poll_until(wait.until, context));
-                    let refused = Next::Refused(StatusCode::REQUEST_TIMEOUT);
-                    return Poll::Ready(Ok(if self.received.is_empty() { Next::Closed } else { refused }));
+                    let silent = self.received.is_empty();
+                    return Poll::Ready(Ok(if silent {
+                        Next::Closed
+                    } else {
+                        self.refuse(StatusCode::REQUEST_TIMEOUT)
+                    }));
                 }
             }
         }
     }
 
     fn decode_head(&mut self) -> Option<Next> {
-        if self.received.is_empty() {
-            return None;
-        }
-        match self.codec.decode(&mut self.received) {
+        let decoded = match self.head.look(&self.received) {
+            Look::Readable => self.codec.decode(&mut self.received),
+            Look::Incomplete => Ok(None),
+            Look::BareLineFeed => Err(ParseError::Header),
+        };
+        match decoded {
             Ok(Some(Message::Item(request))) => {
+                self.head = HeadScan::default();
                 let expected = request.head().expect();
-                let has_body = self.codec.message_type() != MessageType::None;
+                let body = self.codec.message_type();
+                // The codec reads everything that follows as the new protocol's, to which we never change.
+                if body == MessageType::Stream && request.head().headers().contains_key(CONTENT_LENGTH) {
+                    return Some(self.refuse(StatusCode::BAD_REQUEST));
+                }
+                self.ends = body == MessageType::Stream;
+                let has_body = body == MessageType::Payload;
                 self.body = if has_body { BodyState::Unread { expected } } else { BodyState::Complete };
                 Some(Next::Request(request))
             }
             Ok(None) if self.received.len() < policy::MAX_HEAD => None,
-            Ok(None) | Err(ParseError::TooLarge) => Some(Next::Refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)),
-            Ok(Some(Message::Chunk(_))) | Err(_) => Some(Next::Refused(StatusCode::BAD_REQUEST)),
+            Ok(None) | Err(ParseError::TooLarge) => Some(self.refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)),
+            Ok(Some(Message::Chunk(_))) | Err(_) => Some(self.refuse(StatusCode::BAD_REQUEST)),
         }
+    }
+
+    /// Refuses what is no request. Nothing of the request before it says how the answer is written.
+    fn refuse(&mut self, status: StatusCode) -> Next {
+        self.codec = Codec::new(self.codec.config().clone());
+        Next::Refused(status)
     }
 
     /// The next piece of the request's body; `None`: it is complete.
@@ -181,14 +221,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
         self.body != BodyState::Complete
     }
 
-    /// Whether the request's body has come whole. What of it is here already and nobody wanted is passed over.
+    /// Whether the request's body has come whole, so that what follows is the next request. What of it is here already
+    /// and nobody wanted is passed over.
     pub(super) fn skip_body(&mut self) -> bool {
         while matches!(self.body, BodyState::Unread { .. }) {
             if !matches!(self.decode_body(), Ok(Some(_))) {
                 break;
             }
         }
-        self.body == BodyState::Complete
+        self.body == BodyState::Complete && !self.ends
     }
 
     /// Adds the head of a response to what is to be sent.
@@ -203,7 +244,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
 
     /// Whether as much is unsent as may be.
     pub(super) fn is_full(&self) -> bool {
-        self.unsent.len() >= policy::MAX_UNSENT / 2
+        self.unsent.len() + PIECE >= policy::MAX_UNSENT / 2
     }
 
     /// Whether the connection may be used again, as both sides said.
@@ -225,7 +266,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
                 Poll::Ready(taken) => self.unsent.advance(taken),
                 Poll::Pending => return self.poll_stalled(context),
             }
-            self.stalled = None;
             self.unflushed = true;
         }
         if self.unflushed {
@@ -233,14 +273,18 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
                 return self.poll_stalled(context);
             }
             self.unflushed = false;
-            self.stalled = None;
         }
+        self.stalled = None;
         Poll::Ready(Ok(()))
     }
 
     fn poll_stalled<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
-        let patience = self.timeouts.send;
-        let until = *self.stalled.get_or_insert_with(|| Instant::now() + patience);
+        let taken = self.taken.count();
+        let until = match self.stalled {
+            Some((until, before)) if before == taken => until,
+            _ => Instant::now() + self.timeouts.send,
+        };
+        self.stalled = Some((until, taken));
         self.deadline.poll_until(until, context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
@@ -253,15 +297,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
     }
 
     /// Passes over what still comes; ready once that ends, or at `until`.
-    pub(super) fn poll_drain(&mut self, until: Instant, context: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_drain(&mut self, until: Instant, context: &mut Context<'_>) -> Poll<Drained> {
         loop {
             self.received.clear();
             // Checked first: somebody who never stops sending must not keep the connection either.
             if self.deadline.poll_until(until, context).is_ready() {
-                return Poll::Ready(());
+                return Poll::Ready(Drained::Cut);
             }
             if !matches!(ready!(self.poll_receive(context)), Ok(1..)) {
-                return Poll::Ready(());
+                return Poll::Ready(Drained::Ended);
             }
         }
     }

@@ -21,9 +21,9 @@ pub const MAX_HEAD: usize = 48 * 1024;
 /// Bytes of responses that may be unsent on a connection before nothing more is read from it.
 pub const MAX_UNSENT: usize = 32 * 1024;
 
-/// Responses longer than [`MAX_UNSENT`] that a listener sends at once: each is held in memory until it is sent. What
-/// visitors load is shorter.
-pub const LARGE_RESPONSES: usize = 256;
+/// KiB of responses longer than [`MAX_UNSENT`] that a listener holds in memory until they are sent: the metrics of some
+/// thirty scrapers. What visitors load is shorter, or in memory once for all of them.
+pub const LARGE_RESPONSES: u32 = 8 * 1024;
 
 /// What the kernel holds of a connection's requests, in bytes, before the client has to wait: left to itself, it takes
 /// megabytes of a client whose requests are not read.
@@ -33,7 +33,7 @@ pub const SOCKET_RECEIVES: usize = 64 * 1024;
 pub const SOCKET_SENDS: usize = 32 * 1024;
 
 /// Bytes that a TLS session holds back beside those, in either state of encryption.
-pub const TLS_BUFFER: usize = 16 * 1024;
+pub const TLS_BUFFER: usize = 8 * 1024;
 
 /// How long answers announce at most that their connection ends, before nobody can connect any more.
 pub const STOP_ANNOUNCED: Duration = Duration::from_secs(1);

@@ -4,15 +4,17 @@ use std::net::{IpAddr, TcpListener};
 use std::sync::Arc;
 
 use actix_http::body::BoxBody;
-use actix_http::{Request, Response, StatusCode};
+use actix_http::{Response, StatusCode};
 use actix_web::App as HttpApp;
 use actix_web::dev::Server;
+use actix_web::http::header::{self, HeaderValue};
 use actix_web::web::Data;
 
 use super::{StartError, address_of};
 use crate::demo::ShopApp;
-use crate::http::{self, AddressKey, Admission, Listener, Parts, Shutdown, Terms, Timeouts};
+use crate::http::{self, AddressKey, Admission, Listener, Parts, Refusal, Shutdown, Terms, Timeouts};
 use crate::policy;
+use crate::telemetry::ConnectionMetrics;
 use crate::web::{App, ListenerTerms, Mounts, common_headers, mount};
 
 /// The connections of each listener.
@@ -51,12 +53,16 @@ pub(super) fn serve(
     shutdown: &Arc<Shutdown>,
 ) -> Result<Server, StartError> {
     let address = address_of(&socket.listener)?;
+    let metrics = match mounts {
+        Mounts::Private => app.telemetry.connections().of_operators(),
+        Mounts::All | Mounts::Public => app.telemetry.connections(),
+    };
     let listener = Listener {
         socket: socket.listener,
         tls: socket.tls.map(Arc::new),
         threads: None,
         timeouts: Timeouts::default(),
-        admission: Admission::new(socket.parts, ListenerTerms::new(Data::clone(app), mounts)),
+        admission: Admission::new(socket.parts, ListenerTerms::new(Data::clone(app), mounts), metrics),
     };
     let app = Data::clone(app);
     let application = move || {
@@ -73,7 +79,7 @@ pub(super) fn serve_shop(shop: ShopApp, socket: Socket, shutdown: &Arc<Shutdown>
         tls: socket.tls.map(Arc::new),
         threads: Some(1),
         timeouts: Timeouts::default(),
-        admission: Admission::new(socket.parts, ShopTerms),
+        admission: Admission::new(socket.parts, ShopTerms, ConnectionMetrics::default()),
     };
     http::serve(listener, shutdown, move || shop.app()).map_err(StartError::Shop)
 }
@@ -90,7 +96,23 @@ impl Terms for ShopTerms {
         false
     }
 
-    fn refuse(&self, _: &Request) -> Response<BoxBody> {
-        Response::with_body(StatusCode::SERVICE_UNAVAILABLE, BoxBody::new("The shop is full. Try again in a moment.\n"))
+    fn refuse(&self, refusal: Refusal<'_>) -> Response<BoxBody> {
+        let (status, text) = match refusal {
+            Refusal::Unreadable(status) => (status, "The shop cannot read this.\n"),
+            Refusal::Taken(_) | Refusal::Busy | Refusal::Failed => {
+                (StatusCode::SERVICE_UNAVAILABLE, "The shop is full. Try again in a moment.\n")
+            }
+        };
+        let mut response = Response::with_body(status, BoxBody::new(text));
+        for (name, value) in [
+            (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (header::REFERRER_POLICY, "no-referrer"),
+            (header::CACHE_CONTROL, "no-store"),
+            (header::CONTENT_SECURITY_POLICY, "default-src 'none'"),
+        ] {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        response
     }
 }

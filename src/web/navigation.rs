@@ -50,8 +50,8 @@ pub fn check(headers: &HeaderMap) -> Result<(), NotNavigation> {
     if PURPOSES.iter().any(|name| words(headers, name).any(|word| is_one_of(word, &IN_ADVANCE))) {
         return Err(NotNavigation::Speculative);
     }
-    // A service worker that passes a navigation on to us has its destination lost; scripts cannot make such a request,
-    // as they may not choose the mode "navigate" (Fetch §5.4, step 19).
+    // A navigation that a service worker passes on loses its destination, in all browsers (w3c/ServiceWorker issue 1803).
+    // Scripts cannot make such a request, as they may not choose the mode "navigate" (Fetch §5.4, step 19).
     let by_worker = |word: &[u8]| {
         word.eq_ignore_ascii_case(b"empty")
             && words(headers, "sec-fetch-mode").any(|mode| mode.eq_ignore_ascii_case(b"navigate"))

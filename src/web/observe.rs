@@ -18,7 +18,12 @@ use super::respond::Problem;
 use super::visitor_address::VisitorAddress;
 use crate::telemetry::RouteMetrics;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const REQUEST_ID: HeaderName = HeaderName::from_static(crate::http::REQUEST_ID);
+
+/// The header that names a request, as it is named in the log.
+pub fn request_id_header(id: &str) -> Option<(HeaderName, HeaderValue)> {
+    HeaderValue::try_from(id).ok().map(|value| (REQUEST_ID, value))
+}
 
 /// How loudly a route is logged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -125,8 +130,8 @@ impl Watch {
         if let Some(sent) = problem.map(|problem| problem.answer(&app, answer.request(), &id)) {
             answer = answer.into_response(sent);
         }
-        if let Ok(value) = HeaderValue::try_from(id.as_str()) {
-            answer.headers_mut().insert(REQUEST_ID, value);
+        if let Some((name, value)) = request_id_header(&id) {
+            answer.headers_mut().insert(name, value);
         }
         if logged {
             self.log(&app, &answer, &id, took);

@@ -202,11 +202,13 @@ impl Problem {
     }
 }
 
-fn no_store(builder: &mut HttpResponseBuilder) -> &mut HttpResponseBuilder {
+/// For what no cache may keep.
+pub fn no_store(builder: &mut HttpResponseBuilder) -> &mut HttpResponseBuilder {
     builder.insert_header((header::CACHE_CONTROL, "no-store"))
 }
 
-fn for_any_origin(builder: &mut HttpResponseBuilder) -> &mut HttpResponseBuilder {
+/// The same, for what pages of other origins may read.
+pub fn for_any_origin(builder: &mut HttpResponseBuilder) -> &mut HttpResponseBuilder {
     no_store(builder).insert_header(ANY_ORIGIN).insert_header(EXPOSED)
 }
 
@@ -222,7 +224,8 @@ fn not_navigation(builder: &mut HttpResponseBuilder, kind: NotNavigation, app: &
     no_store(builder).json(json!({ "error": sentence }))
 }
 
-fn oauth_json(builder: &mut HttpResponseBuilder, error: &OAuthError) -> HttpResponse {
+/// An error for a relying party (RFC 6749 §5.2).
+pub fn oauth_json(builder: &mut HttpResponseBuilder, error: &OAuthError) -> HttpResponse {
     let body = json!({ "error": error.code.as_str(), "error_description": error.description() });
     for_any_origin(builder).insert_header((header::PRAGMA, "no-cache")).json(body)
 }
@@ -317,18 +320,21 @@ impl ContentPolicy {
 /// A page as an answer: never cached, never framed, no script but our own files.
 pub fn page_response(builder: &mut HttpResponseBuilder, page: &impl Template, policy: &ContentPolicy) -> HttpResponse {
     match page.render() {
-        Ok(html) => builder
-            .content_type("text/html; charset=utf-8")
-            .insert_header((header::CACHE_CONTROL, "no-store"))
-            .insert_header((header::CONTENT_SECURITY_POLICY, policy.header()))
-            .insert_header((header::REFERRER_POLICY, "strict-origin"))
-            .insert_header((header::X_FRAME_OPTIONS, "DENY"))
-            .body(html),
+        Ok(html) => page_headers(builder, policy).body(html),
         Err(error) => {
             tracing::error!(%error, "a page cannot be rendered");
             HttpResponse::ServiceUnavailable().finish()
         }
     }
+}
+
+/// The headers of every page.
+pub fn page_headers<'a>(builder: &'a mut HttpResponseBuilder, policy: &ContentPolicy) -> &'a mut HttpResponseBuilder {
+    no_store(builder)
+        .content_type("text/html; charset=utf-8")
+        .insert_header((header::CONTENT_SECURITY_POLICY, policy.header()))
+        .insert_header((header::REFERRER_POLICY, "strict-origin"))
+        .insert_header((header::X_FRAME_OPTIONS, "DENY"))
 }
 
 /// JSON for operators, of whatever origin their panel is; no cache may keep it.

@@ -4,12 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use actix_web::web::Bytes;
-use tokio::time::Instant;
-
 use crate::ambient::{Entropy, random};
 use crate::http::AddressKey;
 use crate::policy;
+use actix_web::web::Bytes;
 
 /// Counts the streams of each address.
 pub struct Streams {
@@ -57,26 +55,26 @@ impl Drop for OpenStream {
     }
 }
 
-/// When a stream ends by age, and how long its listener then waits.
+/// When a stream ends by age, on the steady clock, and how long its listener then waits.
 pub struct StreamEnd {
-    at: Instant,
+    at: Duration,
     retry: Duration,
 }
 
 impl StreamEnd {
     /// [`policy::STREAM_LIFETIME`] from now, more or less.
-    pub fn new(entropy: &dyn Entropy) -> Self {
+    pub fn new(entropy: &dyn Entropy, now: Duration) -> Self {
         let [a, b, c, d, e, f, g, h] = random::<8>(entropy);
         let share = |bytes| f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX);
         let spread = policy::STREAM_LIFETIME_SPREAD;
         let lifetime = policy::STREAM_LIFETIME.mul_f64(1.0 - spread + 2.0 * spread * share([a, b, c, d]));
         let retry = policy::STREAM_RETRY.mul_f64(1.0 + (policy::STREAM_RETRY_SPREAD - 1.0) * share([e, f, g, h]));
-        Self { at: Instant::now() + lifetime, retry }
+        Self { at: now + lifetime, retry }
     }
 
     /// Whether the stream is to end with its next message.
-    pub fn has_come(&self) -> bool {
-        Instant::now() >= self.at
+    pub fn has_come(&self, now: Duration) -> bool {
+        now >= self.at
     }
 
     /// The last message: when to come back.
@@ -105,22 +103,19 @@ mod tests {
         assert!(streams.open.lock().unwrap().is_empty());
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn streams_that_begin_together_end_apart_and_come_back_apart() {
+    #[test]
+    fn streams_that_begin_together_end_apart_and_come_back_apart() {
         let entropy = SeededEntropy::new(1);
-        let mut ends: Vec<_> = (0..1000).map(|_| StreamEnd::new(&entropy)).collect();
-        let ended = |ends: &[StreamEnd]| ends.iter().filter(|end| end.has_come()).count();
         let minutes = |count: u64| Duration::from_secs(count * 60);
-        tokio::time::advance(minutes(48) - Duration::from_secs(1)).await;
-        assert_eq!(ended(&ends), 0);
-        let mut before = 0;
-        for minute in 49..=72 {
-            tokio::time::advance(minutes(1) + Duration::from_millis(100)).await;
-            let now = ended(&ends);
-            assert!(now - before < 100, "{} of 1000 end in minute {minute}", now - before);
-            before = now;
+        let begun = minutes(7);
+        let mut ends: Vec<_> = (0..1000).map(|_| StreamEnd::new(&entropy, begun)).collect();
+        let ended = |passed: Duration| ends.iter().filter(|end| end.has_come(begun + passed)).count();
+        assert_eq!(ended(minutes(48) - Duration::from_secs(1)), 0);
+        for minute in 48..72 {
+            let within = ended(minutes(minute + 1)) - ended(minutes(minute));
+            assert!(within < 100, "{within} of 1000 end in minute {minute}");
         }
-        assert_eq!(before, 1000);
+        assert_eq!(ended(minutes(72)), 1000);
         ends.sort_by_key(|end| end.retry);
         assert!(ends[0].retry >= policy::STREAM_RETRY && ends[999].retry > ends[0].retry * 2);
         assert!(ends[999].retry <= policy::STREAM_RETRY.mul_f64(policy::STREAM_RETRY_SPREAD));

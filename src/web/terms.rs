@@ -1,37 +1,63 @@
-//! Who may hold a connection, as far as addresses and paths tell: what `http` has to be told of what is asked.
+//! What `http` has to be told of what is asked: who may hold a connection, as far as addresses and paths tell, and how
+//! connections answer what no handler sees. Those answers have the form and the headers of all others.
 
 use std::net::IpAddr;
 
 use actix_http::body::BoxBody;
-use actix_http::{Request, Response};
+use actix_http::{Request, Response, StatusCode};
 use actix_web::http::header;
 use actix_web::web::Data;
-use actix_web::{HttpMessage, HttpResponse};
+use actix_web::{HttpMessage, HttpResponse, HttpResponseBuilder};
 use serde_json::json;
 
+use super::headers::{Header, on_every_response};
+use super::observe::request_id_header;
+use super::respond::{ContentPolicy, for_any_origin, no_store, oauth_json, page_headers};
 use super::routes::is_for_operators;
 use super::{App, Mounts};
 use crate::config::contains;
-use crate::http::{AddressKey, Terms};
+use crate::http::{AddressKey, Refusal, Terms};
+use crate::oauth::{ErrorCode, OAuthError, paths};
 use crate::policy;
 
-/// Tries again by itself, as whoever reads it would have to.
+/// Tries again by itself, as whoever reads it would have to. It refers to no other file: that would be refused as well.
 const PAGE: &str = concat!(
     "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"robots\" content=\"noindex\">",
     "<meta http-equiv=\"refresh\" content=\"10\"><title>One moment</title>",
     "<p>Too many people are connected at the moment. This page tries again by itself.</p></html>\n"
 );
 
+const TAKEN: &str = "All connections are taken";
+
 /// The terms of a listener of the application.
 pub struct ListenerTerms {
     app: Data<App>,
     mounts: Mounts,
+    headers: Vec<Header>,
 }
 
 impl ListenerTerms {
     /// Those of a listener that serves `mounts`.
-    pub const fn new(app: Data<App>, mounts: Mounts) -> Self {
-        Self { app, mounts }
+    pub fn new(app: Data<App>, mounts: Mounts) -> Self {
+        let headers = on_every_response(&app.site, mounts);
+        Self { app, mounts, headers }
+    }
+
+    /// The path of a request below that of the public URL.
+    fn below<'a>(&self, path: &'a str) -> Option<&'a str> {
+        path.strip_prefix(self.app.site.base_path.as_str())
+    }
+
+    fn taken(&self, request: &Request) -> HttpResponse {
+        let mut builder = unavailable();
+        if matches!(self.below(request.path()), Some(paths::TOKEN | paths::USER_INFO)) {
+            return oauth_json(&mut builder, &OAuthError::new(ErrorCode::TemporarilyUnavailable, TAKEN));
+        }
+        let accepted = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
+        if accepted.is_some_and(|accepted| accepted.contains("text/html")) {
+            return page_headers(&mut builder, &ContentPolicy::default()).body(PAGE);
+        }
+        for_any_origin(&mut builder).json(json!({ "error": TAKEN }))
     }
 }
 
@@ -44,23 +70,42 @@ impl Terms for ListenerTerms {
 
     fn is_for_operators(&self, path: &str) -> bool {
         match self.mounts {
-            Mounts::All => path.strip_prefix(self.app.site.base_path.as_str()).is_some_and(is_for_operators),
+            Mounts::All => self.below(path).is_some_and(is_for_operators),
             Mounts::Public => false,
             Mounts::Private => true,
         }
     }
 
-    fn refuse(&self, request: &Request) -> Response<BoxBody> {
-        let accepted = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
-        let mut response = HttpResponse::ServiceUnavailable();
-        response
-            .insert_header((header::RETRY_AFTER, policy::CONNECTIONS_TAKEN_RETRY.as_secs()))
-            .insert_header((header::CACHE_CONTROL, "no-store"))
-            .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"));
-        if accepted.is_some_and(|accepted| accepted.contains("text/html")) {
-            response.content_type("text/html; charset=utf-8").body(PAGE).into()
-        } else {
-            response.json(json!({ "error": "All connections are taken" })).into()
+    fn refuse(&self, refusal: Refusal<'_>) -> Response<BoxBody> {
+        let answer = match refusal {
+            Refusal::Taken(request) => self.taken(request),
+            Refusal::Busy => no_store(&mut unavailable()).json(json!({ "error": "Too much is being sent" })),
+            Refusal::Unreadable(status) => {
+                no_store(&mut HttpResponse::build(status)).json(json!({ "error": unreadable(status) }))
+            }
+            Refusal::Failed => {
+                no_store(&mut unavailable()).json(json!({ "error": "The service is temporarily unavailable" }))
+            }
+        };
+        let mut response = Response::from(answer);
+        let id = request_id_header(&self.app.next_request_id());
+        for (name, value) in self.headers.iter().cloned().chain(id) {
+            response.headers_mut().insert(name, value);
         }
+        response
+    }
+}
+
+fn unavailable() -> HttpResponseBuilder {
+    let mut builder = HttpResponse::ServiceUnavailable();
+    builder.insert_header((header::RETRY_AFTER, policy::CONNECTIONS_TAKEN_RETRY.as_secs()));
+    builder
+}
+
+const fn unreadable(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::REQUEST_TIMEOUT => "The request did not come in time",
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "The head of the request is too long",
+        _ => "The request cannot be read",
     }
 }

@@ -111,3 +111,19 @@ async fn an_active_session_logs_in_silently_in_a_frame_but_not_for_a_script() {
     assert_eq!(script.status, StatusCode::FORBIDDEN);
     app.stop().await;
 }
+
+/// `fetch(event.request)` makes a new request, whose destination is empty and whose mode is still that of a navigation
+/// (w3c/ServiceWorker issue 1803). It happens where a site and its queue share an origin.
+#[actix_web::test]
+async fn a_navigation_that_a_service_worker_passes_on_gets_a_place() {
+    let app = TestApp::start().await;
+    let passed_on = |mode: &str| authorize(&app).header("sec-fetch-dest", "empty").header("sec-fetch-mode", mode);
+    assert!(Browser::default().send(passed_on("navigate")).await.waits());
+    assert_eq!(app.all_counters()["Sample"].queue, 1);
+    for by_script in ["cors", "no-cors", "same-origin", "websocket"] {
+        let refused = Browser::default().send(passed_on(by_script)).await;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN, "{by_script}");
+    }
+    assert_eq!(app.all_counters()["Sample"].queue, 1);
+    app.stop().await;
+}

@@ -108,6 +108,28 @@ async fn a_stream_that_has_nothing_to_say_shows_that_it_lives() {
 }
 
 #[actix_web::test]
+async fn the_stream_ends_after_about_an_hour_and_says_when_to_come_back() {
+    let app = TestApp::with(STREAM).await;
+    let mut stream = Stream::open(&app, "", None).await;
+    app.pass(47 * 60);
+    app.serve("Sample", 1).await;
+    let (id, ..) = stream.notice().await;
+    app.pass(26 * 60);
+    let mut last = stream.next().await.expect("it ended without a hint");
+    while last == ":" {
+        last = stream.next().await.expect("it ended without a hint");
+    }
+    let milliseconds = last.strip_prefix("retry: ").unwrap_or_else(|| panic!("{last}"));
+    assert!(milliseconds.parse::<u64>().unwrap() >= 3000, "{last}");
+    assert_eq!(stream.next().await, None);
+    // Nothing is lost to whoever comes back.
+    app.serve("Sample", 1).await;
+    let mut stream = Stream::open(&app, "", Some(&id)).await;
+    assert_eq!(stream.notice().await.2["data"]["current"], 2);
+    app.stop().await;
+}
+
+#[actix_web::test]
 async fn the_stream_and_the_dead_letters_are_for_operators_alone() {
     let app = TestApp::with(STREAM).await;
     for path in ["/private/events?event_id=Sample", "/private/dead_letters"] {

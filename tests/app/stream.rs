@@ -135,7 +135,27 @@ async fn streams_end_when_the_service_stops() {
             while stream.next().await.is_some() {}
         }
     };
-    let stop = tokio::time::timeout(PATIENCE.max(Duration::from_secs(1)), app.stop());
+    let stop = tokio::time::timeout(PATIENCE.max(Duration::from_secs(1)), app.stop_as_the_program_does());
     let ((), stopped) = tokio::join!(listen, stop);
     stopped.expect("open streams keep the service from stopping");
+}
+
+#[actix_web::test]
+async fn a_stream_ends_after_about_an_hour_and_says_when_to_come_back() {
+    let app = TestApp::start().await;
+    let mut stream = Stream::open(&app, "Sample").await;
+    app.pass(47 * 60);
+    app.serve("Sample", 1).await;
+    while stream.state().await["serving"] != 1 {}
+    app.pass(26 * 60);
+    app.serve("Sample", 1).await;
+    let mut last = stream.next().await.expect("it ended without a hint");
+    // What was under way may be heard first.
+    while last.len() > 1 {
+        last = stream.next().await.expect("it ended without a hint");
+    }
+    let [(name, milliseconds)] = last.try_into().unwrap();
+    assert!(name == "retry" && milliseconds.parse::<u64>().unwrap() >= 3000, "{name}: {milliseconds}");
+    assert_eq!(stream.next().await, None);
+    app.stop().await;
 }

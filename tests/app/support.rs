@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anteroom::ambient::{FrozenClock, SeededEntropy, Timestamp};
 use anteroom::config::{Config, Environment};
+use anteroom::http::StopTimes;
 use anteroom::lobby::Lobby;
 use anteroom::room::Counters;
 use anteroom::server::{self, Nature, Running};
@@ -128,8 +129,14 @@ impl TestApp {
         Self { issuer: running.issuer.clone(), clock, http, directory, running }
     }
 
-    /// Stops, and gives the directory back.
+    /// Stops, and gives the directory back. Nobody asks anything meanwhile, so no connection is told of it.
     pub async fn stop(self) -> TempDir {
+        self.running.stop_within(StopTimes::NONE).await;
+        self.directory
+    }
+
+    /// Stops as the program does at a signal.
+    pub async fn stop_as_the_program_does(self) -> TempDir {
         self.running.stop().await;
         self.directory
     }

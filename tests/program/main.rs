@@ -17,6 +17,7 @@ mod full_disk;
 mod keys;
 mod limits;
 mod logs;
+mod memory;
 mod notices;
 mod secrets;
 mod shutdown;

@@ -164,3 +164,47 @@ fn a_demonstration_ends_though_browsers_keep_connections_to_the_shop() {
     assert_eq!(program.wait().code(), Some(0), "{}", program.log());
     assert_eq!(window.rest(), "");
 }
+
+/// Asks one thing after the other on one connection until an answer says that it is the last; how many there were. It
+/// panics where a request is not answered.
+fn keep_asking(address: SocketAddr, number: u64) -> u64 {
+    let mut wire = Wire::to(address);
+    let join =
+        format!("POST /api/assign_queue_num HTTP/1.1\r\nHost: queue\r\nContent-Length: {}\r\n\r\n{JOIN}", JOIN.len());
+    let look = "GET /api/serving_num?event_id=Sample HTTP/1.1\r\nHost: queue\r\n\r\n";
+    for answered in 0.. {
+        wire.send(if answered % 2 == 0 { &join } else { look });
+        let head = wire.head();
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        wire.body(&head);
+        if head.contains("connection: close") {
+            assert_eq!(wire.rest(), "");
+            return answered + 1;
+        }
+        // Some ask without a pause, others now and then.
+        thread::sleep(Duration::from_millis(number % 8 * 5));
+    }
+    unreachable!("it asks until it is told")
+}
+
+#[tokio::test]
+async fn of_many_requests_on_kept_connections_none_is_lost_at_the_end() {
+    let deployment = Deployment::new();
+    let mut program = deployment.serve().start();
+    let address = program.address;
+    let askers: Vec<_> = (0..48).map(|number| thread::spawn(move || keep_asking(address, number))).collect();
+    // All of them are at it.
+    let api = Api::of(&program);
+    for _ in 0..ATTEMPTS {
+        let state = crate::support::object(api.get("/line/Sample").send().await.unwrap()).await;
+        if state["waiting"].as_u64().unwrap() > 500 {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    drop(api);
+    program.signal("TERM");
+    let answered: u64 = askers.into_iter().map(|asker| asker.join().unwrap()).sum();
+    assert!(answered > 500, "{answered}");
+    assert_eq!(program.wait().code(), Some(0), "{}", program.log());
+}

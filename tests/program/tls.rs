@@ -1,12 +1,16 @@
 //! TLS that the program ends itself: served with the operator's certificate, and refused by name when that is no good.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
+use std::time::Duration;
 
 use openssl::asn1::Asn1Time;
 use openssl::hash::MessageDigest;
 use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
+use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
 use openssl::x509::extension::SubjectAlternativeName;
 use openssl::x509::{X509, X509NameBuilder};
 use reqwest::header::SET_COOKIE;
@@ -16,7 +20,7 @@ use crate::process::Launch;
 use crate::support::{Api, Browser, Deployment, http, object, text};
 
 /// A certificate for `localhost` that nobody else vouches for, and its key.
-fn self_signed() -> (X509, PKey<Private>) {
+pub fn self_signed() -> (X509, PKey<Private>) {
     let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
     let mut name = X509NameBuilder::new().unwrap();
     name.append_entry_by_text("CN", "localhost").unwrap();
@@ -34,12 +38,12 @@ fn self_signed() -> (X509, PKey<Private>) {
     (builder.build(), key)
 }
 
-fn write(path: &Path, certificate: &X509, key: &PKey<Private>) {
+pub fn write(path: &Path, certificate: &X509, key: &PKey<Private>) {
     fs::write(path.join("certificate.pem"), certificate.to_pem().unwrap()).unwrap();
     fs::write(path.join("key.pem"), key.private_key_to_pem_pkcs8().unwrap()).unwrap();
 }
 
-fn with_tls(launch: Launch) -> Launch {
+pub fn with_tls(launch: Launch) -> Launch {
     launch
         .with("ANTEROOM_PUBLIC_URL", "https://localhost:0")
         .with("ANTEROOM_TLS__CERTIFICATE", "certificate.pem")
@@ -47,7 +51,7 @@ fn with_tls(launch: Launch) -> Launch {
 }
 
 /// A client that trusts this certificate alone.
-fn trusting(certificate: &X509) -> Client {
+pub fn trusting(certificate: &X509) -> Client {
     drop(http()); // chooses the cryptography of the process
     let root = Certificate::from_pem(&certificate.to_pem().unwrap()).unwrap();
     let builder = Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
@@ -116,4 +120,68 @@ fn a_certificate_or_key_that_is_no_good_is_named() {
     fs::write(directory.join("certificate.pem"), "nothing of the kind").unwrap();
     refused(&["tls.certificate", "certificate.pem", "no items found"]);
     assert!(!deployment.path("data").exists(), "nothing was begun");
+}
+
+/// A connection on which a client of these protocols (ALPN, RFC 7301) agrees upon TLS, and the protocol that was chosen.
+fn agreed(address: SocketAddr, protocols: &[u8]) -> Result<(openssl::ssl::SslStream<TcpStream>, String), String> {
+    let mut connector = SslConnector::builder(SslMethod::tls()).unwrap();
+    connector.set_verify(SslVerifyMode::NONE);
+    if !protocols.is_empty() {
+        connector.set_alpn_protos(protocols).unwrap();
+    }
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let connected = connector.build().connect("localhost", stream).map_err(|error| error.to_string())?;
+    let chosen = connected.ssl().selected_alpn_protocol().unwrap_or_default();
+    let chosen = String::from_utf8(chosen.to_vec()).unwrap();
+    Ok((connected, chosen))
+}
+
+fn served_over_tls() -> (Deployment, crate::process::Program) {
+    let deployment = Deployment::new();
+    let (certificate, key) = self_signed();
+    write(&deployment.path(""), &certificate, &key);
+    let program = with_tls(deployment.serve()).start();
+    (deployment, program)
+}
+
+#[test]
+fn the_only_protocol_over_tls_is_http_1_1() {
+    let (_deployment, program) = served_over_tls();
+    for (offered, chosen) in [(&b"\x02h2\x08http/1.1"[..], "http/1.1"), (b"\x08http/1.1", "http/1.1"), (b"", "")] {
+        let (mut stream, protocol) = agreed(program.address, offered).unwrap();
+        assert_eq!(protocol, chosen, "{offered:?}");
+        stream.write_all(b"GET /health/live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    }
+    // Nothing in common: the handshake says so, at once (RFC 7301 §3.2).
+    for offered in [&b"\x02h2"[..], b"\x02h3\x08http/0.9"] {
+        let refused = agreed(program.address, offered).map(|(_, protocol)| protocol).unwrap_err();
+        assert!(refused.contains("no application protocol"), "{refused}");
+    }
+    program.stop();
+}
+
+#[test]
+fn over_tls_a_body_that_stops_coming_is_refused_and_general_headers_are_on_every_answer() {
+    let (_deployment, program) = served_over_tls();
+    let head = "POST /api/assign_queue_num HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{";
+    let long = format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "x".repeat(100_000));
+    for (request, status) in [(head, 400), ("nonsense\r\n\r\n", 400), (&long, 431), ("GET / HTTP/1.1\r\n", 408)] {
+        let (mut stream, _) = agreed(program.address, b"").unwrap();
+        let _closed_before = stream.write_all(request.as_bytes());
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        for header in
+            ["strict-transport-security: max-age=31536000", "x-content-type-options: nosniff", "connection: close"]
+        {
+            assert!(answer.contains(&format!("{header}\r\n")), "no {header}: {answer}");
+        }
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(serde_json::from_str::<serde_json::Value>(body).unwrap()["error"].is_string(), "{answer}");
+    }
+    program.stop();
 }

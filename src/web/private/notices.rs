@@ -64,14 +64,16 @@ pub async fn events(request: HttpRequest, app: Data<App>, body: Body) -> Result<
     let after = last.map_or(newest, |last| last.min(newest));
     let expected = last.map(|last| last.saturating_add(1));
     let bell = notices.listen();
-    let end = StreamEnd::new(app.lobby.entropy());
+    let end = StreamEnd::new(app.lobby.entropy(), app.lobby.clock().steady());
     let listener = Listener { app: Data::clone(&app), bell, event, after, expected, end };
     let hello = Bytes::from(format!("retry: {}\n\n", policy::STREAM_RETRY.as_millis()));
     let stream = unfold((Some(hello), Some(listener)), |(hello, listener)| async move {
         let mut listener = listener?;
         let message = match hello {
             Some(hello) => hello,
-            None if listener.end.has_come() => return Some((Ok(listener.end.message()), (None, None))),
+            None if listener.end.has_come(listener.app.lobby.clock().steady()) => {
+                return Some((Ok(listener.end.message()), (None, None)));
+            }
             None => listener.next().await?,
         };
         Some((Ok::<_, actix_web::Error>(message), (None, Some(listener))))

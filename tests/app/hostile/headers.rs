@@ -33,6 +33,15 @@ async fn answers(app: &TestApp, base_path: &str) -> Vec<(String, Answer)> {
     let unchanged = ask(app, "GET", &asset, &tag).await;
     assert_eq!((file.status, unchanged.status), (200, 304));
     answers.extend([("a page".to_owned(), page), (asset.clone(), file), (asset, unchanged)]);
+    let (broken, long) = ("x : y\r\n", format!("x: {}\r\n", "y".repeat(100_000)));
+    for (what, headers) in [("no request", broken), ("a long head", &long), ("a line feed alone", "x: y\n")] {
+        let refused = ask(app, "GET", "/", headers).await;
+        let error: serde_json::Value = serde_json::from_str(&refused.body).unwrap();
+        assert!(error["error"].is_string() && refused.header("x-request-id").is_some(), "{what}: {refused:?}");
+        assert_eq!(refused.header("content-type"), Some("application/json"), "{what}");
+        assert_eq!((refused.header("cache-control"), refused.header("connection")), (Some("no-store"), Some("close")));
+        answers.push((what.to_owned(), refused));
+    }
     for method in ["GET", "OPTIONS", "PUT"] {
         let target = format!("/.well-known/oauth-authorization-server{base_path}");
         answers.push((format!("{method} {target}"), ask(app, method, &target, "").await));
@@ -61,7 +70,10 @@ async fn no_response_may_be_taken_for_another_type_and_https_is_remembered() {
         let app = deployed(public_url, more).await;
         let answers = answers(&app, base_path).await;
         let seen: std::collections::BTreeSet<u16> = answers.iter().map(|(_, answer)| answer.status).collect();
-        assert!([200, 204, 303, 304, 400, 401, 403, 404, 405].iter().all(|status| seen.contains(status)), "{seen:?}");
+        assert!(
+            [200, 204, 303, 304, 400, 401, 403, 404, 405, 431].iter().all(|status| seen.contains(status)),
+            "{seen:?}"
+        );
         for (what, answer) in answers {
             let what = format!("{what} at {public_url} with {more:?}");
             assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{what}");

@@ -166,6 +166,12 @@ impl Browser {
         fs::write(directory.join(format!("{name}.png")), self.client.screenshot().await.unwrap()).unwrap();
     }
 
+    /// Whether the page has asked for this path by itself.
+    pub async fn has_asked_for(&self, path: &str) -> bool {
+        let look = "return performance.getEntriesByType('resource').some(({ name }) => new URL(name).pathname === arguments[0])";
+        self.client.execute(look, vec![json!(path)]).await.unwrap().as_bool().unwrap()
+    }
+
     /// By how many CSS pixels the page is wider than the window.
     pub async fn overhang(&self) -> i64 {
         let width = "return document.documentElement.scrollWidth - window.innerWidth";

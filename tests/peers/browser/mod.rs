@@ -4,8 +4,11 @@ mod chromium;
 mod looks;
 
 use chromium::{Browser, Chromium, Scripts};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::openid_client::Site;
+use crate::support::eventually;
 use crate::support::program::Anteroom;
 
 /// "Your number" on the waiting page.
@@ -101,4 +104,41 @@ async fn an_answer_by_form_post_sends_itself_and_without_scripts_by_a_button() {
     without.click("main .button").await;
     without.sees("body", "\"method\":\"POST\"").await;
     without.close().await;
+}
+
+/// An address with its share of streams: so many files that 272 connections are for visitors, of which one address has 68.
+const FEW_FILES: &str = "ulimit -n 512";
+const SHARE: usize = 68;
+
+/// A listener of the line's stream, and how it was answered.
+async fn listener(anteroom: &Anteroom) -> (TcpStream, String) {
+    let mut stream = TcpStream::connect(anteroom.issuer.strip_prefix("http://").unwrap()).await.unwrap();
+    stream.write_all(b"GET /line/Sample/events HTTP/1.1\r\nhost: queue\r\n\r\n").await.unwrap();
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).await.unwrap();
+    (stream, String::from_utf8(status.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn a_page_whose_stream_is_refused_asks_instead_and_is_let_in() {
+    let Some(chromium) = Chromium::start().await else { return };
+    let anteroom = Anteroom::demonstration_after(FEW_FILES, &[("ANTEROOM_LIMITS__EXEMPT", "[]")]).await;
+    let mut others = Vec::new();
+    while others.len() < SHARE {
+        let (stream, status) = listener(&anteroom).await;
+        if status != "HTTP/1.1 200" {
+            break;
+        }
+        others.push(stream);
+    }
+    assert_eq!(listener(&anteroom).await.1, "HTTP/1.1 204", "after {} streams", others.len());
+    let visitor = chromium.visitor("visitor", Scripts::On).await;
+    join(&visitor, &anteroom).await;
+    visitor.sees(COUNT, "You are next").await;
+    // With a stream that speaks, a page asks for nothing else.
+    eventually("the page asks", async || visitor.has_asked_for("/line/Sample").await.then_some(())).await;
+    anteroom.serve(1).await;
+    assert_inside(&visitor, &anteroom, 1).await;
+    drop(others);
+    visitor.close().await;
 }

@@ -69,10 +69,15 @@ impl Anteroom {
     /// Starts as somebody does who has configured nothing, but for the ports, a line that moves by hand alone, and
     /// what else `variables` say.
     pub async fn demonstration(variables: &[(&str, &str)]) -> Self {
+        Self::demonstration_after("", variables).await
+    }
+
+    /// The same, in a shell that does `before` first.
+    pub async fn demonstration_after(before: &str, variables: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let data = directory.path().join("data");
         let shop = format!("127.0.0.1:{}", free_port());
-        let mut command = command(directory.path());
+        let mut command = command_after(before, directory.path());
         command
             .env("ANTEROOM_DATA_DIR", &data)
             .env("ANTEROOM_LISTEN", "127.0.0.1:0")
@@ -176,7 +181,16 @@ impl Anteroom {
 
 /// `anteroom serve`, which finds no configuration of whoever runs the tests.
 fn command(directory: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_anteroom"));
+    command_after("", directory)
+}
+
+/// The same, in a shell that does `before` first.
+fn command_after(before: &str, directory: &Path) -> Command {
+    let program = env!("CARGO_BIN_EXE_anteroom");
+    let mut command = Command::new(if before.is_empty() { program } else { "/bin/sh" });
+    if !before.is_empty() {
+        command.args(["-c", &format!("{before}; exec \"$0\" \"$@\""), program]);
+    }
     for (name, _) in env::vars_os() {
         if name.to_string_lossy().starts_with("ANTEROOM_") {
             command.env_remove(name);

@@ -1,5 +1,9 @@
 //! Connections whose other side is a buffer of the test's, and whose time is the test's too.
 
+mod parts;
+mod refusals;
+mod tls;
+
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,10 +17,13 @@ use actix_web::{App, Error, HttpResponse, test};
 use futures_util::stream::{pending, repeat_with};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
 
-use super::connection::{self, Client, Setting};
-use super::{AddressKey, Admission, Parts, Shutdown, Terms, Timeouts};
+use super::connection::Setting;
+use super::listener::Shared;
+use super::{AddressKey, Admission, Parts, Refusal, SharedBody, Shutdown, StopTimes, Terms, Timeouts};
 use crate::policy;
+use crate::telemetry::ConnectionMetrics;
 
 /// Room in the test's "kernel", for either direction.
 const ROOM: usize = 4096;
@@ -25,12 +32,16 @@ fn timeouts() -> Timeouts {
     Timeouts::default()
 }
 
-/// Answers `/small` with some bytes, `/large` with many, `/long` with more than may be unsent, `/echo` with what it is sent, `/deaf` without reading, `/news`
+/// Answers `/small` with some bytes, `/large` with many, `/shared` with as many that are said to be in memory once, `/echo` with what it is sent, `/deaf` without reading, `/news`
 /// with a stream that never ends, and `/silence` with one that says nothing.
 async fn application() -> impl Service<Request, Response = ServiceResponse<impl MessageBody>, Error = Error> {
     let small = || async { HttpResponse::Ok().body("x".repeat(200)) };
     let large = || async { HttpResponse::Ok().body("x".repeat(1 << 20)) };
-    let long = || async { HttpResponse::Ok().body("x".repeat(policy::MAX_UNSENT + 1)) };
+    let shared = || async {
+        let mut answer = HttpResponse::Ok().body("x".repeat(1 << 20));
+        answer.extensions_mut().insert(SharedBody);
+        answer
+    };
     let echo = |body: Bytes| async { HttpResponse::Ok().body(body) };
     let news = || async {
         let piece = || Ok::<_, io::Error>(Bytes::from_static(b"data: x\n\n"));
@@ -39,8 +50,9 @@ async fn application() -> impl Service<Request, Response = ServiceResponse<impl 
     let silence = || async { HttpResponse::Ok().streaming(pending::<Result<Bytes, io::Error>>()) };
     let app = App::new()
         .route("/small", web::to(small))
+        .route("/private", web::to(small))
         .route("/large", web::to(large))
-        .route("/long", web::to(long))
+        .route("/shared", web::to(shared))
         .route("/echo", web::to(echo))
         .route("/deaf", web::to(small))
         .route("/news", web::to(news))
@@ -48,25 +60,33 @@ async fn application() -> impl Service<Request, Response = ServiceResponse<impl 
     test::init_service(app).await
 }
 
-struct NoTerms;
+struct TestTerms;
 
-impl Terms for NoTerms {
-    fn key(&self, _: IpAddr) -> Option<AddressKey> {
-        None
+impl Terms for TestTerms {
+    fn key(&self, peer: IpAddr) -> Option<AddressKey> {
+        Some(AddressKey::of(peer))
     }
 
-    fn is_for_operators(&self, _: &str) -> bool {
-        false
+    fn is_for_operators(&self, path: &str) -> bool {
+        path == "/private"
     }
 
-    fn refuse(&self, _: &Request) -> Response<BoxBody> {
-        Response::new(StatusCode::SERVICE_UNAVAILABLE).set_body(BoxBody::new("full"))
+    fn refuse(&self, refusal: Refusal<'_>) -> Response<BoxBody> {
+        let status = match refusal {
+            Refusal::Unreadable(status) => status,
+            Refusal::Taken(_) | Refusal::Busy | Refusal::Failed => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Response::new(status).set_body(BoxBody::new("refused"))
     }
+}
+
+fn admission(visitors: usize, operators: usize) -> Arc<Admission> {
+    Admission::new(Parts { visitors, operators }, TestTerms, ConnectionMetrics::default())
 }
 
 /// Serves one connection; how it ended, and after how long.
 async fn serve(io: DuplexStream, shutdown: &Shutdown) -> (io::Result<()>, Duration) {
-    serve_admitted(io, shutdown, &Admission::new(Parts { visitors: 1, operators: 1 }, NoTerms)).await
+    serve_admitted(io, shutdown, &admission(1, 1)).await
 }
 
 async fn serve_admitted(
@@ -74,12 +94,21 @@ async fn serve_admitted(
     shutdown: &Shutdown,
     admission: &Arc<Admission>,
 ) -> (io::Result<()>, Duration) {
+    serve_over(io, shutdown, admission, None).await
+}
+
+async fn serve_over(
+    io: DuplexStream,
+    shutdown: &Shutdown,
+    admission: &Arc<Admission>,
+    tls: Option<TlsAcceptor>,
+) -> (io::Result<()>, Duration) {
     let timeouts = timeouts();
     let config = ServiceConfig::new(KeepAlive::Timeout(timeouts.idle), timeouts.head, timeouts.drain, false, None);
     let setting = Setting { config, timeouts, worker: shutdown.worker() };
+    let shared = Shared { application: application().await, setting, tls, admission: Arc::clone(admission) };
     let began = Instant::now();
-    let client = Client { peer: None, slot: admission.admit(None).unwrap(), until: began + timeouts.head };
-    let ended = connection::serve(io, &client, &application().await, &setting).await;
+    let ended = shared.admit(io, None).await;
     (ended, began.elapsed())
 }
 
@@ -133,30 +162,34 @@ async fn whoever_does_not_read_answers_is_not_read_from_and_is_cut_off() {
 }
 
 #[actix_web::test]
-async fn of_long_answers_only_so_many_are_held_for_clients_that_do_not_read() {
+async fn of_long_answers_only_so_much_is_held_for_clients_that_do_not_read() {
     tokio::time::pause();
     let shutdown = Shutdown::default();
-    let count = policy::LARGE_RESPONSES + 20;
-    let admission = Admission::new(Parts { visitors: count, operators: 1 }, NoTerms);
-    let (mut clients, mut connections) = (Vec::new(), Vec::new());
-    for _ in 0..count {
-        let (mut client, server) = duplex(ROOM);
-        client.write_all(get("/long").as_bytes()).await.unwrap();
-        connections.push(serve_admitted(server, &shutdown, &admission));
-        clients.push(client);
-    }
-    let mut refused = 0;
-    let looking = async {
-        tokio::time::sleep(policy::SEND_TIMEOUT / 2).await;
-        for client in &mut clients {
-            let mut status = [0; 12];
-            client.read_exact(&mut status).await.unwrap();
-            refused += usize::from(&status == b"HTTP/1.1 503");
+    let beyond = 20;
+    // Each has a mebibyte and the byte that begins another KiB.
+    for (path, held) in [("/large", policy::LARGE_RESPONSES as usize / 1025), ("/shared", usize::MAX)] {
+        let count = policy::LARGE_RESPONSES as usize / 1025 + beyond;
+        let admission = admission(count, 1);
+        let (mut clients, mut connections) = (Vec::new(), Vec::new());
+        for _ in 0..count {
+            let (mut client, server) = duplex(ROOM);
+            client.write_all(get(path).as_bytes()).await.unwrap();
+            connections.push(serve_admitted(server, &shutdown, &admission));
+            clients.push(client);
         }
-        drop(clients);
-    };
-    tokio::join!(futures_util::future::join_all(connections), looking);
-    assert_eq!(refused, 20);
+        let mut refused = 0;
+        let looking = async {
+            tokio::time::sleep(policy::SEND_TIMEOUT / 2).await;
+            for client in &mut clients {
+                let mut status = [0; 12];
+                client.read_exact(&mut status).await.unwrap();
+                refused += usize::from(&status == b"HTTP/1.1 503");
+            }
+            drop(clients);
+        };
+        tokio::join!(futures_util::future::join_all(connections), looking);
+        assert_eq!(refused, count.saturating_sub(held), "{path}");
+    }
 }
 
 #[actix_web::test]
@@ -239,41 +272,6 @@ async fn a_body_that_nobody_wanted_and_that_came_whole_does_not_end_the_connecti
 }
 
 #[actix_web::test]
-async fn a_head_must_come_in_time_on_the_first_and_on_every_further_request() {
-    tokio::time::pause();
-    for before in [String::new(), get("/small")] {
-        let (mut client, server) = duplex(ROOM);
-        let trickle = async {
-            client.write_all(before.as_bytes()).await.unwrap();
-            client.write_all(b"GET /small HTTP/1.1\r\n").await.unwrap();
-            // A header every second, for ever.
-            while client.write_all(b"x: y\r\n").await.is_ok() {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-            read_to_end(&mut client).await
-        };
-        let shutdown = Shutdown::default();
-        let ((_, after), answers) = tokio::join!(serve(server, &shutdown), trickle);
-        assert!(answers.contains("HTTP/1.1 408 Request Timeout"), "{answers}");
-        assert!(after < policy::HEAD_TIMEOUT + policy::DRAIN_TIMEOUT * 2, "{after:?}");
-    }
-}
-
-#[actix_web::test]
-async fn a_head_that_is_too_long_is_refused_and_the_refusal_arrives() {
-    let (mut client, server) = duplex(ROOM);
-    let talking = async {
-        let padding = "x".repeat(policy::MAX_HEAD * 4);
-        client.write_all(format!("GET /small HTTP/1.1\r\nhost: x\r\nx: {padding}\r\n\r\n").as_bytes()).await.unwrap();
-        client.shutdown().await.unwrap();
-        read_to_end(&mut client).await
-    };
-    let shutdown = Shutdown::default();
-    let (_, answer) = tokio::join!(serve(server, &shutdown), talking);
-    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
-}
-
-#[actix_web::test]
 async fn a_connection_on_which_nothing_happens_is_closed() {
     tokio::time::pause();
     let (mut client, server) = duplex(ROOM);
@@ -332,7 +330,7 @@ async fn when_the_service_stops_answers_say_so_and_idle_connections_are_closed_l
         idle.read_exact(&mut status).await.unwrap();
         let stopping = async {
             tokio::time::sleep(Duration::from_millis(10)).await;
-            shutdown.run(&[]).await;
+            shutdown.run(&[], StopTimes::default()).await;
         };
         let late = async {
             tokio::time::sleep(Duration::from_millis(30)).await;

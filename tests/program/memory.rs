@@ -1,0 +1,166 @@
+//! What clients cost that never read, whatever they ask for, and over TLS as well: a thousand of them at most 64 MiB.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use anteroom::policy;
+use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
+use reqwest::StatusCode;
+use serde_json::json;
+use socket2::{Domain, Socket, Type};
+
+use crate::process::{ATTEMPTS, PAUSE, Program};
+use crate::support::{ADMIN_KEY, Api, Deployment, encode};
+use crate::tls::{self_signed, with_tls, write};
+
+/// So many are tried: a quarter of a thousand, each of which costs the same.
+const CONNECTIONS: usize = 1000 / 4;
+/// What a thousand may cost together.
+const BAR_KIB: usize = 64 * 1024;
+/// Requests that each sends at once: more than are answered to somebody who does not read.
+const REQUESTS: usize = 64;
+/// Sessions that end at once: several pages of a listing.
+const SESSIONS: usize = 300;
+
+/// The most memory that a program has used since [`forget_peak`].
+fn peak_kib(program: &Program) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", program.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// Begins the measurement of the peak anew (proc(5), clear_refs).
+fn forget_peak(program: &Program) {
+    fs::write(format!("/proc/{}/clear_refs", program.id()), "5").unwrap();
+}
+
+/// A connection whose kernel takes little of what is sent to it.
+fn connect(address: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&address.into()).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream.set_write_timeout(Some(Duration::from_millis(1))).unwrap();
+    stream
+}
+
+/// Connections that asked and were answered, as far as anybody took it. Over TLS, what was asked is read that far.
+fn attack(address: SocketAddr, request: &str, tls: bool) -> Vec<Box<dyn Send>> {
+    let requests = request.repeat(REQUESTS);
+    let one = || -> Box<dyn Send> {
+        let mut plain = connect(address);
+        if !tls {
+            let _not_taken = plain.write_all(requests.as_bytes());
+            // Whoever is refused is closed after a while.
+            let _closed = plain.peek(&mut [0]);
+            return Box::new(plain);
+        }
+        let mut connector = SslConnector::builder(SslMethod::tls()).unwrap();
+        connector.set_verify(SslVerifyMode::NONE);
+        plain.set_write_timeout(Some(Duration::from_secs(60))).unwrap();
+        let mut stream = connector.build().connect("localhost", plain).unwrap();
+        stream.get_ref().set_write_timeout(Some(Duration::from_millis(1))).unwrap();
+        let _not_taken = stream.write_all(requests.as_bytes());
+        let _closed = stream.read_exact(&mut [0]);
+        Box::new(stream)
+    };
+    thread::scope(|scope| {
+        let several: Vec<_> =
+            (0..5).map(|_| scope.spawn(|| (0..CONNECTIONS / 5).map(|_| one()).collect::<Vec<_>>())).collect();
+        several.into_iter().flat_map(|several| several.join().unwrap()).collect()
+    })
+}
+
+/// Sessions that are over.
+async fn end_sessions(api: &Api) {
+    let mut opening = tokio::task::JoinSet::new();
+    api.let_in(ADMIN_KEY, SESSIONS as u64).await;
+    for _ in 0..SESSIONS {
+        let api = api.clone();
+        opening.spawn(async move {
+            let ticket = api.ticket().await;
+            let body = json!({ "event_id": "Sample", "request_id": ticket, "validity_period": 1 });
+            let opened = api.post("/private/generate_token", &body).bearer_auth(ADMIN_KEY).send().await.unwrap();
+            // On a busy machine it may be over before it is answered.
+            assert!([StatusCode::OK, StatusCode::GONE].contains(&opened.status()), "{opened:?}");
+        });
+        if opening.len() >= 16 {
+            opening.join_next().await.unwrap().unwrap();
+        }
+    }
+    opening.join_all().await;
+    for _ in 0..ATTEMPTS {
+        let answer = api.get("/private/num_active_tokens?event_id=Sample").bearer_auth(ADMIN_KEY).send().await.unwrap();
+        if crate::support::object(answer).await["active_tokens"] == 0 {
+            return;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    panic!("sessions do not end");
+}
+
+/// The longest authorization request that is read.
+fn authorize() -> String {
+    let long = "n".repeat(4 * 1024);
+    let usual = [("client_id", "Sample"), ("redirect_uri", crate::support::REDIRECT), ("response_type", "code")];
+    format!("/authorize?{}", encode(&[&usual[..], &[("scope", "openid"), ("state", &long)]].concat()))
+}
+
+async fn costs_little(program: Program, api: &Api, tls: bool) {
+    end_sessions(api).await;
+    let paths = [
+        "/line/Sample".to_owned(),
+        "/line/Sample/events".to_owned(),
+        "/openapi.json".to_owned(),
+        "/.well-known/jwks.json".to_owned(),
+        "/.well-known/openid-configuration".to_owned(),
+        "/".to_owned(),
+        "/nowhere".to_owned(),
+        "/private/expired_tokens?event_id=Sample".to_owned(),
+        "/private/keys".to_owned(),
+        authorize(),
+        "/metrics".to_owned(),
+    ];
+    forget_peak(&program);
+    let (before, mut reached_metrics) = (peak_kib(&program), false);
+    for path in &paths {
+        let cookie = format!("{}anteroom-browser={}", if tls { "__Host-" } else { "" }, "A".repeat(22));
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: queue\r\naccept: text/html\r\ncookie: {cookie}\r\nauthorization: Bearer {ADMIN_KEY}\r\n\r\n"
+        );
+        forget_peak(&program);
+        let held = attack(program.address, &request, tls);
+        let cost = peak_kib(&program) - before;
+        reached_metrics |= path == "/metrics";
+        let path = path.split('?').next().unwrap();
+        // What one kind cost is used again for the next, and long responses share theirs.
+        let long = if reached_metrics { cost.min(policy::LARGE_RESPONSES as usize) } else { 0 };
+        let thousand = (cost - long) * 4 + long;
+        eprintln!("{CONNECTIONS} connections, TLS {tls}, {path}: {cost} KiB; a thousand: {thousand} KiB");
+        assert!(thousand < BAR_KIB, "{path}: {thousand} KiB");
+        drop(held);
+    }
+    program.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_clients_that_never_read_cost_little_whatever_they_ask_for() {
+    let deployment = Deployment::new();
+    let program = deployment.serve().start();
+    let api = Api::of(&program);
+    costs_little(program, &api, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls_a_thousand_clients_that_never_read_cost_little_as_well() {
+    let deployment = Deployment::new();
+    let (certificate, key) = self_signed();
+    write(&deployment.path(""), &certificate, &key);
+    let program = with_tls(deployment.serve()).start();
+    let api = Api { http: crate::tls::trusting(&certificate), base: program.issuer.clone() };
+    costs_little(program, &api, true).await;
+}
