@@ -23,15 +23,12 @@ use super::admission::{Refusal, Slot, Verdict};
 use super::body::RequestBody;
 use super::stop::Worker;
 use super::taken::Taken;
-use super::wire::{Drained, Next, Wait, Wire};
+use super::wire::{Drained, Next, PIECE, Wait, Wire};
 use super::{REQUEST_ID, Timeouts};
 use crate::telemetry::ConnectionEnd;
 
 /// Requests of one connection that are handled before others have their turn.
 const TURN: u32 = 32;
-
-/// How much of a body is put into the buffer at once.
-pub(super) const PIECE: usize = 4 * 1024;
 
 /// What a connection has to know of its surroundings.
 pub(super) struct Setting {

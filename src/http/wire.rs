@@ -18,7 +18,6 @@ use tokio::time::Instant;
 use tokio_util::codec::{Decoder, Encoder};
 
 use super::Timeouts;
-use super::connection::PIECE;
 use super::deadline::Deadline;
 use super::head::{HeadScan, Look};
 use super::taken::Taken;
@@ -32,6 +31,9 @@ const READ_ROOM: usize = 1024;
 
 /// Larger buffers are given back once they are empty.
 const KEPT_CAPACITY: usize = 8 * 1024;
+
+/// How much of a body is put into the buffer at once.
+pub(super) const PIECE: usize = 4 * 1024;
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 

@@ -10,14 +10,11 @@ use reqwest::StatusCode;
 use crate::sessions::{post, said, served, ticket, tokens};
 use crate::steps::{code_fields, oauth_error};
 use crate::support::{Browser, SECRET, TestApp, basic, claims, header};
-use crate::wire::eventually;
 
 const SET: [&str; 3] = ["access_token", "refresh_token", "id_token"];
 
 /// Every place in the queue of this kind.
-async fn fill(app: &TestApp, urgency: Urgency) -> Vec<Place> {
-    // What was signed before may keep its place for a moment longer than its caller waits.
-    eventually(async || (app.lobby().signing().taken(urgency) == 0).then_some(())).await;
+fn fill(app: &TestApp, urgency: Urgency) -> Vec<Place> {
     std::iter::from_fn(|| app.lobby().signing().reserve(urgency).ok()).collect()
 }
 
@@ -73,7 +70,7 @@ async fn while_too_many_token_sets_wait_the_next_is_told_so_and_logins_go_on() {
     let app = TestApp::start().await;
     let (known, fresh) = (served(&app).await, served(&app).await);
     let set = tokens(&app, &known).await;
-    let places = fill(&app, Urgency::Rest).await;
+    let places = fill(&app, Urgency::Rest);
     let refused = post(&app, "/api/generate_token", &ticket(&fresh)).await;
     assert_eq!(refused.headers()["retry-after"], "5");
     assert_eq!(said(refused).await, (503, "The service is temporarily unavailable".to_owned()));
@@ -92,7 +89,7 @@ async fn while_too_many_logins_wait_a_code_is_not_used_up_and_other_algorithms_s
     let app = TestApp::start().await;
     let code = app.code(&[]).await;
     let elsewhere = app.code(&[("client_id", "edwards")]).await;
-    let places = fill(&app, Urgency::Login).await;
+    let places = fill(&app, Urgency::Login);
     let refused = app.redeem(&code, &[]).await;
     assert_eq!(refused.headers()["retry-after"], "5");
     assert_eq!(oauth_error(refused).await, (503, "temporarily_unavailable".to_owned()));
