@@ -94,6 +94,12 @@ pub const HOUSEKEEPING: Duration = Duration::from_secs(60);
 /// a key by mistake is rare work, short enough that rotation is routine and known to work.
 pub const KEY_ROTATION_PERIOD: Duration = Duration::from_secs(90 * 24 * 3600);
 
+/// The shortest rotation period that may be configured: twice [`KEY_PUBLICATION_LEAD`].
+pub const MIN_KEY_ROTATION_PERIOD: Duration = Duration::from_secs(2 * 24 * 3600);
+
+/// The longest: ten years. Whoever wants longer rotates by hand.
+pub const MAX_KEY_ROTATION_PERIOD: Duration = Duration::from_secs(3650 * 24 * 3600);
+
 /// How long a key stands in the JWK Set before it signs: relying parties and gateways keep a fetched set
 /// for up to a day, and not all fetch anew when they meet an unknown `kid` (OIDC Core §10.1.1).
 pub const KEY_PUBLICATION_LEAD: Duration = Duration::from_secs(24 * 3600);

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use anteroom::ambient::{OsEntropy, SystemClock};
 use anteroom::config::{Config, Environment};
-use anteroom::keys::{KeyDuty, KeyState, Rotation};
+use anteroom::keys::{KeyChannel, KeyDuty, KeyState, Rotation};
 use anteroom::lobby::Lobby;
 use anteroom::policy::KEYS_CALL_TIMEOUT;
 use anteroom::server::{self, Nature, StartError};
 use anteroom::store::embedded::OpenError;
 use anteroom::web::{KEYS, KeyList, ROTATE_KEYS, RotateKeys};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
 
@@ -40,18 +40,37 @@ pub(super) struct Rotate {
     /// The keys are known to others: drop all of them, so that no token signed before is accepted any more
     #[arg(long)]
     compromised: bool,
+    /// Rotate the keys of this channel alone: those of OpenID Connect, or that of the REST calls
+    #[arg(long, value_enum)]
+    channel: Option<Channel>,
+}
+
+/// A channel, as the command line names it.
+#[derive(Clone, Copy, ValueEnum)]
+enum Channel {
+    Login,
+    Rest,
+}
+
+impl From<Channel> for KeyChannel {
+    fn from(channel: Channel) -> Self {
+        match channel {
+            Channel::Login => Self::Login,
+            Channel::Rest => Self::Rest,
+        }
+    }
 }
 
 pub(super) fn run(command: KeysCommand, environment: &Environment) -> Result<(), Failure> {
     let (file, order) = match command {
         KeysCommand::List(file) => (file, None),
-        KeysCommand::Rotate(Rotate { file, at_once, compromised }) => {
+        KeysCommand::Rotate(Rotate { file, at_once, compromised, channel }) => {
             let how = match (at_once, compromised) {
                 (_, true) => Rotation::Compromised,
                 (true, false) => Rotation::AtOnce,
                 (false, false) => Rotation::Patient,
             };
-            (file, Some(how))
+            (file, Some(RotateKeys { how, channel: channel.map(KeyChannel::from) }))
         }
     };
     let config = existing_config(file.named(environment).as_deref(), environment)?;
@@ -67,17 +86,19 @@ pub(super) fn run(command: KeysCommand, environment: &Environment) -> Result<(),
     Ok(())
 }
 
-async fn by_ourselves(lobby: &Lobby, order: Option<Rotation>) -> Result<Vec<KeyDuty>, Failure> {
+async fn by_ourselves(lobby: &Lobby, order: Option<RotateKeys>) -> Result<Vec<KeyDuty>, Failure> {
     let keys = match order {
         None => Ok(lobby.keys().duties(lobby.now())),
-        Some(how) => lobby.rotate_keys(how).await.map_err(|error| Failure::Runtime(error.to_string())),
+        Some(order) => {
+            lobby.rotate_keys(order.uses(), order.how).await.map_err(|error| Failure::Runtime(error.to_string()))
+        }
     };
     lobby.store().close().await;
     keys
 }
 
 /// Asks the process that holds the state; `held` says which that is.
-async fn by_the_holder(config: &Config, order: Option<Rotation>, held: &OpenError) -> Result<Vec<KeyDuty>, Failure> {
+async fn by_the_holder(config: &Config, order: Option<RotateKeys>, held: &OpenError) -> Result<Vec<KeyDuty>, Failure> {
     let failed = |reason: String| Failure::Runtime(format!("{held}, and {reason}"));
     let Some(admin) = config.admin.keys.first() else {
         return Err(failed("[admin] has no key to ask that process with".to_owned()));
@@ -87,8 +108,8 @@ async fn by_the_holder(config: &Config, order: Option<Rotation>, held: &OpenErro
     let url = operators_url(&config.doors, path);
     let certificate = config.doors.tls.as_ref().map(|tls| tls.certificate.as_path());
     let mut request = client(certificate, KEYS_CALL_TIMEOUT)?.request(method, &url).bearer_auth(key);
-    if let Some(how) = order {
-        let body = serde_json::to_string(&RotateKeys { how }).map_err(|error| failed(error.to_string()))?;
+    if let Some(order) = order {
+        let body = serde_json::to_string(&order).map_err(|error| failed(error.to_string()))?;
         request = request.header(CONTENT_TYPE, "application/json").body(body);
     }
     let answer = request.send().await.map_err(|error| failed(format!("{url} does not answer: {}", cause(&error))))?;
@@ -115,7 +136,12 @@ fn table(keys: &[KeyDuty]) -> String {
             KeyState::Next => "next",
             KeyState::Retired => "retired",
         };
-        format!("{:<5}  {}  {state}\n", key.alg.as_str(), key.kid)
+        let channels = key.channels.iter().map(|channel| match channel {
+            KeyChannel::Login => "login",
+            KeyChannel::Rest => "rest",
+        });
+        let channels = channels.collect::<Vec<_>>().join(", ");
+        format!("{:<5}  {}  {state:<7}  {channels}", key.alg.as_str(), key.kid).trim_end().to_owned() + "\n"
     };
     keys.iter().map(line).collect()
 }

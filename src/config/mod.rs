@@ -13,6 +13,7 @@ mod doors;
 mod environment;
 mod event;
 mod inlet;
+mod keys;
 mod kubernetes;
 mod limits;
 mod logging;
@@ -38,6 +39,7 @@ use std::path::{Path, PathBuf};
 use ipnet::{IpNet, Ipv4Net};
 use toml::Table;
 
+use crate::keys::RotationPlan;
 use crate::room::{Door, EventSettings, Inlet};
 use crate::text::unmarked;
 use overrides::Overrides;
@@ -84,6 +86,8 @@ pub struct Config {
     pub metrics: MetricsAccess,
     /// Who may use the private API.
     pub admin: Admin,
+    /// Which signing keys rotate by themselves.
+    pub rotation: RotationPlan,
     /// Where state lives.
     pub store: StoreConfig,
     /// The waiting rooms: at least one, each with a name of its own.
@@ -211,6 +215,7 @@ fn rest(section: &mut Section<'_>, doors: Read<Doors>) -> Read<Config> {
     let limits = section.or("limits", Limits::default(), |found| found.section(limits::read));
     let metrics = section.or("metrics", MetricsAccess::default(), |found| found.section(metrics::read));
     let admin = section.or("admin", Admin::default(), |found| found.section(admin::read));
+    let rotation = section.or("keys", RotationPlan::default(), |found| found.section(keys::read));
     let store = section.or("store", StoreConfig::Embedded, |found| found.section(store::read));
     let log = section.or("log", Log::default(), |found| found.section(logging::read));
     let mut event_ids = Unique::default();
@@ -233,6 +238,7 @@ fn rest(section: &mut Section<'_>, doors: Read<Doors>) -> Read<Config> {
         limits: limits?,
         metrics: metrics?,
         admin: admin?,
+        rotation: rotation?,
         store: store?,
         events: events?,
         clients: clients?,

@@ -3,6 +3,7 @@
 //! A test holds the list against the keys that are really asked for, and the page against the list.
 
 mod client;
+mod keys;
 mod limits;
 
 use std::fmt::Write as _;
@@ -47,7 +48,7 @@ The variables that Kubernetes sets of a Service whose name begins with `anteroom
 ";
 
 /// A heading, its introduction, and the prefix of its keys.
-const SECTIONS: [(&str, &str, &str); 13] = [
+const SECTIONS: [(&str, &str, &str); 14] = [
     ("The installation", "These keys stand at the top of the file, before any section.", ""),
     ("`[admin]`", "Who may use the private API. Without any key, it stays shut.", "admin."),
     ("`[limits]`", "How much one visitor's address may use.", "limits."),
@@ -56,6 +57,7 @@ const SECTIONS: [(&str, &str, &str); 13] = [
         "Who may read the metrics. With `private_listen` they are served there alone, without a key.",
         "metrics.",
     ),
+    ("`[keys]`", "The signing keys, see [keys and secrets](operators.md#keys-and-secrets).", "keys."),
     ("`[store]`", "Where state lives.", "store."),
     ("`[log]`", "The log, which goes to standard error.", "log."),
     ("`[[event]]`", "A waiting room; one section for each, and at least one.", "event[]."),
@@ -90,6 +92,7 @@ pub fn reference() -> Vec<Setting> {
         admin(),
         limits::settings(),
         limits::metrics(),
+        keys::settings(),
         store(),
         log(),
         event(),

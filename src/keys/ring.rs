@@ -2,11 +2,14 @@
 //!
 //! A ring never changes: what would change it answers a new one, to be stored first and used then. So a ring in
 //! hand is consistent, and one that lost a race to another node's is simply dropped. Keys are shared between
-//! rings, so that a new ring costs only what is new in it.
+//! rings, so that a new ring costs only what is new in it. The tokens of the REST channel have a key of their own, since
+//! verifiers of the retired system keep the one that they fetched first; it begins as the RS256 key of OpenID Connect,
+//! and the two part when one of them rotates without the other.
 //!
 //! A key is published (`next`) for [`policy::KEY_PUBLICATION_LEAD`] before it signs (`current`), and published on
 //! (retired) until the last token that it signed has expired. A retired key has no private half any more.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +17,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::key::{SigningKey, VerifyingKey};
+use super::uses::{KeyChannel, KeyUse, RotationMode, RotationPlan};
 use super::verify::verify;
 use super::{Jwks, PublicJwk, SigningAlg, TokenType, Verified, VerifyError};
 use crate::ambient::Timestamp;
@@ -22,8 +26,8 @@ use crate::policy;
 /// The keys of the deployment.
 #[derive(Clone)]
 pub struct KeyRing {
-    /// One for each of [`SigningAlg::ALL`], in that order.
-    pub(super) lines: [Line; 3],
+    /// One for each of [`KeyUse::ALL`], in that order.
+    pub(super) lines: [Line; 4],
     /// Newest first.
     pub(super) retired: Vec<Retired>,
     jwks: Jwks,
@@ -31,7 +35,10 @@ pub struct KeyRing {
     jwks_without_eddsa: Jwks,
 }
 
-/// The keys of one algorithm that have a private half.
+/// The use whose key that of the REST channel is at first.
+const RSA: KeyUse = KeyUse::Oidc(SigningAlg::Rs256);
+
+/// The keys of one use that have a private half.
 #[derive(Clone)]
 pub(super) struct Line {
     /// The key that signs, and since when it does.
@@ -70,6 +77,9 @@ pub struct KeyDuty {
     pub kid: String,
     /// What it does now.
     pub state: KeyState,
+    /// The channels whose tokens it signs, or will sign; none for a retired key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub channels: Vec<KeyChannel>,
 }
 
 /// The states of a published key, in the order in which it passes through them.
@@ -129,22 +139,28 @@ impl KeyRing {
     pub fn generate(now: Timestamp) -> Result<Self, KeyError> {
         let line = |alg| Dated::fresh(alg, now).map(|current| Line { current, next: None });
         let [rsa, ec, ed] = SigningAlg::ALL;
-        Ok(Self::assemble([line(rsa)?, line(ec)?, line(ed)?], Vec::new()))
+        let rsa = line(rsa)?;
+        Ok(Self::assemble([rsa.clone(), line(ec)?, line(ed)?, rsa], Vec::new()))
     }
 
     /// The ring of these keys, with its JWK Set.
-    pub(super) fn assemble(lines: [Line; 3], retired: Vec<Retired>) -> Self {
+    pub(super) fn assemble(lines: [Line; 4], retired: Vec<Retired>) -> Self {
         let set = |algs: &[SigningAlg]| {
+            let mut known = HashSet::new();
             let published = algs.iter().flat_map(|&alg| public_halves(&lines, &retired, alg));
-            Jwks::new(published.map(|key| &key.jwk))
+            Jwks::new(published.map(|key| &key.jwk).filter(|jwk| known.insert(jwk.kid())))
         };
         let (jwks, jwks_without_eddsa) = (set(&SigningAlg::ALL), set(&[SigningAlg::Rs256, SigningAlg::Es256]));
         Self { lines, retired, jwks, jwks_without_eddsa }
     }
 
-    const fn line(&self, alg: SigningAlg) -> &Line {
-        // ALL lists the variants in the order of their discriminants.
-        &self.lines[alg as usize]
+    const fn line(&self, of: KeyUse) -> &Line {
+        &self.lines[of.index()]
+    }
+
+    /// Whether OpenID Connect and the REST channel have the same RS256 key.
+    pub(super) fn shares_rsa(&self) -> bool {
+        self.public_jwk(RSA).kid() == self.public_jwk(KeyUse::Rest).kid()
     }
 
     /// The ring with a next key, published from `now` on, wherever there was none; `None` when there was one
@@ -154,62 +170,88 @@ impl KeyRing {
             return Ok(None);
         }
         let mut lines = self.lines.clone();
-        for alg in SigningAlg::ALL {
-            let next = &mut lines[alg as usize].next;
-            if next.is_none() {
-                *next = Some(Dated::fresh(alg, now)?);
+        for of in KeyUse::ALL {
+            if lines[of.index()].next.is_none() {
+                let shared = of == KeyUse::Rest && self.shares_rsa();
+                let next = if shared { lines[RSA.index()].next.clone() } else { Some(Dated::fresh(of.alg(), now)?) };
+                lines[of.index()].next = next;
             }
         }
         Ok(Some(Self::assemble(lines, self.retired.clone())))
     }
 
-    /// The ring after a rotation of `algs` at `now`: next keys sign, new next keys are published, and the old keys
-    /// stay published for `longest_token_life` and a margin ([`policy::KEY_RETIREMENT_MARGIN`]). All of them or, on
-    /// an error, none. Generating takes some tenths of a second.
+    /// The ring after a rotation of the keys of `uses` at `now`: next keys sign, new next keys are published, and the old
+    /// keys stay published for `longest_token_life` and a margin ([`policy::KEY_RETIREMENT_MARGIN`]). All of them or,
+    /// on an error, none. Generating takes some tenths of a second.
+    ///
+    /// A key that has two uses and rotates in one of them signs on in the other, whose next key is made by
+    /// [`KeyRing::complete_next`]; one that is compromised goes in both.
     pub fn rotate(
         &self,
-        algs: &[SigningAlg],
+        uses: &[KeyUse],
         how: Rotation,
         now: Timestamp,
         longest_token_life: Duration,
     ) -> Result<Self, KeyError> {
         if how == Rotation::Patient {
-            algs.iter().try_for_each(|alg| self.ready_to_rotate(*alg, now))?;
+            uses.iter().try_for_each(|of| self.ready_to_rotate(*of, now))?;
         }
         let (mut lines, mut retired) = (self.lines.clone(), self.retired.clone());
-        for &alg in algs {
-            let line = &mut lines[alg as usize];
-            let successor = line.next.take().filter(|_| how != Rotation::Compromised);
-            let current = match successor {
-                Some(next) => Dated { since: now, ..next },
-                None => Dated::fresh(alg, now)?,
-            };
-            let old = std::mem::replace(line, Line { current, next: Some(Dated::fresh(alg, now)?) });
-            if how == Rotation::Compromised {
-                retired.retain(|key| key.key.jwk.alg() != alg);
-            } else {
-                let until = now + longest_token_life + policy::KEY_RETIREMENT_MARGIN;
-                retired.insert(0, Retired { key: old.current.key.public.clone(), until });
+        let [login, rest] = [RSA, KeyUse::Rest].map(|of| uses.contains(&of));
+        let shared = self.shares_rsa() && (login || rest);
+        let together = shared && (login && rest || how == Rotation::Compromised);
+        for of in KeyUse::ALL {
+            let asked = if together && of == RSA { true } else { uses.contains(&of) };
+            if asked && !(together && of == KeyUse::Rest) {
+                lines[of.index()].rotate(of.alg(), how, now)?;
             }
+        }
+        if together {
+            lines[KeyUse::Rest.index()] = lines[RSA.index()].clone();
+        } else if shared {
+            let other = if login { KeyUse::Rest } else { RSA };
+            lines[other.index()].next = None;
+        }
+        if how == Rotation::Compromised {
+            retired.retain(|key| uses.iter().all(|of| of.alg() != key.key.jwk.alg()));
+        } else {
+            let until = now + longest_token_life + policy::KEY_RETIREMENT_MARGIN;
+            self.retire(&lines, &mut retired, until);
         }
         Ok(Self::assemble(lines, retired))
     }
 
-    /// Whether the next key of `alg` has been published long enough to sign.
-    fn ready_to_rotate(&self, alg: SigningAlg, now: Timestamp) -> Result<(), KeyError> {
-        let next = self.line(alg).next.as_ref().ok_or(KeyError::NoNext(alg))?;
-        let ready = next.since + policy::KEY_PUBLICATION_LEAD;
-        if now < ready { Err(KeyError::TooSoon { alg, ready }) } else { Ok(()) }
+    /// Adds to `retired` the keys that sign here and in `lines` no more, each once.
+    fn retire(&self, lines: &[Line; 4], retired: &mut Vec<Retired>, until: Timestamp) {
+        for old in &self.lines {
+            let public = &old.current.key.public;
+            let signs = lines.iter().any(|line| line.current.key.public.jwk.kid() == public.jwk.kid());
+            if !signs && retired.iter().all(|key| key.key.jwk.kid() != public.jwk.kid()) {
+                retired.insert(0, Retired { key: public.clone(), until });
+            }
+        }
     }
 
-    /// The algorithms whose current key has signed for [`policy::KEY_ROTATION_PERIOD`] and whose next key may take
+    /// Whether the next key of this use has been published long enough to sign.
+    fn ready_to_rotate(&self, of: KeyUse, now: Timestamp) -> Result<(), KeyError> {
+        let next = self.line(of).next.as_ref().ok_or(KeyError::NoNext(of.alg()))?;
+        let ready = next.since + policy::KEY_PUBLICATION_LEAD;
+        if now < ready { Err(KeyError::TooSoon { alg: of.alg(), ready }) } else { Ok(()) }
+    }
+
+    /// The uses whose current key has signed for the period of `plan`, which rotates it, and whose next key may take
     /// over: what a housekeeper hands to [`KeyRing::rotate`] with [`Rotation::Patient`].
-    pub fn due_for_rotation(&self, now: Timestamp) -> Vec<SigningAlg> {
-        let due = |alg: &SigningAlg| {
-            now >= self.line(*alg).current.since + policy::KEY_ROTATION_PERIOD
-                && self.ready_to_rotate(*alg, now).is_ok()
+    pub fn due_for_rotation(&self, now: Timestamp, plan: &RotationPlan) -> Vec<KeyUse> {
+        let due = |of: &KeyUse| {
+            let mode = match of.channel() {
+                KeyChannel::Login => plan.login,
+                KeyChannel::Rest => plan.rest,
+            };
+            mode == RotationMode::Automatic
+                && now >= self.line(*of).current.since + plan.period
+                && self.ready_to_rotate(*of, now).is_ok()
         };
-        SigningAlg::ALL.into_iter().filter(due).collect()
+        KeyUse::ALL.into_iter().filter(due).collect()
     }
 
     /// The ring without the retired keys whose last token has expired; `None` when it has none such.
@@ -230,27 +272,39 @@ impl KeyRing {
 
     /// What each published key is there for, in the order of the JWK Set.
     pub fn duties(&self) -> Vec<KeyDuty> {
-        let of = |key: &VerifyingKey, state| KeyDuty { alg: key.jwk.alg(), kid: key.jwk.kid().to_owned(), state };
-        let line = |alg: SigningAlg| {
-            let line = self.line(alg);
-            let signing = of(&line.current.key.public, KeyState::Signing);
-            let next = line.next.iter().map(move |next| of(&next.key.public, KeyState::Next));
-            let retired = self.retired.iter().filter(move |one| one.key.jwk.alg() == alg);
-            let retired = retired.map(move |one| of(&one.key, KeyState::Retired));
-            std::iter::once(signing).chain(next).chain(retired)
-        };
-        SigningAlg::ALL.into_iter().flat_map(line).collect()
+        let mut duties: Vec<KeyDuty> = Vec::new();
+        for alg in SigningAlg::ALL {
+            for of in KeyUse::ALL.into_iter().filter(|of| of.alg() == alg) {
+                let line = self.line(of);
+                let signing = std::iter::once((&line.current, KeyState::Signing));
+                for (key, state) in signing.chain(line.next.iter().map(|next| (next, KeyState::Next))) {
+                    let kid = key.key.public.jwk.kid();
+                    match duties.iter_mut().find(|duty| duty.kid == kid) {
+                        Some(duty) => duty.channels.push(of.channel()),
+                        None => duties.push(KeyDuty { alg, kid: kid.to_owned(), state, channels: vec![of.channel()] }),
+                    }
+                }
+            }
+            let retired = self.retired.iter().map(|key| &key.key.jwk).filter(|jwk| jwk.alg() == alg);
+            duties.extend(retired.map(|jwk| KeyDuty {
+                alg,
+                kid: jwk.kid().to_owned(),
+                state: KeyState::Retired,
+                channels: Vec::new(),
+            }));
+        }
+        duties
     }
 
-    /// The public half of the key that signs with `alg` now.
-    pub fn public_jwk(&self, alg: SigningAlg) -> &PublicJwk {
-        &self.line(alg).current.key.public.jwk
+    /// The public half of the key that signs the tokens of this use now.
+    pub fn public_jwk(&self, of: impl Into<KeyUse>) -> &PublicJwk {
+        &self.line(of.into()).current.key.public.jwk
     }
 
-    /// Signs `payload` (JSON, as it is) into a compact JWS with `alg`, `typ` and `kid` in its header. A signature
-    /// with RSA takes up to a millisecond of processor: no work for an async thread in a hurry.
-    pub fn sign(&self, alg: SigningAlg, typ: TokenType, payload: &[u8]) -> Result<String, KeyError> {
-        self.line(alg).current.key.sign(typ, payload).map_err(|error| KeyError::Signing(error.to_string()))
+    /// Signs `payload` (JSON, as it is) into a compact JWS with the key of this use, `typ` and `kid` in its header. A
+    /// signature with RSA takes up to a millisecond of processor: no work for an async thread in a hurry.
+    pub fn sign(&self, of: impl Into<KeyUse>, typ: TokenType, payload: &[u8]) -> Result<String, KeyError> {
+        self.line(of.into()).current.key.sign(typ, payload).map_err(|error| KeyError::Signing(error.to_string()))
     }
 
     /// Checks that `token` is a compact JWS whose signature one of these keys made, by that key's own algorithm.
@@ -260,19 +314,35 @@ impl KeyRing {
     }
 }
 
+impl Line {
+    /// The next key, or a new one, signs from `now` on, and another is published as the next.
+    fn rotate(&mut self, alg: SigningAlg, how: Rotation, now: Timestamp) -> Result<(), KeyError> {
+        let successor = self.next.take().filter(|_| how != Rotation::Compromised);
+        self.current = match successor {
+            Some(next) => Dated { since: now, ..next },
+            None => Dated::fresh(alg, now)?,
+        };
+        self.next = Some(Dated::fresh(alg, now)?);
+        Ok(())
+    }
+}
+
+/// The public halves of the keys of `alg`: those that sign, each with its next one, then the retired. A key that has
+/// two uses comes twice.
 fn public_halves<'a>(
-    lines: &'a [Line; 3],
+    lines: &'a [Line; 4],
     retired: &'a [Retired],
     alg: SigningAlg,
 ) -> impl Iterator<Item = &'a VerifyingKey> {
-    let line = &lines[alg as usize];
-    let live = std::iter::once(&line.current).chain(&line.next).map(|dated| &*dated.key.public);
+    let lines = KeyUse::ALL.into_iter().filter(move |of| of.alg() == alg).map(|of| &lines[of.index()]);
+    let live = lines.flat_map(|line| std::iter::once(&line.current).chain(&line.next));
+    let live = live.map(|dated| &*dated.key.public);
     live.chain(retired.iter().map(|key| &*key.key).filter(move |key| key.jwk.alg() == alg))
 }
 
 impl fmt::Debug for KeyRing {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let current = self.lines.each_ref().map(|line| &*line.current.key);
+        let current = KeyUse::OIDC.map(|of| &*self.line(of).current.key);
         write!(formatter, "KeyRing({current:?}, {} retired)", self.retired.len())
     }
 }

@@ -13,13 +13,14 @@ use zeroize::Zeroizing;
 use super::key::{SigningKey, VerifyingKey};
 use super::ring::{Dated, KeyRing, Line, Retired};
 use super::seal::{SealError, Sealer};
+use super::uses::KeyUse;
 use super::{MasterSecret, PublicJwk, SigningAlg};
 use crate::ambient::{Entropy, Secret, Timestamp};
 
 /// The purpose of the seal on a ring.
 const KIND: &str = "key-ring";
 
-/// The only version of the format so far.
+/// The only version of the format so far. A ring of before the REST channel had a key of its own lacks `rest`.
 const VERSION: u32 = 1;
 
 /// Why sealed bytes are not a ring.
@@ -50,6 +51,9 @@ struct StoredRing<'a> {
     version: u32,
     #[serde(borrow)]
     lines: Vec<StoredLine<'a>>,
+    /// The keys of the REST channel, where they are not those of RS256.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    rest: Option<StoredLine<'a>>,
     retired: Vec<StoredRetired>,
 }
 
@@ -87,13 +91,13 @@ impl KeyRing {
             public: key.key.public.jwk.clone(),
             private: texts.next().map_or("", |text| text),
         };
+        let mut stored_line =
+            |line: &Line| StoredLine { current: stored(&line.current), next: line.next.as_ref().map(&mut stored) };
+        let [oidc @ .., _] = &self.lines;
         let ring = StoredRing {
             version: VERSION,
-            lines: self
-                .lines
-                .iter()
-                .map(|line| StoredLine { current: stored(&line.current), next: line.next.as_ref().map(&mut stored) })
-                .collect(),
+            lines: oidc.iter().map(&mut stored_line).collect(),
+            rest: self.own_rest().map(&mut stored_line),
             retired: self
                 .retired
                 .iter()
@@ -121,17 +125,28 @@ impl KeyRing {
             return Err(UnsealError::UnknownFormat(version));
         }
         let stored: StoredRing<'_> = serde_json::from_slice(&plaintext).map_err(unreadable)?;
-        let lines = restore_lines(stored.lines)?;
+        let [rsa, ec, ed] = restore_lines(stored.lines)?;
+        let rest = match stored.rest {
+            Some(rest) if rest.current.public.alg() == KeyUse::Rest.alg() => restore_line(rest)?,
+            Some(_) => return Err(UnsealError::Unreadable("the key of the REST channel is not RS256".to_owned())),
+            None => rsa.clone(),
+        };
         let retired = stored.retired.into_iter().map(|key| {
             let restored = VerifyingKey::new(key.public).map_err(UnsealError::Unreadable)?;
             Ok(Retired { key: Arc::new(restored), until: key.until })
         });
         let retired = retired.collect::<Result<_, UnsealError>>()?;
-        Ok(Self::assemble(lines, retired))
+        Ok(Self::assemble([rsa, ec, ed, rest], retired))
+    }
+
+    /// The keys of the REST channel, where they are not those of RS256.
+    fn own_rest(&self) -> Option<&Line> {
+        (!self.shares_rsa()).then_some(&self.lines[KeyUse::Rest.index()])
     }
 
     fn signing_keys(&self) -> impl Iterator<Item = &Dated> {
-        self.lines.iter().flat_map(|line| std::iter::once(&line.current).chain(&line.next))
+        let [oidc @ .., _] = &self.lines;
+        oidc.iter().chain(self.own_rest()).flat_map(|line| std::iter::once(&line.current).chain(&line.next))
     }
 }
 
@@ -143,11 +158,12 @@ fn restore_lines(stored: Vec<StoredLine<'_>>) -> Result<[Line; 3], UnsealError> 
     if !in_order {
         return Err(UnsealError::Unreadable("its algorithms are not those of this program".to_owned()));
     }
-    let lines = stored
-        .into_iter()
-        .map(|line| Ok(Line { current: restore(line.current)?, next: line.next.map(restore).transpose()? }));
-    let lines: Vec<Line> = lines.collect::<Result<_, UnsealError>>()?;
+    let lines: Vec<Line> = stored.into_iter().map(restore_line).collect::<Result<_, UnsealError>>()?;
     lines.try_into().map_err(|_| UnsealError::Unreadable("it lacks an algorithm".to_owned()))
+}
+
+fn restore_line(stored: StoredLine<'_>) -> Result<Line, UnsealError> {
+    Ok(Line { current: restore(stored.current)?, next: stored.next.map(restore).transpose()? })
 }
 
 fn restore(stored: StoredKey<'_>) -> Result<Dated, UnsealError> {

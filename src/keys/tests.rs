@@ -17,7 +17,7 @@ use crate::policy::{KEY_PUBLICATION_LEAD, KEY_RETIREMENT_MARGIN, KEY_ROTATION_PE
 const BORN: Timestamp = Timestamp::from_secs(1_800_000_000);
 const LIFE: Duration = Duration::from_secs(3600);
 const SECOND: Duration = Duration::from_secs(1);
-const EC: &[SigningAlg] = &[SigningAlg::Es256];
+const EC: &[KeyUse] = &[KeyUse::Oidc(SigningAlg::Es256)];
 
 /// RSA keys take their time: one ring for all tests, which cannot change it.
 static RING: LazyLock<KeyRing> =
@@ -249,7 +249,7 @@ fn the_next_key_is_published_before_it_signs() {
     assert_ne!(RING.public_jwk(SigningAlg::Es256).kid(), next);
     let ready = BORN + KEY_PUBLICATION_LEAD;
     assert_eq!(
-        RING.rotate(&SigningAlg::ALL, Rotation::Patient, ready - SECOND, LIFE).unwrap_err(),
+        RING.rotate(&KeyUse::ALL, Rotation::Patient, ready - SECOND, LIFE).unwrap_err(),
         KeyError::TooSoon { alg: SigningAlg::Rs256, ready }
     );
     let ring = rotated(&RING, ready);
@@ -310,12 +310,19 @@ fn compromised_keys_go_with_their_successor_and_their_predecessors() {
 #[test]
 fn a_key_is_due_after_its_period_and_not_without_a_successor() {
     let due = BORN + KEY_ROTATION_PERIOD;
-    assert!(RING.due_for_rotation(due - SECOND).is_empty());
-    assert_eq!(RING.due_for_rotation(due), SigningAlg::ALL);
-    assert!(STRANGER.due_for_rotation(due).is_empty());
+    let all = RotationPlan { rest: RotationMode::Automatic, ..RotationPlan::default() };
+    assert!(RING.due_for_rotation(due - SECOND, &all).is_empty());
+    assert_eq!(RING.due_for_rotation(due, &all), KeyUse::ALL);
+    assert!(STRANGER.due_for_rotation(due, &all).is_empty());
     let ring = rotated(&RING, due);
-    assert_eq!(ring.due_for_rotation(due), [SigningAlg::Rs256, SigningAlg::EdDsa]);
-    assert_eq!(ring.due_for_rotation(due + KEY_ROTATION_PERIOD), SigningAlg::ALL);
+    let [rsa, _, ed, rest] = KeyUse::ALL;
+    assert_eq!(ring.due_for_rotation(due, &all), [rsa, ed, rest]);
+    assert_eq!(ring.due_for_rotation(due + KEY_ROTATION_PERIOD, &all), KeyUse::ALL);
+    assert_eq!(RING.due_for_rotation(due, &RotationPlan::default()), KeyUse::OIDC);
+    let manual = RotationPlan { login: RotationMode::Manual, ..all };
+    assert_eq!(RING.due_for_rotation(due, &manual), [rest]);
+    let later = RotationPlan { period: KEY_ROTATION_PERIOD + SECOND, ..all };
+    assert!(RING.due_for_rotation(due, &later).is_empty());
 }
 
 #[test]
@@ -385,4 +392,46 @@ fn debug_output_shows_no_private_key() {
     let shown = format!("{:?} {:?}", *RING, FlowSeal::new(&master(1)));
     assert!(shown.starts_with("KeyRing([SigningKey(RS256 "), "{shown}");
     assert!(shown.len() < 300, "{shown}");
+}
+
+#[test]
+fn the_rest_channel_signs_with_the_rs256_key_until_one_of_them_rotates_alone() {
+    let kid = |ring: &KeyRing, of: KeyUse| ring.public_jwk(of).kid().to_owned();
+    let [rsa, rest] = [KeyUse::Oidc(SigningAlg::Rs256), KeyUse::Rest];
+    assert_eq!(kid(&RING, rsa), kid(&RING, rest));
+    assert_eq!(kids(&RING).len(), 6, "a key with two uses is published once");
+    let at = BORN + KEY_ROTATION_PERIOD;
+    let together = RING.rotate(&KeyUse::ALL, Rotation::Patient, at, LIFE).unwrap();
+    assert_eq!(kid(&together, rsa), kid(&together, rest));
+    for (alone, other) in [(rsa, rest), (rest, rsa)] {
+        let ring = RING.rotate(&[alone], Rotation::Patient, at, LIFE).unwrap();
+        assert_ne!(kid(&ring, alone), kid(&RING, alone));
+        assert_eq!(kid(&ring, other), kid(&RING, other), "the other signs on");
+        let states = |state| ring.duties().into_iter().filter(move |key| key.state == state);
+        assert_eq!(states(KeyState::Retired).count(), 0, "the key still has a use");
+        let ring = ring.complete_next(at).unwrap().unwrap();
+        let set: HashSet<String> = kids(&ring).into_iter().collect();
+        assert_eq!((kids(&ring).len(), set.len()), (8, 8), "two RS256 keys sign, each has a next one of its own");
+        let sealed = ring.seal(&master(1), &OsEntropy).unwrap();
+        let opened = KeyRing::unseal(&sealed, &master(1)).unwrap();
+        assert_eq!(opened.duties(), ring.duties());
+        // The key that has lost its last use retires then.
+        let later = at + KEY_ROTATION_PERIOD;
+        let ring = opened.rotate(&[other], Rotation::Patient, later, LIFE).unwrap();
+        let token = RING.sign(rest, TokenType::Jwt, b"{}").unwrap();
+        assert!(ring.verify(&token).is_ok());
+        let pruned = ring.prune(later + LIFE + KEY_RETIREMENT_MARGIN + SECOND).unwrap();
+        assert_eq!(pruned.verify(&token), Err(VerifyError::UnknownKey));
+    }
+}
+
+#[test]
+fn a_compromised_key_goes_in_both_of_its_uses() {
+    for of in [KeyUse::Oidc(SigningAlg::Rs256), KeyUse::Rest] {
+        let ring = RING.rotate(&[of], Rotation::Compromised, BORN, LIFE).unwrap();
+        let token = RING.sign(KeyUse::Rest, TokenType::Jwt, b"{}").unwrap();
+        assert_eq!(ring.verify(&token), Err(VerifyError::UnknownKey));
+        assert_ne!(ring.public_jwk(KeyUse::Rest), RING.public_jwk(KeyUse::Rest));
+        assert_ne!(ring.public_jwk(SigningAlg::Rs256), RING.public_jwk(SigningAlg::Rs256));
+    }
 }

@@ -154,7 +154,7 @@ mod tests {
 
     use super::*;
     use crate::ambient::{Clock as _, FrozenClock, SeededEntropy};
-    use crate::keys::{MasterSecret, Rotation};
+    use crate::keys::{KeyUse, MasterSecret, Rotation, RotationPlan};
     use crate::lobby::{Clients, Surroundings};
     use crate::room::{EventSettings, Periodic, Rhythm};
     use crate::store::Store;
@@ -168,6 +168,7 @@ mod tests {
             entropy: Arc::new(SeededEntropy::new(seed)),
             store: Arc::clone(store),
             master: MasterSecret::generate(&SeededEntropy::new(1)),
+            rotation: RotationPlan::default(),
         };
         Lobby::open("https://queue.example", Vec::new(), Clients::default(), around).await.unwrap()
     }
@@ -182,6 +183,7 @@ mod tests {
             entropy: Arc::new(SeededEntropy::new(2)),
             store: store.clone(),
             master: MasterSecret::generate(&SeededEntropy::new(1)),
+            rotation: RotationPlan::default(),
         };
         let each_second = |name: &str| {
             let mut settings = EventSettings::new(name.parse().unwrap());
@@ -215,11 +217,11 @@ mod tests {
         let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(directory.path()).unwrap());
         let (ours, theirs) = (Arc::new(node(&store, 2).await), node(&store, 3).await);
         refresh::work(&ours).into_iter().for_each(|work| drop(tokio::spawn(work)));
-        let rotated = theirs.rotate_keys(Rotation::Compromised).await.unwrap();
+        let rotated = theirs.rotate_keys(&KeyUse::ALL, Rotation::Compromised).await.unwrap();
         while ours.keys.duties(ours.now()) != rotated {
             tokio::time::sleep(policy::FEED_PAUSE).await;
         }
-        let rotated = theirs.rotate_keys(Rotation::AtOnce).await.unwrap();
+        let rotated = theirs.rotate_keys(&KeyUse::ALL, Rotation::AtOnce).await.unwrap();
         ours.keep_house().await;
         assert_eq!(ours.keys.duties(ours.now()), rotated);
     }

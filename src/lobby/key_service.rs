@@ -6,8 +6,10 @@ use std::time::Duration;
 use super::Fault;
 use super::rare_keys::{RARE, RareKeys};
 use crate::ambient::{Entropy, Timestamp};
-use crate::keys::{KeyDuty, KeyError, KeyRing, MasterSecret, Rotation, SealError, UnsealError, Verified, VerifyError};
-use crate::oauth::SigningAlg;
+use crate::keys::{
+    KeyDuty, KeyError, KeyRing, KeyUse, MasterSecret, Rotation, RotationPlan, SealError, UnsealError, Verified,
+    VerifyError,
+};
 use crate::policy;
 use crate::store::{Store, StoreError};
 
@@ -53,6 +55,8 @@ pub struct Keys {
     asked: tokio::sync::Mutex<Option<(Timestamp, Result<(), Fault>)>>,
     /// Which of the ring's keys are published on demand alone.
     rare: RareKeys,
+    /// Which of them rotate by themselves.
+    plan: RotationPlan,
 }
 
 impl Keys {
@@ -62,7 +66,7 @@ impl Keys {
         master: MasterSecret,
         entropy: &dyn Entropy,
         now: Timestamp,
-        rare: RareKeys,
+        (rare, plan): (RareKeys, RotationPlan),
     ) -> Result<Self, KeyServiceError> {
         if store.document(KEYS_DOCUMENT).await?.is_none() {
             let sealed = KeyRing::generate(now)?.seal(&master, entropy)?;
@@ -77,6 +81,7 @@ impl Keys {
             changing: tokio::sync::Mutex::default(),
             asked: tokio::sync::Mutex::default(),
             rare,
+            plan,
         })
     }
 
@@ -158,7 +163,8 @@ impl Keys {
         self.rare.refresh(store).await?;
         self.reload(store).await?;
         let (version, ring) = self.versioned();
-        let tended = tokio::task::spawn_blocking(move || tend(&ring, now, longest_token)).await;
+        let plan = self.plan;
+        let tended = tokio::task::spawn_blocking(move || tend(&ring, now, longest_token, &plan)).await;
         if let Some(ring) = tended.map_err(|_| KeyServiceError::Died)?? {
             // Whoever was quicker has tended the ring as well, or will be followed by the next round.
             let _ours = self.replace(store, entropy, version, ring).await?;
@@ -166,7 +172,7 @@ impl Keys {
         Ok(())
     }
 
-    /// Rotates every key; the ring that signs from then on is [`Keys::ring`].
+    /// Rotates the keys of `uses`; the ring that signs from then on is [`Keys::ring`].
     ///
     /// # Errors
     /// When the rotation comes too soon, the store is away, or somebody else changes the ring at the same time.
@@ -174,14 +180,14 @@ impl Keys {
         &self,
         store: &dyn Store,
         entropy: &dyn Entropy,
-        how: Rotation,
+        (uses, how): (&'static [KeyUse], Rotation),
         now: Timestamp,
         longest_token: Duration,
     ) -> Result<(), KeyServiceError> {
         let _alone = self.changing.lock().await;
         self.reload(store).await?;
         let (version, ring) = self.versioned();
-        let rotate = move || ring.rotate(&SigningAlg::ALL, how, now, longest_token);
+        let rotate = move || ring.rotate(uses, how, now, longest_token);
         let rotated = tokio::task::spawn_blocking(rotate).await;
         let ring = rotated.map_err(|_| KeyServiceError::Died)??;
         if self.replace(store, entropy, version, ring).await? { Ok(()) } else { Err(KeyServiceError::Contended) }
@@ -214,10 +220,15 @@ impl Keys {
 }
 
 /// What routine asks for at `now`: missing successors made, due keys rotated, what nobody needs dropped. `None`: nothing.
-fn tend(ring: &KeyRing, now: Timestamp, longest_token: Duration) -> Result<Option<KeyRing>, KeyError> {
+fn tend(
+    ring: &KeyRing,
+    now: Timestamp,
+    longest_token: Duration,
+    plan: &RotationPlan,
+) -> Result<Option<KeyRing>, KeyError> {
     let completed = ring.complete_next(now)?;
     let ring = completed.as_ref().unwrap_or(ring);
-    let due = ring.due_for_rotation(now);
+    let due = ring.due_for_rotation(now, plan);
     let rotated = match due.as_slice() {
         [] => None,
         due => Some(ring.rotate(due, Rotation::Patient, now, longest_token)?),
@@ -234,6 +245,7 @@ mod tests {
     use crate::ambient::SeededEntropy;
     use crate::keys::{KeyState, TokenType};
     use crate::lobby::Clients;
+    use crate::oauth::SigningAlg;
     use crate::store::embedded::EmbeddedStore;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -251,7 +263,7 @@ mod tests {
         let master = MasterSecret::generate(&entropy);
         let keys = open(&store, master.clone(), &entropy).await;
         let before = ids(&keys.ring(), KeyState::Signing);
-        let rotation = keys.rotate(&store, &entropy, Rotation::Compromised, NOW, HOUR);
+        let rotation = keys.rotate(&store, &entropy, (&KeyUse::ALL, Rotation::Compromised), NOW, HOUR);
         let (rotated, maintained) = tokio::join!(rotation, keys.maintain(&store, &entropy, NOW, HOUR));
         rotated.and(maintained).unwrap();
         let stored = KeyRing::unseal(&store.document(KEYS_DOCUMENT).await.unwrap().unwrap().body, &master).unwrap();
@@ -270,14 +282,16 @@ mod tests {
         let ours = open(&store, master.clone(), &entropy).await;
         let theirs = open(&store, master, &entropy).await;
         let (version, ring) = ours.versioned();
-        let late = ring.rotate(&SigningAlg::ALL, Rotation::AtOnce, NOW, HOUR).unwrap();
-        theirs.rotate(&store, &entropy, Rotation::AtOnce, NOW, HOUR).await.unwrap();
+        let late = ring.rotate(&KeyUse::ALL, Rotation::AtOnce, NOW, HOUR).unwrap();
+        theirs.rotate(&store, &entropy, (&KeyUse::ALL, Rotation::AtOnce), NOW, HOUR).await.unwrap();
         assert!(!ours.replace(&store, &entropy, version, late).await.unwrap());
         assert_eq!(ours.ring().duties(), theirs.ring().duties());
     }
 
     async fn open(store: &EmbeddedStore, master: MasterSecret, entropy: &SeededEntropy) -> Keys {
-        Keys::open(store, master, entropy, NOW, RareKeys::of(&Clients::default())).await.unwrap()
+        Keys::open(store, master, entropy, NOW, (RareKeys::of(&Clients::default()), RotationPlan::default()))
+            .await
+            .unwrap()
     }
 
     /// Two nodes over one store, and a token of the first that was signed by a key of which the second never heard.
@@ -288,7 +302,7 @@ mod tests {
         // Nothing is left to do that would fail, and so tell it of the other's ring.
         ours.maintain(store, &entropy, NOW, HOUR).await.unwrap();
         let theirs = open(store, master, &entropy).await;
-        theirs.rotate(store, &entropy, Rotation::Compromised, NOW, HOUR).await.unwrap();
+        theirs.rotate(store, &entropy, (&KeyUse::ALL, Rotation::Compromised), NOW, HOUR).await.unwrap();
         let token = theirs.ring().sign(SigningAlg::EdDsa, TokenType::Jwt, b"{}").unwrap();
         assert_ne!(ours.ring().duties(), theirs.ring().duties());
         (ours, theirs, token)
@@ -312,7 +326,7 @@ mod tests {
         let stranger = KeyRing::generate(NOW).unwrap().sign(SigningAlg::EdDsa, TokenType::Jwt, b"{}").unwrap();
         assert!(ours.verify(&store, NOW, &token).await.unwrap().is_ok());
         assert_eq!(ours.verify(&store, NOW, &stranger).await.unwrap(), Err(VerifyError::UnknownKey));
-        theirs.rotate(&store, &SeededEntropy::new(3), Rotation::Compromised, NOW, HOUR).await.unwrap();
+        theirs.rotate(&store, &SeededEntropy::new(3), (&KeyUse::ALL, Rotation::Compromised), NOW, HOUR).await.unwrap();
         let token = theirs.ring().sign(SigningAlg::EdDsa, TokenType::Jwt, b"{}").unwrap();
         assert_eq!(ours.verify(&store, NOW, &token).await.unwrap(), Err(VerifyError::UnknownKey), "asked just now");
         let later = NOW + policy::KEYS_ASKED_ANEW;

@@ -54,7 +54,7 @@ use token_cache::TokenCache;
 use turnstile::Turnstiles;
 
 use crate::ambient::{Clock, Entropy, Secret, Timestamp};
-use crate::keys::{CodeSeal, KeyError, MasterSecret};
+use crate::keys::{CodeSeal, KeyError, MasterSecret, RotationPlan};
 use crate::policy;
 use crate::room::{CookieKey, EventId, EventSettings, Moment, PassingTime, RequestId, SessionStatus, TicketKey};
 use crate::store::{Store, StoreError};
@@ -129,6 +129,8 @@ pub struct Surroundings {
     pub store: Arc<dyn Store>,
     /// The deployment's secret: tickets, cookies and keys are derived from it.
     pub master: MasterSecret,
+    /// Which signing keys rotate by themselves.
+    pub rotation: RotationPlan,
 }
 
 /// The use cases over all events of a deployment.
@@ -158,11 +160,11 @@ impl Lobby {
         clients: Clients,
         around: Surroundings,
     ) -> Result<Self, KeyServiceError> {
-        let Surroundings { clock, entropy, store, master } = around;
+        let Surroundings { clock, entropy, store, master, rotation } = around;
         let rare = RareKeys::of(&clients);
         let longest_token = events.iter().map(|event| event.validity).max().unwrap_or(policy::DEFAULT_VALIDITY);
         rare.open(&*store, clock.now(), longest_token).await?;
-        let keys = Keys::open(&*store, master.clone(), &*entropy, clock.now(), rare).await?;
+        let keys = Keys::open(&*store, master.clone(), &*entropy, clock.now(), (rare, rotation)).await?;
         let opening = stream::iter(events).map(async |settings| {
             let room = Arc::new(Room::new(settings, master.secret()));
             store.ensure_event(&room.settings.id).await?;

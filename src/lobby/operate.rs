@@ -1,7 +1,7 @@
 //! What operators do: move the line, change the keys.
 
 use super::{Fault, KeyServiceError, Lobby, Room};
-use crate::keys::{KeyDuty, Rotation};
+use crate::keys::{KeyDuty, KeyUse, Rotation};
 use crate::room::Counters;
 use crate::store::Advance;
 
@@ -31,12 +31,12 @@ impl Lobby {
         }
     }
 
-    /// Rotates every signing key. Answers the keys afterwards.
+    /// Rotates the signing keys of `uses`. Answers all keys afterwards.
     ///
     /// # Errors
     /// [`KeyServiceError::Key`] when `how` does not allow it yet; else when the store is away or contended.
-    pub async fn rotate_keys(&self, how: Rotation) -> Result<Vec<KeyDuty>, KeyServiceError> {
-        self.keys.rotate(&*self.store, self.entropy(), how, self.now(), self.longest_token()).await?;
+    pub async fn rotate_keys(&self, uses: &'static [KeyUse], how: Rotation) -> Result<Vec<KeyDuty>, KeyServiceError> {
+        self.keys.rotate(&*self.store, self.entropy(), (uses, how), self.now(), self.longest_token()).await?;
         Ok(self.keys.duties(self.now()))
     }
 }

@@ -12,8 +12,7 @@ use super::exchange::json;
 use super::token_cache::SignedSet;
 use super::{Fault, Lobby, Room, Urgency, Visitor};
 use crate::ambient::Timestamp;
-use crate::keys::{KeyRing, TokenType};
-use crate::oauth::SigningAlg;
+use crate::keys::{KeyRing, KeyUse, TokenType};
 use crate::policy;
 use crate::room::{Admission, Counters, EventId, ExpiryRule, Inlet, Position, RequestId, Session, SessionStatus};
 use crate::store::{Closed, StoreError};
@@ -149,7 +148,7 @@ impl Lobby {
             let (keys, session, issuer) = (Arc::clone(&keys), session.clone(), self.issuer.clone());
             async { self.signing.reserve(Urgency::Rest)?.run(move || sign(&session, &issuer, &keys)).await? }
         };
-        let set = self.signed.get(&session, keys.public_jwk(SigningAlg::Rs256).kid(), signing).await?;
+        let set = self.signed.get(&session, keys.public_jwk(KeyUse::Rest).kid(), signing).await?;
         Ok(Worth::Tokens(RestTokens { set, expires_in: session.expires_at.since(now).as_secs() }))
     }
 
@@ -271,7 +270,7 @@ fn sign(session: &Session, issuer: &str, keys: &KeyRing) -> Result<SignedSet, Fa
             exp: session.expires_at,
             iss: session.issuer.as_deref().unwrap_or(issuer),
         };
-        Ok::<_, Fault>(keys.sign(SigningAlg::Rs256, TokenType::Jwt, &json(&claims)?)?)
+        Ok::<_, Fault>(keys.sign(KeyUse::Rest, TokenType::Jwt, &json(&claims)?)?)
     };
     Ok(SignedSet { access_token: sign("access")?, refresh_token: sign("refresh")?, id_token: sign("id")? })
 }

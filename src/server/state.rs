@@ -164,7 +164,13 @@ async fn open_lobby(
         .clients
         .iter()
         .map(|configured| RegisteredClient { client: configured.client.clone(), event: configured.event.clone() });
-    let around = Surroundings { clock: Arc::clone(&nature.clock), entropy: Arc::clone(&nature.entropy), store, master };
+    let around = Surroundings {
+        clock: Arc::clone(&nature.clock),
+        entropy: Arc::clone(&nature.entropy),
+        store,
+        master,
+        rotation: config.rotation,
+    };
     let clients: Clients = clients.collect();
     let opened = Lobby::open(config.doors.public_url.as_str(), config.events.clone(), clients, around).await;
     opened.map_err(|source| StartError::State { place: place(config), source })

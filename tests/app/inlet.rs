@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use anteroom::ambient::{FrozenClock, SeededEntropy, Timestamp};
-use anteroom::keys::MasterSecret;
+use anteroom::keys::{MasterSecret, RotationPlan};
 use anteroom::lobby::{Clients, Lobby, Surroundings};
 use anteroom::room::{Door, EventId};
 use anteroom::store::embedded::EmbeddedStore;
@@ -35,6 +35,7 @@ impl Line {
             master: MasterSecret::generate(&*entropy),
             entropy,
             store: Arc::new(EmbeddedStore::open(directory.path()).unwrap()),
+            rotation: RotationPlan::default(),
         };
         let lobby = Lobby::open("http://127.0.0.1", config.events, Clients::default(), around).await.unwrap();
         let line = Self { lobby, clock, ticks: HashMap::new(), _directory: directory };

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anteroom::keys::Rotation;
+use anteroom::keys::{KeyUse, Rotation};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -106,7 +106,8 @@ async fn eddsa_is_published_and_listed_where_a_client_uses_it_and_until_its_last
 
 #[actix_web::test]
 async fn a_key_is_published_before_it_signs_and_until_its_last_token_has_expired() {
-    let app = TestApp::start().await;
+    // The key of the REST calls rotates with the others, so that no old key is left in use.
+    let app = with_keys("rest_rotation = \"automatic\"").await;
     app.lobby().keep_house().await;
     let published_early = kids(&app.key_set().await);
     app.clock.advance(KEY_LIFE);
@@ -127,11 +128,78 @@ async fn a_key_is_published_before_it_signs_and_until_its_last_token_has_expired
     app.stop().await;
 }
 
+/// An application with these lines in `[keys]`.
+async fn with_keys(keys: &str) -> TestApp {
+    let directory = tempfile::tempdir().unwrap();
+    let config = config_from(directory.path(), &format!("{CONFIG}\n[keys]\n{keys}\n"));
+    TestApp::configured(directory, config).await
+}
+
+/// The same after its keys have been due for the first time, and the keys that signed before.
+async fn after_a_period(keys: &str) -> (TestApp, [String; 2]) {
+    let app = with_keys(keys).await;
+    app.lobby().keep_house().await;
+    let before = signing_rs256(&app).await;
+    app.clock.advance(KEY_LIFE);
+    app.lobby().keep_house().await;
+    (app, before)
+}
+
+/// The key IDs that sign an ID token and the tokens of the REST calls.
+async fn signing_rs256(app: &TestApp) -> [String; 2] {
+    let key = body(app.get("/api/public_key?event_id=Sample").send().await.unwrap()).await;
+    let listed = body(app.get("/private/keys").bearer_auth(ADMIN_KEY).send().await.unwrap()).await;
+    let of_logins = |key: &&Value| {
+        key["alg"] == "RS256"
+            && key["state"] == "signing"
+            && key["channels"].as_array().unwrap().contains(&json!("login"))
+    };
+    let login = listed["keys"].as_array().unwrap().iter().find(of_logins).unwrap();
+    [login, &key].map(|key| key["kid"].as_str().unwrap().to_owned())
+}
+
+#[actix_web::test]
+async fn the_key_of_the_rest_channel_rotates_only_where_the_configuration_says_so() {
+    for (keys, login_rotates, rest_rotates) in [
+        ("", true, false),
+        ("rest_rotation = \"automatic\"", true, true),
+        ("rotation = \"manual\"", false, false),
+        ("rotation = \"manual\"\nrest_rotation = \"automatic\"", false, true),
+        ("rotation_period = 7776001\nrest_rotation = \"automatic\"", false, false),
+    ] {
+        let (app, before) = after_a_period(keys).await;
+        let after = signing_rs256(&app).await;
+        assert_eq!([before[0] != after[0], before[1] != after[1]], [login_rotates, rest_rotates], "{keys}");
+        assert!(kids(&app.key_set().await).is_superset(&after.into()), "both kinds are published");
+        app.stop().await;
+    }
+}
+
+#[actix_web::test]
+async fn an_operator_rotates_the_keys_of_one_channel_alone() {
+    let app = TestApp::start().await;
+    app.lobby().keep_house().await;
+    for (channel, login_rotates, rest_rotates) in
+        [(json!("rest"), false, true), (json!("login"), true, false), (Value::Null, true, true)]
+    {
+        let before = signing_rs256(&app).await;
+        let order = json!({ "how": "at_once", "channel": channel });
+        let rotated = app.post_json("/private/rotate_keys", &order).bearer_auth(ADMIN_KEY).send().await.unwrap();
+        assert_eq!(rotated.status(), StatusCode::OK);
+        let after = signing_rs256(&app).await;
+        assert_eq!([before[0] != after[0], before[1] != after[1]], [login_rotates, rest_rotates], "{channel}");
+    }
+    let nonsense = json!({ "how": "at_once", "channel": "other" });
+    let refused = app.post_json("/private/rotate_keys", &nonsense).bearer_auth(ADMIN_KEY).send().await.unwrap();
+    assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+    app.stop().await;
+}
+
 #[actix_web::test]
 async fn after_a_compromise_tokens_of_the_old_keys_are_refused_at_once() {
     let app = TestApp::start().await;
     let (_, tokens) = app.tokens(&[]).await;
-    app.lobby().rotate_keys(Rotation::Compromised).await.unwrap();
+    app.lobby().rotate_keys(&KeyUse::ALL, Rotation::Compromised).await.unwrap();
     assert!(kids(&app.key_set().await).is_disjoint(&of_both(&tokens)));
     assert_eq!(app.user_info(token(&tokens, "access_token")).await.status(), StatusCode::UNAUTHORIZED);
     app.stop().await;

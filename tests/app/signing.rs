@@ -1,7 +1,7 @@
 //! RSA signatures are the dearest thing that anybody can ask for: tokens of a ticket are signed once, and what waits is
 //! bounded.
 
-use anteroom::keys::Rotation;
+use anteroom::keys::{KeyUse, Rotation};
 use anteroom::lobby::{Place, Urgency};
 use anteroom::room::SessionStatus;
 use futures_util::future::join_all;
@@ -41,7 +41,7 @@ async fn another_key_signs_the_same_claims_anew() {
     let app = TestApp::start().await;
     let id = served(&app).await;
     let before = tokens(&app, &id).await;
-    app.lobby().rotate_keys(Rotation::Compromised).await.unwrap();
+    app.lobby().rotate_keys(&KeyUse::ALL, Rotation::Compromised).await.unwrap();
     let after = tokens(&app, &id).await;
     for name in SET {
         let [before, after] = [&before, &after].map(|set| set[name].as_str().unwrap());

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::keys::RotationMode;
 use crate::oauth::{AuthMethod, SigningAlg};
 use crate::room::{
     Channels, Entry, ExpiryRule, Gate, Inlet, MaxSize, MetricsEvents, OnExpiry, Periodic, Rhythm, Signal,
@@ -154,6 +155,7 @@ trusted_proxies = ["10.1.2.3/8", "::1"]
 limits = {{ exempt = ["192.0.2.7/24", "::ffff:198.51.100.0/120"], joins_per_second = 7, joins_burst = 70, joins_per_second_ipv6 = 3, joins_burst_ipv6 = 30, client_failures_per_minute = 6, operator_failures_per_minute = 12 }}
 metrics = {{ allow = ["192.0.2.9"] }}
 hsts = false
+keys = {{ rotation = "manual", rotation_period = 172800, rest_rotation = "automatic" }}
 tls = {{ certificate = "c.pem", key = "/k.pem" }}
 store = {{ engine = "distributed", redis_url = "rediss://line:{SECRET}@redis.example:6380", dynamodb_endpoint = "http://dynamodb:8000", table_prefix = "shop_", master_secret = "{MASTER}" }}
 log = {{ format = "json", level = "trace" }}
@@ -225,6 +227,9 @@ fn every_key_is_taken_over() {
     let gates = [(health, 30), (Signal::Alarm("site is slow".to_owned()), 10)];
     let gates = gates.map(|(signal, seconds)| Some(Gate { signal, check_every: Duration::from_secs(seconds) }));
     assert_eq!([&one.gate, &two.gate], [&gates[0], &gates[1]]);
+    let rotation = config.rotation;
+    assert_eq!((rotation.login, rotation.rest), (RotationMode::Manual, RotationMode::Automatic));
+    assert_eq!(rotation.period.as_secs(), 172_800);
     let [all, app] = config.clients.as_slice() else { panic!("two clients") };
     assert_eq!((all.client.auth_method, all.event.as_str()), (AuthMethod::Post, "two"));
     assert_eq!((all.client.id_token_alg, all.client.access_token_alg), (SigningAlg::EdDsa, SigningAlg::Rs256));

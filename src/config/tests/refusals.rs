@@ -91,6 +91,9 @@ const INSTALLATION: &[(&str, &str)] = &[
         "sns_topic = [{ arn = 'arn:aws:sns:eu-central-1:123456789012:exits', event = 'No' }]",
         "sns_topic[0].event: there is no event \"No\"",
     ),
+    ("keys.rotation = 'never'", "keys.rotation: it must be \"automatic\" or \"manual\""),
+    ("keys = { rotation_period = 3600 }", "keys.rotation_period: it must be a whole number from 172800 to 315360000"),
+    ("keys = { rest = 'manual' }", "keys.rest: there is no such key"),
     ("admin.key = []", "admin.key: there is no such key; is keys meant?"),
     ("admin.keys = [{ name = 'ops' }]", "admin.keys[0].key: it is missing"),
     (

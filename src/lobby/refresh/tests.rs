@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tokio::time::sleep;
 
 use crate::ambient::{FrozenClock, SeededEntropy, Timestamp};
-use crate::keys::{MasterSecret, Rotation};
+use crate::keys::{KeyUse, MasterSecret, Rotation, RotationPlan};
 use crate::lobby::{Clients, KEYS_DOCUMENT, Lobby, Room, Surroundings, refresh};
 use crate::policy::REFRESHES_AT_ONCE;
 use crate::room::{Counters, EventId, EventSettings};
@@ -37,6 +37,7 @@ impl Node {
             entropy: Arc::new(SeededEntropy::new(2)),
             store: store.clone(),
             master: MasterSecret::generate(&SeededEntropy::new(1)),
+            rotation: RotationPlan::default(),
         };
         let events = (0..events).map(|number| EventSettings::new(name(number))).collect();
         let lobby = Lobby::open("https://queue.example", events, Clients::default(), around).await.unwrap();
@@ -231,9 +232,10 @@ async fn new_keys_are_taken_over_while_rows_are_being_read_and_after_a_fault() {
         entropy: Arc::new(SeededEntropy::new(3)),
         store: node.store.clone(),
         master: MasterSecret::generate(&SeededEntropy::new(1)),
+        rotation: RotationPlan::default(),
     };
     let theirs = Lobby::open("https://queue.example", Vec::new(), Clients::default(), around).await.unwrap();
-    let rotated = theirs.rotate_keys(Rotation::Compromised).await.unwrap();
+    let rotated = theirs.rotate_keys(&KeyUse::ALL, Rotation::Compromised).await.unwrap();
     node.store.fail("document", 1);
     node.store.announce(Change::Document(KEYS_DOCUMENT.to_owned()));
     until(|| node.lobby.keys().duties(NOW) == rotated).await;

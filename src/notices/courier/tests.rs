@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::ambient::{FrozenClock, SeededEntropy};
 use crate::config::{Config, Environment};
-use crate::keys::MasterSecret;
+use crate::keys::{MasterSecret, RotationPlan};
 use crate::lobby::{Clients, Surroundings};
 use crate::store::embedded::EmbeddedStore;
 use crate::store::{DeadLetter, Happening, Kind, OutboxMode};
@@ -84,6 +84,7 @@ impl Scene {
             master: MasterSecret::generate(&*entropy),
             entropy,
             store: Arc::new(store),
+            rotation: RotationPlan::default(),
         };
         let lobby = Lobby::open("http://127.0.0.1", config.events, Clients::default(), around).await.unwrap();
         let lobby = Arc::new(lobby);

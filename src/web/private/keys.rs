@@ -9,7 +9,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 
 use super::access::operator;
-use crate::keys::{KeyDuty, KeyError, Rotation};
+use crate::keys::{KeyChannel, KeyDuty, KeyError, KeyUse, Rotation};
 use crate::lobby::{Fault, KeyServiceError};
 use crate::web::App;
 use crate::web::extract::{Body, json};
@@ -26,6 +26,20 @@ pub const ROTATE_KEYS: &str = "/private/rotate_keys";
 pub struct RotateKeys {
     /// `patient`, `at_once` or `compromised`.
     pub how: Rotation,
+    /// Whose keys: those of OpenID Connect (`login`), that of the REST channel (`rest`), or all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<KeyChannel>,
+}
+
+impl RotateKeys {
+    /// The uses of the keys that are meant.
+    pub const fn uses(&self) -> &'static [KeyUse] {
+        match self.channel {
+            None => &KeyUse::ALL,
+            Some(KeyChannel::Login) => &KeyUse::OIDC,
+            Some(KeyChannel::Rest) => &[KeyUse::Rest],
+        }
+    }
 }
 
 /// The answer of both calls: every published key.
@@ -41,13 +55,14 @@ pub async fn list(request: HttpRequest, app: Data<App>, body: Body) -> Result<Ht
     Ok(answer(app.lobby.keys().duties(app.lobby.now())))
 }
 
-/// `POST /private/rotate_keys`: `{"how": "patient" | "at_once" | "compromised"}`.
+/// `POST /private/rotate_keys`: `{"how": "patient" | "at_once" | "compromised", "channel"?: "login" | "rest"}`.
 pub async fn rotate(request: HttpRequest, app: Data<App>, body: Body) -> Result<HttpResponse, Problem> {
     let operator = operator(&app, &request, &body)?;
-    let RotateKeys { how } = json(body)?;
-    match app.lobby.rotate_keys(how).await {
+    let order: RotateKeys = json(body)?;
+    match app.lobby.rotate_keys(order.uses(), order.how).await {
         Ok(keys) => {
-            tracing::info!(operator = operator.name(), ?how, "the signing keys were rotated");
+            let RotateKeys { how, channel } = order;
+            tracing::info!(operator = operator.name(), ?how, ?channel, "signing keys were rotated");
             Ok(answer(keys))
         }
         Err(KeyServiceError::Key(error @ (KeyError::TooSoon { .. } | KeyError::NoNext(_)))) => {

@@ -7,8 +7,8 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 
 use super::counters::asked;
+use crate::keys::KeyUse;
 use crate::lobby::{Overrides, Remaining, Room, Visitor, Worth};
-use crate::oauth::SigningAlg;
 use crate::room::{Door, PublicTokens};
 use crate::web::App;
 use crate::web::cors::ANY_ORIGIN;
@@ -73,7 +73,7 @@ pub async fn queue_pos_expiry(app: Data<App>, request: HttpRequest) -> Result<Ht
 /// `GET /api/public_key?event_id=…`: the key that signs the tokens of this API.
 pub async fn public_key(app: Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     asked(&app, &request)?;
-    Ok(answer(FIVE_MINUTES, app.lobby.keys().ring().public_jwk(SigningAlg::Rs256)))
+    Ok(answer(FIVE_MINUTES, app.lobby.keys().ring().public_jwk(KeyUse::Rest)))
 }
 
 const NOT_SERVED: Problem = Problem::Rest(StatusCode::ACCEPTED, "Request ID not being served yet");
