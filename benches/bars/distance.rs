@@ -4,12 +4,14 @@
 //! A delay is from when the operator's call is sent until the number is in an answer, so the call itself is in it.
 
 use std::cell::{Cell, RefCell};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{try_join, try_join_all};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 use tokio::time::{interval, sleep, sleep_until, timeout};
 
@@ -56,20 +58,27 @@ async fn carry(mut from: impl AsyncReadExt + Unpin, mut to: impl AsyncWriteExt +
     tokio::join!(reading, writing);
 }
 
-/// A port from which everything to `port` and back takes `distance`.
-async fn far_from(port: u16, distance: Duration) -> Outcome<u16> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
+/// A port from which everything to `port` and back takes `distance`. It has a thread of its own: whoever starts a node
+/// blocks until that listens, and the node needs DynamoDB before.
+fn far_from(port: u16, distance: Duration) -> Outcome<u16> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    listener.set_nonblocking(true)?;
     let far = listener.local_addr()?.port();
-    tokio::spawn(async move {
-        while let Ok((near, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
-                let ((near_in, near_out), (server_in, server_out)) = (near.into_split(), server.into_split());
-                tokio::join!(carry(near_in, server_out, distance / 2), carry(server_in, near_out, distance / 2));
-            });
-        }
-    });
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    thread::spawn(move || runtime.block_on(relay(listener, port, distance)));
     Ok(far)
+}
+
+async fn relay(listener: std::net::TcpListener, port: u16, distance: Duration) -> Outcome<()> {
+    let listener = TcpListener::from_std(listener)?;
+    loop {
+        let (near, _) = listener.accept().await?;
+        tokio::spawn(async move {
+            let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
+            let ((near_in, near_out), (server_in, server_out)) = (near.into_split(), server.into_split());
+            tokio::join!(carry(near_in, server_out, distance / 2), carry(server_in, near_out, distance / 2));
+        });
+    }
 }
 
 /// When which move of a line was sent, and how long it took to be shown.
@@ -126,7 +135,7 @@ async fn is_far(node: &Server, distance: Duration) -> Outcome<()> {
 pub async fn far_away(ground: &Ground) -> Outcome<String> {
     let mut rows = String::new();
     for (count, distance) in CASES {
-        let far = far_from(ground.dynamodb(), distance).await?;
+        let far = far_from(ground.dynamodb(), distance)?;
         let lines =
             (0..count).map(|line| format!("\n[[event]]\nid = \"Line{line}\"\ninlet = {{ strategy = \"manual\" }}\n"));
         let (name, milliseconds) = (format!("far{count}x{}", distance.as_millis()), distance.as_millis());
