@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::keys::RotationMode;
+use crate::keys::{RotationMode, RotationPlan};
 use crate::oauth::{AuthMethod, SigningAlg};
 use crate::room::{
     Channels, Entry, ExpiryRule, Gate, Inlet, MaxSize, MetricsEvents, OnExpiry, Periodic, Rhythm, Signal,
@@ -227,9 +227,8 @@ fn every_key_is_taken_over() {
     let gates = [(health, 30), (Signal::Alarm("site is slow".to_owned()), 10)];
     let gates = gates.map(|(signal, seconds)| Some(Gate { signal, check_every: Duration::from_secs(seconds) }));
     assert_eq!([&one.gate, &two.gate], [&gates[0], &gates[1]]);
-    let rotation = config.rotation;
-    assert_eq!((rotation.login, rotation.rest), (RotationMode::Manual, RotationMode::Automatic));
-    assert_eq!(rotation.period.as_secs(), 172_800);
+    let period = Duration::from_secs(172_800);
+    assert_eq!(config.rotation, RotationPlan { login: RotationMode::Manual, rest: RotationMode::Automatic, period });
     let [all, app] = config.clients.as_slice() else { panic!("two clients") };
     assert_eq!((all.client.auth_method, all.event.as_str()), (AuthMethod::Post, "two"));
     assert_eq!((all.client.id_token_alg, all.client.access_token_alg), (SigningAlg::EdDsa, SigningAlg::Rs256));
