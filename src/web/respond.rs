@@ -23,7 +23,7 @@ use super::pages::views::{ErrorPage, Retry};
 use super::rate_limits::TooMany;
 use crate::ambient::random;
 use crate::lobby::{Fault, Notice};
-use crate::oauth::{ErrorCode, OAuthError};
+use crate::oauth::{ErrorCode, OAuthError, ValidatedRedirect};
 use crate::policy;
 
 pub use super::pages::views::Problem as PersonalProblem;
@@ -308,6 +308,15 @@ pub struct ContentPolicy {
 }
 
 impl ContentPolicy {
+    /// For a form whose answer leads to `redirect`. Browsers apply `form-action` to every redirect that follows
+    /// (Content Security Policy Level 3 §6.4.2), and the site may redirect on to addresses that only the site knows: to the
+    /// shop behind a hosted login, for one. So every https address is allowed, and loopback for those who develop a site.
+    /// A site that is reached otherwise, such as an app by a scheme of its own, is allowed by name.
+    pub fn leading_to(redirect: &ValidatedRedirect) -> Self {
+        let onwards = "'self' https: http://127.0.0.1:* http://localhost:*";
+        Self { form_action: Some(format!("{onwards} {}", redirect.form_action_source())) }
+    }
+
     fn header(&self) -> String {
         let forms = self.form_action.as_deref().unwrap_or("'self'");
         format!(

@@ -299,7 +299,7 @@ async fn form_post_is_a_page_that_posts_the_answer_with_and_without_script() {
     assert_eq!(
         page.header("content-security-policy"),
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
-         form-action https://shop.example; base-uri 'none'; frame-ancestors 'none'"
+         form-action 'self' https: http://127.0.0.1:* http://localhost:* https://shop.example; base-uri 'none'; frame-ancestors 'none'"
     );
     assert_eq!(page.header("cache-control"), "no-store");
     assert!(page.body.contains(&format!("<form method=\"post\" action=\"{REDIRECT}\">")));

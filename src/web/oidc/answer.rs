@@ -29,8 +29,7 @@ fn answer(app: &App, reply: &Reply, site: &str, content: &[(&str, &str)]) -> Htt
         ResponseMode::FormPost => {
             let page =
                 FormPostPage { base_path: &app.site.base_path, site, action: reply.redirect.as_str(), fields: &fields };
-            let policy = ContentPolicy { form_action: Some(reply.redirect.form_action_source()) };
-            page_response(&mut HttpResponse::Ok(), &page, &policy)
+            page_response(&mut HttpResponse::Ok(), &page, &ContentPolicy::leading_to(&reply.redirect))
         }
     }
 }

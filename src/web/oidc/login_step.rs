@@ -188,10 +188,7 @@ impl Hall<'_> {
             flow: &carried.sealed,
             deadline_seconds: wait.deadline.map(|deadline| deadline.since(now).as_secs()),
         };
-        // The form's answer leads to the site, and may lead on from there (a hosted login to the shop behind it):
-        // browsers apply form-action to every such step. An app's answer goes to a scheme of its own.
-        let onwards = "'self' https: http://127.0.0.1:* http://localhost:*";
-        let policy = ContentPolicy { form_action: Some(format!("{onwards} {}", reply.redirect.form_action_source())) };
+        let policy = ContentPolicy::leading_to(&reply.redirect);
         let mut answer = page_response(&mut HttpResponse::Ok(), &page, &policy);
         self.keep(&mut answer, &browser, wait);
         Ok(answer)

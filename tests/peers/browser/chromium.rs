@@ -71,7 +71,7 @@ impl Chromium {
     }
 
     /// A browser of somebody who was never here before.
-    pub async fn visitor(&self, name: &'static str, scripts: Scripts) -> Browser {
+    pub async fn visitor(&self, name: &str, scripts: Scripts) -> Browser {
         let profile = format!("--user-data-dir={}", self.profiles.join(name).display());
         let arguments: Vec<&str> = FLAGS.into_iter().chain([profile.as_str()]).collect();
         let blocked = 2;
@@ -88,14 +88,14 @@ impl Chromium {
         .collect();
         let mut builder = ClientBuilder::new(HttpConnector::new());
         let client = builder.capabilities(capabilities).connect(&self.driver).await.unwrap();
-        Browser { client, name }
+        Browser { client, name: name.to_owned() }
     }
 }
 
 /// One visitor's browser.
 pub struct Browser {
     client: Client,
-    name: &'static str,
+    name: String,
 }
 
 impl Browser {

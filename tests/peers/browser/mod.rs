@@ -1,6 +1,7 @@
 //! Chromium before the demonstration: what a visitor sees, with scripts and without.
 
 mod chromium;
+mod leading_on;
 mod looks;
 
 use chromium::{Browser, Chromium, Scripts};
