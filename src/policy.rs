@@ -231,6 +231,13 @@ pub const START_RETRY_LONGEST: Duration = Duration::from_secs(5);
 /// How long a browser keeps a visitor's place and its own name.
 pub const COOKIE_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// How many login requests that had to wait a browser remembers, the newest: more tabs than somebody opens to one login, and
+/// a cookie of half a kilobyte.
+pub const FIRST_ARRIVALS: usize = 16;
+
+/// How long it remembers them: as long as it keeps a place.
+pub const FIRST_ARRIVAL_MEMORY: Duration = COOKIE_LIFETIME;
+
 /// How long the request that opened a session may be answered again with the place alone: the answer that replaced the
 /// place by the session may have been lost. A browser that reloads does so within a minute.
 pub const OPENING_REPEAT: Duration = Duration::from_secs(60);

@@ -26,7 +26,7 @@ pub use jwk::{Jwks, PublicJwk};
 pub use master::{MasterSecret, MasterSecretError, Origin};
 pub use public::{NoKeySet, PublicKeySet};
 pub use ring::{KeyDuty, KeyError, KeyRing, KeyState, Rotation};
-pub use seal::{FlowSeal, SealError};
+pub use seal::{ArrivalsSeal, FlowSeal, SealError};
 pub use storage::UnsealError;
 pub use uses::{KeyChannel, KeyUse, RotationMode, RotationPlan};
 pub use verify::{Verified, VerifyError};

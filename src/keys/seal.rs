@@ -136,6 +136,35 @@ impl FlowSeal {
     }
 }
 
+/// Seals what a browser remembers of its login requests (`web::first_arrivals`): the cookie that holds it can be dropped,
+/// but neither read nor changed.
+pub struct ArrivalsSeal(Sealer);
+
+impl ArrivalsSeal {
+    /// The seal of the deployment that `master` belongs to.
+    pub fn new(master: &MasterSecret) -> Self {
+        Self(Sealer::new(master, "arrivals"))
+    }
+
+    /// Seals `plaintext` into characters that a cookie may hold.
+    pub fn seal(&self, plaintext: &[u8], entropy: &dyn Entropy) -> Result<String, SealError> {
+        within_limit(self.0.sealed_length(plaintext.len()))?;
+        self.0.seal(plaintext, entropy)
+    }
+
+    /// Opens what [`ArrivalsSeal::seal`] made.
+    pub fn open(&self, token: &str) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        within_limit(token.len())?;
+        self.0.open(token)
+    }
+}
+
+impl fmt::Debug for ArrivalsSeal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("ArrivalsSeal([secret])")
+    }
+}
+
 const fn within_limit(length: usize) -> Result<(), SealError> {
     if length > policy::MAX_FLOW_BYTES {
         return Err(SealError::TooLong { length, limit: policy::MAX_FLOW_BYTES });

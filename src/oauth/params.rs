@@ -57,6 +57,14 @@ impl Params {
         Self(self.0.iter().filter(|(key, _)| key != name).cloned().collect())
     }
 
+    /// Names and values in an order that does not depend on how they came; what is no text has a value that no text has.
+    pub fn sorted(&self) -> Vec<(&str, &str)> {
+        let pairs = self.0.iter().map(|(name, value)| (name.as_str(), value.as_deref().unwrap_or(NO_TEXT)));
+        let mut pairs: Vec<_> = pairs.collect();
+        pairs.sort_unstable();
+        pairs
+    }
+
     /// Whether a parameter is there, whatever its value.
     pub fn has(&self, name: &str) -> bool {
         self.0.iter().any(|(key, _)| key == name)

@@ -1,4 +1,5 @@
-//! The two cookies: the visitor's place in a line, and the name of the browser that a flow is bound to.
+//! The cookies: the visitor's place in a line, the name of the browser that a flow is bound to, and what the browser
+//! remembers of its login requests.
 //!
 //! `__Host-…; Secure; HttpOnly; SameSite=Lax; Path=/` (RFC 6265bis §4.1.3.2). Where browsers come by plain http (only
 //! loopback is allowed to), `Secure` cookies would be dropped: then the name has no prefix and the flag is left out.
@@ -7,7 +8,7 @@ use std::borrow::Cow;
 
 use actix_web::cookie::time::Duration;
 use actix_web::cookie::{Cookie, SameSite};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq;
@@ -58,6 +59,31 @@ pub fn place(app: &App, request: &HttpRequest, event: &str) -> Option<String> {
 /// The cookie that keeps a place.
 pub fn place_cookie(app: &App, event: &str, value: String) -> Cookie<'static> {
     cookie(app, &place_name(event), value)
+}
+
+/// What the browser remembers of its login requests, sealed.
+pub fn arrivals(app: &App, request: &HttpRequest) -> Option<String> {
+    cookie_values(request.headers(), &name(app, "arrivals")).next().map(Cow::into_owned)
+}
+
+/// The cookie that keeps it.
+pub fn arrivals_cookie(app: &App, value: String) -> Cookie<'static> {
+    cookie(app, "arrivals", value)
+}
+
+/// A cookie that the answer to a request sets, also when the request fails.
+struct WithProblem(Cookie<'static>);
+
+/// Has the answer to `request` set a cookie, should it be a problem's.
+pub fn set_with_problem(request: &HttpRequest, cookie: Cookie<'static>) {
+    request.extensions_mut().insert(WithProblem(cookie));
+}
+
+/// Adds to a problem's answer the cookie that the handler left for it.
+pub fn add_to_problem(request: &HttpRequest, answer: &mut HttpResponse) {
+    if let Some(WithProblem(cookie)) = request.extensions().get::<WithProblem>() {
+        set(answer, cookie);
+    }
 }
 
 /// Adds a cookie to an answer.

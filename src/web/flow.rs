@@ -17,8 +17,10 @@ use crate::room::Opener;
 pub struct Flow {
     /// The authorization request.
     pub params: Params,
-    /// When it came.
+    /// When it first came.
     pub began: Timestamp,
+    /// When this flow was sealed; `None`: when the request came, by a version of the program that did not note it.
+    made: Option<Timestamp>,
     /// How many were ahead then: where the progress bar begins.
     pub start_ahead: u64,
     browser: String,
@@ -29,12 +31,16 @@ pub struct Flow {
 /// `None`: nothing tells it from another.
 pub fn opener(params: &Params, sealed: Option<&str>, browser: Option<&Browser>) -> Option<Opener> {
     let value = |name| params.get(name).ok().flatten().unwrap_or_default();
-    let own = ["state", "nonce", "code_challenge"].map(value);
-    if own.iter().all(|value| value.is_empty()) {
+    let Some([state, nonce, challenge]) = of_its_own(params) else {
         return sealed.map(|sealed| Opener::named(&[sealed]));
-    }
-    let [state, nonce, challenge] = own;
+    };
     Some(Opener::named(&[browser?.as_str(), value("client_id"), value("redirect_uri"), state, nonce, challenge]))
+}
+
+/// What a site gives a request so that no other is like it: `state`, `nonce`, `code_challenge`; `None`: nothing.
+pub fn of_its_own(params: &Params) -> Option<[&str; 3]> {
+    let own = ["state", "nonce", "code_challenge"].map(|name| params.get(name).ok().flatten().unwrap_or_default());
+    own.iter().any(|value| !value.is_empty()).then_some(own)
 }
 
 /// Why a flow is not resumed.
@@ -51,9 +57,9 @@ pub enum FlowProblem {
 }
 
 impl Flow {
-    /// Begins a flow in this browser.
-    pub fn begin(params: Params, began: Timestamp, start_ahead: u64, browser: &Browser) -> Self {
-        Self { params, began, start_ahead, browser: browser.as_str().to_owned() }
+    /// Begins a flow at `now` in this browser, for a request that first came when it `began`.
+    pub fn begin(params: Params, began: Timestamp, now: Timestamp, start_ahead: u64, browser: &Browser) -> Self {
+        Self { params, began, made: Some(now), start_ahead, browser: browser.as_str().to_owned() }
     }
 
     /// The text that the browser carries; `None` if it cannot be sealed.
@@ -69,7 +75,7 @@ impl Flow {
     pub fn open(app: &App, sealed: &str, browser: Option<&Browser>) -> Result<Self, FlowProblem> {
         let plain = app.flows.open(sealed).map_err(|_| FlowProblem::Broken)?;
         let flow: Self = serde_json::from_slice(&plain).map_err(|_| FlowProblem::Broken)?;
-        if app.lobby.now().since(flow.began) > policy::FLOW_LIFETIME {
+        if app.lobby.now().since(flow.made.unwrap_or(flow.began)) > policy::FLOW_LIFETIME {
             return Err(FlowProblem::Expired);
         }
         match browser {

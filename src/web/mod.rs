@@ -9,6 +9,7 @@ mod crawlers;
 mod exits;
 mod extract;
 mod feeds;
+mod first_arrivals;
 mod flow;
 mod forwarded;
 mod headers;

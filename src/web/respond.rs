@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::App;
+use super::cookies;
 use super::cors::{ANY_ORIGIN, EXPOSED};
 use super::flow::FlowProblem;
 use super::navigation::NotNavigation;
@@ -154,6 +155,12 @@ impl ResponseError for Problem {
 impl Problem {
     /// The answer to `request`, which the log knows by `id`.
     pub fn answer(&self, app: &App, request: &HttpRequest, id: &str) -> HttpResponse {
+        let mut answer = self.without_cookies(app, request, id);
+        cookies::add_to_problem(request, &mut answer);
+        answer
+    }
+
+    fn without_cookies(&self, app: &App, request: &HttpRequest, id: &str) -> HttpResponse {
         let mut builder = HttpResponse::build(self.status_code());
         match self {
             Self::Personal(problem) => {

@@ -17,7 +17,7 @@ use super::streams::Streams;
 use crate::ambient::random;
 use crate::aws::sns::Inbox;
 use crate::config::{Admin, Limits, MetricsAccess};
-use crate::keys::{FlowSeal, MasterSecret};
+use crate::keys::{ArrivalsSeal, FlowSeal, MasterSecret};
 use crate::lobby::Lobby;
 use crate::notices::Notices;
 use crate::oauth::Discovery;
@@ -55,6 +55,8 @@ pub struct App {
     pub site: Site,
     /// Seals pending authorization requests.
     pub flows: FlowSeal,
+    /// Seals what browsers remember of their login requests.
+    pub arrivals: ArrivalsSeal,
     /// Who may use the private API.
     pub admin: Admin,
     /// Metrics.
@@ -97,7 +99,8 @@ impl App {
     ) -> Result<Self, serde_json::Error> {
         let discovery = serde_json::to_vec(&Discovery::new(&site.issuer, lobby.clients().iter()))?.into();
         let request_ids = RequestIds::new(u64::from_le_bytes(random(lobby.entropy())));
-        let (flows, notices, topics) = (FlowSeal::new(master), None, Topics::new());
+        let (flows, arrivals) = (FlowSeal::new(master), ArrivalsSeal::new(master));
+        let (notices, topics) = (None, Topics::new());
         let large_bodies = Arc::new(Semaphore::new(policy::LARGE_BODIES));
         let rate_limits = RateLimits::new(&site.limits, lobby.clock(), &telemetry);
         let (streams, openapi) = (Streams::new(usize::MAX), with_server(&site.issuer));
@@ -105,6 +108,7 @@ impl App {
             lobby,
             site,
             flows,
+            arrivals,
             admin,
             telemetry,
             feeds,

@@ -23,6 +23,7 @@ mod code;
 mod cookie_check;
 mod discovery;
 mod expiry;
+mod first_arrivals;
 mod foreign_cookies;
 mod gate;
 mod hostile;

@@ -7,10 +7,11 @@ use super::answer::{granted, refused, see_other};
 use super::cookie_check::{self, Cookies};
 use crate::ambient::Timestamp;
 use crate::lobby::{Attempt, Login, NoPlace, RegisteredClient, Wait};
-use crate::oauth::{OAuthError, Params, Reply, client_id, initiate_login, paths, read_request};
+use crate::oauth::{AuthorizationRequest, OAuthError, Params, Reply, client_id, initiate_login, paths, read_request};
 use crate::policy;
 use crate::web::App;
 use crate::web::cookies::{self, Browser};
+use crate::web::first_arrivals::{FirstArrivals, RequestName};
 use crate::web::flow::{Flow, opener};
 use crate::web::pages::views::{DoorPage, ErrorPage, Notice, Retry, WaitingPage};
 use crate::web::pages::wording::Estimate;
@@ -85,47 +86,46 @@ pub async fn login_step(app: &App, request: &HttpRequest, step: Step) -> Result<
         let error = OAuthError::invalid_request("the request is too long to be carried through a line");
         return Ok(refused(app, &reply, &site, &error));
     }
-    let event = registered.event.as_str();
-    let cookie = cookies::place(app, request, event);
-    let may_join = || match Cookies::of(app, request, event) {
-        Cookies::Kept => {
-            app.rate_limits.join(&app.site, request).map_err(|limit| NoPlace::TooManyJoins(limit.retry_after))
-        }
-        Cookies::Untried | Cookies::Lost => Err(NoPlace::NoCookie),
+    let (browser, now) = (Browser::of(app, request), app.lobby.now());
+    let mut arrivals = FirstArrivals::of(app, request, now);
+    let name = browser.as_ref().and_then(|browser| RequestName::of(&step.params, browser));
+    let began = match &step.resumed {
+        Some(resumed) => Some(resumed.began),
+        None => name.and_then(|name| arrivals.arrive(name, now)),
     };
-    let sealed = step.resumed.as_ref().map(|resumed| resumed.sealed.as_str());
-    let attempt = Attempt {
-        registered,
-        request: &asked,
-        reply: &reply,
-        cookie: cookie.as_deref(),
-        began: step.resumed.as_ref().map(|resumed| resumed.began),
-        enters: step.enters,
-        opener: opener(&step.params, sealed, Browser::of(app, request).as_ref()),
-        rejoins: step.again == Again::Rejoins,
-        may_join: &may_join,
-    };
-    match app.lobby.log_in(&attempt).await.map_err(|fault| Problem::Fault(fault, Audience::Person))? {
-        Login::Refused(error) => Ok(refused(app, &reply, &site, &error)),
-        Login::TooLate => too_late(app, registered),
-        Login::NoPlace(NoPlace::TooManyJoins(retry_after)) => {
-            Err(Problem::TooMany(TooMany { retry_after }, Audience::Person))
-        }
-        Login::NoPlace(NoPlace::NoCookie) => match Cookies::of(app, request, event) {
-            Cookies::Lost => Err(Problem::Personal(PersonalProblem::CookiesBlocked)),
-            Cookies::Untried | Cookies::Kept => Ok(cookie_check::try_once(app, &step.params)),
-        },
-        Login::Granted(login) => {
-            let mut answer = granted(app, &reply, &site, &login.code);
-            if let Some(place) = login.cookie {
-                cookies::set(&mut answer, &cookies::place_cookie(app, event, place));
+    let hall = Hall { app, request, registered, reply, site, browser, began };
+    let answered = hall.look(step, &asked).await;
+    if let Some(name) = name {
+        match &answered {
+            Ok((_, Outcome::Answered)) => {}
+            Ok((_, Outcome::TooLate)) | Err(Problem::Personal(PersonalProblem::LoginTooLate)) => {
+                arrivals.give_up(name, began.unwrap_or(now));
             }
+            Ok((_, Outcome::Waits)) | Err(_) => arrivals.remember(name, began.unwrap_or(now)),
+        }
+    }
+    let remembered = arrivals.cookie(app);
+    match answered {
+        Ok((mut answer, _)) => {
+            remembered.iter().for_each(|cookie| cookies::set(&mut answer, cookie));
             Ok(answer)
         }
-        Login::Waiting(wait) => Hall { app, request, registered, site }.waiting(step, &wait),
-        Login::AtTheDoor(wait) => Hall { app, request, registered, site }.at_the_door(step, &wait, &reply),
-        Login::PlaceUsed => Hall { app, request, registered, site }.place_used(step),
+        Err(problem) => {
+            remembered.into_iter().for_each(|cookie| cookies::set_with_problem(request, cookie));
+            Err(problem)
+        }
     }
+}
+
+/// What became of a request for login, as far as the browser is to remember it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Outcome {
+    /// The site has its answer, or the browser is sent to the same request once more.
+    Answered,
+    /// The visitor is shown a page from which the request goes on.
+    Waits,
+    /// The site no longer waits for the answer.
+    TooLate,
 }
 
 /// What visitors call the site: its name, else the host that they will go to.
@@ -147,10 +147,62 @@ struct Hall<'a> {
     app: &'a App,
     request: &'a HttpRequest,
     registered: &'a RegisteredClient,
+    reply: Reply,
     site: String,
+    /// The browser, if it has been here before.
+    browser: Option<Browser>,
+    /// When the request first came, if that was earlier.
+    began: Option<Timestamp>,
 }
 
 impl Hall<'_> {
+    /// Looks how far the visitor is.
+    async fn look(&self, step: Step, asked: &AuthorizationRequest) -> Result<(HttpResponse, Outcome), Problem> {
+        let Self { app, request, registered, reply, site, .. } = self;
+        let event = registered.event.as_str();
+        let cookie = cookies::place(app, request, event);
+        let may_join = || match Cookies::of(app, request, event) {
+            Cookies::Kept => {
+                app.rate_limits.join(&app.site, request).map_err(|limit| NoPlace::TooManyJoins(limit.retry_after))
+            }
+            Cookies::Untried | Cookies::Lost => Err(NoPlace::NoCookie),
+        };
+        let sealed = step.resumed.as_ref().map(|resumed| resumed.sealed.as_str());
+        let attempt = Attempt {
+            registered,
+            request: asked,
+            reply,
+            cookie: cookie.as_deref(),
+            began: self.began,
+            enters: step.enters,
+            opener: opener(&step.params, sealed, self.browser.as_ref()),
+            rejoins: step.again == Again::Rejoins,
+            may_join: &may_join,
+        };
+        let answered = |answer| Ok((answer, Outcome::Answered));
+        match app.lobby.log_in(&attempt).await.map_err(|fault| Problem::Fault(fault, Audience::Person))? {
+            Login::Refused(error) => answered(refused(app, reply, site, &error)),
+            Login::TooLate => Ok((too_late(app, registered)?, Outcome::TooLate)),
+            Login::NoPlace(NoPlace::TooManyJoins(retry_after)) => {
+                Err(Problem::TooMany(TooMany { retry_after }, Audience::Person))
+            }
+            Login::NoPlace(NoPlace::NoCookie) => match Cookies::of(app, request, event) {
+                Cookies::Lost => Err(Problem::Personal(PersonalProblem::CookiesBlocked)),
+                Cookies::Untried | Cookies::Kept => answered(cookie_check::try_once(app, &step.params)),
+            },
+            Login::Granted(login) => {
+                let mut answer = granted(app, reply, site, &login.code);
+                if let Some(place) = login.cookie {
+                    cookies::set(&mut answer, &cookies::place_cookie(app, event, place));
+                }
+                answered(answer)
+            }
+            Login::Waiting(wait) => Ok((self.waiting(step, &wait)?, Outcome::Waits)),
+            Login::AtTheDoor(wait) => Ok((self.at_the_door(step, &wait)?, Outcome::Waits)),
+            Login::PlaceUsed => Ok((self.place_used(step)?, Outcome::Waits)),
+        }
+    }
+
     fn waiting(&self, step: Step, wait: &Wait) -> Result<HttpResponse, Problem> {
         let (browser, carried) = self.carry(step, wait.ahead)?;
         let event = self.registered.event.as_str();
@@ -177,7 +229,7 @@ impl Hall<'_> {
         Ok(answer)
     }
 
-    fn at_the_door(&self, step: Step, wait: &Wait, reply: &Reply) -> Result<HttpResponse, Problem> {
+    fn at_the_door(&self, step: Step, wait: &Wait) -> Result<HttpResponse, Problem> {
         let (browser, carried) = self.carry(step, wait.ahead)?;
         let now = self.app.lobby.now();
         let page = DoorPage {
@@ -188,7 +240,7 @@ impl Hall<'_> {
             flow: &carried.sealed,
             deadline_seconds: wait.deadline.map(|deadline| deadline.since(now).as_secs()),
         };
-        let policy = ContentPolicy::leading_to(&reply.redirect);
+        let policy = ContentPolicy::leading_to(&self.reply.redirect);
         let mut answer = page_response(&mut HttpResponse::Ok(), &page, &policy);
         self.keep(&mut answer, &browser, wait);
         Ok(answer)
@@ -212,12 +264,13 @@ impl Hall<'_> {
 
     /// The flow that the page carries: the one that was brought back, or a new one.
     fn carry(&self, step: Step, ahead: u64) -> Result<(Browser, Resumed), Problem> {
-        let browser = Browser::of(self.app, self.request).unwrap_or_else(|| Browser::new(self.app));
+        let browser = self.browser.clone().unwrap_or_else(|| Browser::new(self.app));
         if let Some(resumed) = step.resumed {
             return Ok((browser, resumed));
         }
-        let (began, start_ahead) = (self.app.lobby.now(), ahead);
-        let sealed = Flow::begin(step.params, began, start_ahead, &browser).seal(self.app);
+        let (now, start_ahead) = (self.app.lobby.now(), ahead);
+        let began = self.began.unwrap_or(now);
+        let sealed = Flow::begin(step.params, began, now, start_ahead, &browser).seal(self.app);
         let sealed = sealed.ok_or(Problem::Personal(PersonalProblem::MalformedRequest))?;
         Ok((browser, Resumed { sealed, began, start_ahead }))
     }
