@@ -231,6 +231,17 @@ pub const START_RETRY_LONGEST: Duration = Duration::from_secs(5);
 /// How long a browser keeps a visitor's place and its own name.
 pub const COOKIE_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// How long the place that a browser was given is given to it again, should it come without: its other tabs asked for one
+/// before the first had its answer. Some round trips of a slow network.
+pub const JOIN_SHARED_FOR: Duration = Duration::from_secs(10);
+
+/// How many browsers with such a place are remembered for one event: some ten megabytes, and all that join in a second
+/// at the rate of the performance bars.
+pub const RECENT_JOINS: usize = 65_536;
+
+/// How long the cookie is kept that tells apart the first requests of a browser: they are over by then.
+pub const CHECK_COOKIE_LIFETIME: Duration = Duration::from_secs(60);
+
 /// How many login requests that had to wait a browser remembers, the newest: more tabs than somebody opens to one login, and
 /// a cookie of half a kilobyte.
 pub const FIRST_ARRIVALS: usize = 16;

@@ -101,10 +101,11 @@ async fn admit(server: &Server, kind: &Kind) -> Outcome<Vec<Visitor>> {
     let credentials = STANDARD.encode(format!("{}:{CLIENT_SECRET}", kind.alg));
     let form = "Content-Type: application/x-www-form-urlencoded";
     let mut visitors = Vec::new();
-    for _ in 0..VISITORS {
+    for number in 0..VISITORS as u128 {
         let mut connection = Connection::open(&server.address).await?;
         // A browser that has been here before keeps cookies, and need not show that it does.
-        let answer = connection.ask(&get(&target, "Cookie: anteroom-browser=AAAAAAAAAAAAAAAAAAAAAA\r\n")).await?;
+        let browser = URL_SAFE_NO_PAD.encode(number.to_be_bytes());
+        let answer = connection.ask(&get(&target, &format!("Cookie: anteroom-browser={browser}\r\n"))).await?;
         ensure(answer.status == 200, || format!("a new visitor is not asked to wait: {answer:?}"))?;
         let cookies = answer.headers("set-cookie").map(|cookie| cookie.split(';').next().unwrap_or_default());
         let cookies = cookies.collect::<Vec<_>>().join("; ");

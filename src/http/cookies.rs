@@ -13,11 +13,20 @@ use percent_encoding::percent_decode;
 /// The name is compared byte for byte and never unescaped, as `__%48ost-` must not pass for `__Host-`. Values may stand
 /// in quotes and have escapes, as servers write them.
 pub fn cookie_values<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = Cow<'a, str>> {
+    matching(headers, move |sent| sent == name.as_bytes())
+}
+
+/// The same of all cookies whose names begin so.
+pub fn cookie_values_beginning<'a>(headers: &'a HeaderMap, prefix: &str) -> impl Iterator<Item = Cow<'a, str>> {
+    matching(headers, move |sent| sent.starts_with(prefix.as_bytes()))
+}
+
+fn matching<'a>(headers: &'a HeaderMap, is_wanted: impl Fn(&[u8]) -> bool) -> impl Iterator<Item = Cow<'a, str>> {
     let pairs = headers.get_all(COOKIE).flat_map(|line| line.as_bytes().split(|&byte| byte == b';'));
     pairs.filter_map(move |pair| {
         let equals = pair.iter().position(|&byte| byte == b'=')?;
         let (sent, value) = pair.split_at(equals);
-        let value = value.get(1..).filter(|_| sent.trim_ascii() == name.as_bytes())?;
+        let value = value.get(1..).filter(|_| is_wanted(sent.trim_ascii()))?;
         percent_decode(unquoted(value.trim_ascii())).decode_utf8().ok()
     })
 }
@@ -63,6 +72,15 @@ mod tests {
             assert_eq!(values(&[&[b"ours=v; ".as_slice(), other].concat()]), ["v"], "{told}: after");
             assert_eq!(values(&[&[b"ours=v;".as_slice(), other, b"; ours=w"].concat()]), ["v", "w"], "{told}: between");
         }
+    }
+
+    #[test]
+    fn cookies_of_one_family_are_found_in_the_order_in_which_they_were_sent() {
+        let mut headers = HeaderMap::new();
+        for line in ["ours-b=1; our=x; ours=2", "theirs-ours-a=x; ours-a=3; Ours-a=x"] {
+            headers.append(COOKIE, HeaderValue::from_static(line));
+        }
+        assert_eq!(cookie_values_beginning(&headers, "ours-").collect::<Vec<_>>(), ["1", "3"]);
     }
 
     #[test]

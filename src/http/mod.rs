@@ -29,7 +29,7 @@ use std::time::Duration;
 
 pub use address::AddressKey;
 pub use admission::{Admission, LastOfConnection, Parts, Refusal, SharedBody, Terms};
-pub use cookies::cookie_values;
+pub use cookies::{cookie_values, cookie_values_beginning};
 pub use listener::{Listener, serve};
 pub use stop::{Shutdown, StopTimes};
 

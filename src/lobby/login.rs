@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::code::Code;
-use super::{Fault, Lobby, RegisteredClient, Room, Visitor};
+use super::{BrowserName, Fault, Lobby, RegisteredClient, Room, Visitor};
 use crate::ambient::{Timestamp, random};
 use crate::oauth::{self, AuthorizationRequest, ErrorCode, Grant, LoginDecision, OAuthError, Prompt, Reply};
 use crate::policy;
@@ -20,6 +20,8 @@ pub struct Attempt<'a> {
     pub reply: &'a Reply,
     /// What the browser keeps of its place in line.
     pub cookie: Option<&'a str>,
+    /// What names the browser, if it has been here before.
+    pub browser: Option<BrowserName>,
     /// When the relying party sent the browser here: `None` if it did so just now.
     pub began: Option<Timestamp>,
     /// Whether the visitor pressed the button of a room with `entry = "button"`.
@@ -150,13 +152,10 @@ impl Lobby {
         }
         let queued = match place {
             Some(visitor) => Queued { visitor, notice: None },
-            None => {
-                if let Err(reason) = (attempt.may_join)() {
-                    return Ok(Login::NoPlace(reason));
-                }
-                let notice = restarted.then_some(Notice::LineRestarted);
-                Queued { visitor: self.join(room, Door::Login).await?, notice }
-            }
+            None => match self.join_anew(attempt, room, None).await? {
+                Ok(visitor) => Queued { visitor, notice: restarted.then_some(Notice::LineRestarted) },
+                Err(reason) => return Ok(Login::NoPlace(reason)),
+            },
         };
         self.line_up(attempt, room, queued).await
     }
@@ -170,11 +169,11 @@ impl Lobby {
                     return Ok(Login::Waiting(self.wait(room, queued, ahead, None)));
                 }
                 Admission::Expired => {
-                    if let Err(reason) = (attempt.may_join)() {
-                        return Ok(Login::NoPlace(reason));
-                    }
                     let notice = self.missed_turn(room, &queued.visitor);
-                    queued = Queued { visitor: self.join(room, Door::Login).await?, notice };
+                    match self.join_anew(attempt, room, Some(&queued.visitor)).await? {
+                        Ok(visitor) => queued = Queued { visitor, notice },
+                        Err(reason) => return Ok(Login::NoPlace(reason)),
+                    }
                 }
                 Admission::Served(_) if self.gave_up(attempt) => return Ok(Login::TooLate),
                 Admission::Served(served) if room.settings.entry == Entry::Button && !attempt.enters => {
@@ -186,25 +185,54 @@ impl Lobby {
                     Err(Fault::Store(StoreError::Outdated(_))) => {
                         room.board.refresh(&*self.store, &room.settings.id).await?;
                         if self.known(room, queued.visitor.request_id).is_err() {
-                            if let Err(reason) = (attempt.may_join)() {
-                                return Ok(Login::NoPlace(reason));
+                            match self.join_anew(attempt, room, Some(&queued.visitor)).await? {
+                                Ok(visitor) => queued = Queued { visitor, notice: Some(Notice::LineRestarted) },
+                                Err(reason) => return Ok(Login::NoPlace(reason)),
                             }
-                            let visitor = self.join(room, Door::Login).await?;
-                            queued = Queued { visitor, notice: Some(Notice::LineRestarted) };
                         }
                     }
                     // The visitor was in, long ago: this is a new login.
                     Err(Fault::Store(StoreError::SessionOver(_))) => {
-                        if let Err(reason) = (attempt.may_join)() {
-                            return Ok(Login::NoPlace(reason));
+                        match self.join_anew(attempt, room, Some(&queued.visitor)).await? {
+                            Ok(visitor) => queued = Queued { visitor, notice: None },
+                            Err(reason) => return Ok(Login::NoPlace(reason)),
                         }
-                        queued = Queued { visitor: self.join(room, Door::Login).await?, notice: None };
                     }
                     entered => return entered,
                 },
             }
         }
         Err(Fault::Store(StoreError::Outdated(room.settings.id.clone())))
+    }
+
+    /// Gives a visitor a place, in exchange for one that is good no more. Tabs of one browser that come at the same time
+    /// get the same: the first has it in its cookie only once it is answered.
+    async fn join_anew(
+        &self,
+        attempt: &Attempt<'_>,
+        room: &Room,
+        former: Option<&Visitor>,
+    ) -> Result<Result<Visitor, NoPlace>, Fault> {
+        let joins = attempt.browser.map(|browser| room.recent_joins.of(browser, self.now()));
+        let mut latest = match &joins {
+            Some(joins) => Some(joins.lock().await),
+            None => None,
+        };
+        let shared = latest.as_ref().and_then(|latest| **latest).filter(|visitor| Some(visitor) != former);
+        if let Some(visitor) = shared
+            && self.known(room, visitor.request_id).is_ok()
+            && self.store.session(&room.settings.id, &visitor.request_id).await?.is_none()
+        {
+            return Ok(Ok(visitor));
+        }
+        if let Err(reason) = (attempt.may_join)() {
+            return Ok(Err(reason));
+        }
+        let visitor = self.join(room, Door::Login).await?;
+        if let Some(latest) = &mut latest {
+            **latest = Some(visitor);
+        }
+        Ok(Ok(visitor))
     }
 
     /// What a visitor is told whose position is given up. Nothing, if the visitor may have had a session that is

@@ -19,6 +19,7 @@ mod login;
 mod operate;
 mod places;
 mod rare_keys;
+mod recent_joins;
 mod refresh;
 mod sessions;
 mod signing;
@@ -44,12 +45,14 @@ pub use key_service::{KEYS_DOCUMENT, KeyServiceError, Keys};
 pub use login::{Attempt, LoggedIn, Login, NoPlace, Notice, Wait};
 pub use operate::AdvanceError;
 pub use places::{Exits, Refilled};
+pub use recent_joins::BrowserName;
 pub use sessions::{Caller, Overrides, Remaining, RestTokens, Worth};
 pub use signing::{Place, SigningQueue, Urgency};
 
 use gate::Latch;
 use lag::Lag;
 use rare_keys::RareKeys;
+use recent_joins::RecentJoins;
 use token_cache::TokenCache;
 use turnstile::Turnstiles;
 
@@ -92,6 +95,7 @@ pub struct Room {
     /// became of its own, and the inlet's tick takes nothing from it in between.
     turn: tokio::sync::Mutex<()>,
     turnstiles: Turnstiles,
+    recent_joins: RecentJoins,
     latch: Latch,
     lag: Lag,
     tickets: TicketKey,
@@ -107,8 +111,8 @@ impl Room {
         let board = Arc::default();
         let turnstiles = Turnstiles::new(&settings.id, &board);
         let (turn, latch, lag) = (tokio::sync::Mutex::default(), Latch::default(), Lag::default());
-        let looked_at = AtomicU64::new(0);
-        Self { settings, board, turn, turnstiles, latch, lag, tickets, cookies, looked_at }
+        let (recent_joins, looked_at) = (RecentJoins::default(), AtomicU64::new(0));
+        Self { settings, board, turn, turnstiles, recent_joins, latch, lag, tickets, cookies, looked_at }
     }
 
     /// Logs whose session was closed, and by whom: an operator, or the topic of a message. The visitor is named by the

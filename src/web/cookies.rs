@@ -15,24 +15,45 @@ use subtle::ConstantTimeEq;
 
 use super::App;
 use crate::ambient::random;
-use crate::http::cookie_values;
+use crate::http::{cookie_values, cookie_values_beginning};
+use crate::lobby::BrowserName;
 use crate::policy;
 
 /// The random name of a browser.
 #[derive(Clone)]
 pub struct Browser(String);
 
+/// Bytes of a browser's name.
+const NAME_BYTES: usize = 16;
+
 impl Browser {
     /// The browser of a request, if it has been here before.
+    ///
+    /// A browser whose first tabs are opened at the same time is given a name by the answer to each. All are in its cookies of the
+    /// cookie check then, and browsers send these in the order in which they came (RFC 6265 §5.4): the first is in the
+    /// requests of all its tabs, so that is its name.
     pub fn of(app: &App, request: &HttpRequest) -> Option<Self> {
-        let name = name(app, "browser");
-        let is_name = |value: &str| URL_SAFE_NO_PAD.decode(value).is_ok_and(|bytes| bytes.len() == 16);
-        cookie_values(request.headers(), &name).find(|value| is_name(value)).map(|value| Self(value.into_owned()))
+        let (checks, browser) = (name(app, CHECK), name(app, "browser"));
+        let headers = request.headers();
+        let mut names = cookie_values_beginning(headers, &checks).chain(cookie_values(headers, &browser));
+        names.find(|value| decode(value).is_some()).map(|value| Self(value.into_owned()))
     }
 
     /// A name for a browser that has none.
     pub fn new(app: &App) -> Self {
-        Self(URL_SAFE_NO_PAD.encode(random::<16>(app.lobby.entropy())))
+        Self(URL_SAFE_NO_PAD.encode(random::<NAME_BYTES>(app.lobby.entropy())))
+    }
+
+    /// What the name is made of.
+    pub fn bytes(&self) -> BrowserName {
+        decode(&self.0).unwrap_or_default()
+    }
+
+    /// The cookie that an answer of the cookie check sets beside the browser's own, under a name that no other answer uses.
+    pub fn check_cookie(&self, app: &App) -> Cookie<'static> {
+        let mut cookie = cookie(app, &format!("{CHECK}{}", &self.0[..CHECK_NAME]), self.0.clone());
+        cookie.set_max_age(seconds(policy::CHECK_COOKIE_LIFETIME));
+        cookie
     }
 
     /// The name.
@@ -49,6 +70,15 @@ impl Browser {
     pub fn cookie(&self, app: &App) -> Cookie<'static> {
         cookie(app, "browser", self.0.clone())
     }
+}
+
+/// What names of the cookie check's cookies begin with, and how many letters of the browser's name follow.
+const CHECK: &str = "check-";
+const CHECK_NAME: usize = 8;
+
+fn decode(name: &str) -> Option<BrowserName> {
+    let bytes = URL_SAFE_NO_PAD.decode(name).ok()?;
+    bytes.try_into().ok()
 }
 
 /// The visitor's place in the line of `event`, as the browser keeps it.
@@ -102,12 +132,15 @@ fn name(app: &App, suffix: &str) -> String {
 }
 
 fn cookie(app: &App, suffix: &str, value: String) -> Cookie<'static> {
-    let lifetime = i64::try_from(policy::COOKIE_LIFETIME.as_secs()).unwrap_or(i64::MAX);
     Cookie::build(name(app, suffix), value)
         .path("/")
         .secure(app.site.https)
         .http_only(true)
         .same_site(SameSite::Lax)
-        .max_age(Duration::seconds(lifetime))
+        .max_age(seconds(policy::COOKIE_LIFETIME))
         .finish()
+}
+
+fn seconds(duration: std::time::Duration) -> Duration {
+    Duration::seconds(i64::try_from(duration.as_secs()).unwrap_or(i64::MAX))
 }

@@ -48,6 +48,7 @@ mod retention;
 mod sealed_code;
 mod signing;
 mod sigv4;
+mod simultaneous_tabs;
 mod sns;
 mod stream;
 mod tokens;

@@ -213,7 +213,8 @@ async fn cookies_are_host_only_secure_and_invisible_to_scripts() {
         let mut browser = Browser::default();
         let page = browser.authorize(&app, &[]).await;
         let names: Vec<_> = browser.cookies.keys().cloned().collect();
-        let expected = ["arrivals", "browser", "place-Sample"].map(|name| format!("{prefix}anteroom-{name}"));
+        let check = format!("check-{}", &browser.cookies[&format!("{prefix}anteroom-browser")][..8]);
+        let expected = ["arrivals", "browser", &check, "place-Sample"].map(|name| format!("{prefix}anteroom-{name}"));
         assert_eq!(names, expected);
         for cookie in page.headers.get_all("set-cookie") {
             let (value, flags) = cookie.to_str().unwrap().split_once("; ").unwrap();

@@ -1,5 +1,6 @@
 //! What is asked of a node over HTTP, and the five kinds of answers to it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,8 +19,12 @@ pub const LINE: &str = "Line";
 /// The event that lets everybody in who logs in.
 pub const DOOR: &str = "Door";
 
-/// The cookie of a browser that has been here before, named as where the public URL is https.
-const BROWSER: &str = "__Host-anteroom-browser=AAAAAAAAAAAAAAAAAAAAAA";
+/// The cookie of another browser each time, which has been here before, named as where the public URL is https.
+fn browser() -> String {
+    static BROWSERS: AtomicU64 = AtomicU64::new(0);
+    let number = u128::from(BROWSERS.fetch_add(1, Ordering::Relaxed));
+    format!("__Host-anteroom-browser={}", URL_SAFE_NO_PAD.encode(number.to_be_bytes()))
+}
 
 /// Longer than any answer takes, so that only what never comes fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -129,7 +134,7 @@ impl Node {
             ("nonce", "n0nce"),
         ];
         // A browser that has been here before keeps cookies, and need not show that it does.
-        let request = self.http.get(self.url(&format!("/authorize?{}", encode(&fields)))).header(COOKIE, BROWSER);
+        let request = self.http.get(self.url(&format!("/authorize?{}", encode(&fields)))).header(COOKIE, browser());
         match answer(request).await {
             Answer::Done(Value::String(location)) => {
                 let url = Url::parse(&location).unwrap();

@@ -44,7 +44,9 @@ impl Cookies {
 /// Gives the browser its cookie and sends it to the same authorization request once more.
 pub fn try_once(app: &App, params: &Params) -> HttpResponse {
     let mut answer = see_other(&format!("{}?{}&{MARK}=1", app.path(paths::AUTHORIZE), params.encode()));
-    cookies::set(&mut answer, &Browser::new(app).cookie(app));
+    let browser = Browser::new(app);
+    cookies::set(&mut answer, &browser.cookie(app));
+    cookies::set(&mut answer, &browser.check_cookie(app));
     answer
 }
 

@@ -173,6 +173,7 @@ impl Hall<'_> {
             request: asked,
             reply,
             cookie: cookie.as_deref(),
+            browser: self.browser.as_ref().map(Browser::bytes),
             began: self.began,
             enters: step.enters,
             opener: opener(&step.params, sealed, self.browser.as_ref()),
