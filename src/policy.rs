@@ -274,6 +274,10 @@ pub const REFRESH_SOONEST: Duration = Duration::from_secs(5);
 /// See [`REFRESH_SOONEST`].
 pub const REFRESH_LATEST: Duration = Duration::from_secs(60);
 
+/// After how long at least a waiting page whose script gives no sign of life is loaded anew: a slow network has brought the
+/// script by then.
+pub const WATCHDOG_SOONEST: Duration = Duration::from_secs(15);
+
 // The embedded store.
 
 /// Most commands that share one commit: a bound on the time that the first of them waits for the last,

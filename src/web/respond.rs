@@ -312,6 +312,8 @@ fn unavailable(
 pub struct ContentPolicy {
     /// Where its forms may go besides here.
     pub form_action: Option<String>,
+    /// The inline script that it may run, by its hash.
+    pub script: Option<&'static str>,
 }
 
 impl ContentPolicy {
@@ -321,13 +323,14 @@ impl ContentPolicy {
     /// A site that is reached otherwise, such as an app by a scheme of its own, is allowed by name.
     pub fn leading_to(redirect: &ValidatedRedirect) -> Self {
         let onwards = "'self' https: http://127.0.0.1:* http://localhost:*";
-        Self { form_action: Some(format!("{onwards} {}", redirect.form_action_source())) }
+        Self { form_action: Some(format!("{onwards} {}", redirect.form_action_source())), script: None }
     }
 
     fn header(&self) -> String {
         let forms = self.form_action.as_deref().unwrap_or("'self'");
+        let inline = self.script.map(|hash| format!(" {hash}")).unwrap_or_default();
         format!(
-            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+            "default-src 'none'; script-src 'self'{inline}; style-src 'self'; img-src 'self'; connect-src 'self'; \
              form-action {forms}; base-uri 'none'; frame-ancestors 'none'"
         )
     }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::StatusCode;
+use sha2::{Digest, Sha256};
 
 use crate::steps::{id_claims, sub, text_of};
 use crate::support::{Browser, Page, TestApp, json};
@@ -212,8 +215,8 @@ async fn cookies_are_host_only_secure_and_invisible_to_scripts() {
         let app = TestApp::at(public_url).await;
         let mut browser = Browser::default();
         let page = browser.authorize(&app, &[]).await;
-        let names: Vec<_> = browser.cookies.keys().cloned().collect();
         let check = format!("check-{}", &browser.cookies[&format!("{prefix}anteroom-browser")][..8]);
+        let names: Vec<_> = browser.cookies.keys().cloned().collect();
         let expected = ["arrivals", "browser", &check, "place-Sample"].map(|name| format!("{prefix}anteroom-{name}"));
         assert_eq!(names, expected);
         for cookie in page.headers.get_all("set-cookie") {
@@ -270,14 +273,19 @@ async fn a_ticket_of_the_rest_door_is_no_login() {
 }
 
 #[actix_web::test]
-async fn the_page_has_no_inline_script_and_works_without_any() {
+async fn the_page_has_one_inline_script_that_its_policy_names_and_works_without_any() {
     let app = TestApp::start().await;
     let mut browser = Browser::default();
     let page = browser.authorize(&app, &[]).await;
+    let (_, watchdog) = page.body.split_once("<script id=\"watchdog\"").unwrap();
+    let watchdog = watchdog.split_once('>').unwrap().1.split_once("</script>").unwrap().0;
+    let hash = STANDARD.encode(Sha256::digest(watchdog));
     assert_eq!(
         page.header("content-security-policy"),
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
-         form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        format!(
+            "default-src 'none'; script-src 'self' 'sha256-{hash}'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+             form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        )
     );
     let security = [
         ("cache-control", "no-store"),
@@ -289,8 +297,8 @@ async fn the_page_has_no_inline_script_and_works_without_any() {
     for (name, value) in security {
         assert_eq!(page.header(name), value, "{name}");
     }
-    for (at, _) in page.body.match_indices("<script") {
-        assert!(page.body[at..].starts_with("<script type=\"module\" src=\"/assets/"), "{}", page.body);
+    for (at, _) in page.body.match_indices("<script").skip(1) {
+        assert!(page.body[at..].starts_with("<script defer src=\"/assets/"), "{}", page.body);
         assert!(page.body[at..].split_once('>').unwrap().1.starts_with("</script>"));
     }
     for inline in [" style=", " onclick=", " onload=", "javascript:", "<style"] {

@@ -1,81 +1,10 @@
-// assets/waiting.js in a page of paper: the clock stands until it is told to run, the network says what the
-// test says. Run by `cargo test` (src/web/pages/script_tests.rs) or by hand: node tests/pages/waiting.test.mjs
+// assets/waiting/ in one tab of a browser of paper (paper.mjs). Run by `cargo test` (src/web/pages/script_tests.rs) or by hand:
+// node tests/pages/waiting.test.mjs
 
 import assert from "node:assert";
-import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-const script = readFileSync(new URL("../../assets/waiting.js", import.meta.url));
-const settle = globalThis.setImmediate;
-const words = {
-  thousands: ",", next: "next", one_ahead: "person", many_ahead: "people", title_ahead: "{n} ahead", unknown: "unknown",
-  moment: "a moment", moment_s: 60, ages: "ages", ages_s: 86400, turn: "turn", turn_detail: "in", lost: "lost",
-  announcement: "{place}, {wait}", units: [{ seconds: 60, up_to: 1e9, steps: [[1e9, 1]], exact: "{n}", range: "{low}-{high}", under: "<{n}" }],
-};
-const state = (serving, generation = 1) => ({ generation, serving, waiting: 1000, pace: [1, 2, 0] });
-
-class Clock {
-  now = 0;
-  timers = new Map();
-  set(action, ms) {
-    const id = Symbol();
-    this.timers.set(id, { at: this.now + Math.max(0, ms), action });
-    return id;
-  }
-  async run(seconds) {
-    const end = this.now + seconds * 1000;
-    for (;;) {
-      await new Promise(settle);
-      const [id, next] = [...this.timers].sort(([, a], [, b]) => a.at - b.at)[0] ?? [];
-      if (!next || next.at > end) break;
-      this.timers.delete(id);
-      this.now = next.at;
-      next.action();
-    }
-    this.now = end;
-  }
-}
-
-const element = () => ({ dataset: {}, textContent: "", hidden: true, attributes: {}, setAttribute(name, value) { this.attributes[name] = value; } });
-const listeners = (on) => (name, action) => (on[name] = action);
-
-// Opens the page of the visitor with position 100, who came when 60 were ahead and now sees 49.
-async function open({ answers = () => null, streams = true } = {}) {
-  const page = { clock: new Clock(), sources: [], asked: 0, went: null, on: {}, parts: {} };
-  class Stream {
-    constructor() { page.sources.push(this); }
-    close() { this.closed = true; }
-  }
-  const main = element();
-  main.dataset = { position: "100", ahead: "49", start: "60", generation: "1", event: "E", resume: "/resume", stream: "/s", state: "/q", words: JSON.stringify(words) };
-  page.scene = element();
-  page.document = {
-    visibilityState: "visible",
-    querySelector: (selector) => (selector === ".scene" ? page.scene : main),
-    getElementById: (id) => (page.parts[id] ??= element()),
-    addEventListener: listeners(page.on),
-  };
-  Object.assign(globalThis, {
-    document: page.document,
-    window: { addEventListener: listeners(page.on), ...(streams && { EventSource: Stream }) },
-    EventSource: Stream,
-    location: { replace: (url) => (page.went = url) },
-    fetch: async () => {
-      page.asked += 1;
-      const answer = answers();
-      if (!answer) throw new TypeError("no network");
-      return { ok: true, json: async () => answer };
-    },
-    setTimeout: (action, ms) => page.clock.set(action, ms),
-    clearTimeout: (id) => page.clock.timers.delete(id),
-  });
-  Date.now = () => page.clock.now;
-  Math.random = () => 0.5;
-  page.say = (message) => page.sources.at(-1).onmessage({ data: JSON.stringify(message) });
-  page.fail = () => page.sources.at(-1).onerror();
-  await import(`data:text/javascript;base64,${script.toString("base64")}#${Math.trunc(performance.now() * 1e6)}`);
-  return page;
-}
+import { open, state, watched } from "./paper.mjs";
 
 test("a message moves the number, the estimate, the bar, the door and the title", async () => {
   const page = await open();
@@ -86,7 +15,7 @@ test("a message moves the number, the estimate, the bar, the door and the title"
   assert.equal(page.parts.serving.textContent, "80");
   assert.equal(page.parts.progress.value, 41);
   assert.equal(page.parts.progress.attributes["aria-valuetext"], "19 people");
-  assert.equal(page.scene.dataset.near, 6);
+  assert.equal(page.scene.dataset.near, "6");
   assert.equal(page.document.title, "19 ahead · E");
   assert.equal(page.went, null);
 });
@@ -224,4 +153,106 @@ test("nonsense moves nothing", async () => {
   }
   assert.equal(page.went, null);
   assert.notEqual(page.parts.count?.textContent, "turn");
+});
+
+test("where stream and questions are blocked and the service can be reached the page is loaded anew", async () => {
+  for (const blocked of [{ answers: () => null }, { answers: () => 403 }, { answers: () => 404, streams: false }, { answers: () => 503 }, { answers: () => ({ no: "line" }) }]) {
+    const page = await open({ ...blocked, reach: 400 });
+    if (page.sources[0]) page.fail();
+    await page.clock.run(5);
+    if (page.sources[0]) page.fail();
+    await page.clock.run(30);
+    assert.equal(page.went, "/resume", JSON.stringify(blocked));
+  }
+});
+
+test("where all questions are blocked a picture tells that the service can be reached", async () => {
+  const page = await open({ picture: true });
+  page.fail();
+  await page.clock.run(30);
+  assert.equal(page.went, "/resume");
+});
+
+test("while the service is away the page stays, and is current again afterwards", async () => {
+  for (const away of [0, 502, 503]) {
+    let answer = away;
+    const page = await open({ answers: () => answer, reach: away });
+    page.fail();
+    await page.clock.run(500);
+    assert.equal(page.went, null, away);
+    answer = state(70);
+    await page.clock.run(200);
+    assert.equal(page.parts.count.textContent, "29");
+    assert.equal(page.went, null);
+  }
+});
+
+test("where nothing tells whether the service is away the page goes on before the turn is over", async () => {
+  const page = await open();
+  page.fail();
+  await page.clock.run(800);
+  assert.equal(page.went, "/resume");
+  const offline = await open();
+  offline.window.navigator.onLine = false;
+  offline.fail();
+  await offline.clock.run(3000);
+  assert.equal(offline.went, null, "no page can be loaded without a network");
+});
+
+test("a page that cannot show what it hears is loaded anew", async () => {
+  const page = await open({ answers: () => state(70), reach: 400 });
+  page.broken = "count";
+  page.say(state(60));
+  await page.clock.run(30);
+  page.say(state(61));
+  await page.clock.run(30);
+  assert.equal(page.went, "/resume");
+});
+
+test("the watchdog hears of the script as long as it lives, more often than it waits", async () => {
+  const page = await open({ answers: () => state(60) });
+  for (let minute = 0; minute < 20; minute += 1) {
+    assert.ok(page.alive > 0, `minute ${minute}`);
+    const longest = page.alive;
+    page.alive = 0;
+    if (minute < 10) page.say(state(60));
+    await page.clock.run(longest - 1);
+  }
+});
+
+test("an hour of waiting loads nothing anew", async () => {
+  let serving = 60;
+  const page = await open({ answers: () => state(serving) });
+  for (let quarter = 0; quarter < 240; quarter += 1) {
+    serving = 60 + Math.floor(quarter / 10);
+    page.say(state(serving));
+    await page.clock.run(15);
+  }
+  assert.equal(page.went, null);
+  assert.equal(page.asked, 0);
+});
+
+test("without a sign of life the watchdog goes on, again and again until it gets away", async () => {
+  const page = watched();
+  await page.clock.run(39);
+  assert.equal(page.went, 0);
+  await page.clock.run(2);
+  assert.equal(page.went, 1);
+  await page.clock.run(60);
+  assert.equal(page.went, 3);
+});
+
+test("a sign of life keeps the watchdog quiet, and so does a missing network", async () => {
+  const page = watched();
+  for (let sign = 0; sign < 10; sign += 1) {
+    page.window.watchdog(180);
+    await page.clock.run(179);
+  }
+  assert.equal(page.went, 0);
+  page.window.navigator.onLine = false;
+  await page.clock.run(300);
+  assert.equal(page.went, 0);
+  page.window.navigator.onLine = true;
+  await page.clock.run(20);
+  assert.equal(page.went, 1);
 });

@@ -9,10 +9,12 @@ use crate::ambient::Timestamp;
 use crate::lobby::{Attempt, Login, NoPlace, RegisteredClient, Wait};
 use crate::oauth::{AuthorizationRequest, OAuthError, Params, Reply, client_id, initiate_login, paths, read_request};
 use crate::policy;
+use crate::room::Opener;
 use crate::web::App;
 use crate::web::cookies::{self, Browser};
 use crate::web::first_arrivals::{FirstArrivals, RequestName};
 use crate::web::flow::{Flow, opener};
+use crate::web::pages::assets::WATCHDOG_SOURCE;
 use crate::web::pages::views::{DoorPage, ErrorPage, Notice, Retry, WaitingPage};
 use crate::web::pages::wording::Estimate;
 use crate::web::rate_limits::TooMany;
@@ -68,6 +70,11 @@ impl Step {
     pub fn resumed(flow: Flow, sealed: String, enters: bool, again: Again) -> Self {
         let resumed = Resumed { sealed, began: flow.began, start_ahead: flow.start_ahead };
         Self { params: flow.params, resumed: Some(resumed), enters, again }
+    }
+
+    /// What names the request in this browser.
+    fn name(&self, browser: Option<&Browser>) -> Option<Opener> {
+        opener(&self.params, self.resumed.as_ref().map(|resumed| resumed.sealed.as_str()), browser)
     }
 }
 
@@ -167,7 +174,6 @@ impl Hall<'_> {
             }
             Cookies::Untried | Cookies::Lost => Err(NoPlace::NoCookie),
         };
-        let sealed = step.resumed.as_ref().map(|resumed| resumed.sealed.as_str());
         let attempt = Attempt {
             registered,
             request: asked,
@@ -176,7 +182,7 @@ impl Hall<'_> {
             browser: self.browser.as_ref().map(Browser::bytes),
             began: self.began,
             enters: step.enters,
-            opener: opener(&step.params, sealed, self.browser.as_ref()),
+            opener: step.name(self.browser.as_ref()),
             rejoins: step.again == Again::Rejoins,
             may_join: &may_join,
         };
@@ -205,10 +211,13 @@ impl Hall<'_> {
     }
 
     fn waiting(&self, step: Step, wait: &Wait) -> Result<HttpResponse, Problem> {
+        let named = step.name(self.browser.as_ref());
         let (browser, carried) = self.carry(step, wait.ahead)?;
+        let login = named.unwrap_or_else(|| Opener::named(&[&carried.sealed]));
         let event = self.registered.event.as_str();
         let (state_url, resume_url) = (self.app.path(&format!("/line/{event}")), self.resume_url(&carried.sealed));
         let estimate = self.estimate(wait.ahead);
+        let refresh_seconds = refresh_seconds(estimate);
         let page = WaitingPage {
             base_path: &self.app.site.base_path,
             event,
@@ -220,12 +229,18 @@ impl Hall<'_> {
             resume_url: &resume_url,
             stream_url: &format!("{state_url}/events"),
             state_url: &state_url,
-            refresh_seconds: refresh_seconds(estimate),
+            reach_url: &self.app.path(paths::AUTHORIZE),
+            client: &self.registered.client.id,
+            login: &String::from(login),
+            began: carried.began.as_secs(),
+            refresh_seconds,
+            watchdog_seconds: refresh_seconds.max(policy::WATCHDOG_SOONEST.as_secs()),
             generation: wait.visitor.ticket.generation.0,
             notice: wait.notice.map(Notice::from),
             paused: self.is_paused(),
         };
-        let mut answer = page_response(&mut HttpResponse::Ok(), &page, &ContentPolicy::default());
+        let policy = ContentPolicy { script: Some(WATCHDOG_SOURCE.as_str()), ..ContentPolicy::default() };
+        let mut answer = page_response(&mut HttpResponse::Ok(), &page, &policy);
         self.keep(&mut answer, &browser, wait);
         Ok(answer)
     }

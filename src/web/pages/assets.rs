@@ -4,9 +4,12 @@
 //! for ever (`immutable`) and a new release is never seen with an old style. Knows no HTTP: it says what
 //! to serve and under which entity tag, not how.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::sync::LazyLock;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
 /// An embedded file.
@@ -15,13 +18,14 @@ pub struct Asset {
     file_name: String,
     entity_tag: String,
     content_type: &'static str,
-    bytes: &'static [u8],
+    bytes: Cow<'static, [u8]>,
 }
 
 impl Asset {
-    fn new(stem: &str, extension: &str, content_type: &'static str, bytes: &'static [u8]) -> Self {
+    fn new(stem: &str, extension: &str, content_type: &'static str, bytes: impl Into<Cow<'static, [u8]>>) -> Self {
+        let bytes = bytes.into();
         // 64 bits tell releases apart; nobody gains by a collision with a file that we ship ourselves.
-        let digest = Sha256::digest(bytes).iter().take(8).fold(String::new(), |mut text, byte| {
+        let digest = Sha256::digest(&bytes).iter().take(8).fold(String::new(), |mut text, byte| {
             let _infallible = write!(text, "{byte:02x}");
             text
         });
@@ -49,28 +53,53 @@ impl Asset {
     }
 
     /// The content.
-    pub const fn bytes(&self) -> &'static [u8] {
-        self.bytes
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
 /// The style of every page.
 pub static STYLE: LazyLock<Asset> = LazyLock::new(|| {
-    Asset::new("pages", "css", "text/css; charset=utf-8", include_bytes!("../../../assets/pages.css"))
+    Asset::new("pages", "css", "text/css; charset=utf-8", include_bytes!("../../../assets/pages.css").as_slice())
 });
 
 /// The icon of every page.
 pub static ICON: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new("arch", "svg", "image/svg+xml", include_bytes!("../../../assets/arch.svg")));
+    LazyLock::new(|| Asset::new("arch", "svg", "image/svg+xml", include_bytes!("../../../assets/arch.svg").as_slice()));
 
-/// What keeps the waiting page current.
+/// What keeps the waiting page current: one file of three sources, each of which uses what stands before it.
 pub static WAITING_SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
-    Asset::new("waiting", "js", "text/javascript; charset=utf-8", include_bytes!("../../../assets/waiting.js"))
+    let script = concat!(
+        include_str!("../../../assets/waiting/words.js"),
+        include_str!("../../../assets/waiting/tabs.js"),
+        include_str!("../../../assets/waiting/page.js"),
+    );
+    Asset::new("waiting", "js", "text/javascript; charset=utf-8", without_comments(script).into_bytes())
 });
+
+/// What goes on from the waiting page should nobody else, inline in the page.
+pub static WATCHDOG: LazyLock<String> =
+    LazyLock::new(|| without_comments(include_str!("../../../assets/waiting/watchdog.js")));
+
+/// What a Content-Security-Policy must name so that [`WATCHDOG`] may run, and no other inline script (Content Security
+/// Policy Level 3 §2.3.1, `hash-source`). Computed from what the page holds, so that the two cannot differ.
+pub static WATCHDOG_SOURCE: LazyLock<String> =
+    LazyLock::new(|| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(WATCHDOG.as_bytes()))));
+
+/// A script without the lines that are comments and nothing else.
+fn without_comments(script: &str) -> String {
+    let is_comment = |line: &str| line.starts_with("//") || (line.starts_with("/**") && line.ends_with("*/"));
+    script.split_inclusive('\n').filter(|line| !is_comment(line.trim())).collect()
+}
 
 /// What submits a `form_post` answer.
 pub static FORM_POST_SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
-    Asset::new("form_post", "js", "text/javascript; charset=utf-8", include_bytes!("../../../assets/form_post.js"))
+    Asset::new(
+        "form_post",
+        "js",
+        "text/javascript; charset=utf-8",
+        include_bytes!("../../../assets/form_post.js").as_slice(),
+    )
 });
 
 static ALL: [&LazyLock<Asset>; 4] = [&STYLE, &ICON, &WAITING_SCRIPT, &FORM_POST_SCRIPT];
@@ -100,11 +129,22 @@ mod tests {
 
     #[test]
     fn a_name_changes_with_the_content() {
-        let one = Asset::new("a", "css", "text/css", b"one");
-        let other = Asset::new("a", "css", "text/css", b"other");
+        let one = Asset::new("a", "css", "text/css", b"one".as_slice());
+        let other = Asset::new("a", "css", "text/css", b"other".as_slice());
         assert_ne!(one.file_name(), other.file_name());
         assert_ne!(one.entity_tag(), other.entity_tag());
         assert_eq!(one.file_name().len(), "a.0123456789abcdef.css".len());
+    }
+
+    #[test]
+    fn a_script_loses_its_comments_alone() {
+        let script = "// a\nlet b = 1; // c\n  // d\n/** @type {e} */\nlet f = /** @type {g} */ (b);\n";
+        assert_eq!(without_comments(script), "let b = 1; // c\nlet f = /** @type {g} */ (b);\n");
+    }
+
+    #[test]
+    fn the_watchdog_cannot_end_its_element() {
+        assert!(WATCHDOG.contains("location.replace") && !WATCHDOG.contains('<') && !WATCHDOG.contains('\r'));
     }
 
     #[test]

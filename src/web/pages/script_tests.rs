@@ -5,13 +5,14 @@
 
 use crate::room;
 use std::io::{Seek, Write};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use askama::Template;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::assets::WAITING_SCRIPT;
+use super::assets::{FORM_POST_SCRIPT, WAITING_SCRIPT, WATCHDOG};
 use super::views::{WaitingPage, nearness, size};
 use super::wording::{ENGLISH, Estimate};
 
@@ -30,6 +31,49 @@ fn node(arguments: &[&str], input: Stdio) -> Option<Output> {
 #[test]
 fn the_script_follows_the_line_through_failures_and_sleep() {
     let Some(output) = node(&["tests/pages/waiting.test.mjs"], Stdio::null()) else { return };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn the_tabs_of_a_browser_share_a_stream_and_know_the_newest_login() {
+    let Some(output) = node(&["tests/pages/tabs.test.mjs"], Stdio::null()) else { return };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// A tool of `tests/pages/package.json`; `None` where these are not installed and need not be.
+fn tool(path: &str) -> Option<String> {
+    let path = format!("tests/pages/node_modules/{path}");
+    let there = Path::new(env!("CARGO_MANIFEST_DIR")).join(&path).exists();
+    if !there {
+        assert!(std::env::var_os("ANTEROOM_TEST_ALL").is_none(), "{path} is needed: scripts/test installs it");
+        eprintln!("left out: the scripts were not checked, for want of {path}: scripts/test installs it");
+    }
+    there.then_some(path)
+}
+
+/// The syntax of what browsers are sent: of 2017 in the script, of 1999 in what must run where the script does not.
+#[test]
+fn browsers_of_2017_can_read_the_scripts() {
+    let Some(acorn) = tool("acorn/bin/acorn") else { return };
+    let scripts = [
+        ("--ecma2017", WAITING_SCRIPT.bytes()),
+        ("--ecma2017", FORM_POST_SCRIPT.bytes()),
+        ("--ecma3", WATCHDOG.as_bytes()),
+    ];
+    for (syntax, script) in scripts {
+        let mut file = tempfile::NamedTempFile::with_suffix(".js").expect("a scratch file");
+        file.write_all(script).expect("written");
+        let path = file.path().to_str().expect("text");
+        let Some(output) = node(&[&acorn, syntax, "--silent", path], Stdio::null()) else { return };
+        assert!(output.status.success(), "{syntax}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// The interfaces: a compiler of 2017 knows what its year's browsers had.
+#[test]
+fn browsers_of_2017_have_what_the_scripts_use() {
+    let Some(compiler) = tool("typescript/bin/tsc") else { return };
+    let Some(output) = node(&[&compiler, "--project", "tests/pages"], Stdio::null()) else { return };
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
@@ -67,16 +111,16 @@ fn cases() -> Vec<serde_json::Value> {
 
 const COMPARISON: &str = r"
 const [script, words, cases] = JSON.parse(require('fs').readFileSync(0, 'utf8'));
-import('data:text/javascript;base64,' + script).then((page) => {
-  for (const { ahead, pace, start, said } of cases) {
-    const { big, small } = page.count(words, ahead);
-    const wait = page.wait(words, page.estimate(ahead, pace));
-    const near = String(page.nearness(start, ahead));
-    const here = [page.number(words, ahead), big, small, page.title(words, ahead), wait, page.size(ahead), near];
-    require('assert').deepStrictEqual(here, said, JSON.stringify({ ahead, pace }));
-  }
-  console.log(cases.length);
-});
+const page = { document: { querySelector: () => null } };
+require('vm').runInNewContext(Buffer.from(script, 'base64').toString(), page);
+for (const { ahead, pace, start, said } of cases) {
+  const { big, small } = page.count(words, ahead);
+  const wait = page.wait(words, page.estimate(ahead, pace));
+  const near = String(page.nearness(start, ahead));
+  const here = [page.number(words, ahead), big, small, page.title(words, ahead), wait, page.size(ahead), near];
+  require('assert').deepStrictEqual(here, said, JSON.stringify({ ahead, pace }));
+}
+console.log(cases.length);
 ";
 
 #[test]
@@ -104,7 +148,12 @@ fn the_script_finds_on_the_page_whatever_it_looks_for() {
         resume_url: "/authorize/resume?flow=f",
         stream_url: "/stream",
         state_url: "/state",
+        reach_url: "/authorize",
+        client: "Shop",
+        login: "00",
+        began: 0,
         refresh_seconds: 30,
+        watchdog_seconds: 30,
         generation: 1,
         notice: None,
         paused: false,
@@ -114,7 +163,7 @@ fn the_script_finds_on_the_page_whatever_it_looks_for() {
     let ids: Vec<_> = script.split("at(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     let words =
         script.split("main.dataset.").skip(1).filter_map(|rest| rest.split(|c: char| !c.is_alphabetic()).next());
-    let data: Vec<_> = words.chain(["event", "resume", "stream", "state"]).collect();
+    let data: Vec<_> = words.chain(["event", "resume", "stream", "state", "reach", "client", "login"]).collect();
     assert!(ids.len() > 6 && data.len() > 8, "{ids:?} {data:?}");
     for id in ids {
         assert_eq!(page.matches(&format!(" id=\"{id}\"")).count(), 1, "{id}");

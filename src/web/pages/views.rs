@@ -1,8 +1,9 @@
 //! The pages, as data: one struct a template.
 //!
 //! Whoever answers a request fills in a struct and renders it. The structs know no HTTP and decide nothing;
-//! askama escapes every value. No page holds a script, a style or a handler of its own: what the strictest
-//! Content-Security-Policy allows (`script-src 'self'; style-src 'self'; img-src 'self'`) is all they need.
+//! askama escapes every value. No page holds a style or a handler of its own, nor a script but for the waiting page's
+//! watchdog, which its hash allows: a strict Content-Security-Policy (`script-src 'self'; style-src 'self'; img-src 'self'`) is all
+//! that they need.
 
 use askama::Template;
 
@@ -52,8 +53,18 @@ pub struct WaitingPage<'a> {
     /// The line's state: `{"generation":1,"serving":120,"waiting":4000,"pace":[0.5,0.8,1.0],"paused":false}`; the pace in
     /// seconds (a position at best, at worst, and between moves), or `null`.
     pub state_url: &'a str,
+    /// Where the page finds out whether the service can be reached at all.
+    pub reach_url: &'a str,
+    /// Who sent the visitor here.
+    pub client: &'a str,
+    /// What names the login among those of this browser.
+    pub login: &'a str,
+    /// When the login began, in seconds since 1970: the newest of a browser's goes on by itself.
+    pub began: u64,
     /// How often the page loads itself anew where there is no script, s.
     pub refresh_seconds: u64,
+    /// After how long it does so where the script does not run, s.
+    pub watchdog_seconds: u64,
     /// The event's generation: when the state shows another, the page returns to `resume_url`.
     pub generation: u16,
     /// What the visitor should know first.

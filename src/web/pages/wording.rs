@@ -1,6 +1,6 @@
 //! The words in which a visitor's place is told, and the rule that picks them.
 //!
-//! The server writes them into the page, and `assets/waiting.js` writes them anew whenever the line moves.
+//! The server writes them into the page, and `assets/waiting/` writes them anew whenever the line moves.
 //! So that the two never differ, words and thresholds are data ([`ENGLISH`]) that the page hands to the
 //! script; the few lines that apply them exist twice, and a test runs both over the same cases.
 
@@ -61,6 +61,8 @@ pub struct Words {
     ages_s: u64,
     turn: &'static str,
     turn_detail: &'static str,
+    turn_elsewhere: &'static str,
+    here: &'static str,
     announcement: &'static str,
     lost: &'static str,
 }
@@ -97,6 +99,8 @@ pub const ENGLISH: Words = Words {
     ages_s: 86_400,
     turn: "It’s your turn",
     turn_detail: "Taking you in …",
+    turn_elsewhere: "You go on in the tab in which you last opened the site",
+    here: "Go on in this tab",
     announcement: "{place}. Estimated wait: {wait}.",
     lost: "Connection lost. Reconnecting; your place is kept.",
 };

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use fantoccini::wd::{Capabilities, WebDriverCompatibleCommand};
+use fantoccini::wd::{Capabilities, WebDriverCompatibleCommand, WindowHandle};
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use reqwest::Method;
@@ -170,6 +170,44 @@ impl Browser {
     pub async fn has_asked_for(&self, path: &str) -> bool {
         let look = "return performance.getEntriesByType('resource').some(({ name }) => new URL(name).pathname === arguments[0])";
         self.client.execute(look, vec![json!(path)]).await.unwrap().as_bool().unwrap()
+    }
+
+    /// Has no page of this tab load what these patterns name, from now on.
+    pub async fn block(&self, patterns: &[&str]) {
+        self.devtools("Network.enable", json!({})).await;
+        self.devtools("Network.setBlockedURLs", json!({ "urls": patterns })).await;
+    }
+
+    /// Runs `script` in each page that this tab opens from now on, before the page's own.
+    pub async fn before_each_page(&self, script: &str) {
+        self.devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script })).await;
+    }
+
+    /// What a script answers that is run in the page.
+    pub async fn run(&self, script: &str) -> Value {
+        self.client.execute(script, Vec::new()).await.unwrap()
+    }
+
+    /// Opens another tab, which is looked at from now on.
+    pub async fn open_tab(&self) -> WindowHandle {
+        let opened = self.client.new_window(true).await.unwrap().handle;
+        self.look_at(&opened).await;
+        opened
+    }
+
+    /// All tabs, in the order in which they were opened.
+    pub async fn tabs(&self) -> Vec<WindowHandle> {
+        self.client.windows().await.unwrap()
+    }
+
+    /// Looks at another tab from now on.
+    pub async fn look_at(&self, tab: &WindowHandle) {
+        self.client.switch_to_window(tab.clone()).await.unwrap();
+    }
+
+    /// Closes the tab that is looked at.
+    pub async fn close_tab(&self) {
+        self.client.close_window().await.unwrap();
     }
 
     /// By how many CSS pixels the page is wider than the window.

@@ -12,7 +12,7 @@ use crate::support::eventually;
 use crate::support::program::Anteroom;
 
 /// Starts the site; the address of its callback, and of the other origin.
-fn site() -> (String, String) {
+pub fn site() -> (String, String) {
     // The second origin is only known once the server listens: the first request is answered later than that.
     let shop = Data::new(OnceLock::<String>::new());
     let shared = Data::clone(&shop);

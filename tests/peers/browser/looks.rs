@@ -13,7 +13,7 @@ const SCREENS: [Screen; 4] = [
 ];
 
 /// Looks at the page through each window, and keeps what is seen there.
-async fn look(browser: &Browser, page: &str) {
+pub async fn look(browser: &Browser, page: &str) {
     for screen in SCREENS {
         browser.look_through(screen).await;
         let overhang = browser.overhang().await;

@@ -3,6 +3,8 @@
 mod chromium;
 mod leading_on;
 mod looks;
+mod no_script;
+mod tabs;
 
 use chromium::{Browser, Chromium, Scripts};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,0 +1,207 @@
+"use strict";
+// What the tabs of one browser agree on: which of them holds the one stream, what it heard, and which login is the newest.
+//
+// They share localStorage, whose changes each tab is told of at once, hidden or not. Where a page may keep nothing there,
+// each tab is on its own.
+
+const KEYS = { lead: "anteroom-lead", heard: "anteroom-heard", login: "anteroom-login-" };
+const LEASE_MS = 90000; // a lead that was not renewed for so long is over (where the browser has no locks)
+const RENEW_MS = 10000; // how often it is renewed and looked at
+const CLAIM_MS = 300; // pause after which a claim that is still there is good
+const LOGIN_MS = 86400000; // what was written of a login for so long is swept up
+
+/** @returns {Storage | null} what all tabs of this browser share */
+function sharedStorage() {
+  try {
+    const storage = window.localStorage;
+    storage.setItem("anteroom-try", "1");
+    storage.removeItem("anteroom-try");
+    return storage;
+  } catch (error) {
+    return null;
+  }
+}
+
+/** What is kept under `key`, or what stands for nothing where that cannot be read. */
+function kept(storage, key, nothing) {
+  try {
+    return JSON.parse(storage.getItem(key)) || nothing;
+  } catch (error) {
+    return nothing;
+  }
+}
+
+function keep(storage, key, value) {
+  try {
+    storage.setItem(key, JSON.stringify(value));
+  } catch (error) {
+    // The storage is full or forbidden by now: the other tabs help themselves.
+  }
+}
+
+// One tab of the browser leads. `gain` is called when it is this one from now on, `lose` when it is another. A tab that
+// closes or crashes is followed by the next; of one that is frozen the others say so (`suspect`).
+function leadership(storage, tab, gain, lose) {
+  if (!storage) return { join: gain, resign: lose, suspect() {}, renew() {}, changed() {} };
+  const locks = navigator["locks"]; // Web Locks are newer than 2017
+  const byLease = leaseLeadership(storage, tab, gain, lose);
+  return locks ? lockLeadership(locks, byLease, gain, lose) : byLease;
+}
+
+function lockLeadership(locks, byLease, gain, lose) {
+  let takesPart = false;
+  let leads = false;
+  let release = null;
+  let refused = false; // whether this page may not use locks
+
+  function ask(options) {
+    let granted = false;
+    const held = () => {
+      granted = true;
+      if (!takesPart || leads) return undefined;
+      leads = true;
+      return new Promise((resolve) => {
+        release = resolve;
+        gain();
+      });
+    };
+    locks.request(KEYS.lead, options, held).catch(() => {
+      if (!granted) {
+        refused = true;
+        if (takesPart) byLease.join();
+      } else if (leads) {
+        // Another tab took the lead, as it heard nothing from here.
+        leads = false;
+        lose();
+        ask({});
+      }
+    });
+  }
+
+  return {
+    join() {
+      takesPart = true;
+      if (refused) byLease.join();
+      else ask({});
+    },
+    resign() {
+      takesPart = false;
+      byLease.resign();
+      if (!leads) return;
+      leads = false;
+      lose();
+      release();
+    },
+    suspect() {
+      if (refused) byLease.suspect();
+      else if (!leads) ask({ steal: true });
+    },
+    renew: byLease.renew,
+    changed: byLease.changed,
+  };
+}
+
+function leaseLeadership(storage, tab, gain, lose) {
+  let takesPart = false;
+  let leads = false;
+  let timer = 0;
+  const write = () => keep(storage, KEYS.lead, { tab, at: Date.now() });
+  const holder = () => kept(storage, KEYS.lead, {}).tab;
+  const isOver = () => !(Math.abs(Date.now() - kept(storage, KEYS.lead, {}).at) < LEASE_MS);
+
+  function claim() {
+    write();
+    setTimeout(() => {
+      if (!takesPart || leads || holder() !== tab) return;
+      leads = true;
+      gain();
+    }, CLAIM_MS);
+  }
+
+  // A lead that another tab took, perhaps while this one was frozen, is gone.
+  function renew() {
+    if (!leads) return;
+    if (!holder() || holder() === tab) write();
+    else {
+      leads = false;
+      lose();
+    }
+  }
+
+  function look() {
+    clearTimeout(timer);
+    if (!takesPart) return;
+    renew();
+    if (!leads && (!holder() || isOver())) claim();
+    timer = setTimeout(look, RENEW_MS * (0.75 + Math.random() / 2));
+  }
+
+  return {
+    join() {
+      takesPart = true;
+      look();
+    },
+    resign() {
+      takesPart = false;
+      if (!leads) return;
+      leads = false;
+      lose();
+      if (holder() === tab) storage.removeItem(KEYS.lead);
+    },
+    suspect() {
+      if (takesPart && !leads) claim();
+    },
+    renew,
+    // Another tab has written or ended its lead.
+    changed(value) {
+      if (!takesPart) return;
+      if (value === null) setTimeout(look, Math.random() * CLAIM_MS);
+      else if (holder() !== tab) renew();
+    },
+  };
+}
+
+// Which tab goes on by itself when the turn comes: relying parties that keep one login in a cookie know the newest alone.
+// Logins of different clients have nothing to do with each other. Each tab writes a key of its own, so that tabs that come
+// together lose nothing of each other.
+function newestLogin(storage, { tab, client, login, began }) {
+  let own = { tab, client, login, began, order: 0, state: "here", at: Date.now() };
+  const later = (a, b) => a.began - b.began || a.order - b.order || (a.tab < b.tab ? -1 : 1);
+
+  function others() {
+    const found = [];
+    for (let index = 0; storage && index < storage.length; index += 1) {
+      const key = storage.key(index);
+      const other = key.startsWith(KEYS.login) ? kept(storage, key, null) : null;
+      if (other && other.order > 0 && other.tab !== tab) found.push(other);
+    }
+    return found;
+  }
+
+  function mark(state) {
+    own = Object.assign({}, own, { state, at: Date.now() });
+    if (storage) keep(storage, KEYS.login + tab, own);
+  }
+
+  return {
+    // The page is shown, at first or again. A login that is loaded again keeps its rank.
+    arrive() {
+      const list = others();
+      const known = list.find((each) => each.login === login);
+      const highest = list.reduce((most, each) => Math.max(most, each.order), 0);
+      own.order = own.order || (known ? known.order : highest + 1);
+      mark("here");
+      const over = (each) => (each.login === login && each.state !== "here") || Date.now() - each.at > LOGIN_MS;
+      list.filter(over).forEach((each) => storage.removeItem(KEYS.login + each.tab));
+    },
+    leave: () => own.state !== "went" && mark("gone"),
+    goOn: () => mark("went"),
+    /** @returns {any} the tab of the newest login of this client, still here or gone on; null: this one */
+    newer() {
+      const rivals = others().filter((each) => each.client === client && each.state !== "gone" && later(each, own) > 0);
+      return rivals.sort(later).pop() || null;
+    },
+    /** The tab of a newer login did not go on. */
+    forget: (other) => keep(storage, KEYS.login + other.tab, Object.assign({}, other, { state: "gone" })),
+  };
+}

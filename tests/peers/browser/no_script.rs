@@ -1,0 +1,80 @@
+//! The waiting page where its script does not run, or where nothing that the script asks for comes through: it goes on
+//! by itself all the same.
+
+use super::chromium::{Chromium, Scripts};
+use super::{COUNT, assert_inside, join};
+use crate::support::program::Anteroom;
+
+/// What keeps the page from being kept current.
+struct Obstacle {
+    name: &'static str,
+    /// Addresses that do not load.
+    blocked: &'static [&'static str],
+    /// What runs before the page's own scripts.
+    script: &'static str,
+}
+
+const OBSTACLES: [Obstacle; 6] = [
+    Obstacle { name: "the script is blocked", blocked: &["*/assets/waiting.*"], script: "" },
+    Obstacle { name: "stream and questions are blocked", blocked: &["*/line/*"], script: "" },
+    Obstacle {
+        name: "the script throws at its start",
+        blocked: &[],
+        script: "JSON.parse = () => { throw new Error('broken') }",
+    },
+    Obstacle {
+        name: "the script throws at each message",
+        blocked: &[],
+        script: "Object.defineProperty(document, 'title', { set() { throw new Error('broken') }, get: () => '' })",
+    },
+    Obstacle {
+        name: "the browser has neither streams nor questions",
+        blocked: &[],
+        script: "delete window.EventSource; window.XMLHttpRequest = function () { throw new Error('none') }",
+    },
+    Obstacle {
+        name: "pages may keep nothing",
+        blocked: &["*/line/*"],
+        script: "Object.defineProperty(window, 'localStorage', { get() { throw new Error('forbidden') } })",
+    },
+];
+
+#[tokio::test]
+async fn whatever_keeps_the_script_from_running_the_page_goes_on_by_itself() {
+    let Some(chromium) = Chromium::start().await else { return };
+    let anteroom = Anteroom::demonstration(&[]).await;
+    let mut waiting = Vec::new();
+    for obstacle in &OBSTACLES {
+        let visitor = chromium.visitor(obstacle.name, Scripts::On).await;
+        visitor.block(obstacle.blocked).await;
+        visitor.before_each_page(obstacle.script).await;
+        join(&visitor, &anteroom).await;
+        visitor.sees("h1", "You are in line").await;
+        waiting.push(visitor);
+    }
+    anteroom.serve(i64::try_from(OBSTACLES.len()).unwrap()).await;
+    for (position, visitor) in (1..).zip(waiting) {
+        assert_inside(&visitor, &anteroom, position).await;
+        visitor.close().await;
+    }
+}
+
+#[tokio::test]
+async fn with_the_script_running_nothing_is_loaded_anew() {
+    let Some(chromium) = Chromium::start().await else { return };
+    let anteroom = Anteroom::demonstration(&[]).await;
+    anteroom.join_many(30).await;
+    let visitor = chromium.visitor("visitor", Scripts::On).await;
+    join(&visitor, &anteroom).await;
+    visitor.sees(COUNT, "30\npeople ahead of you").await;
+    visitor.run("window.loaded = 'once'").await;
+    // Longer than the watchdog of a page waits whose script gives no sign of life.
+    for ahead in (1..30).rev() {
+        anteroom.serve(1).await;
+        visitor.sees(COUNT, &ahead.to_string()).await;
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
+    assert_eq!(visitor.run("return window.loaded").await, "once");
+    assert_eq!(visitor.complaints().await, Vec::<String>::new());
+    visitor.close().await;
+}
