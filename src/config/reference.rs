@@ -91,7 +91,6 @@ pub fn reference() -> Vec<Setting> {
         installation(),
         admin(),
         limits::settings(),
-        limits::metrics(),
         keys::settings(),
         store(),
         log(),

@@ -5,6 +5,10 @@ use crate::config::INTERNAL_NETWORKS;
 use crate::policy;
 
 pub(super) fn settings() -> Vec<Setting> {
+    [limits(), metrics()].concat()
+}
+
+fn limits() -> Vec<Setting> {
     let number = |path, default: u32, meaning| {
         setting(path, format!("whole number, 1 to {}", policy::MAX_RATE), format!("`{default}`"), meaning)
     };
@@ -40,7 +44,7 @@ pub(super) fn settings() -> Vec<Setting> {
     ]
 }
 
-pub(super) fn metrics() -> Vec<Setting> {
+fn metrics() -> Vec<Setting> {
     vec![setting(
         "metrics.allow",
         "list of IP addresses and networks",
