@@ -140,7 +140,7 @@ fn table(keys: &[KeyDuty]) -> String {
             KeyChannel::Login => "login",
             KeyChannel::Rest => "rest",
         });
-        let channels = channels.collect::<Vec<_>>().join(", ");
+        let channels = channels.collect::<Vec<_>>().join(",");
         format!("{:<5}  {}  {state:<7}  {channels}", key.alg.as_str(), key.kid).trim_end().to_owned() + "\n"
     };
     keys.iter().map(line).collect()

@@ -9,11 +9,22 @@ use tempfile::TempDir;
 use crate::process::{ATTEMPTS, Launch, PAUSE, Program};
 use crate::support::{ADMIN_KEY, Api, Deployment, Tokens, object, part, text};
 
-/// What `keys` prints, line by line: algorithm, key ID, state.
+/// What `keys` prints, line by line: algorithm, key ID, state. The channels that follow are those of the algorithm.
 fn lines(output: &Output) -> Vec<[String; 3]> {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout.clone()).unwrap();
-    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>().try_into().unwrap();
+    let words = |line: &str| {
+        let mut words = line.split_whitespace().map(str::to_owned);
+        let key = [(); 3].map(|()| words.next().unwrap());
+        let channels = match (key[0].as_str(), key[2].as_str()) {
+            (_, "retired") => None,
+            ("RS256", _) => Some("login,rest"),
+            _ => Some("login"),
+        };
+        assert_eq!(words.next().as_deref(), channels, "{line}");
+        assert_eq!(words.next(), None, "{line}");
+        key
+    };
     text.lines().map(words).collect()
 }
 

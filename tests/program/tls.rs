@@ -74,7 +74,7 @@ async fn https_is_served_with_the_operators_certificate_and_cookies_bound_to_the
     let page = Browser::default().authorize(&api).await.unwrap();
     assert!(page.waits());
     let cookies: Vec<&str> = page.headers.get_all(SET_COOKIE).iter().map(|cookie| cookie.to_str().unwrap()).collect();
-    assert_eq!(cookies.len(), 2);
+    assert_eq!(cookies.len(), 3, "{cookies:?}");
     for cookie in cookies {
         assert!(cookie.starts_with("__Host-anteroom-"), "{cookie}");
         for attribute in ["; Secure", "; HttpOnly", "; Path=/", "; SameSite=Lax"] {
