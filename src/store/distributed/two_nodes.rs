@@ -353,8 +353,9 @@ async fn what_a_dead_node_had_set_aside_is_nobodys() {
     let given = slate.counters().queue;
     let there = pair.nodes[1].engine.state(&pair.event).await.unwrap();
     assert!(there.counters.handed_out_at_most() >= given, "its visitors are known everywhere: {there:?}");
+    // The node's last write may arrive after its death, and give back what it had not handed out.
     let next = pair.take(1).await;
-    assert!(next > there.counters.handed_out_at_most(), "{next} after {there:?}");
+    assert!(next > given, "{next} after {given}, {there:?}");
     assert_eq!([pair.take(1).await, pair.take(1).await], [next + 1, next + 2]);
     let state = pair.nodes[1].engine.state(&pair.event).await.unwrap();
     assert_eq!(state.journal.aside, None, "and then it is forgotten");
