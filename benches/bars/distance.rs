@@ -58,8 +58,8 @@ async fn carry(mut from: impl AsyncReadExt + Unpin, mut to: impl AsyncWriteExt +
     tokio::join!(reading, writing);
 }
 
-/// A port from which everything to `port` and back takes `distance`. It has a thread of its own: whoever starts a node
-/// blocks until that listens, and the node needs DynamoDB before.
+/// A port from which everything to `port` and back takes `distance`. It has a thread of its own: the start of a node
+/// blocks its caller until the node listens, and the node needs DynamoDB before that.
 fn far_from(port: u16, distance: Duration) -> Outcome<u16> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     listener.set_nonblocking(true)?;
