@@ -52,6 +52,15 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
+    /// The process may open too few files, of which each connection is one.
+    #[error(
+        "the limit of open files is {limit}, and at least {} are needed: raise it (ulimit -n, LimitNOFILE)",
+        policy::LEAST_FILES
+    )]
+    OpenFiles {
+        /// The limit.
+        limit: usize,
+    },
     /// A command that works on existing state finds none.
     #[error("there is nothing in the data directory {} yet: the first `anteroom serve` fills it", path.display())]
     Empty {
@@ -170,6 +179,7 @@ pub async fn start(mut config: Config, nature: Nature) -> Result<Running, StartE
         config.place_shop(address_of(listener)?.port());
     }
     let tls = config.doors.tls.as_ref().map(tls::load).transpose()?;
+    let parts = Connections::divide(private.is_some(), shop.is_some())?;
 
     let telemetry = Arc::new(Telemetry::default());
     let store = open_store(&config, &nature, &telemetry).await?;
@@ -185,7 +195,6 @@ pub async fn start(mut config: Config, nature: Nature) -> Result<Running, StartE
     let feeds = Arc::new(Feeds::new(&lobby));
     let site = site(&config);
     let app = App::new(Arc::clone(&lobby), site, &master, config.admin.clone(), telemetry, Arc::clone(&feeds))?;
-    let parts = Connections::divide(private.is_some(), shop.is_some());
     let streams = Streams::new(parts.public.visitors_share());
     let app = Data::new(app.with_notices(notices.clone()).with_topics(topics(&config)?).with_streams(streams));
     let gates = Gates::start(&lobby).await?;

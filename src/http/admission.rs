@@ -1,8 +1,9 @@
 //! How many connections there may be, and whose. Visitors have a part of them, of which one address holds a quarter at
-//! most. The rest is for operators: a connection beyond the visitors' part is accepted there and must say at once what
-//! it wants. It carries a single request, so that nobody keeps a place of the operators' part.
+//! most; the rest is for operators. Every further connection is brief (see `brief`): beyond the visitors' part, it is
+//! answered 503 unless it asks for an operators' path; beyond the share of its address, it is answered from whatever
+//! room is free.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,6 +14,7 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit, TryAcquireError};
 use tokio::time::Instant;
 
 use super::AddressKey;
+use super::brief::{BriefConnections, Stage};
 use crate::policy;
 use crate::telemetry::{ConnectionMetrics, ConnectionRefusal, OpenConnection};
 
@@ -26,14 +28,14 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Connections that one address may hold of `part`.
-    const fn share(part: usize) -> usize {
-        if part < policy::ADDRESS_SHARE { 1 } else { part / policy::ADDRESS_SHARE }
-    }
-
     /// Connections of visitors that one address may hold.
     pub const fn visitors_share(self) -> usize {
-        Self::share(self.visitors)
+        if self.visitors < policy::ADDRESS_SHARE { 1 } else { self.visitors / policy::ADDRESS_SHARE }
+    }
+
+    /// All of them.
+    pub const fn total(self) -> usize {
+        self.visitors.saturating_add(self.operators)
     }
 }
 
@@ -79,20 +81,11 @@ pub struct Admission {
 struct Held {
     visitors: usize,
     by_address: HashMap<AddressKey, usize>,
-    /// The connections in the operators' part, the oldest first.
-    extra: BTreeMap<u64, Extra>,
-    next: u64,
+    brief: BriefConnections,
     complained: Option<Instant>,
 }
 
-struct Extra {
-    key: Option<AddressKey>,
-    /// Whether a request of it is being answered.
-    asked: bool,
-    evicted: Arc<Notify>,
-}
-
-/// Why a connection is in the operators' part.
+/// Why a connection is brief.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Why {
     /// All connections of visitors are taken.
@@ -103,7 +96,7 @@ enum Why {
 
 enum Kind {
     Visitor(Option<AddressKey>),
-    Extra { number: u64, why: Why, evicted: Arc<Notify> },
+    Brief { number: u64, why: Why, evicted: Arc<Notify> },
 }
 
 /// A connection that was given out. It is free again when this is dropped.
@@ -117,7 +110,7 @@ pub(super) struct Slot {
 pub(super) enum Verdict {
     /// It is handled, and further ones may follow.
     Handle,
-    /// It is handled and is the last of its connection.
+    /// It is handled once it has come whole, and is the last of its connection.
     HandleLast,
     /// All connections of visitors are taken.
     Refuse,
@@ -140,13 +133,17 @@ impl Admission {
 
     /// All connections that there may be.
     pub(super) const fn total(&self) -> usize {
-        self.parts.visitors.saturating_add(self.parts.operators)
+        self.parts.total()
     }
 
     /// A connection for a peer; `None`: there is none left.
     pub(super) fn admit(self: &Arc<Self>, peer: Option<IpAddr>) -> Option<Slot> {
         let key = peer.and_then(|peer| self.terms.key(peer));
         let mut held = self.held();
+        if !held.has_room(self.parts) && !held.brief.evict() {
+            self.metrics.refused(ConnectionRefusal::Operators);
+            return None;
+        }
         let of_address = key.map_or(0, |key| held.by_address.get(&key).copied().unwrap_or_default());
         let why = if held.visitors >= self.parts.visitors {
             held.complain(self.parts);
@@ -160,21 +157,15 @@ impl Admission {
             }
             return Some(self.slot(Kind::Visitor(key)));
         };
-        if held.make_room(self.parts.operators, key).is_none() {
-            self.metrics.refused(ConnectionRefusal::Operators);
-            return None;
-        }
         let evicted = Arc::new(Notify::new());
-        let number = held.next;
-        held.next += 1;
-        held.extra.insert(number, Extra { key, asked: false, evicted: Arc::clone(&evicted) });
-        Some(self.slot(Kind::Extra { number, why, evicted }))
+        let number = held.brief.insert(key, Arc::clone(&evicted));
+        Some(self.slot(Kind::Brief { number, why, evicted }))
     }
 
     fn slot(self: &Arc<Self>, kind: Kind) -> Slot {
         let open = match kind {
             Kind::Visitor(_) => self.metrics.visitor(),
-            Kind::Extra { .. } => self.metrics.operator(),
+            Kind::Brief { .. } => self.metrics.brief(),
         };
         Slot { admission: Arc::clone(self), kind, _open: open }
     }
@@ -185,19 +176,8 @@ impl Admission {
 }
 
 impl Held {
-    /// Frees a place in the operators' part, if there must be one and can be: of the address itself where that has its
-    /// share, else the oldest that is not being answered.
-    fn make_room(&mut self, part: usize, key: Option<AddressKey>) -> Option<()> {
-        let own = || self.extra.iter().filter(|(_, extra)| key.is_some() && extra.key == key);
-        let victim = if own().count() >= Parts::share(part) {
-            own().next()
-        } else if self.extra.len() >= part {
-            Some(self.extra.iter().find(|(_, extra)| !extra.asked)?)
-        } else {
-            return Some(());
-        };
-        let number = victim.map(|(number, _)| *number)?;
-        self.extra.remove(&number).map(|extra| extra.evicted.notify_one())
+    fn has_room(&self, parts: Parts) -> bool {
+        self.visitors + self.brief.len() < parts.total()
     }
 
     fn complain(&mut self, parts: Parts) {
@@ -210,37 +190,30 @@ impl Held {
 }
 
 impl Slot {
-    /// Whether it is in the operators' part.
-    pub(super) const fn is_extra(&self) -> bool {
-        matches!(self.kind, Kind::Extra { .. })
+    /// Whether the connection is brief.
+    pub(super) const fn is_brief(&self) -> bool {
+        matches!(self.kind, Kind::Brief { .. })
     }
 
     /// What becomes of a request on this connection.
     pub(super) fn judge(&self, request: &Request) -> Verdict {
-        let Kind::Extra { number, why, .. } = &self.kind else { return Verdict::Handle };
-        match why {
-            Why::Full if !self.admission.terms.is_for_operators(request.path()) => {
-                self.admission.metrics.refused(ConnectionRefusal::Visitors);
-                Verdict::Refuse
-            }
-            Why::Full | Why::Share => {
-                self.set_asked(*number, true);
-                request.extensions_mut().insert(LastOfConnection);
-                Verdict::HandleLast
-            }
+        let Kind::Brief { why, .. } = &self.kind else { return Verdict::Handle };
+        // An operators' path that comes with a host is none: see `Matching::AsWritten`.
+        let is_operators =
+            || request.uri().authority().is_none() && self.admission.terms.is_for_operators(request.path());
+        if *why == Why::Full && !is_operators() {
+            self.admission.metrics.refused(ConnectionRefusal::Visitors);
+            return Verdict::Refuse;
         }
+        request.extensions_mut().insert(LastOfConnection);
+        Verdict::HandleLast
     }
 
-    /// Says that the request is answered: from now on another connection may take the place.
-    pub(super) fn answered(&self) {
-        if let Kind::Extra { number, .. } = &self.kind {
-            self.set_asked(*number, false);
-        }
-    }
-
-    fn set_asked(&self, number: u64, asked: bool) {
-        if let Some(extra) = self.admission.held().extra.get_mut(&number) {
-            extra.asked = asked;
+    /// Says how far the connection is, if it is brief; `false`: it has given way to another.
+    pub(super) fn set_stage(&self, stage: Stage) -> bool {
+        match &self.kind {
+            Kind::Visitor(_) => true,
+            Kind::Brief { number, .. } => self.admission.held().brief.set_stage(*number, stage),
         }
     }
 
@@ -273,7 +246,7 @@ impl Slot {
     pub(super) async fn evicted(&self) {
         match &self.kind {
             Kind::Visitor(_) => std::future::pending().await,
-            Kind::Extra { evicted, .. } => evicted.notified().await,
+            Kind::Brief { evicted, .. } => evicted.notified().await,
         }
     }
 }
@@ -282,7 +255,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut held = self.admission.held();
         match &self.kind {
-            Kind::Extra { number, .. } => drop(held.extra.remove(number)),
+            Kind::Brief { number, .. } => held.brief.remove(*number),
             Kind::Visitor(key) => {
                 held.visitors -= 1;
                 let Some(key) = key else { return };

@@ -76,35 +76,79 @@ fn beyond_the_visitors_part_only_operators_are_answered() {
 }
 
 #[tokio::test]
-async fn one_address_evicts_itself_from_the_operators_part_and_nobody_else() {
+async fn the_address_with_the_most_connections_gives_way() {
     let admission = admission(4, 16);
     let _visitors = several(&admission, "127.0.0.1", 4);
     let operator = admit(&admission, "198.51.100.1").unwrap();
-    let flood = several(&admission, "192.0.2.1", 100);
+    let flood: Vec<_> = (0..100).map(|index| admit(&admission, &format!("192.0.2.{}", index % 4)).unwrap()).collect();
     assert!(!is_evicted(&operator).await);
-    for (index, slot) in flood.iter().enumerate() {
-        assert_eq!(is_evicted(slot).await, index < 96, "{index}");
+    let late = admit(&admission, "198.51.100.2").unwrap();
+    let (mut evicted, mut held) = (0, 0);
+    for slot in &flood {
+        if is_evicted(slot).await { evicted += 1 } else { held += 1 }
     }
+    assert_eq!((evicted, held), (86, 14));
+    assert!(!is_evicted(&operator).await && !is_evicted(&late).await);
 }
 
 #[tokio::test]
-async fn of_many_addresses_the_oldest_that_asked_nothing_is_evicted() {
+async fn connections_without_a_limit_of_their_own_give_way_as_one_address_would() {
+    let admission = admission(4, 16);
+    let _visitors = several(&admission, "127.0.0.1", 4);
+    let health_checks = several(&admission, "127.0.0.1", 3);
+    let flood = several(&admission, "192.0.2.1", 13);
+    let operator = admit(&admission, "198.51.100.1").unwrap();
+    assert!(is_evicted(&flood[0]).await && !is_evicted(&operator).await);
+    let _proxied = several(&admission, "127.0.0.1", 30);
+    assert!(is_evicted(&health_checks[0]).await && !is_evicted(&operator).await);
+}
+
+#[tokio::test]
+async fn what_is_handled_never_gives_way_and_what_is_awaited_does_before_what_is_written() {
     let admission = admission(4, 4);
     let _visitors = several(&admission, "127.0.0.1", 4);
-    let operator = admit(&admission, "198.51.100.1").unwrap();
-    assert_eq!(verdict(&operator, "/private/keys"), "last");
-    let others: Vec<_> = (1..=4).map(|last| admit(&admission, &format!("192.0.2.{last}")).unwrap()).collect();
-    assert!(!is_evicted(&operator).await && is_evicted(&others[0]).await && !is_evicted(&others[1]).await);
-    others[1..].iter().for_each(|slot| assert_eq!(verdict(slot, "/private/keys"), "last"));
-    assert!(admit(&admission, "192.0.2.9").is_none(), "all are being answered");
-    drop(others);
+    let held = several(&admission, "192.0.2.1", 4);
+    assert!(held[0].set_stage(Stage::Handling) && held[1].set_stage(Stage::Writing));
+    let mut later = Vec::new();
+    for evicted in [2, 3, 1] {
+        later.push(admit(&admission, &format!("198.51.100.{evicted}")).unwrap());
+        assert!(is_evicted(&held[evicted]).await, "{evicted}");
+        assert!(!held[evicted].set_stage(Stage::Handling), "it has given way");
+    }
+    assert!(later.iter().all(|slot| slot.set_stage(Stage::Handling)));
+    assert!(admit(&admission, "192.0.2.9").is_none(), "all are being handled");
+    assert!(!is_evicted(&held[0]).await);
+    drop(later);
     assert!(admit(&admission, "192.0.2.9").is_some());
+}
+
+#[tokio::test]
+async fn beyond_its_share_an_address_is_answered_from_what_is_free() {
+    let admission = admission(40, 8);
+    let held = several(&admission, "192.0.2.1", 10);
+    let beyond = several(&admission, "192.0.2.1", 38);
+    assert!(beyond.iter().all(|slot| verdict(slot, "/") == "last"));
+    let other = admit(&admission, "192.0.2.2").unwrap();
+    assert_eq!(verdict(&other, "/"), "handle");
+    assert!(is_evicted(&beyond[0]).await && !is_evicted(&beyond[1]).await);
+    drop((held, other));
+}
+
+#[test]
+fn an_operators_path_with_a_host_before_it_is_none() {
+    let admission = admission(4, 4);
+    let _visitors = several(&admission, "127.0.0.1", 4);
+    let beyond = admit(&admission, "127.0.0.1").unwrap();
+    assert_eq!(verdict(&beyond, "http://queue/private/keys"), "refuse");
 }
 
 #[test]
 fn what_is_given_back_is_forgotten() {
     let admission = admission(8, 4);
-    drop([several(&admission, "192.0.2.1", 2), several(&admission, "192.0.2.1", 1)]);
+    let slots = several(&admission, "192.0.2.1", 6);
+    slots[4].set_stage(Stage::Handling);
+    slots[5].set_stage(Stage::Writing);
+    drop(slots);
     let held = admission.held();
-    assert_eq!((held.visitors, held.by_address.len(), held.extra.len()), (0, 0, 0));
+    assert!(held.visitors == 0 && held.by_address.is_empty() && held.brief.is_forgotten());
 }

@@ -11,20 +11,24 @@ use std::sync::Arc;
 use std::task::{Poll, ready};
 
 use actix_http::body::{BodySize, BoxBody, MessageBody};
+use actix_http::error::PayloadError;
 use actix_http::{ConnectionType, Payload, Request, Response, ServiceConfig, StatusCode};
 use actix_web::Error;
 use actix_web::dev::{Service, ServiceResponse};
 use actix_web::http::{Method, Version};
 use actix_web::web::Bytes;
+use futures_util::{StreamExt, stream};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::admission::{Refusal, Slot, Verdict};
 use super::body::RequestBody;
+use super::brief::Stage;
 use super::stop::Worker;
 use super::taken::Taken;
 use super::wire::{Drained, Next, PIECE, Wait, Wire};
 use super::{REQUEST_ID, Timeouts};
+use crate::policy;
 use crate::telemetry::ConnectionEnd;
 
 /// Requests of one connection that are handled before others have their turn.
@@ -148,10 +152,45 @@ where
         let asked = Asked { method: request.method().clone(), version: request.version() };
         let (response, then) = match self.client.slot.judge(&request) {
             Verdict::Handle => (self.handle(request).await, Then::Next),
-            Verdict::HandleLast => (self.handle(request).await, Then::Close),
+            Verdict::HandleLast => (self.handle_last(request).await?, Then::Close),
             Verdict::Refuse => (self.client.slot.refuse(Refusal::Taken(&request)), Then::Close),
         };
+        self.client.slot.set_stage(Stage::Writing);
         self.respond(response, &asked, then).await
+    }
+
+    /// Handles the request of a brief connection, which must come whole before another connection needs the room.
+    async fn handle_last(&self, mut request: Request) -> io::Result<Response<BoxBody>> {
+        if self.wire.borrow().has_body() {
+            match timeout_at(self.client.until, self.read_body()).await {
+                Ok(Some(pieces)) => *request.payload() = Payload::Stream { payload: Box::pin(stream::iter(pieces)) },
+                Ok(None) => return Ok(self.client.slot.refuse(Refusal::Unreadable(StatusCode::PAYLOAD_TOO_LARGE))),
+                Err(_) => {
+                    self.client.slot.metrics().ended(ConnectionEnd::Slow);
+                    return Ok(self.client.slot.refuse(Refusal::Unreadable(StatusCode::REQUEST_TIMEOUT)));
+                }
+            }
+        }
+        if self.client.slot.set_stage(Stage::Handling) {
+            Ok(self.handle(request).await)
+        } else {
+            Err(io::ErrorKind::ConnectionAborted.into())
+        }
+    }
+
+    /// The body of a request in the pieces in which it came; an error as its last piece where it is broken. `None`: it
+    /// is too long.
+    async fn read_body(&self) -> Option<Vec<Result<Bytes, PayloadError>>> {
+        let (mut pieces, mut length) = (Vec::new(), 0);
+        let mut body = RequestBody::of(Rc::clone(&self.wire));
+        while let Some(piece) = body.next().await {
+            length += piece.as_ref().map_or(0, Bytes::len);
+            if length > policy::MAX_BODY {
+                return None;
+            }
+            pieces.push(piece);
+        }
+        Some(pieces)
     }
 
     async fn handle(&self, mut request: Request) -> Response<BoxBody> {
@@ -209,6 +248,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S> Connection<'_, IO, S> {
     /// stream of news leaves out what is overtaken.
     async fn send_stream(&self, body: BoxBody) -> io::Result<()> {
         let mut body = pin!(body);
+        let until = Instant::now() + self.setting.timeouts.drain;
         loop {
             let piece = poll_fn(|context| {
                 ready!(self.wire.borrow_mut().poll_send(context))?;
@@ -216,7 +256,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S> Connection<'_, IO, S> {
                 if let Poll::Ready(piece) = body.as_mut().poll_next(context) {
                     return Poll::Ready(piece.transpose().map_err(|error| io::Error::other(error.to_string())));
                 }
-                self.wire.borrow_mut().poll_gone(context).map(|()| Err(io::ErrorKind::ConnectionReset.into()))
+                let gone = ready!(self.wire.borrow_mut().poll_gone(until, context));
+                if gone == Drained::Cut {
+                    self.client.slot.metrics().ended(ConnectionEnd::Endless);
+                }
+                Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
             });
             match piece.await? {
                 Some(piece) => self.send_piece(piece).await?,
@@ -248,11 +292,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S> Connection<'_, IO, S> {
     async fn close(&self) -> io::Result<()> {
         self.flush().await?;
         poll_fn(|context| self.wire.borrow_mut().poll_shutdown(context)).await?;
-        self.client.slot.answered();
         let (has_body, has_received) = (self.wire.borrow().has_body(), self.wire.borrow().has_received());
         if has_body || has_received {
             let timeouts = &self.setting.timeouts;
-            let patience = if self.client.slot.is_extra() { timeouts.extra } else { timeouts.drain };
+            let patience = if self.client.slot.is_brief() { timeouts.brief } else { timeouts.drain };
             let until = Instant::now() + patience;
             if poll_fn(|context| self.wire.borrow_mut().poll_drain(until, context)).await == Drained::Cut {
                 self.client.slot.metrics().ended(ConnectionEnd::Endless);

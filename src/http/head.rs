@@ -48,6 +48,13 @@ impl HeadScan {
     }
 }
 
+/// Whether the request line has a fragment, which no request target has (RFC 9112 §3.2): the parser would leave it out,
+/// and a proxy in front may not.
+pub(super) fn has_fragment(head: &[u8]) -> bool {
+    let line = head.trim_ascii_start().split(|byte| *byte == b'\r').next();
+    line.is_some_and(|line| line.contains(&b'#'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

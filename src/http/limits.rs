@@ -11,15 +11,19 @@ const USUAL_LIMIT: usize = 1024;
 
 impl Parts {
     /// All connections that the process can hold, by its limit of open files.
-    pub fn of_process() -> Self {
+    ///
+    /// # Errors
+    /// The limit, where it is below [`policy::LEAST_FILES`].
+    pub fn of_process() -> Result<Self, usize> {
         let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
-        Self::within(open_files(&limits).unwrap_or(USUAL_LIMIT))
+        let files = open_files(&limits).unwrap_or(USUAL_LIMIT);
+        if files < policy::LEAST_FILES { Err(files) } else { Ok(Self::within(files)) }
     }
 
     fn within(files: usize) -> Self {
-        // A limit that leaves nothing is one that the store will not be happy with either.
-        let total = files.saturating_sub(policy::RESERVED_FILES).max(policy::LEAST_CONNECTIONS);
-        let operators = (total / policy::OPERATORS_SHARE).clamp(policy::OPERATORS_PART.0, policy::OPERATORS_PART.1);
+        let total = files.saturating_sub(policy::RESERVED_FILES);
+        let (least, most) = policy::OPERATORS_PART;
+        let operators = (total / policy::OPERATORS_SHARE).clamp(least, most);
         Self { visitors: total - operators, operators }
     }
 
@@ -66,13 +70,12 @@ mod tests {
 
     #[test]
     fn all_connections_are_fewer_than_open_files_and_operators_have_a_part_of_them() {
-        for files in [256, 512, 1024, 4096, 20_000, 1 << 20, usize::MAX] {
+        for files in [policy::LEAST_FILES, 512, 1024, 4096, 20_000, 1 << 20, usize::MAX] {
             let Parts { visitors, operators } = Parts::within(files);
             assert!(visitors + operators + policy::RESERVED_FILES <= files, "{files}");
             assert!(operators >= 16 && visitors > 4 * operators, "{files}: {visitors}, {operators}");
         }
         assert!(Parts::within(20_000).visitors > 15_000);
-        assert!(Parts::within(0).visitors > 0, "a limit that is far too low is no reason to answer nobody");
     }
 
     #[test]

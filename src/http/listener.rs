@@ -141,7 +141,7 @@ where
     {
         let Some(slot) = self.admission.admit(peer.map(|peer| peer.ip())) else { return Ok(()) };
         let timeouts = &self.setting.timeouts;
-        let until = Instant::now() + if slot.is_extra() { timeouts.extra } else { timeouts.head };
+        let until = Instant::now() + if slot.is_brief() { timeouts.brief } else { timeouts.head };
         let client = Client { peer, slot, until };
         let ended = tokio::select! {
             biased;

@@ -6,13 +6,14 @@
 //! operators. This module must not know what is asked; whose a path is, it is told.
 //!
 //! Reading order: `connection` the life of a connection, `wire` its bytes, `head` where a head ends, `taken` how much a
-//! client takes, `body` a request's body, `deadline` its timer; `listener` where connections come from; `admission` and
-//! `limits` how many there may be; `address` what they are counted by; `stop` how they end; `cookies` what browsers send
+//! client takes, `body` a request's body, `deadline` its timer; `listener` where connections come from; `admission`,
+//! `brief` and `limits` how many there may be; `address` what they are counted by; `stop` how they end; `cookies` what browsers send
 //! back.
 
 mod address;
 mod admission;
 mod body;
+mod brief;
 mod connection;
 mod cookies;
 mod deadline;
@@ -43,8 +44,8 @@ pub const REQUEST_ID: &str = "x-request-id";
 pub struct Timeouts {
     /// To send the head of a request.
     pub head: Duration,
-    /// The same, on a connection beyond the visitors' part.
-    pub extra: Duration,
+    /// To send the whole request, on a brief connection.
+    pub brief: Duration,
     /// Between two requests.
     pub idle: Duration,
     /// To take anything of what is sent.
@@ -57,7 +58,7 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             head: policy::HEAD_TIMEOUT,
-            extra: policy::EXTRA_HEAD_TIMEOUT,
+            brief: policy::BRIEF_REQUEST_TIMEOUT,
             idle: policy::KEEP_ALIVE,
             send: policy::SEND_TIMEOUT,
             drain: policy::DRAIN_TIMEOUT,

@@ -19,7 +19,7 @@ use tokio_util::codec::{Decoder, Encoder};
 
 use super::Timeouts;
 use super::deadline::Deadline;
-use super::head::{HeadScan, Look};
+use super::head::{HeadScan, Look, has_fragment};
 use super::taken::Taken;
 use crate::policy;
 
@@ -152,12 +152,17 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
     }
 
     fn decode_head(&mut self) -> Option<Next> {
+        let received = self.received.len();
         let decoded = match self.head.look(&self.received) {
+            Look::Readable if has_fragment(&self.received) => Err(ParseError::Header),
             Look::Readable => self.codec.decode(&mut self.received),
             Look::Incomplete => Ok(None),
             Look::BareLineFeed => Err(ParseError::Header),
         };
         match decoded {
+            Ok(Some(Message::Item(_))) if received - self.received.len() > policy::MAX_HEAD => {
+                Some(self.refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE))
+            }
             Ok(Some(Message::Item(request))) => {
                 self.head = HeadScan::default();
                 let expected = request.head().expect();
@@ -312,14 +317,21 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
         }
     }
 
-    /// Ready when the client has gone, as far as that shows: it may send a further request before it looks.
-    pub(super) fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    /// Ready when the client has gone, as far as that shows: it may send a further request before it looks. What it still
+    /// sends of its last request is passed over until `until`.
+    pub(super) fn poll_gone(&mut self, until: Instant, context: &mut Context<'_>) -> Poll<Drained> {
         loop {
-            if self.body != BodyState::Complete || self.received.len() >= READ_SIZE {
-                return Poll::Pending;
+            if self.skip_body() || self.ends {
+                if self.received.len() >= READ_SIZE {
+                    return Poll::Pending;
+                }
+            } else if self.body == BodyState::Broken {
+                return Poll::Ready(Drained::Ended);
+            } else if self.deadline.poll_until(until, context).is_ready() {
+                return Poll::Ready(Drained::Cut);
             }
             if !matches!(ready!(self.poll_receive(context)), Ok(1..)) {
-                return Poll::Ready(());
+                return Poll::Ready(Drained::Ended);
             }
         }
     }

@@ -14,9 +14,8 @@ pub const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a client may go on with a request that was answered before it was complete.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Longest head of a request, in bytes: half more than nginx takes (four buffers of 8 KiB), so a proxy in front refuses
-/// what is too long before we do.
-pub const MAX_HEAD: usize = 48 * 1024;
+/// Longest head of a request, in bytes: as much as nginx takes (four buffers of 8 KiB).
+pub const MAX_HEAD: usize = 32 * 1024;
 
 /// Bytes of responses that may be unsent on a connection before nothing more is read from it.
 pub const MAX_UNSENT: usize = 32 * 1024;
@@ -48,8 +47,9 @@ pub const RESERVED_FILES: usize = 128;
 /// Connections that are accepted beyond all parts, to be closed at once: a part of [`RESERVED_FILES`].
 pub const REFUSED_CONNECTIONS: usize = 64;
 
-/// Connections that are held even where the limit of open files leaves fewer.
-pub const LEAST_CONNECTIONS: usize = 48;
+/// The lowest limit of open files with which the service starts: as many connections as are kept free besides. Every
+/// system allows 1024 unless somebody chose fewer.
+pub const LEAST_FILES: usize = 2 * RESERVED_FILES;
 
 /// One of how many connections is kept for operators: enough that health checks, scrapers and panels get through while
 /// as many more connections come as a rush brings in a round trip.
@@ -68,9 +68,9 @@ pub const SHOP_CONNECTIONS: usize = 64;
 /// one, and four such still leave somebody a connection.
 pub const ADDRESS_SHARE: usize = 4;
 
-/// How long the head of a request may take on a connection beyond the visitors' part: it is there to be refused, unless
-/// it is an operator's.
-pub const EXTRA_HEAD_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a request may take to come whole on a connection beyond the visitors' part, or beyond the share of its
+/// address: such a connection is there to be refused, or for one answer.
+pub const BRIEF_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long somebody should wait who is refused because all connections are taken.
 pub const CONNECTIONS_TAKEN_RETRY: Duration = Duration::from_secs(10);

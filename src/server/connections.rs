@@ -29,12 +29,12 @@ pub(super) struct Connections {
 
 impl Connections {
     /// Divides what the process can hold.
-    pub(super) fn divide(private: bool, shop: bool) -> Self {
+    pub(super) fn divide(private: bool, shop: bool) -> Result<Self, StartError> {
         let none = Parts { visitors: 0, operators: 0 };
-        let mut public = Parts::of_process();
+        let mut public = Parts::of_process().map_err(|limit| StartError::OpenFiles { limit })?;
         let mut split = |needed, count| if needed { public.split_off(count) } else { none };
         let (private, shop) = (split(private, policy::PRIVATE_CONNECTIONS), split(shop, policy::SHOP_CONNECTIONS));
-        Self { public, private, shop }
+        Ok(Self { public, private, shop })
     }
 }
 

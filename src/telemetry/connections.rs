@@ -25,9 +25,9 @@ type Count = Counter<u64, AtomicU64>;
 pub enum ConnectionRefusal {
     /// The visitors' part is full, and it did not ask for an operators' path: answered 503.
     Visitors,
-    /// The operators' part is full as well: closed without an answer.
+    /// The operators' part is full as well, and no connection in it could give way: closed without an answer.
     Operators,
-    /// It was in the operators' part and gave way to another.
+    /// It was brief and gave way to another.
     GaveWay,
 }
 
@@ -97,7 +97,7 @@ impl Drop for OpenConnection {
 impl ConnectionMetrics {
     pub(super) fn register(&self, registry: &mut Registry) {
         // All of them are there from the start: a rate needs the zero before the first.
-        for part in ["visitors", "operators"] {
+        for part in ["visitors", "brief", "operators"] {
             drop(self.open.get_or_create(&PartLabels { part }));
         }
         for refusal in ConnectionRefusal::ALL {
@@ -130,9 +130,9 @@ impl ConnectionMetrics {
         self.open(if self.operators_alone { "operators" } else { "visitors" })
     }
 
-    /// Counts a connection of the operators' part.
-    pub fn operator(&self) -> OpenConnection {
-        self.open("operators")
+    /// Counts a connection that carries one request: beyond the visitors' part, or beyond the share of its address.
+    pub fn brief(&self) -> OpenConnection {
+        self.open(if self.operators_alone { "operators" } else { "brief" })
     }
 
     /// Notes that a connection was not served.

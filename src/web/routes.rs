@@ -111,12 +111,13 @@ fn private_routes(app: &Data<App>, mounts: Mounts, config: &mut ServiceConfig) {
     }
 }
 
-/// Every other path. A resource rather than the application's default service, so that it is watched like all others.
+/// Every other path, and `*`, which is none (RFC 9112 §3.2.4).
 fn nowhere(app: &Data<App>, mounts: Mounts, config: &mut ServiceConfig) {
-    let observe = Observe::new("nowhere", Loudness::Debug, app.telemetry.route("nowhere"));
-    let resource = web::resource(["", "/{path:.*}"]).app_data(web::PayloadConfig::new(policy::MAX_BODY));
+    let observe = || Observe::new("nowhere", Loudness::Debug, app.telemetry.route("nowhere"));
     let answer = move |request, app, payload| not_found(mounts, request, app, payload);
-    config.service(resource.default_service(web::to(answer)).wrap(observe));
+    let resource = web::resource(["", "/{path:.*}"]).app_data(web::PayloadConfig::new(policy::MAX_BODY));
+    config.service(resource.default_service(web::to(answer)).wrap(observe()));
+    config.default_service(web::to(answer).wrap(observe()));
 }
 
 /// Whether a path belongs to the operators.
@@ -167,7 +168,7 @@ struct Watched {
 enum Matching {
     /// What its escapes stand for.
     Decoded,
-    /// Every byte as it was sent.
+    /// Every byte as it was sent, without a host before it (RFC 9112 §3.2.2).
     AsWritten,
 }
 
@@ -250,7 +251,10 @@ impl Watched {
         let observe = Observe::new(self.path, self.loudness, app.telemetry.route(self.path));
         let resource = web::resource(self.path).app_data(web::PayloadConfig::new(self.longest_body));
         let written = app.path(self.path);
-        let is_written = move |asked: &GuardContext<'_>| asked.head().uri.path() == written;
+        let is_written = move |asked: &GuardContext<'_>| {
+            let uri = &asked.head().uri;
+            uri.path() == written && uri.authority().is_none()
+        };
         let resource = match self.matching {
             Matching::Decoded => resource,
             Matching::AsWritten => resource.guard(guard::fn_guard(is_written)),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 
 use crate::process::{ATTEMPTS, PAUSE, Program};
+use crate::start::assert_refused;
 use crate::support::{ADMIN_KEY, Deployment};
 
 /// So many files: 128 connections, of which 112 are for visitors and 28 for one address.
@@ -106,6 +107,63 @@ fn one_client_with_600_streams_leaves_operators_and_health_checks_answered() {
 }
 
 #[test]
+fn streams_that_one_client_opens_at_once_are_all_answered() {
+    let (_deployment, program) = serve("[]");
+    let mut streams: Vec<_> = (0..100).map(|_| connect(program.address)).collect();
+    streams.iter_mut().for_each(|stream| send(stream, "/line/Sample/events"));
+    let statuses: Vec<_> = streams.iter_mut().map(|stream| read_until(stream, "\r\n\r\n")[9..12].to_owned()).collect();
+    let count = |status: &str| statuses.iter().filter(|answered| *answered == status).count();
+    assert_eq!((count("200"), count("204")), (SHARE, 100 - SHARE), "{statuses:?}");
+    program.stop();
+}
+
+/// A connection from an address of its own: all that begin with 127 are this machine's.
+fn connect_from(host: u8, address: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, host], 0)).into()).unwrap();
+    socket.connect(&address.into()).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream
+}
+
+#[test]
+fn clients_with_all_connections_of_visitors_do_not_keep_operators_out_however_slowly_they_ask() {
+    let (_deployment, program) = serve("[]");
+    let connect_all = |count: usize| (0..count).flat_map(|_| 2..6).map(|host| connect_from(host, program.address));
+    let visitors: Vec<_> = connect_all(SHARE).collect();
+    for begun in [
+        "",
+        "GET /metrics HTTP/1.1\r\n",
+        "GET /health/ready HTTP/1.1\r\nhost: queue\r\ncontent-length: 100\r\n\r\n",
+        "POST /private/increment_serving_counter HTTP/1.1\r\nhost: queue\r\ncontent-length: 100\r\n\r\n{",
+        "POST /private/inlet HTTP/1.1\r\nhost: queue\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{\r\n",
+    ] {
+        let slow = connect_all(10).map(|mut stream| {
+            // It may have given way to the next already.
+            let _gone = stream.write_all(begun.as_bytes());
+            stream
+        });
+        let slow: Vec<_> = slow.collect();
+        for path in OPERATORS {
+            let mut operator = connect_from(9, program.address);
+            send(&mut operator, path);
+            let head = read_until(&mut operator, "\r\n\r\n");
+            assert!(head.starts_with("HTTP/1.1 200 "), "{begun:?}, {path}: {head:?}");
+        }
+        drop(slow);
+    }
+    drop(visitors);
+    program.stop();
+}
+
+#[test]
+fn too_few_open_files_are_no_start() {
+    let output = Deployment::new().serve().after("ulimit -n 255").run();
+    assert_refused(&output, 1, &["the limit of open files is 255, and at least 256 are needed"]);
+}
+
+#[test]
 fn whoever_is_exempt_may_have_all_connections_of_visitors_and_none_of_operators() {
     let (_deployment, program) = serve(r#"["127.0.0.0/8"]"#);
     let streams: Vec<_> = (0..VISITORS).map(|_| asked(program.address, "/line/Sample/events")).collect();
@@ -146,7 +204,7 @@ fn whoever_is_exempt_may_have_all_connections_of_visitors_and_none_of_operators(
         line.trim().parse::<usize>().unwrap()
     };
     assert_eq!(count(r#"anteroom_connections{part="visitors"}"#), VISITORS);
-    assert!(count(r#"anteroom_connections{part="operators"}"#) > 0);
+    assert!(count(r#"anteroom_connections{part="brief"}"#) > 0);
     assert!(count(r#"anteroom_connections_refused_total{reason="visitors"}"#) >= 8);
     assert_operators_are_served(program.address);
     drop(streams);

@@ -54,6 +54,7 @@ async fn application() -> impl Service<Request, Response = ServiceResponse<impl 
         .route("/large", web::to(large))
         .route("/shared", web::to(shared))
         .route("/echo", web::to(echo))
+        .route("/private/echo", web::to(echo))
         .route("/deaf", web::to(small))
         .route("/news", web::to(news))
         .route("/silence", web::to(silence));
@@ -68,7 +69,7 @@ impl Terms for TestTerms {
     }
 
     fn is_for_operators(&self, path: &str) -> bool {
-        path == "/private"
+        path.starts_with("/private")
     }
 
     fn refuse(&self, refusal: Refusal<'_>) -> Response<BoxBody> {
@@ -255,6 +256,48 @@ async fn a_request_that_goes_on_after_its_answer_is_cut() {
         assert!(answer.starts_with("HTTP/1.1 200 OK"), "{framing}: {answer}");
         assert!(answer.contains("connection: close"), "{framing}: {answer}");
     }
+}
+
+#[actix_web::test]
+async fn a_request_that_goes_on_while_it_is_answered_with_a_stream_is_cut() {
+    tokio::time::pause();
+    for framing in ["transfer-encoding: chunked", "content-length: 1000000000"] {
+        for pause in [Duration::from_millis(100), policy::SEND_TIMEOUT * 10] {
+            let (mut client, server) = duplex(ROOM);
+            let endless = async {
+                let head = format!("GET /silence HTTP/1.1\r\nhost: x\r\n{framing}\r\n\r\n");
+                client.write_all(head.as_bytes()).await.unwrap();
+                while client.write_all(b"5\r\nhello\r\n").await.is_ok() {
+                    tokio::time::sleep(pause).await;
+                }
+            };
+            let shutdown = Shutdown::default();
+            let (admission, began) = (admission(1, 1), Instant::now());
+            let serving = async {
+                let ended = serve_admitted(server, &shutdown, &admission).await.0;
+                (ended, began.elapsed())
+            };
+            let ((ended, after), ()) = tokio::join!(serving, endless);
+            assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+            assert!(after >= policy::DRAIN_TIMEOUT && after < policy::DRAIN_TIMEOUT * 2, "{framing}: {after:?}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn a_stream_goes_on_after_a_request_with_a_body() {
+    tokio::time::pause();
+    let (mut client, server) = duplex(ROOM);
+    let reading = async {
+        client.write_all(b"GET /silence HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhe").await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        client.write_all(b"llo").await.unwrap();
+        tokio::time::sleep(policy::DRAIN_TIMEOUT * 10).await;
+        drop(client);
+    };
+    let shutdown = Shutdown::default();
+    let ((_, after), ()) = tokio::join!(serve(server, &shutdown), reading);
+    assert!(after > policy::DRAIN_TIMEOUT * 10, "{after:?}");
 }
 
 #[actix_web::test]

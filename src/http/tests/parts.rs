@@ -33,7 +33,7 @@ async fn beyond_the_visitors_part_a_head_must_come_within_two_seconds() {
         })
         .await;
         assert_eq!(told.starts_with("HTTP/1.1 408 "), !begun.is_empty(), "{told}");
-        let limit = policy::EXTRA_HEAD_TIMEOUT;
+        let limit = policy::BRIEF_REQUEST_TIMEOUT;
         assert!(after >= limit && after < limit + Duration::from_millis(100), "{begun:?}: {after:?}");
     }
 }
@@ -53,7 +53,53 @@ async fn beyond_the_visitors_part_a_head_that_trickles_is_cut_as_well() {
     })
     .await;
     // It is refused after two seconds, and what it still sends is passed over for two more.
-    assert!(after >= policy::EXTRA_HEAD_TIMEOUT && after <= policy::EXTRA_HEAD_TIMEOUT * 3, "{after:?}");
+    assert!(after >= policy::BRIEF_REQUEST_TIMEOUT && after <= policy::BRIEF_REQUEST_TIMEOUT * 3, "{after:?}");
+}
+
+#[actix_web::test]
+async fn beyond_the_visitors_part_a_body_must_come_within_two_seconds_and_not_be_long() {
+    tokio::time::pause();
+    for (length, status) in [(5, 200), (6, 408), (policy::MAX_BODY + 6, 413)] {
+        let (told, after) = full(async |admission, shutdown| {
+            let (mut client, server) = duplex(ROOM);
+            let slow = async move {
+                let head = format!("POST /private HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\nhello");
+                client.write_all(head.as_bytes()).await.unwrap();
+                if length > 6 {
+                    client.write_all(&vec![b'x'; length - 6]).await.unwrap();
+                }
+                read_to_end(&mut client).await
+            };
+            let ((ended, after), told) = tokio::join!(serve_admitted(server, shutdown, admission), slow);
+            ended.unwrap();
+            (told, after)
+        })
+        .await;
+        assert!(told.starts_with(&format!("HTTP/1.1 {status} ")) && told.contains("connection: close"), "{told}");
+        // It is refused after two seconds, and what it still sends is passed over for two more.
+        assert!(after <= policy::BRIEF_REQUEST_TIMEOUT * 3, "{length}: {after:?}");
+    }
+}
+
+#[actix_web::test]
+async fn beyond_the_visitors_part_a_body_reaches_the_handler_whole() {
+    let told = full(async |admission, shutdown| {
+        let (mut client, server) = duplex(ROOM);
+        let asking = async {
+            client
+                .write_all(b"POST /private/echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+                .await
+                .unwrap();
+            for piece in ["5\r\nhello\r\n", "7\r\n, world\r\n", "0\r\n\r\n"] {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                client.write_all(piece.as_bytes()).await.unwrap();
+            }
+            read_to_end(&mut client).await
+        };
+        tokio::join!(serve_admitted(server, shutdown, admission), asking).1
+    })
+    .await;
+    assert!(told.starts_with("HTTP/1.1 200 ") && told.ends_with("hello, world"), "{told}");
 }
 
 #[actix_web::test]

@@ -37,6 +37,25 @@ async fn a_head_that_is_too_long_is_refused_and_the_refusal_arrives() {
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
 }
 
+#[actix_web::test]
+async fn the_longest_head_is_read_and_one_byte_more_is_refused_however_it_comes() {
+    for room in [ROOM, policy::MAX_HEAD * 4] {
+        for (beyond, status) in [(0, 200), (1, 431), (policy::MAX_HEAD / 2, 431)] {
+            let (mut client, server) = duplex(room);
+            let talking = async {
+                let head = "GET /small HTTP/1.1\r\nhost: x\r\nx: \r\n\r\n";
+                let padding = "x".repeat(policy::MAX_HEAD + beyond - head.len());
+                client.write_all(head.replace("x: ", &format!("x: {padding}")).as_bytes()).await.unwrap();
+                client.shutdown().await.unwrap();
+                read_to_end(&mut client).await
+            };
+            let shutdown = Shutdown::default();
+            let (_, answer) = tokio::join!(serve(server, &shutdown), talking);
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{room}, {beyond}: {answer}");
+        }
+    }
+}
+
 /// Sends `requests` and no more; what is answered.
 async fn answers(requests: &[u8]) -> String {
     let (mut client, server) = duplex(ROOM);
@@ -59,6 +78,19 @@ async fn a_refusal_is_whole_whatever_request_came_before_it() {
         let (_, refusal) = told.split_once("HTTP/1.1 400 ").unwrap_or_else(|| panic!("{told}"));
         assert!(refusal.contains("content-length: 7\r\n") && refusal.contains("connection: close\r\n"), "{told}");
         assert!(refusal.ends_with("\r\n\r\nrefused"), "{told}");
+    }
+}
+
+#[actix_web::test]
+async fn a_fragment_in_the_request_line_is_refused_and_may_stand_elsewhere() {
+    for (request, status) in [
+        ("GET /small#x HTTP/1.1\r\nhost: x\r\n\r\n", 400),
+        ("\r\nGET /private#/small HTTP/1.1\r\nhost: x\r\n\r\n", 400),
+        ("GET /small?a=%23 HTTP/1.1\r\nhost: x\r\nx: #\r\n\r\n", 200),
+        ("POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n#", 200),
+    ] {
+        let answer = answers(request.as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {answer}");
     }
 }
 

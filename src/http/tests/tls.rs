@@ -131,7 +131,7 @@ async fn over_tls_whoever_reads_slowly_gets_everything() {
 async fn over_tls_a_handshake_and_a_head_must_come_in_time_together() {
     tokio::time::pause();
     let tls = Tls::new();
-    for (parts, limit) in [((1, 1), policy::HEAD_TIMEOUT), ((0, 4), policy::EXTRA_HEAD_TIMEOUT)] {
+    for (parts, limit) in [((1, 1), policy::HEAD_TIMEOUT), ((0, 4), policy::BRIEF_REQUEST_TIMEOUT)] {
         let (shutdown, admission) = (Shutdown::default(), admission(parts.0, parts.1));
         // Not a byte, and not all of a greeting.
         for greeting in [&b""[..], b"\x16\x03\x01\x02\x00\x01"] {
