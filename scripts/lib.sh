@@ -47,11 +47,12 @@ ensure_apt() {
         die "These packages cannot be installed: ${missing[*]}"
 }
 
-# What the build needs beside Rust: a C compiler (SQLite, ring) and OpenSSL's headers (JOSE). Looked for by what they
-# do, so that other systems than Debian are served too.
+# What the build needs beside Rust: a C compiler (SQLite, ring), make (jemalloc) and OpenSSL's headers (JOSE). Looked for
+# by what they do, so that other systems than Debian are served too.
 ensure_build_tools() {
     local packages=()
     command -v cc >/dev/null || packages+=(gcc libc6-dev)
+    command -v make >/dev/null || packages+=(make)
     command -v pkg-config >/dev/null || packages+=(pkg-config)
     { command -v pkg-config >/dev/null && pkg-config --exists openssl; } || packages+=(libssl-dev)
     # cargo brings its own trust store; curl, for rustup, takes the system's.

@@ -230,7 +230,7 @@ impl Slot {
     /// Leave to hold a response until it is sent; an error: as much is held of long ones as may be.
     pub(super) fn hold(&self, response: &Response<BoxBody>) -> Result<Option<SemaphorePermit<'_>>, TryAcquireError> {
         match response.body().size() {
-            BodySize::Sized(length) if length > policy::MAX_UNSENT as u64 => {
+            BodySize::Sized(length) if length > policy::LARGE_RESPONSE as u64 => {
                 if response.extensions().contains::<SharedBody>() {
                     return Ok(None);
                 }

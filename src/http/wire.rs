@@ -289,7 +289,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
         let taken = self.taken.count();
         let until = match self.stalled {
             Some((until, before)) if before == taken => until,
-            _ => Instant::now() + self.timeouts.send,
+            Some(_) => Instant::now() + self.timeouts.send,
+            None => {
+                self.compact();
+                Instant::now() + self.timeouts.send
+            }
         };
         self.stalled = Some((until, taken));
         self.deadline.poll_until(until, context).map(|()| Err(io::ErrorKind::TimedOut.into()))
@@ -338,9 +342,19 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
 
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.received.capacity() - self.received.len() < READ_ROOM {
-            self.received.reserve(READ_SIZE);
+            self.make_room_to_read();
         }
         pin!(self.io.read_buf(&mut self.received)).poll(context)
+    }
+
+    /// Makes room for one read and no more: a buffer that doubles as it grows holds twice what a head needs.
+    fn make_room_to_read(&mut self) {
+        if self.received.is_empty() {
+            return self.received.reserve(READ_SIZE);
+        }
+        let mut larger = BytesMut::with_capacity(self.received.len() + READ_SIZE);
+        larger.extend_from_slice(&self.received);
+        self.received = larger;
     }
 
     /// Gives back what a large message needed.
@@ -350,6 +364,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
         }
         if self.received.is_empty() && self.received.capacity() > KEPT_CAPACITY {
             self.received = BytesMut::new();
+        }
+    }
+
+    /// Gives back the room that nothing is in: for a client that does not read, and may not for long.
+    fn compact(&mut self) {
+        for buffer in [&mut self.received, &mut self.unsent] {
+            *buffer = BytesMut::from(&**buffer);
         }
     }
 

@@ -20,8 +20,11 @@ pub const MAX_HEAD: usize = 32 * 1024;
 /// Bytes of responses that may be unsent on a connection before nothing more is read from it.
 pub const MAX_UNSENT: usize = 32 * 1024;
 
-/// KiB of responses longer than [`MAX_UNSENT`] that a listener holds in memory until they are sent: the metrics of some
-/// thirty scrapers. What visitors load is shorter, or in memory once for all of them.
+/// Responses longer than this, in bytes, share [`LARGE_RESPONSES`]. What visitors load is shorter, or in memory once for
+/// all of them.
+pub const LARGE_RESPONSE: usize = 16 * 1024;
+
+/// KiB of large responses that a listener holds in memory until they are sent: the metrics of some thirty scrapers.
 pub const LARGE_RESPONSES: u32 = 8 * 1024;
 
 /// What the kernel holds of a connection's requests, in bytes, before the client has to wait: left to itself, it takes

@@ -1,7 +1,6 @@
 //! How many connections there may be, and whose: the built program with few open files, and clients that take what they
 //! can get.
 
-use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
@@ -9,6 +8,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
+use crate::memory::{assert_given_back, resident_kib};
 use crate::process::{ATTEMPTS, PAUSE, Program};
 use crate::start::assert_refused;
 use crate::support::{ADMIN_KEY, Deployment};
@@ -79,13 +79,6 @@ fn assert_operators_are_served(address: SocketAddr) {
         let (head, _) = asked(address, path);
         assert!(head.starts_with("HTTP/1.1 200 "), "{path}: {head}");
     }
-}
-
-/// The memory that a program uses.
-fn resident_kib(program: &Program) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", program.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 #[test]
@@ -251,5 +244,6 @@ fn a_client_that_never_reads_costs_little_memory_and_gives_it_back() {
     assert!(grown < 40 * 64 + 8 * 1024, "{grown} KiB more");
     comes_to(program.address, "/line/Sample", "200");
     drop(held);
+    assert_given_back(&program, before);
     program.stop();
 }

@@ -30,11 +30,32 @@ const REQUESTS: usize = 64;
 /// Sessions that end at once: several pages of a listing.
 const SESSIONS: usize = 300;
 
+fn memory_kib(program: &Program, field: &str) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", program.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// The memory that a program uses.
+pub fn resident_kib(program: &Program) -> usize {
+    memory_kib(program, "VmRSS:")
+}
+
 /// The most memory that a program has used since [`forget_peak`].
 fn peak_kib(program: &Program) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", program.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
+    memory_kib(program, "VmHWM:")
+}
+
+/// Waits until a program uses no more than `before` and what it touches once.
+pub fn assert_given_back(program: &Program, before: usize) {
+    let kept = || resident_kib(program).saturating_sub(before);
+    for _ in 0..ATTEMPTS {
+        if kept() < ONCE_KIB {
+            return;
+        }
+        thread::sleep(PAUSE);
+    }
+    panic!("{} KiB are kept", kept());
 }
 
 /// Begins the measurement of the peak anew (proc(5), clear_refs).
@@ -108,11 +129,11 @@ async fn end_sessions(api: &Api) {
     panic!("sessions do not end");
 }
 
-/// The longest authorization request that is read.
-fn authorize() -> String {
-    let long = "n".repeat(4 * 1024);
+/// An authorization request that is long: it is carried through the line, or refused.
+fn authorize(state: &str) -> String {
     let usual = [("client_id", "Sample"), ("redirect_uri", crate::support::REDIRECT), ("response_type", "code")];
-    format!("/authorize?{}", encode(&[&usual[..], &[("scope", "openid"), ("state", &long)]].concat()))
+    let more = [("scope", "openid"), ("response_mode", "form_post"), ("state", state)];
+    format!("/authorize?{}", encode(&[&usual[..], &more[..]].concat()))
 }
 
 async fn costs_little(program: Program, api: &Api, tls: bool) {
@@ -122,7 +143,8 @@ async fn costs_little(program: Program, api: &Api, tls: bool) {
         "/line/Sample/events".to_owned(),
         "/openapi.json".to_owned(),
         "/private/expired_tokens?event_id=Sample".to_owned(),
-        authorize(),
+        authorize(&"n".repeat(4 * 1024)),
+        authorize(&"\"".repeat(5 * 1024)),
         "/metrics".to_owned(),
     ];
     forget_peak(&program);
@@ -144,6 +166,7 @@ async fn costs_little(program: Program, api: &Api, tls: bool) {
         assert!(cost < bar, "{path}: {cost} KiB");
         drop(held);
     }
+    assert_given_back(&program, before);
     program.stop();
 }
 
