@@ -24,6 +24,26 @@ async fn a_head_must_come_in_time_on_the_first_and_on_every_further_request() {
 }
 
 #[actix_web::test]
+async fn a_head_that_came_in_time_is_answered_however_late_a_busy_machine_looks_at_it() {
+    tokio::time::pause();
+    for before in [String::new(), get("/small")] {
+        let (mut client, server) = duplex(ROOM);
+        let talking = async {
+            client.write_all(before.as_bytes()).await.unwrap();
+            client.write_all(b"GET /small HTTP/1.1\r\n").await.unwrap();
+            tokio::time::sleep(policy::HEAD_TIMEOUT - Duration::from_millis(100)).await;
+            client.write_all(b"connection: close\r\nhost: x\r\n\r\n").await.unwrap();
+            // The connection is not looked at in between.
+            tokio::time::advance(Duration::from_secs(1)).await;
+            read_to_end(&mut client).await
+        };
+        let shutdown = Shutdown::default();
+        let (_, answers) = tokio::join!(serve(server, &shutdown), talking);
+        assert!(!answers.contains("408") && answers.ends_with("xxx"), "{answers}");
+    }
+}
+
+#[actix_web::test]
 async fn a_head_that_is_too_long_is_refused_and_the_refusal_arrives() {
     let (mut client, server) = duplex(ROOM);
     let talking = async {
