@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
+mod authorizer;
 mod connections;
 mod distributed;
 mod events_out;
 
+pub use authorizer::*;
 pub use connections::*;
 pub use distributed::*;
 pub use events_out::*;
@@ -186,25 +188,6 @@ pub const MAX_TARGET_LINK: usize = 4 * 1024;
 /// Longest name of a cookie that a proxy may ask `/verify` to look into, in bytes.
 pub const MAX_COOKIE_NAME: usize = 64;
 
-/// For how long the authorizer goes by a key set before it asks for a newer one: as long as the set's own answer may
-/// be cached.
-pub const AUTHORIZER_KEEP: Duration = Duration::from_secs(300);
-
-/// How often at most the authorizer asks anew for the set because of a key that it does not know: anybody can invent one.
-pub const AUTHORIZER_REFETCH: Duration = Duration::from_secs(60);
-
-/// How often it asks as long as it has no set at all, and nobody can be let in.
-pub const AUTHORIZER_FIRST_RETRY: Duration = Duration::from_secs(5);
-
-/// How long it waits for the set: API Gateway waits ten seconds or more for the authorizer.
-pub const AUTHORIZER_FETCH_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// How far its clock may be behind the issuer's when a token is brand-new (`nbf`).
-pub const AUTHORIZER_CLOCK_SKEW: Duration = Duration::from_secs(5);
-
-/// Largest key set that it reads, in bytes: ours has a few thousand.
-pub const MAX_KEY_SET: usize = 256 * 1024;
-
 /// Longest request body, in bytes: the longest good one is a form that holds an authorization request.
 pub const MAX_BODY: usize = 32 * 1024;
 
@@ -252,6 +235,10 @@ pub const FIRST_ARRIVAL_MEMORY: Duration = COOKIE_LIFETIME;
 /// How long the request that opened a session may be answered again with the place alone: the answer that replaced the
 /// place by the session may have been lost. A browser that reloads does so within a minute.
 pub const OPENING_REPEAT: Duration = Duration::from_secs(60);
+
+/// Sessions that are remembered for half as long at most because a site has redeemed a code of theirs: a minute of
+/// 5000 logins a second, in 5 MiB.
+pub const COMPLETED_LOGINS: usize = 300_000;
 
 /// After how many seconds a browser whose place was used already looks once more by itself: its other tab has been
 /// answered by then.

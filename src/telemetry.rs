@@ -98,6 +98,7 @@ pub struct Telemetry {
     rooms: Rooms,
     signing: Signing,
     connections: ConnectionMetrics,
+    rendered_length: AtomicU64,
 }
 
 /// What waits to be signed, and what was refused because too much did.
@@ -222,7 +223,8 @@ impl Default for Telemetry {
         signing.register(&mut registry);
         let connections = ConnectionMetrics::default();
         connections.register(&mut registry);
-        Self { registry, requests, store, dynamodb, limited, rooms, signing, connections }
+        let rendered_length = AtomicU64::default();
+        Self { registry, requests, store, dynamodb, limited, rooms, signing, connections, rendered_length }
     }
 }
 
@@ -275,6 +277,12 @@ impl Telemetry {
         }
         // It may be held for a while, by a client that takes it slowly.
         text.shrink_to_fit();
+        self.rendered_length.store(text.len() as u64, Relaxed);
         text
+    }
+
+    /// How long that text was the last time, in bytes; 0 before the first.
+    pub fn rendered_length(&self) -> u64 {
+        self.rendered_length.load(Relaxed)
     }
 }

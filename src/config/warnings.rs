@@ -30,15 +30,20 @@ impl Config {
         warnings
     }
 
-    /// Whether operators are answered where visitors are.
+    /// Whether operators are answered where others reach them.
     fn operators_in_public(&self) -> Option<String> {
         let (listen, private) = (self.doors.listen, self.doors.private_listen);
-        (private.is_none() && !is_internal(listen.ip())).then(|| {
-            format!(
+        match private {
+            None if !is_internal(listen.ip()) => Some(format!(
                 "listen {listen} without private_listen: the private API, health and metrics are reached wherever \
                  visitors reach it, and admin keys alone guard them"
-            )
-        })
+            )),
+            Some(private) if !is_internal(private.ip()) => Some(format!(
+                "private_listen {private}: the private API and metrics are reached from outside, over plain HTTP, \
+                 which shows admin keys to all on the way"
+            )),
+            _ => None,
+        }
     }
 
     /// The files that hold secrets and that every user of the machine may read.

@@ -65,14 +65,35 @@ pub enum Refusal<'a> {
 /// Among a response's extensions: its body is in memory once, however many are sent it.
 pub struct SharedBody;
 
+/// The room for the large responses of a listener; that of a clone is the same.
+#[derive(Clone)]
+pub struct LargeResponses(Arc<Semaphore>);
+
+impl Default for LargeResponses {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(policy::LARGE_RESPONSES as usize)))
+    }
+}
+
+impl LargeResponses {
+    /// Whether a response of this length could be sent now. For handlers whose responses cost much to make.
+    pub fn have_room_for(&self, length: u64) -> bool {
+        length <= policy::LARGE_RESPONSE || self.0.available_permits() >= Self::permits(length) as usize
+    }
+
+    /// A permit for each KiB. A response that is longer than all may be together is sent while there is no other.
+    fn permits(length: u64) -> u32 {
+        u32::try_from(length / 1024 + 1).unwrap_or(u32::MAX).min(policy::LARGE_RESPONSES)
+    }
+}
+
 /// Gives out the connections of a listener.
 pub struct Admission {
     parts: Parts,
     terms: Box<dyn Terms>,
     /// Never held while anything is awaited.
     held: Mutex<Held>,
-    /// A permit for each KiB of long responses.
-    large: Semaphore,
+    large: LargeResponses,
     metrics: ConnectionMetrics,
 }
 
@@ -126,9 +147,14 @@ impl Admission {
             parts,
             terms: Box::new(terms),
             held: Mutex::default(),
-            large: Semaphore::new(policy::LARGE_RESPONSES as usize),
+            large: LargeResponses::default(),
             metrics,
         })
+    }
+
+    /// The room for large responses.
+    pub fn large_responses(&self) -> LargeResponses {
+        self.large.clone()
     }
 
     /// All connections that there may be.
@@ -227,16 +253,13 @@ impl Slot {
         &self.admission.metrics
     }
 
-    /// Leave to hold a response until it is sent; an error: as much is held of long ones as may be.
+    /// Leave to hold a response until it is sent; an error: as much is held of large ones as may be.
     pub(super) fn hold(&self, response: &Response<BoxBody>) -> Result<Option<SemaphorePermit<'_>>, TryAcquireError> {
         match response.body().size() {
-            BodySize::Sized(length) if length > policy::LARGE_RESPONSE as u64 => {
-                if response.extensions().contains::<SharedBody>() {
-                    return Ok(None);
-                }
-                // One that is longer than all may be together is sent while there is no other.
-                let kib = u32::try_from(length / 1024 + 1).unwrap_or(u32::MAX).min(policy::LARGE_RESPONSES);
-                self.admission.large.try_acquire_many(kib).map(Some)
+            BodySize::Sized(length)
+                if length > policy::LARGE_RESPONSE && !response.extensions().contains::<SharedBody>() =>
+            {
+                self.admission.large.0.try_acquire_many(LargeResponses::permits(length)).map(Some)
             }
             _ => Ok(None),
         }

@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, ready};
+use std::time::Duration;
 
 use actix_http::body::{BodySize, BoxBody, MessageBody};
 use actix_http::error::PayloadError;
@@ -19,11 +20,12 @@ use actix_web::http::{Method, Version};
 use actix_web::web::Bytes;
 use futures_util::{StreamExt, stream};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::admission::{Refusal, Slot, Verdict};
 use super::body::RequestBody;
 use super::brief::Stage;
+use super::deadline::given_by;
 use super::stop::Worker;
 use super::taken::Taken;
 use super::wire::{Drained, Next, PIECE, Wait, Wire};
@@ -31,8 +33,8 @@ use super::{REQUEST_ID, Timeouts};
 use crate::policy;
 use crate::telemetry::ConnectionEnd;
 
-/// Requests of one connection that are handled before others have their turn.
-const TURN: u32 = 32;
+/// How many requests of one connection are handled before others have their turn, and for how long at most.
+const TURN: (u32, Duration) = (32, Duration::from_millis(1));
 
 /// What a connection has to know of its surroundings.
 pub(super) struct Setting {
@@ -93,7 +95,7 @@ where
     let wire = Rc::new(RefCell::new(Wire::new(io, taken, setting.config.clone(), setting.timeouts)));
     let connection = Connection { wire, service, setting, client };
     let mut wait = Wait::until(client.until);
-    let mut handled = 0;
+    let (mut handled, mut turn) = (0, Instant::now());
     loop {
         let then = match connection.next(&mut wait).await? {
             Next::Request(request) => connection.answer(request).await?,
@@ -116,10 +118,16 @@ where
         if then == Then::Close {
             return connection.close().await;
         }
-        wait = Wait::further(&setting.timeouts);
+        let now = Instant::now();
+        wait = Wait::further(now, &setting.timeouts);
         handled += 1;
-        if handled % TURN == 0 {
-            tokio::task::yield_now().await;
+        // Where nothing more was sent yet, others have their turn anyway.
+        let waits = !connection.wire.borrow().has_received();
+        if waits || handled == TURN.0 || now - turn >= TURN.1 {
+            (handled, turn) = (0, now);
+            if !waits {
+                tokio::task::yield_now().await;
+            }
         }
     }
 }
@@ -162,10 +170,10 @@ where
     /// Handles the request of a brief connection, which must come whole before another connection needs the room.
     async fn handle_last(&self, mut request: Request) -> io::Result<Response<BoxBody>> {
         if self.wire.borrow().has_body() {
-            match timeout_at(self.client.until, self.read_body()).await {
-                Ok(Some(pieces)) => *request.payload() = Payload::Stream { payload: Box::pin(stream::iter(pieces)) },
-                Ok(None) => return Ok(self.client.slot.refuse(Refusal::Unreadable(StatusCode::PAYLOAD_TOO_LARGE))),
-                Err(_) => {
+            match given_by(self.client.until, self.read_body()).await {
+                Some(Some(pieces)) => *request.payload() = Payload::Stream { payload: Box::pin(stream::iter(pieces)) },
+                Some(None) => return Ok(self.client.slot.refuse(Refusal::Unreadable(StatusCode::PAYLOAD_TOO_LARGE))),
+                None => {
                     self.client.slot.metrics().ended(ConnectionEnd::Slow);
                     return Ok(self.client.slot.refuse(Refusal::Unreadable(StatusCode::REQUEST_TIMEOUT)));
                 }

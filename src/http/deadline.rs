@@ -1,10 +1,21 @@
 //! A timer for each connection. It moves with every request, so a later deadline costs no more than a comparison.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
+
+use crate::policy;
+
+/// What `future` gives until `until`, or shortly after; `None`: nothing.
+pub async fn given_by<T>(until: Instant, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    match timeout_at(until, &mut future).await {
+        Ok(given) => Some(given),
+        Err(_) => timeout(policy::DEADLINE_GRACE, future).await.ok(),
+    }
+}
 
 /// A timer that is made with its first use.
 #[derive(Default)]

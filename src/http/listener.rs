@@ -15,10 +15,11 @@ use futures_util::future::LocalBoxFuture;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::connection::{self, Client, Setting};
+use super::deadline::given_by;
 use super::taken::{Counted, Taken};
 use super::{Admission, Shutdown, Timeouts, limits};
 use crate::policy;
@@ -166,9 +167,9 @@ where
         let taken = io.taken();
         let Some(tls) = &self.tls else { return self.speak(io, taken, client).await };
         let greeting = tls.accept_with(io, |session| session.set_buffer_limit(Some(policy::TLS_BUFFER)));
-        let greeted = timeout_at(client.until, greeting)
+        let greeted = given_by(client.until, greeting)
             .await
-            .unwrap_or_else(|_| Err(io::Error::other("the TLS handshake took too long")));
+            .unwrap_or_else(|| Err(io::Error::other("the TLS handshake took too long")));
         if greeted.is_err() {
             client.slot.metrics().ended(ConnectionEnd::Handshake);
         }

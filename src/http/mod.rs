@@ -29,8 +29,9 @@ mod wire;
 use std::time::Duration;
 
 pub use address::AddressKey;
-pub use admission::{Admission, LastOfConnection, Parts, Refusal, SharedBody, Terms};
+pub use admission::{Admission, LargeResponses, LastOfConnection, Parts, Refusal, SharedBody, Terms};
 pub use cookies::{cookie_values, cookie_values_beginning};
+pub use deadline::given_by;
 pub use listener::{Listener, serve};
 pub use stop::{Shutdown, StopTimes};
 

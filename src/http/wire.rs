@@ -52,17 +52,19 @@ pub(super) struct Wait {
     until: Instant,
     /// Whether a part of it has come already.
     begun: bool,
+    /// Whether it is over but for [`policy::DEADLINE_GRACE`].
+    late: bool,
 }
 
 impl Wait {
     /// For a request of which all must be there by then.
     pub(super) const fn until(until: Instant) -> Self {
-        Self { until, begun: true }
+        Self { until, begun: true, late: false }
     }
 
     /// For a further one.
-    pub(super) fn further(timeouts: &Timeouts) -> Self {
-        Self { until: Instant::now() + timeouts.idle, begun: false }
+    pub(super) fn further(now: Instant, timeouts: &Timeouts) -> Self {
+        Self { until: now + timeouts.idle, begun: false, late: false }
     }
 }
 
@@ -140,6 +142,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
                 Poll::Ready(_) => {}
                 Poll::Pending => {
                     ready!(self.deadline.poll_until(wait.until, context));
+                    if !wait.late {
+                        (wait.late, wait.until) = (true, Instant::now() + policy::DEADLINE_GRACE);
+                        continue;
+                    }
                     let silent = self.received.is_empty();
                     return Poll::Ready(Ok(if silent {
                         Next::Closed

@@ -87,7 +87,7 @@ impl Lobby {
         let opened = Code::open(&self.codes, client, code).ok_or_else(unknown)?;
         let (Opened::Whole(code) | Opened::Short(code)) = &opened;
         match self.store.redeem(&code.redemption(self.now())).await? {
-            Redeemed::Now => {}
+            Redeemed::Now => self.completed_logins.note(&code.request_id, self.clock.steady()),
             Redeemed::Before => {
                 return Err(OAuthError::invalid_grant("the code was used before: its tokens are revoked").into());
             }

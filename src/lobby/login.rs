@@ -141,7 +141,10 @@ impl Lobby {
             (LoginDecision::Reuse, None) => return Err(Fault::Internal("a login without a session")),
             (LoginDecision::Reuse, Some((session, (visitor, kind)))) => match (kind, attempt.request.prompt) {
                 (CookieKind::Session, _) => return self.grant(attempt, &session, None).await,
-                (CookieKind::Place, _) if session.admits_place(attempt.opener.as_ref(), now) => {
+                (CookieKind::Place, _)
+                    if session.admits_place(attempt.opener.as_ref(), now)
+                        && !self.completed_logins.contains(&session.request_id) =>
+                {
                     return self.grant(attempt, &session, Some(self.session_cookie(room, &visitor))).await;
                 }
                 (CookieKind::Place, Prompt::None) => return Ok(Login::Refused(not_here())),

@@ -8,6 +8,7 @@ mod board;
 mod caretaker;
 mod clients;
 mod code;
+mod completed_logins;
 mod exchange;
 mod expiry;
 mod gate;
@@ -49,6 +50,7 @@ pub use recent_joins::BrowserName;
 pub use sessions::{Caller, Overrides, Remaining, RestTokens, Worth};
 pub use signing::{Place, SigningQueue, Urgency};
 
+use completed_logins::CompletedLogins;
 use gate::Latch;
 use lag::Lag;
 use rare_keys::RareKeys;
@@ -146,6 +148,7 @@ pub struct Lobby {
     codes: CodeSeal,
     signing: SigningQueue,
     signed: TokenCache,
+    completed_logins: CompletedLogins,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     /// The time by which things are forgotten.
@@ -178,8 +181,22 @@ impl Lobby {
         let rooms = opening.buffer_unordered(policy::REFRESHES_AT_ONCE).try_collect().await?;
         let codes = CodeSeal::new(&master);
         let signing = SigningQueue::start(available_parallelism().map_or(1, usize::from))?;
-        let (signed, forgetting, issuer) = (TokenCache::default(), Mutex::default(), issuer.to_owned());
-        Ok(Self { issuer, rooms, clients, keys, codes, signing, signed, store, clock, forgetting, entropy })
+        let (signed, completed_logins) = (TokenCache::default(), CompletedLogins::default());
+        let (forgetting, issuer) = (Mutex::default(), issuer.to_owned());
+        Ok(Self {
+            issuer,
+            rooms,
+            clients,
+            keys,
+            codes,
+            signing,
+            signed,
+            completed_logins,
+            store,
+            clock,
+            forgetting,
+            entropy,
+        })
     }
 
     /// The provider's name.

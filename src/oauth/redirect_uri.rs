@@ -139,18 +139,24 @@ fn hint(correct: Option<&str>) -> String {
     correct.map_or_else(String::new, |correct| format!("; the correct form is {correct}"))
 }
 
-/// Whether a web URI is written with `://` before its host, and the host in letters that each reader understands alike:
-/// browsers read `https:shop.example/cb` as a path of the page that redirects there, and a host with a quote ends what a
-/// Content-Security-Policy names.
+/// Whether a web URI is written with `://` and then its host, and the host as each reader understands it alike: browsers
+/// read `https:shop.example/cb` as a path of the page that redirects there, a host with escapes is not the same to all,
+/// and one with a quote ends what a Content-Security-Policy names.
 fn has_plain_host(text: &str, url: &Url) -> bool {
-    let written = text.get(url.scheme().len()..).is_some_and(|rest| rest.starts_with("://"));
+    let Some(rest) = text.get(url.scheme().len()..).and_then(|rest| rest.strip_prefix("://")) else { return false };
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let end = if authority.starts_with('[') { authority.find(']').map(|end| end + 1) } else { authority.find(':') };
+    let written = authority.get(..end.unwrap_or(authority.len())).unwrap_or_default();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     let named = match url.host() {
-        Some(Host::Domain(name)) => name.bytes().all(plain),
+        // A dot at the end stands for the root of all names.
+        Some(Host::Domain(name)) => {
+            name.bytes().all(plain) && !name.strip_suffix('.').unwrap_or(name).split('.').any(str::is_empty)
+        }
         Some(Host::Ipv4(_) | Host::Ipv6(_)) => true,
         None => false,
     };
-    written && named
+    named && url.host_str().is_some_and(|host| host.eq_ignore_ascii_case(written))
 }
 
 fn same_but_for_loopback_port(registered: &str, asked: &str) -> bool {
@@ -270,12 +276,23 @@ mod tests {
             ("http:127.0.0.1/cb", Some("http://127.0.0.1/cb")),
             ("https://shop'/cb", None),
             ("https://shop;example/cb", None),
+            ("https:///shop.example/cb", Some("https://shop.example/cb")),
+            ("https://sh%6fp.example/cb", Some("https://shop.example/cb")),
+            ("http://127.1/cb", Some("http://127.0.0.1/cb")),
+            ("http://[0:0::1]/cb", Some("http://[::1]/cb")),
+            ("https://shop..example/cb", None),
+            ("https://.shop.example/cb", None),
         ] {
             assert_eq!(register(text), Err(RedirectUriError::Host(correct.map(str::to_owned))), "{text}");
         }
         let told = register("https://exämple.example/cb").unwrap_err().to_string();
         assert!(told.ends_with("; the correct form is https://xn--exmple-cua.example/cb"), "{told}");
-        for good in ["https://shop.example/%C3%BC?a[]=1&b=(x)!'", "https://[2001:db8::1]/~a;b,c$d@e:f"] {
+        for good in [
+            "HTTPS://SHOP.example.:8443?a=b",
+            "http://[::1]:8080/cb",
+            "https://shop.example/%C3%BC?a[]=1&b=(x)!'",
+            "https://[2001:db8::1]/~a;b,c$d@e:f",
+        ] {
             assert!(register(good).is_ok(), "{good}");
         }
     }

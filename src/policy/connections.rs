@@ -5,6 +5,10 @@ use std::time::Duration;
 /// How long a client may take to send the head of a request.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long is waited beyond a deadline for what may have come before it: after a machine or a process was paused, timers
+/// ring before the system has said what it received meanwhile.
+pub const DEADLINE_GRACE: Duration = Duration::from_millis(50);
+
 /// How long a connection is kept without a request: longer than the load balancers in front, which reuse theirs for 60 s.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
@@ -22,7 +26,7 @@ pub const MAX_UNSENT: usize = 32 * 1024;
 
 /// Responses longer than this, in bytes, share [`LARGE_RESPONSES`]. What visitors load is shorter, or in memory once for
 /// all of them.
-pub const LARGE_RESPONSE: usize = 16 * 1024;
+pub const LARGE_RESPONSE: u64 = 16 * 1024;
 
 /// KiB of large responses that a listener holds in memory until they are sent: the metrics of some thirty scrapers.
 pub const LARGE_RESPONSES: u32 = 8 * 1024;

@@ -57,17 +57,19 @@ pub(super) fn serve(
         Mounts::Private => app.telemetry.connections().of_operators(),
         Mounts::All | Mounts::Public => app.telemetry.connections(),
     };
+    let admission = Admission::new(socket.parts, ListenerTerms::new(Data::clone(app), mounts), metrics);
+    let large = admission.large_responses();
     let listener = Listener {
         socket: socket.listener,
         tls: socket.tls.map(Arc::new),
         threads: None,
         timeouts: Timeouts::default(),
-        admission: Admission::new(socket.parts, ListenerTerms::new(Data::clone(app), mounts), metrics),
+        admission,
     };
     let app = Data::clone(app);
     let application = move || {
         let headers = common_headers(&app.site, mounts);
-        HttpApp::new().configure(|routes| mount(&app, mounts, routes)).wrap(headers)
+        HttpApp::new().app_data(large.clone()).configure(|routes| mount(&app, mounts, routes)).wrap(headers)
     };
     http::serve(listener, shutdown, application).map_err(|source| StartError::Listen { address, source })
 }

@@ -1,8 +1,11 @@
 //! The message of the retired system's inlet: who left the site (`docs/operators.md`, *Inlets*).
 
+use std::borrow::Cow;
+
 use actix_web::http::StatusCode;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::extract::Number;
 use super::respond::Problem;
@@ -11,12 +14,16 @@ use crate::policy;
 use crate::room::RequestId;
 use crate::text::unmarked;
 
-/// The message as it is written. `null` is the same as nothing.
+/// The message as it is written. `null` is the same as nothing. Where it does not name its event, that is left out.
 #[derive(Deserialize)]
-pub struct ExitsMessage {
+pub struct ExitsMessage<Event = IgnoredAny> {
+    /// The event that they left.
+    #[serde(default)]
+    pub event_id: Event,
     exited: Option<Number>,
-    completed: Option<Vec<Value>>,
-    abandoned: Option<Vec<Value>>,
+    // Read one by one: what JSON allows and no text or number can hold (half a surrogate pair, 1e400) is one bad entry.
+    completed: Option<Vec<Box<RawValue>>>,
+    abandoned: Option<Vec<Box<RawValue>>>,
 }
 
 /// What stood in a message in the place of request IDs and is none: it ends nothing, and stops nothing.
@@ -44,7 +51,9 @@ impl ExitsMessage {
         let is_object = text.trim_ascii_start().starts_with('{');
         is_object.then(|| serde_json::from_str(text).ok()).flatten()
     }
+}
 
+impl<Event> ExitsMessage<Event> {
     /// What it says, understood as a whole before any of it is done, and what of its lists is no request ID.
     ///
     /// # Errors
@@ -69,16 +78,18 @@ impl Invalid {
     }
 
     /// The request IDs of a list.
-    fn sort_out(&mut self, sent: Option<&[Value]>) -> Vec<RequestId> {
-        let id = |value: &Value| value.as_str().and_then(|text| text.parse().ok());
-        let ids = sent.unwrap_or_default().iter().filter_map(|value| id(value).or_else(|| self.note(value)));
+    fn sort_out(&mut self, sent: Option<&[Box<RawValue>]>) -> Vec<RequestId> {
+        let ids = sent.unwrap_or_default().iter().filter_map(|value| {
+            let text: Option<Cow<'_, str>> = serde_json::from_str(value.get()).ok();
+            let id = text.as_deref().and_then(|text| text.parse().ok());
+            id.or_else(|| self.note(text.as_deref().unwrap_or(value.get())))
+        });
         ids.collect()
     }
 
-    fn note(&mut self, value: &Value) -> Option<RequestId> {
+    fn note(&mut self, name: &str) -> Option<RequestId> {
         self.count += 1;
         if self.named.len() < policy::INVALID_IDS_NAMED {
-            let name = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             self.named.push(name.chars().take(policy::INVALID_ID_SHOWN).collect());
         }
         None

@@ -10,9 +10,10 @@ use actix_web::{Error, FromRequest, HttpRequest};
 use futures_util::future::LocalBoxFuture;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
-use tokio::time::timeout;
+use tokio::time::Instant;
 use url::form_urlencoded;
 
+use crate::http::given_by;
 use crate::lobby::{Lobby, Room};
 use crate::oauth::{OAuthError, Params};
 use crate::policy;
@@ -41,8 +42,8 @@ impl FromRequest for Body {
     type Future = LocalBoxFuture<'static, Result<Self, Error>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let bytes = timeout(policy::BODY_TIMEOUT, Bytes::from_request(request, payload));
-        Box::pin(async move { Ok(Self(bytes.await.ok().and_then(Result::ok))) })
+        let bytes = given_by(Instant::now() + policy::BODY_TIMEOUT, Bytes::from_request(request, payload));
+        Box::pin(async move { Ok(Self(bytes.await.and_then(Result::ok))) })
     }
 }
 

@@ -48,8 +48,6 @@ pub fn of_its_own(params: &Params) -> Option<[&str; 3]> {
 pub enum FlowProblem {
     /// Not one of ours, or damaged.
     Broken,
-    /// Too old.
-    Expired,
     /// The browser sends no cookie.
     NoCookie,
     /// Another browser's.
@@ -75,13 +73,15 @@ impl Flow {
     pub fn open(app: &App, sealed: &str, browser: Option<&Browser>) -> Result<Self, FlowProblem> {
         let plain = app.flows.open(sealed).map_err(|_| FlowProblem::Broken)?;
         let flow: Self = serde_json::from_slice(&plain).map_err(|_| FlowProblem::Broken)?;
-        if app.lobby.now().since(flow.made.unwrap_or(flow.began)) > policy::FLOW_LIFETIME {
-            return Err(FlowProblem::Expired);
-        }
         match browser {
             None => Err(FlowProblem::NoCookie),
             Some(browser) if !browser.is(&flow.browser) => Err(FlowProblem::Foreign),
             Some(_) => Ok(flow),
         }
+    }
+
+    /// Whether it is good no more: its request has to come anew.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        now.since(self.made.unwrap_or(self.began)) > policy::FLOW_LIFETIME
     }
 }

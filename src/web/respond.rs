@@ -108,7 +108,6 @@ impl From<FlowProblem> for PersonalProblem {
     fn from(problem: FlowProblem) -> Self {
         match problem {
             FlowProblem::Broken => Self::MalformedRequest,
-            FlowProblem::Expired => Self::FlowExpired,
             FlowProblem::NoCookie => Self::CookiesBlocked,
             FlowProblem::Foreign => Self::ForeignFlow,
         }

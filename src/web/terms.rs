@@ -79,7 +79,7 @@ impl Terms for ListenerTerms {
     fn refuse(&self, refusal: Refusal<'_>) -> Response<BoxBody> {
         let answer = match refusal {
             Refusal::Taken(request) => self.taken(request),
-            Refusal::Busy => no_store(&mut unavailable()).json(json!({ "error": "Too much is being sent" })),
+            Refusal::Busy => busy(),
             Refusal::Unreadable(status) => {
                 no_store(&mut HttpResponse::build(status)).json(json!({ "error": unreadable(status) }))
             }
@@ -94,6 +94,11 @@ impl Terms for ListenerTerms {
         }
         response
     }
+}
+
+/// What is answered while too many large responses are being sent.
+pub fn busy() -> HttpResponse {
+    no_store(&mut unavailable()).json(json!({ "error": "Too much is being sent" }))
 }
 
 fn unavailable() -> HttpResponseBuilder {

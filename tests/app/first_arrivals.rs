@@ -40,6 +40,31 @@ async fn a_reload_a_bookmark_and_a_tab_restored_the_next_day_do_not_make_a_reque
 }
 
 #[actix_web::test]
+async fn the_page_of_a_visitor_who_waits_for_days_leads_on_to_a_fresh_login() {
+    for (pause, asked) in [(DAY + 60, [("state", "s")]), (6 * DAY, [("nonce", "n")])] {
+        let app = TestApp::start().await;
+        let mut browser = Browser::default();
+        let mut page = browser.authorize(&app, &asked).await;
+        for served in [0, 1] {
+            app.pass(pause / 2);
+            app.serve("Sample", served).await;
+            let mut posting = browser.clone();
+            let flow = page.resume_url().split_once("flow=").unwrap().1.to_owned();
+            let entered = posting.send(app.post_form("/authorize/resume", &[("flow", &flow), ("enter", "1")])).await;
+            let resumed = browser.resume(&app, &page).await;
+            if pause / 2 > DAY || served == 1 {
+                assert!(entered.location.as_ref().is_some_and(|location| location.starts_with("/authorize?")));
+                page = browser.send(app.get(&resumed.location.unwrap())).await;
+            } else {
+                page = resumed;
+            }
+        }
+        assert!(page.begins_anew(), "{page:?}");
+        app.stop().await;
+    }
+}
+
+#[actix_web::test]
 async fn the_same_address_opened_after_the_turn_has_come_begins_anew() {
     let app = TestApp::start().await;
     let mut browser = Browser::default();

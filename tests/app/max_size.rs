@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use futures_util::future::join_all;
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::sessions::{NOBODY, SAMPLE, post, said, ticket, tokens};
-use crate::support::{Browser, TestApp, json as body};
+use crate::support::{ADMIN_KEY, Browser, TestApp, json as body};
 
 /// An application whose event `Sample` holds ten at once.
 async fn room_for_ten() -> TestApp {
@@ -170,6 +170,23 @@ async fn malformed_ids_of_a_message_are_skipped_counted_and_named_and_stop_nothi
     assert_eq!(told["invalid"].as_array().unwrap().len(), 100);
     let alone = exits(&app, json!({ "event_id": "Sample", "exited": 0, "completed": ["nonsense"] })).await;
     assert_eq!((&alone["updated"], &alone["admitted"]), (&json!(0), &json!(0)));
+    app.stop().await;
+}
+
+#[actix_web::test]
+async fn what_json_allows_and_no_text_or_number_can_hold_is_one_malformed_id() {
+    let app = room_for_ten().await;
+    let ids = join_all((0..3).map(|_| app.join("Sample"))).await;
+    let served = come_in(&app, &ids).await;
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    let strange = [r#""\ud800""#, "1e400", "-0", "{ \"a\": \"\\udfff\" }", &deep];
+    let list = format!("{}, \"{}\"", strange.join(", "), served[0]);
+    let message = format!(r#"{{ "event_id": "Sample", "completed": [{list}], "unknown": [{list}] }}"#);
+    let request = app.request(Method::POST, "/private/inlet").bearer_auth(ADMIN_KEY).body(message);
+    let told = body(request.send().await.unwrap()).await;
+    let mut named = strange;
+    named[4] = &deep[..64];
+    assert_eq!((&told["updated"], &told["invalid_count"], &told["invalid"]), (&json!(1), &json!(5), &json!(named)));
     app.stop().await;
 }
 

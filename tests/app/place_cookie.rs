@@ -123,6 +123,25 @@ async fn the_request_that_opened_the_session_is_answered_again_for_a_minute() {
 }
 
 #[actix_web::test]
+async fn once_a_site_has_redeemed_the_code_no_copy_enters_with_the_opening_request() {
+    let app = TestApp::start().await;
+    let asked = [("state", "s"), ("nonce", "n")];
+    let (mut owner, page) = waiting(&app, "s").await;
+    app.serve("Sample", 1).await;
+    let mut lost = owner.clone();
+    let copies: Vec<_> = (0..5).map(|_| owner.clone()).collect();
+    lost.resume(&app, &page).await.code();
+    let code = owner.resume(&app, &page).await.code();
+    assert_eq!(app.redeem(&code, &[]).await.status(), StatusCode::OK);
+    for mut copy in copies {
+        assert!(copy.resume(&app, &page).await.says_place_used());
+        assert!(copy.authorize(&app, &asked).await.says_place_used());
+    }
+    owner.resume(&app, &page).await.code();
+    app.stop().await;
+}
+
+#[actix_web::test]
 async fn a_request_without_a_name_is_new_each_time() {
     let app = TestApp::start().await;
     let nameless = [("state", ""), ("nonce", "")];

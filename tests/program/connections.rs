@@ -6,12 +6,13 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
+use anteroom::policy;
 use socket2::{Domain, Socket, Type};
 
 use crate::memory::{assert_given_back, resident_kib};
 use crate::process::{ATTEMPTS, PAUSE, Program};
 use crate::start::assert_refused;
-use crate::support::{ADMIN_KEY, Deployment};
+use crate::support::{ADMIN_KEY, Api, Deployment};
 
 /// So many files: 128 connections, of which 112 are for visitors and 28 for one address.
 const FILES: &str = "ulimit -n 256";
@@ -147,6 +148,62 @@ fn clients_with_all_connections_of_visitors_do_not_keep_operators_out_however_sl
         drop(slow);
     }
     drop(visitors);
+    program.stop();
+}
+
+#[test]
+fn what_comes_while_the_process_is_paused_is_answered_if_it_came_in_time() {
+    let (_deployment, program) = serve(r#"["127.0.0.0/8"]"#);
+    let (beginning, rest) = ("GET /line/Sample HTTP/1.1\r\n", "host: queue\r\nconnection: close\r\n\r\n");
+    let mut connections: Vec<_> = (0..16).map(|_| connect(program.address)).collect();
+    for (index, stream) in connections.iter_mut().enumerate() {
+        stream.write_all(&beginning.as_bytes()[..if index < 8 { 0 } else { beginning.len() }]).unwrap();
+    }
+    // All are accepted, or will have their full time later.
+    comes_to(program.address, "/line/Sample", "200");
+    program.signal("STOP");
+    for (index, stream) in connections.iter_mut().enumerate() {
+        let missing = if index < 8 { beginning } else { "" };
+        stream.write_all(format!("{missing}{rest}").as_bytes()).unwrap();
+    }
+    thread::sleep(policy::HEAD_TIMEOUT + Duration::from_secs(1));
+    program.signal("CONT");
+    for stream in &mut connections {
+        let head = read_until(stream, "\r\n\r\n");
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head:?}");
+    }
+    program.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_ask_for_metrics_and_do_not_read_them_cost_one_rendering_each_at_most() {
+    let (_deployment, program) = serve("[]");
+    let api = Api::of(&program);
+    let metrics = "GET /metrics HTTP/1.1\r\nhost: queue\r\n\r\n".repeat(500);
+    let flood: Vec<_> = (0..SHARE)
+        .flat_map(|_| 2..5)
+        .map(|host| {
+            let mut stream = connect_from(host, program.address);
+            stream.set_write_timeout(Some(Duration::from_millis(1))).unwrap();
+            let _not_taken = stream.write_all(metrics.as_bytes());
+            stream
+        })
+        .collect();
+    for _ in 0..3 {
+        assert_eq!(api.get("/health/live").send().await.unwrap().status(), 200);
+    }
+    drop(flood);
+    comes_to(program.address, "/metrics", "200");
+    let (_, mut stream) = asked(program.address, "/metrics");
+    let text = read_until(&mut stream, "# EOF\n");
+    let count = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}"));
+        line.trim().parse::<f64>().unwrap()
+    };
+    let rendered = r#"anteroom_http_request_duration_seconds_count{route="/metrics",status="2xx"}"#;
+    let refused = r#"anteroom_http_request_duration_seconds_count{route="/metrics",status="5xx"}"#;
+    assert!(count(refused) > 3.0 * SHARE as f64, "most were refused: {}", count(refused));
+    assert!(count(rendered) <= 3.0 * SHARE as f64 + 3.0, "{} were rendered", count(rendered));
     program.stop();
 }
 

@@ -38,6 +38,11 @@ fn an_address_that_visitors_reach_is_warned_of_where_operators_have_none_of_thei
     for inner in ["127.0.0.1:8080", "10.1.1.1:8080", "[fd00::1]:8080"] {
         assert!(warnings(&format!("listen = '{inner}'")).is_empty(), "{inner}");
     }
+    for (private, warned) in [("0.0.0.0:8081", 1), ("[::]:8081", 1), ("203.0.113.1:8081", 1), ("10.1.1.1:8081", 0)] {
+        let found = warnings(&format!("listen = '10.1.1.1:8080'\nprivate_listen = '{private}'"));
+        assert_eq!(found.len(), warned, "{found:?}");
+        assert!(found.iter().all(|warning| warning.starts_with(&format!("private_listen {private}: "))), "{found:?}");
+    }
 }
 
 #[test]

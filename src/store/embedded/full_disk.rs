@@ -1,10 +1,11 @@
 //! What a full disk refuses, and what it does not: the disk has space for so many pages, and no more.
 
+use std::fs;
 use std::sync::Arc;
 
 use super::tests::{open_engine, unavailable};
 use super::{EmbeddedStore, Ledger};
-use crate::policy::{RESERVE_HEADROOM_PAGES, RESERVE_PAGES};
+use crate::policy::{RESERVE_HEADROOM_PAGES, RESERVE_LOG_PAGES, RESERVE_PAGES};
 use crate::room::{EventId, SessionStatus};
 use crate::store::suite::{Shared, all_at_once, at, session, ticket};
 use crate::store::{Advance, Closed, StoreError};
@@ -162,4 +163,27 @@ async fn a_batch_that_needs_more_than_the_headroom_is_given_it() {
     let (_engine, store, _event, _home) = open_engine().await;
     assert!(store.replace_document("large", 0, &vec![1; LARGE]).await.unwrap());
     assert_eq!(store.document("large").await.unwrap().unwrap().body.len(), LARGE);
+}
+
+#[tokio::test]
+async fn a_clean_end_leaves_the_next_start_the_space_that_it_needs_and_a_backup_may_take_the_databases_place() {
+    let (engine, store, event, home) = open_engine().await;
+    store.take_some(&event, 5, at(0)).await.unwrap();
+    store.close().await;
+    drop((engine, store));
+    let size = |name: &str| fs::metadata(home.path().join(name)).unwrap().len();
+    assert!(size("anteroom.db-wal") >= RESERVE_LOG_PAGES * 4096 && size("anteroom.db-shm") > 0);
+    let backup = fs::read(home.path().join("anteroom.db")).unwrap();
+    let open = || -> (Arc<EmbeddedStore>, Shared) {
+        let engine = Arc::new(EmbeddedStore::open(home.path()).unwrap());
+        (Arc::clone(&engine), engine)
+    };
+    let (engine, store) = open();
+    assert_eq!(store.ensure_event(&event).await.unwrap().queue, 5);
+    store.take_some(&event, 5, at(0)).await.unwrap();
+    store.close().await;
+    drop((engine, store));
+    fs::write(home.path().join("anteroom.db"), backup).unwrap();
+    let (_engine, store) = open();
+    assert_eq!(store.ensure_event(&event).await.unwrap().queue, 5, "nothing of the later log is left");
 }

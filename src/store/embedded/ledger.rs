@@ -209,15 +209,11 @@ impl Ledger {
         Ok(row.counters)
     }
 
-    /// Copies the write-ahead log into the database and closes it. On a full disk the log stays, with its space.
+    /// Copies the write-ahead log into the database and closes it. The file of the log stays, with its space: a start on a
+    /// disk that is full by then needs it.
     pub(super) fn close(self) {
-        let copied = if self.reserve.holds_on() {
-            let kept = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
-            kept.and_then(|_| reserve::checkpoint(&self.connection))
-        } else {
-            self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-        };
-        if let Err(error) = copied {
+        let kept = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        if let Err(error) = kept.and_then(|_| self.reserve.settle(&self.connection)) {
             tracing::warn!(%error, "the write-ahead log stays until the next start");
         }
         if let Err((_, error)) = self.connection.close() {

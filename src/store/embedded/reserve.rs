@@ -134,9 +134,16 @@ impl Reserve {
         Ok(())
     }
 
-    /// Whether the files are to stay as they are at the end: what they give back, others may take before the next start.
-    pub(super) const fn holds_on(&self) -> bool {
-        self.full.is_some() || self.tight
+    /// Copies the log into the database at the end. Nothing is left in the log then, but for zeros in its reserved stretch,
+    /// so that a backup may take the place of the database. Where there is little space, the log stays as it is: what it
+    /// gives back, others may take before the next start.
+    pub(super) fn settle(&self, connection: &Connection) -> Result<(), Error> {
+        if self.full.is_some() || self.tight {
+            return checkpoint(connection);
+        }
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        self.lengthen_log(RESERVE_LOG_PAGES);
+        Ok(())
     }
 
     /// Whether half of what was released can still be used.

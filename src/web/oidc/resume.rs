@@ -46,6 +46,10 @@ async fn resume(app: &App, request: &HttpRequest, params: &Params, enters: bool)
     let sealed = params.require("flow").map_err(|_| incomplete())?;
     let browser = Browser::of(app, request);
     let flow = Flow::open(app, sealed, browser.as_ref()).map_err(|problem| Problem::Personal(problem.into()))?;
+    if flow.is_over(app.lobby.now()) {
+        // What the browser remembers of the request's first arrival says there whether the site still waits for it.
+        return Ok(see_other(&format!("{}?{}", app.path(paths::AUTHORIZE), flow.params.encode())));
+    }
     let again = Again::read(params.get(Again::PARAMETER).ok().flatten());
     login_step(app, request, Step::resumed(flow, sealed.to_owned(), enters, again)).await
 }

@@ -5,12 +5,14 @@ use actix_web::http::header::HeaderMap;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 
+use crate::http::LargeResponses;
 use crate::lobby::Urgency;
 use crate::telemetry::GateMetric;
 use crate::web::App;
 use crate::web::extract::Body;
 use crate::web::private::access::operator;
 use crate::web::respond::Problem;
+use crate::web::terms::busy;
 
 /// How names of headers begin that proxies add when they pass a request on.
 const ADDED_BY_PROXIES: [&str; 4] = ["x-forwarded", "x-original-", "x-envoy-", "cf-"];
@@ -52,8 +54,8 @@ fn is_passed_on(headers: &HeaderMap) -> bool {
 }
 
 /// At the private address: for whoever reaches it.
-pub async fn open(app: Data<App>) -> HttpResponse {
-    metrics(&app)
+pub async fn open(request: HttpRequest, app: Data<App>) -> HttpResponse {
+    metrics(&request, &app)
 }
 
 /// Beside the public paths: for operators, and without a key for those in `metrics.allow` who ask themselves.
@@ -62,11 +64,17 @@ pub async fn guarded(request: HttpRequest, app: Data<App>, body: Body) -> Result
     if !allowed || is_passed_on(request.headers()) {
         operator(&app, &request, &body)?;
     }
-    Ok(metrics(&app))
+    Ok(metrics(&request, &app))
 }
 
-/// OpenMetrics text, as Prometheus reads it.
-fn metrics(app: &App) -> HttpResponse {
+/// OpenMetrics text, as Prometheus reads it. It costs a millisecond to make and is long: for clients that ask and do not
+/// read it is not made.
+fn metrics(request: &HttpRequest, app: &App) -> HttpResponse {
+    let large = request.app_data::<LargeResponses>();
+    if large.is_some_and(|large| !large.have_room_for(app.telemetry.rendered_length())) {
+        app.telemetry.connections().long_response_refused();
+        return busy();
+    }
     app.telemetry.show_rooms(app.lobby.rooms().map(|room| (room.settings.id.as_str(), room.board.counters())));
     for room in app.lobby.rooms().filter(|room| room.settings.gate.is_some()) {
         let gate = if room.is_open() { GateMetric::Open } else { GateMetric::Closed };

@@ -180,8 +180,6 @@ pub enum Problem {
     MalformedRequest,
     /// The flow was begun in another browser.
     ForeignFlow,
-    /// The flow is older than any line.
-    FlowExpired,
     /// The browser sends no cookies back.
     CookiesBlocked,
     /// The visitor's turn passed before they came, and they must line up again.
@@ -243,11 +241,6 @@ impl Problem {
                 "This place belongs to another browser",
                 "A place in line is kept in the browser in which you joined, and this link comes from another one.",
                 Some("Go on in the browser you began in, or open the site here and join the line."),
-            ),
-            Self::FlowExpired => (
-                "This link has run out",
-                "You joined the line too long ago to go on from this link.",
-                Some("Open the site again. If your place is still good, this browser remembers it."),
             ),
             Self::CookiesBlocked => (
                 "We can’t keep your place",

@@ -2,7 +2,7 @@
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::access::operator;
 use crate::lobby::Refilled;
@@ -11,13 +11,6 @@ use crate::web::App;
 use crate::web::exits::{ExitsMessage, Invalid, NO_MESSAGES};
 use crate::web::extract::{Body, json, room};
 use crate::web::respond::{Audience, Problem, json_for_operators};
-
-#[derive(Deserialize)]
-struct Message {
-    event_id: String,
-    #[serde(flatten)]
-    exits: ExitsMessage,
-}
 
 /// The endpoint.
 pub async fn exits(request: HttpRequest, app: Data<App>, body: Body) -> Result<HttpResponse, Problem> {
@@ -31,9 +24,9 @@ pub async fn exits(request: HttpRequest, app: Data<App>, body: Body) -> Result<H
         admitted: u64,
     }
     let operator = operator(&app, &request, &body)?;
-    let message: Message = json(body)?;
+    let message: ExitsMessage<String> = json(body)?;
     let room = room(&app.lobby, &message.event_id)?;
-    let (exits, invalid) = message.exits.read()?;
+    let (exits, invalid) = message.read()?;
     let noted = app.lobby.note_exits(room, exits, operator.name()).await;
     let noted = noted.map_err(|fault| Problem::Fault(fault, Audience::Rest))?;
     let Refilled { counters, updated, skipped, admitted } = noted.ok_or(NO_MESSAGES)?;

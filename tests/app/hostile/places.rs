@@ -160,6 +160,8 @@ async fn a_flow_is_good_in_its_own_browser_alone_and_not_for_ever() {
     flow_refused(&app, &mut thief, &flow, "This place belongs to another browser").await;
     flow_refused(&app, &mut blank, &flow, "We can’t keep your place").await;
     app.pass(25 * 3600);
-    flow_refused(&app, &mut owner, &flow, "This link has run out").await;
+    flow_refused(&app, &mut thief, &flow, "This place belongs to another browser").await;
+    let anew = owner.resume(&app, &page).await;
+    assert!(anew.location.unwrap().starts_with("/authorize?client_id=Sample&"));
     app.stop().await;
 }
