@@ -101,6 +101,31 @@ test("the newest login goes on by itself; older ones say so and have a button", 
   }
 });
 
+test("a tab that fails as it takes the lead up does not take it again and again", async () => {
+  for await (const browser of browsers(1)) {
+    const [{ window }] = browser.tabs;
+    browser.tabs[0].close();
+    await browser.clock.run(2);
+    let gains = 0;
+    let losses = 0;
+    // A busy loop would never end, so it is let out.
+    const gain = () => {
+      if ((gains += 1) < 1000) throw new Error("no");
+    };
+    const closed = browser.tabs.pop();
+    closed.closed = false;
+    const lead = window.leadership(window.localStorage, "failing", gain, () => (losses += 1));
+    lead.join();
+    await browser.clock.run(2);
+    assert.deepEqual([gains, losses], [1, 1]);
+    const next = await browser.open();
+    next.fire("storage", { key: "anteroom-lead", newValue: null });
+    await browser.clock.run(120);
+    assert.equal(next.sources.filter((stream) => !stream.closed).length, 1, "another tab leads");
+    assert.ok(gains <= 2, `${gains} tries`);
+  }
+});
+
 test("a login that began later is newer, however the tabs were loaded", async () => {
   const browser = new Browser();
   const newer = await browser.open({ login: "new", began: 20 });
