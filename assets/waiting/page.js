@@ -76,6 +76,7 @@ function start(main) {
     at("count").dataset.size = size(ahead);
     at("unit").textContent = small;
     at("wait").textContent = wording;
+    at("estimate").hidden = false;
     at("serving").textContent = number(words, serving);
     progress.value = startAhead === 0 ? 1 : Math.max(0, startAhead - ahead);
     progress.setAttribute("aria-valuetext", place);
@@ -108,7 +109,10 @@ function start(main) {
     at("count").textContent = words.turn;
     at("count").dataset.size = "words";
     at("unit").textContent = newer ? words.turn_elsewhere : words.turn_detail;
+    at("estimate").hidden = true;
+    at("serving").textContent = number(words, serving);
     progress.value = progress.max;
+    progress.setAttribute("aria-valuetext", words.turn);
     if (!overtaken) at("live").textContent = newer ? `${words.turn}. ${words.turn_elsewhere}` : words.turn;
     scene.dataset.near = "10";
     document.title = `${words.turn} · ${event}`;
@@ -138,9 +142,9 @@ function start(main) {
       leave(Math.min(RESET_SPREAD.most, TURN_SPREAD_S + waiting / RESET_SPREAD.perSecond));
       return;
     }
-    pause(message.paused === true);
     waiting = message.waiting;
     serving = message.serving;
+    pause(message.paused === true && serving < position); // a pause does not stop a visitor whose turn has come
     ahead = Math.max(0, position - serving - 1);
     if (serving >= position) enter();
     else show(message.pace);
