@@ -3,14 +3,14 @@
 //
 // It hears of the line by one stream, which one tab of the browser holds and tells the others of (tabs.js), and where
 // streams fail by asking now and then. It never decides who may enter: when the turn seems to have come, or anything is
-// odd, it goes to the resume address, where the server decides anew. All words come from the server (words.js).
+// odd, it goes to the resume address, where the server decides anew. All words come from the server (words.js). Requests and
+// streams never throw (network.js).
 
 const TURN_SPREAD_S = 2; // those admitted together do not all knock in the same instant
 const RESET_SPREAD = { perSecond: 2000, most: 60 }; // nor do all those waiting, when the line begins anew
 const RETRY_S = { first: 2, most: 60 }; // pause before the stream is tried again; doubles each time
 const SILENCE_S = 60; // a stream silent for so long may be dead: ask once
 const NEWS_S = 30; // so may the tab that holds the stream, when it tells nothing
-const ANSWER_S = 10; // longest wait for an answer
 const LOST_AFTER_S = 6; // a shorter loss is not worth a word
 const ANNOUNCE_EVERY_S = 20; // a screen reader is not told more often than this
 const ALIVE_S = 180; // whoever gives no sign of life for so long has failed: longer than any pause here
@@ -76,6 +76,7 @@ function start(main) {
     at("count").dataset.size = size(ahead);
     at("unit").textContent = small;
     at("wait").textContent = wording;
+    at("estimate").hidden = false;
     at("serving").textContent = number(words, serving);
     progress.value = startAhead === 0 ? 1 : Math.max(0, startAhead - ahead);
     progress.setAttribute("aria-valuetext", place);
@@ -108,7 +109,10 @@ function start(main) {
     at("count").textContent = words.turn;
     at("count").dataset.size = "words";
     at("unit").textContent = newer ? words.turn_elsewhere : words.turn_detail;
+    at("estimate").hidden = true;
+    at("serving").textContent = number(words, serving);
     progress.value = progress.max;
+    progress.setAttribute("aria-valuetext", words.turn);
     if (!overtaken) at("live").textContent = newer ? `${words.turn}. ${words.turn_elsewhere}` : words.turn;
     scene.dataset.near = "10";
     document.title = `${words.turn} · ${event}`;
@@ -138,9 +142,9 @@ function start(main) {
       leave(Math.min(RESET_SPREAD.most, TURN_SPREAD_S + waiting / RESET_SPREAD.perSecond));
       return;
     }
-    pause(message.paused === true);
     waiting = message.waiting;
     serving = message.serving;
+    pause(message.paused === true && serving < position); // a pause does not stop a visitor whose turn has come
     ahead = Math.max(0, position - serving - 1);
     if (serving >= position) enter();
     else show(message.pace);
@@ -166,26 +170,6 @@ function start(main) {
       at("link").textContent = words.lost;
       at("link").hidden = false;
     });
-  }
-
-  // Asks for `address`. Answers with the status, 0 for none, and the text.
-  function request(address, done) {
-    let answered = false;
-    const answer = (status, text) => {
-      if (answered) return;
-      answered = true;
-      done(status, text);
-    };
-    try {
-      const asking = new XMLHttpRequest();
-      asking.onload = () => answer(asking.status, asking.responseText);
-      asking.onerror = asking.ontimeout = asking.onabort = () => answer(0, "");
-      asking.open("GET", address);
-      asking.timeout = ANSWER_S * 1000;
-      asking.send();
-    } catch (error) {
-      answer(0, "");
-    }
   }
 
   // Asks how the line stands, once. Answers whether that was heard.
@@ -219,11 +203,7 @@ function start(main) {
       if (status > 0 && status < 500) reached();
       else if (status > 0) return;
       else if (navigator.onLine !== false && Date.now() - since > BLIND_AFTER_S * 1000) reached();
-      else {
-        const picture = new Image();
-        picture.onload = reached;
-        picture.src = `${icon.href}?${Date.now()}`;
-      }
+      else requestPicture(`${icon.href}?${Date.now()}`, reached);
     });
   }
 
@@ -250,7 +230,7 @@ function start(main) {
   }
 
   function hangUp() {
-    if (source) source.close();
+    closeStream(source);
     source = null;
     heard = false;
     never("stream");
@@ -280,32 +260,31 @@ function start(main) {
 
   function listen() {
     if (leaving || !leads) return;
-    const EventSource = window["EventSource"]; // Microsoft's browser had none in 2017
-    if (!EventSource) {
-      poll(jittered(pollPause(ahead)));
-      return;
-    }
     hangUp();
-    watchSilence();
-    const opened = new EventSource(stream);
-    source = opened;
-    opened.onmessage = ({ data }) => {
-      if (source !== opened) return;
-      heard = true;
-      retries = 0;
-      never("poll");
-      watchSilence();
-      try {
-        pass(data);
-      } catch (error) {
-        poll(0);
-      }
-    };
-    opened.onerror = () => {
+    const opened = openStream(stream, (text) => source === opened && hearStream(text), () => {
       if (source !== opened) return;
       miss();
       retry();
-    };
+    });
+    source = opened;
+    if (opened) {
+      watchSilence();
+      return;
+    }
+    if (!timers["poll"]) poll(jittered(RETRY_S.first));
+    later("stream", jittered(RETRY_S.most), listen);
+  }
+
+  function hearStream(text) {
+    heard = true;
+    retries = 0;
+    never("poll");
+    watchSilence();
+    try {
+      pass(text);
+    } catch (error) {
+      poll(0);
+    }
   }
 
   // ---- The tabs that are told of it.

@@ -15,10 +15,20 @@ function sharedStorage() {
   try {
     const storage = window.localStorage;
     storage.setItem("anteroom-try", "1");
+    storage.getItem("anteroom-try");
+    storage.key(0);
     storage.removeItem("anteroom-try");
     return storage;
   } catch (error) {
     return null;
+  }
+}
+
+function discard(storage, key) {
+  try {
+    storage.removeItem(key);
+  } catch (error) {
+    // An old entry does no harm.
   }
 }
 
@@ -43,9 +53,25 @@ function keep(storage, key, value) {
 // closes or crashes is followed by the next; of one that is frozen the others say so (`suspect`).
 function leadership(storage, tab, gain, lose) {
   if (!storage) return { join: gain, resign: lose, suspect() {}, renew() {}, changed() {} };
-  const locks = navigator["locks"]; // Web Locks are newer than 2017
   const byLease = leaseLeadership(storage, tab, gain, lose);
-  return locks ? lockLeadership(locks, byLease, gain, lose) : byLease;
+  try {
+    const locks = navigator["locks"]; // Web Locks are newer than 2017
+    return locks ? lockLeadership(locks, byLease, gain, lose) : byLease;
+  } catch (error) {
+    return byLease;
+  }
+}
+
+// Whether the page took the lead up. Where `gain` throws, the tab gives the lead up and the next attempt is at least a minute
+// later: when no tab tells any news (`suspect`), or when the lease is over.
+function takenUp(gain, lose) {
+  try {
+    gain();
+    return true;
+  } catch (error) {
+    lose();
+    return false;
+  }
 }
 
 function lockLeadership(locks, byLease, gain, lose) {
@@ -62,20 +88,27 @@ function lockLeadership(locks, byLease, gain, lose) {
       leads = true;
       return new Promise((resolve) => {
         release = resolve;
-        gain();
+        leads = takenUp(gain, lose);
+        if (!leads) resolve();
       });
     };
-    locks.request(KEYS.lead, options, held).catch(() => {
-      if (!granted) {
-        refused = true;
-        if (takesPart) byLease.join();
-      } else if (leads) {
-        // Another tab took the lead, as it heard nothing from here.
+    const refuse = () => {
+      refused = true;
+      if (takesPart) byLease.join();
+    };
+    // This promise is rejected also where `request` throws or does not exist.
+    new Promise((resolve) => resolve(locks.request(KEYS.lead, options, held))).then(
+      () => granted || refuse(),
+      (error) => {
+        if (!granted) return refuse();
+        if (!leads) return undefined;
         leads = false;
         lose();
-        ask({});
-      }
-    });
+        // AbortError: another tab stole the lock because it heard nothing from this one. Any other error means that the
+        // browser's locks do not work: asking again would fail again, without end.
+        return error && error.name === "AbortError" ? ask({}) : refuse();
+      },
+    );
   }
 
   return {
@@ -114,7 +147,7 @@ function leaseLeadership(storage, tab, gain, lose) {
     setTimeout(() => {
       if (!takesPart || leads || holder() !== tab) return;
       leads = true;
-      gain();
+      leads = takenUp(gain, lose);
     }, CLAIM_MS);
   }
 
@@ -146,7 +179,7 @@ function leaseLeadership(storage, tab, gain, lose) {
       if (!leads) return;
       leads = false;
       lose();
-      if (holder() === tab) storage.removeItem(KEYS.lead);
+      if (holder() === tab) discard(storage, KEYS.lead);
     },
     suspect() {
       if (takesPart && !leads) claim();
@@ -170,10 +203,14 @@ function newestLogin(storage, { tab, client, login, began }) {
 
   function others() {
     const found = [];
-    for (let index = 0; storage && index < storage.length; index += 1) {
-      const key = storage.key(index);
-      const other = key.startsWith(KEYS.login) ? kept(storage, key, null) : null;
-      if (other && other.order > 0 && other.tab !== tab) found.push(other);
+    try {
+      for (let index = 0; storage && index < storage.length; index += 1) {
+        const key = storage.key(index);
+        const other = key.startsWith(KEYS.login) ? kept(storage, key, null) : null;
+        if (other && other.order > 0 && other.tab !== tab) found.push(other);
+      }
+    } catch (error) {
+      // The browser has withdrawn the storage, or an extension has replaced it: this tab is the newest that it knows of.
     }
     return found;
   }
@@ -192,7 +229,7 @@ function newestLogin(storage, { tab, client, login, began }) {
       own.order = own.order || (known ? known.order : highest + 1);
       mark("here");
       const over = (each) => (each.login === login && each.state !== "here") || Date.now() - each.at > LOGIN_MS;
-      list.filter(over).forEach((each) => storage.removeItem(KEYS.login + each.tab));
+      list.filter(over).forEach((each) => discard(storage, KEYS.login + each.tab));
     },
     leave: () => own.state !== "went" && mark("gone"),
     goOn: () => mark("went"),

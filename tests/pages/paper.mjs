@@ -6,7 +6,7 @@ import vm from "node:vm";
 
 const source = (name) => readFileSync(new URL(`../../assets/waiting/${name}.js`, import.meta.url), "utf8");
 // As src/web/pages/assets.rs puts it together.
-const script = new vm.Script(["words", "tabs", "page"].map(source).join(""), { filename: "waiting.js" });
+const script = new vm.Script(["words", "tabs", "network", "page"].map(source).join(""), { filename: "waiting.js" });
 const settle = globalThis.setImmediate;
 
 export const words = {
@@ -62,12 +62,13 @@ class Locks {
     if (this.held || this.queue.length === 0) return;
     const request = this.queue.shift();
     this.held = request;
-    Promise.resolve().then(() => request.action()).then((value) => {
-      request.resolve(value);
+    const released = (done) => (value) => {
+      done(value);
       if (this.held !== request) return;
       this.held = null;
       this.next();
-    });
+    };
+    Promise.resolve().then(() => request.action()).then(released(request.resolve), released(request.reject));
   }
 }
 
@@ -108,9 +109,9 @@ export class Browser {
   /**
    * Opens the page of the visitor with position 100, who came when 60 were ahead and now sees 49. `answers` says how the line
    * stands, or a status; null: no answer. `reach` is the status of the service otherwise, 0: none; `picture`: whether
-   * pictures come through.
+   * pictures come through. `replaced` changes what the browser has before the script runs, as extensions do.
    */
-  async open({ answers = () => null, streams = true, event = "E", client = "C", login = "L", began = 0, reach = 0, picture = false } = {}) {
+  async open({ answers = () => null, streams = true, replaced = () => {}, event = "E", client = "C", login = "L", began = 0, reach = 0, picture = false } = {}) {
     const { clock } = this;
     const tab = { clock, sources: [], asked: 0, reached: 0, went: null, parts: {}, alive: 0, broken: null, listeners: {}, late: new Map() };
     const whenAwake = (action, ms) => {
@@ -172,6 +173,7 @@ export class Browser {
     window.clock = clock;
     vm.runInContext(`Math.random = ((n) => () => 0.5 + (n++ % 97) / 1e6)(${this.tabs.length * 11}); Date.now = () => clock.now;`, window);
     tab.window = window;
+    replaced(window);
     tab.say = (message) => tab.sources.at(-1).onmessage({ data: JSON.stringify(message) });
     tab.fail = () => tab.sources.at(-1).onerror();
     // The tab is closed: its page goes, with its streams, timers and locks.

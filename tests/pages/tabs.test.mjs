@@ -101,6 +101,51 @@ test("the newest login goes on by itself; older ones say so and have a button", 
   }
 });
 
+test("an older tab whose turn has come says so in all its parts, and takes it back with the turn", async () => {
+  for await (const browser of browsers(2)) {
+    const [older] = browser.tabs;
+    speaking(browser).say({ ...state(60), paused: true });
+    await browser.clock.run(0);
+    assert.equal(older.parts.paused.hidden, false);
+    speaking(browser).say({ ...state(120), paused: true });
+    await browser.clock.run(0);
+    const { serving, estimate, progress, paused } = older.parts;
+    assert.equal(count(older), "turn");
+    assert.equal(serving.textContent, "120");
+    assert.equal(progress.attributes["aria-valuetext"], "turn");
+    assert.equal(estimate?.hidden, true, "there is nothing left to estimate");
+    assert.equal(paused.hidden, true, "a pause stops nobody whose turn has come");
+    older.fire("storage", { key: "anteroom-heard", newValue: JSON.stringify({ stream: "/line/E/events", text: JSON.stringify(state(70)) }) });
+    assert.deepEqual([count(older), estimate.hidden, serving.textContent], ["29", false, "70"], "the counter was moved back");
+    assert.equal(progress.attributes["aria-valuetext"], "29 people");
+  }
+});
+
+test("a tab that fails as it takes the lead up does not take it again and again", async () => {
+  for await (const browser of browsers(1)) {
+    const [{ window }] = browser.tabs;
+    browser.tabs[0].close();
+    await browser.clock.run(2);
+    let gains = 0;
+    let losses = 0;
+    // A busy loop would never end, so it is let out.
+    const gain = () => {
+      if ((gains += 1) < 1000) throw new Error("no");
+    };
+    const closed = browser.tabs.pop();
+    closed.closed = false;
+    const lead = window.leadership(window.localStorage, "failing", gain, () => (losses += 1));
+    lead.join();
+    await browser.clock.run(2);
+    assert.deepEqual([gains, losses], [1, 1]);
+    const next = await browser.open();
+    next.fire("storage", { key: "anteroom-lead", newValue: null });
+    await browser.clock.run(120);
+    assert.equal(next.sources.filter((stream) => !stream.closed).length, 1, "another tab leads");
+    assert.ok(gains <= 2, `${gains} tries`);
+  }
+});
+
 test("a login that began later is newer, however the tabs were loaded", async () => {
   const browser = new Browser();
   const newer = await browser.open({ login: "new", began: 20 });

@@ -96,6 +96,105 @@ test("a browser without streams asks, more often the nearer the front", async ()
   assert.equal(page.sources.length, 0);
 });
 
+const refuses = () => { throw new Error("no"); };
+const kinds = [{ locks: true }, { locks: false }, { storage: false }];
+
+test("a browser whose streams throw asks at once, and tries them again each minute", async () => {
+  for (const name of ["a constructor that throws", "no constructor", "a stream that takes no listener and cannot be closed"]) {
+    for (const kind of kinds) {
+      let tries = 0;
+      // A busy loop would never end, so it is let out.
+      const fail = () => (tries += 1) < 1000 && refuses();
+      const stubs = {
+        "a constructor that throws": function () { fail(); },
+        "no constructor": () => fail(),
+        "a stream that takes no listener and cannot be closed": function () { Object.defineProperty(this, "onmessage", { set: fail }); },
+      };
+      const page = await open({ answers: () => state(55), replaced: (window) => (window.EventSource = stubs[name]) }, kind);
+      await page.clock.run(5);
+      assert.equal(page.parts.count?.textContent, "44", name);
+      assert.equal(page.parts.link?.hidden, true, name);
+      await page.clock.run(600);
+      assert.ok(page.asked > 100 && tries < 30, `${name}: ${page.asked} questions, ${tries} tries`);
+      assert.equal(page.went, null, name);
+    }
+  }
+});
+
+test("a browser that throws where the script asks for its streams asks the server", async () => {
+  for (const kind of kinds) {
+    let tries = 0;
+    const replaced = (window) => Object.defineProperty(window, "EventSource", { get: () => (tries += 1) < 1000 && refuses() });
+    const page = await open({ answers: () => state(55), replaced }, kind);
+    await page.clock.run(5);
+    assert.ok(tries < 5, `${tries} tries`);
+    assert.equal(page.parts.count?.textContent, "44");
+  }
+});
+
+test("locks that throw, or that are none, leave the lease", async () => {
+  let calls = 0;
+  const stubs = {
+    "no locks": { get: () => ({}) },
+    "locks that throw": { get: () => ({ request: refuses }) },
+    "locks that promise nothing": { get: () => ({ request: () => undefined }) },
+    "locks that are never granted": { get: () => ({ request: () => Promise.resolve() }) },
+    "locks that fail once they are granted": { get: () => ({ request: (name, options, held) => (held(), (calls += 1) < 1000 ? Promise.reject(new Error("no")) : Promise.resolve()) }) },
+    "an interface that throws": { get: refuses },
+  };
+  for (const [name, stub] of Object.entries(stubs)) {
+    const page = await open({ replaced: ({ navigator }) => Object.defineProperty(navigator, "locks", stub) });
+    await page.clock.run(2);
+    assert.ok(page.sources.length > 0, name);
+    page.say(state(80));
+    assert.equal(page.parts.count.textContent, "19", name);
+    await page.clock.run(60);
+    assert.ok(page.sources.length < 5, `${name}: ${page.sources.length} streams`);
+    assert.ok(calls < 5, `${name}: ${calls} calls`);
+  }
+});
+
+test("storage that throws or is half of one keeps no visitor from going on", async () => {
+  for (const method of ["getItem", "setItem", "removeItem", "key", "length"]) {
+    for (const late of [false, true]) {
+      for (const kind of [{ locks: true }, { locks: false }]) {
+        const spoil = ({ localStorage }) => Object.defineProperty(localStorage, method, { get: refuses });
+        let serving = 80;
+        const page = await open({ answers: () => state(serving), ...(!late && { replaced: spoil }) }, kind);
+        await page.clock.run(2);
+        if (late) spoil(page.window);
+        assert.equal(page.sources.length, 1, method);
+        page.say(state(90));
+        assert.equal(page.parts.count.textContent, "9", method);
+        page.fire("freeze");
+        page.fire("resume");
+        await page.clock.run(2);
+        serving = 100;
+        page.say(state(100));
+        await page.clock.run(60);
+        assert.equal(page.went, "/resume", method);
+      }
+    }
+  }
+});
+
+test("a page whose questions and pictures throw listens, and keeps trying", async () => {
+  const replaced = (window) => {
+    window.XMLHttpRequest = undefined;
+    window.Image = undefined;
+  };
+  const page = await open({ replaced });
+  page.fail();
+  await page.clock.run(100);
+  assert.ok(page.sources.length > 2);
+  page.say(state(80));
+  assert.equal(page.parts.count.textContent, "19");
+  assert.equal(page.parts.link.hidden, true);
+  page.fail();
+  await page.clock.run(800);
+  assert.equal(page.went, "/resume", "nothing tells whether the service is away");
+});
+
 test("a loss is told once it lasts, and taken back", async () => {
   let answer = null;
   const page = await open({ answers: () => answer });

@@ -49,7 +49,8 @@ fn metrics() -> Vec<Setting> {
         "metrics.allow",
         "list of IP addresses and networks",
         internal_networks(),
-        "Without `private_listen`: from where `/metrics` is read without a key, if no proxy is in between. Everybody else needs an operator's key. `[]`: everybody.",
+        "Without `private_listen`: from where `/metrics` is read without a key, if no proxy is in between. \
+         Everybody else needs an operator's key. `[]`: everybody needs a key.",
     )]
 }
 

@@ -67,11 +67,12 @@ pub static STYLE: LazyLock<Asset> = LazyLock::new(|| {
 pub static ICON: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("arch", "svg", "image/svg+xml", include_bytes!("../../../assets/arch.svg").as_slice()));
 
-/// What keeps the waiting page current: one file of three sources, each of which uses what stands before it.
+/// What keeps the waiting page current: one file of four sources, each of which uses what stands before it.
 pub static WAITING_SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
     let script = concat!(
         include_str!("../../../assets/waiting/words.js"),
         include_str!("../../../assets/waiting/tabs.js"),
+        include_str!("../../../assets/waiting/network.js"),
         include_str!("../../../assets/waiting/page.js"),
     );
     Asset::new("waiting", "js", "text/javascript; charset=utf-8", without_comments(script).into_bytes())
