@@ -83,6 +83,9 @@ fn signatures(algorithm: &str, seconds: u64) -> Outcome<f64> {
 /// A visitor who was admitted, in a browser with an open connection.
 struct Visitor {
     connection: Connection,
+    target: String,
+    /// Its cookies, each `name=value`.
+    cookies: Vec<String>,
     authorize: String,
     /// The headers of the relying party.
     basic: String,
@@ -107,11 +110,12 @@ async fn admit(server: &Server, kind: &Kind) -> Outcome<Vec<Visitor>> {
         let browser = URL_SAFE_NO_PAD.encode(number.to_be_bytes());
         let answer = connection.ask(&get(&target, &format!("Cookie: anteroom-browser={browser}\r\n"))).await?;
         ensure(answer.status == 200, || format!("a new visitor is not asked to wait: {answer:?}"))?;
-        let cookies = answer.headers("set-cookie").map(|cookie| cookie.split(';').next().unwrap_or_default());
-        let cookies = cookies.collect::<Vec<_>>().join("; ");
-        let authorize = get(&target, &format!("Cookie: {cookies}\r\n"));
+        let set: Vec<_> = answer.headers("set-cookie").map(str::to_owned).collect();
         let basic = format!("Authorization: Basic {credentials}\r\n{form}\r\n");
-        visitors.push(Visitor { connection, authorize, basic, alg: kind.alg, sub: String::new() });
+        let (target, authorize, sub) = (target.clone(), String::new(), String::new());
+        let mut visitor = Visitor { connection, target, cookies: Vec::new(), authorize, basic, alg: kind.alg, sub };
+        visitor.keep(&set);
+        visitors.push(visitor);
     }
     let more = format!(r#"{{"event_id":"Sample","increment_by":{VISITORS}}}"#);
     server.post("/private/increment_serving_counter", &more).await?;
@@ -136,8 +140,21 @@ async fn log_in_for(visitors: &mut [Visitor], time: Duration) -> Outcome<f64> {
 }
 
 impl Visitor {
+    /// Keeps the cookies of an answer, as a browser does.
+    fn keep(&mut self, set: &[String]) {
+        for cookie in set {
+            let cookie = cookie.split(';').next().unwrap_or_default();
+            let name = cookie.split('=').next().unwrap_or_default();
+            self.cookies.retain(|kept| !kept.strip_prefix(name).is_some_and(|rest| rest.starts_with('=')));
+            self.cookies.push(cookie.to_owned());
+        }
+        self.authorize = get(&self.target, &format!("Cookie: {}\r\n", self.cookies.join("; ")));
+    }
+
     async fn log_in(&mut self) -> Outcome<()> {
         let answer = self.connection.ask(&self.authorize).await?;
+        // Only the first login replaces the cookie of the place by that of the session.
+        let set: Vec<_> = answer.headers("set-cookie").map(str::to_owned).collect();
         let location = answer.headers("location").next().unwrap_or_default();
         let query = location.strip_prefix(REDIRECT).and_then(|rest| rest.strip_prefix('?')).unwrap_or_default();
         let field = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
@@ -146,6 +163,9 @@ impl Visitor {
 
         let redirect: String = form_urlencoded::byte_serialize(REDIRECT.as_bytes()).collect();
         let redeem = format!("grant_type=authorization_code&code={code}&redirect_uri={redirect}");
+        if !set.is_empty() {
+            self.keep(&set);
+        }
         let answer = self.connection.ask(&post("/token", &self.basic, &redeem)).await?;
         let tokens = (text(answer.body, "id_token"), text(answer.body, "access_token"));
         let (200, (Some(id), Some(access))) = (answer.status, tokens) else {
