@@ -7,8 +7,8 @@ use url::Url;
 use super::reader::{Read, Section, Unique};
 use super::value::{Found, event_of, safe_address};
 use crate::ambient::Secret;
-use crate::room::EventId;
-use crate::store::{Kind, Letter};
+use crate::room::{EventId, EventKind};
+use crate::store::Letter;
 
 /// What a listener listens to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -18,7 +18,7 @@ pub struct Subscription {
     /// Of which events it hears; empty: of all.
     pub events: Vec<EventId>,
     /// Which kinds of notices it gets; empty: all.
-    pub kinds: Vec<Kind>,
+    pub kinds: Vec<EventKind>,
 }
 
 impl Subscription {
@@ -90,7 +90,7 @@ fn subscription(section: &mut Section<'_>, events: &Unique, names: &mut Unique) 
         names.claim(found, &name).map(|()| name)
     });
     let events = section.list("events", |found| event_of(found, events));
-    let known = Kind::ALL.map(|kind| (kind.name(), kind));
+    let known = EventKind::ALL.map(|kind| (kind.name(), kind));
     let kinds = section.list("kinds", |found| found.choice(&known));
     Ok(Subscription { name: name?, events: events?, kinds: kinds? })
 }

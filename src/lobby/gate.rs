@@ -5,8 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::{Fault, Lobby, Room};
 use crate::ambient::Timestamp;
-use crate::room::GateState;
-use crate::store::Happening;
+use crate::room::{DomainEvent, GateState};
 
 /// How the gate of a room stands, as far as this node knows: closed until somebody has looked.
 #[derive(Default)]
@@ -62,8 +61,8 @@ impl Lobby {
             return Ok(());
         }
         let news = match found {
-            GateState::Open => Happening::InletResumed {},
-            GateState::Closed(reason) => Happening::InletPaused { reason },
+            GateState::Open => DomainEvent::InletResumed {},
+            GateState::Closed(reason) => DomainEvent::InletPaused { reason },
         };
         // First the letter, then the note of it: who dies in between has somebody else write the same letter, which is
         // written once for each number.

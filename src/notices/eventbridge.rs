@@ -66,7 +66,7 @@ fn refusal(error: BusError) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Kind;
+    use crate::room::EventKind;
 
     #[tokio::test]
     async fn an_entry_that_spoils_the_call_is_refused_alone() {
@@ -78,7 +78,7 @@ mod tests {
             seq: 1,
             event: "Sample".parse().unwrap(),
             at: Timestamp::from_secs(1),
-            kind: Kind::RoomReset,
+            kind: EventKind::RoomReset,
             body: "{}".to_owned(),
         };
         let outcomes = EventBridge { subscription, bus }.deliver(&[&letter; 3], letter.at).await.unwrap();

@@ -9,8 +9,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::ambient::Timestamp;
 use crate::lobby::{Lobby, Room};
 use crate::policy;
-use crate::room::{EventId, MetricsEvents};
-use crate::store::{Happening, StoreError};
+use crate::room::{DomainEvent, EventId, MetricsEvents};
+use crate::store::StoreError;
 
 const MINUTE: u64 = 60;
 
@@ -47,7 +47,7 @@ async fn tell_of(lobby: &Lobby, room: &Room, minute: Option<Timestamp>) -> Resul
     let Some(minute) = minute else { return Ok(()) };
     let num_active_tokens = store.active_sessions(event, lobby.now()).await?;
     let counters = store.counters(event).await?;
-    let figures = Happening::WaitingRoomMetrics {
+    let figures = DomainEvent::WaitingRoomMetrics {
         num_active_tokens,
         total_num_tokens: counters.sessions_opened,
         queue_counter: counters.queue,

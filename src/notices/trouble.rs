@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use crate::ambient::{Entropy, Timestamp, random};
 use crate::policy;
-use crate::store::{Kind, Letter};
+use crate::room::EventKind;
+use crate::store::Letter;
 
 /// Why a sink did not take a letter.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -111,16 +112,16 @@ pub(super) struct Weariness {
     /// Nothing was taken since.
     of_all: bool,
     /// None of this kind was taken since.
-    of: BTreeSet<Kind>,
+    of: BTreeSet<EventKind>,
 }
 
 impl Weariness {
-    pub(super) fn given_up(&mut self, kind: Kind) {
+    pub(super) fn given_up(&mut self, kind: EventKind) {
         self.of_all = true;
         self.of.insert(kind);
     }
 
-    pub(super) fn taken(&mut self, kind: Kind) {
+    pub(super) fn taken(&mut self, kind: EventKind) {
         self.of_all = false;
         self.of.remove(&kind);
     }

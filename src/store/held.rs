@@ -13,10 +13,11 @@ use super::{
     Advance, AdvanceFrom, Change, Closed, Document, GrantId, LongGrant, Opened, Redeemed, Redemption, Store,
     StoreError, Taken, TokenStanding,
 };
-use super::{DeadLetter, Expired, Happening, Letter, Outbox, Party, Refill, Resent};
+use super::{DeadLetter, Expired, Letter, Outbox, Party, Refill, Resent};
 use crate::ambient::Timestamp;
 use crate::room::{
-    Arrival, Counters, EventId, Inlet, Occupancy, Position, RequestId, ServingRecord, Session, SessionStatus,
+    Arrival, Counters, DomainEvent, EventId, Inlet, Occupancy, Position, RequestId, ServingRecord, Session,
+    SessionStatus,
 };
 
 /// What becomes of the next calls of one operation.

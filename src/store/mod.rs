@@ -22,9 +22,12 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 pub use grant::{CodeAge, GrantId, GrantStanding, LongGrant, Redeemed, Redemption, TokenStanding};
-pub use outbox::{DeadLetter, Happening, Kind, Letter, Outbox, OutboxMode, Resent};
+pub use outbox::{DeadLetter, Letter, Outbox, OutboxMode, Resent};
+
+pub use crate::room::line::{Advance, AdvanceFrom, Refill, Taken};
 
 use crate::ambient::Timestamp;
+use crate::room::line::LineError;
 use crate::room::{
     Arrival, Counters, EventId, Inlet, Occupancy, Position, RequestId, ServingRecord, Session, SessionStatus,
 };
@@ -52,6 +55,16 @@ pub enum StoreError {
     SessionOver(EventId),
 }
 
+impl StoreError {
+    /// The refusal of a line's command.
+    pub(crate) fn refused(error: LineError, event: &EventId) -> Self {
+        match error {
+            LineError::Outdated => Self::Outdated(event.clone()),
+            LineError::Exhausted | LineError::NoPositions => Self::Unavailable(format!("event {event}: {error}")),
+        }
+    }
+}
+
 /// Visitors who join together. Others may join them until their positions are taken, which may be a while after the store
 /// was asked.
 pub trait Party: Send + Sync {
@@ -63,48 +76,6 @@ impl Party for (u32, Timestamp) {
     fn close(&self) -> Self {
         *self
     }
-}
-
-/// Positions handed out together: `first ..= last`, all with the same entry time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Taken {
-    /// The first of them.
-    pub first: Position,
-    /// The last of them.
-    pub last: Position,
-    /// When they were handed out; never earlier than an earlier position's.
-    pub entry: Timestamp,
-    /// The event after it.
-    pub counters: Counters,
-}
-
-/// Whether the serving counter moved.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Advance {
-    /// It moved; the event after it.
-    Moved(Counters),
-    /// It would have fallen below zero or risen above [`Counters::MAX`]: nothing changed.
-    OutOfRange,
-}
-
-/// Whether the serving counter moved from where the caller saw it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum AdvanceFrom {
-    /// It moved; the event after it.
-    Moved(Counters),
-    /// Somebody else had moved it, or the event was reset: nothing changed.
-    Changed,
-    /// It would have risen above [`Counters::MAX`]: nothing changed.
-    OutOfRange,
-}
-
-/// Who follows a visitor whose served position expired.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Refill {
-    /// The next in line, at once.
-    Next,
-    /// Nobody, until the inlet moves the serving counter.
-    None,
 }
 
 /// The answer to [`Store::expire_positions`].

@@ -10,10 +10,11 @@ use super::{
     Advance, AdvanceFrom, Change, Closed, Document, GrantId, LongGrant, Opened, Redeemed, Redemption, Store,
     StoreError, Taken, TokenStanding,
 };
-use super::{DeadLetter, Expired, Happening, Letter, Outbox, Party, Refill, Resent};
+use super::{DeadLetter, Expired, Letter, Outbox, Party, Refill, Resent};
 use crate::ambient::Timestamp;
 use crate::room::{
-    Arrival, Counters, EventId, Inlet, Occupancy, Position, RequestId, ServingRecord, Session, SessionStatus,
+    Arrival, Counters, DomainEvent, EventId, Inlet, Occupancy, Position, RequestId, ServingRecord, Session,
+    SessionStatus,
 };
 
 /// Whoever wants to know.
@@ -83,7 +84,7 @@ macro_rules! forward {
             health() -> ();
         }
         crate::store::timed::forward! { $wrapper Outbox {}
-            post_letter(event: &EventId, tick: Timestamp, happening: &Happening) -> bool;
+            post_letter(event: &EventId, tick: Timestamp, happening: &DomainEvent) -> bool;
             tell_joins(event: &EventId) -> bool;
             letters(after: u64, limit: u32) -> Vec<Letter>;
             newest_letter() -> u64;

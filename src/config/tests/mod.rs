@@ -14,9 +14,8 @@ use super::*;
 use crate::keys::{RotationMode, RotationPlan};
 use crate::oauth::{AuthMethod, SigningAlg};
 use crate::room::{
-    Channels, Entry, ExpiryRule, Gate, Inlet, MaxSize, MetricsEvents, OnExpiry, Periodic, Rhythm, Signal,
+    Channels, Entry, EventKind, ExpiryRule, Gate, Inlet, MaxSize, MetricsEvents, OnExpiry, Periodic, Rhythm, Signal,
 };
-use crate::store::Kind;
 
 /// 32 bytes.
 const MASTER: &str = "a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5";
@@ -240,12 +239,12 @@ fn every_key_is_taken_over() {
     let hook = &config.webhooks[0];
     assert_eq!((hook.subscription.name.as_str(), hook.secret.expose()), ("shop", SECRET.as_bytes()));
     assert_eq!(hook.subscription.events, ["one".parse().unwrap()]);
-    assert_eq!(hook.subscription.kinds, [Kind::RoomReset]);
+    assert_eq!(hook.subscription.kinds, [EventKind::RoomReset]);
     let bus = &config.event_buses[0];
     assert_eq!(bus.bus, "arn:aws:events:eu-central-1:123456789012:event-bus/queue");
     assert_eq!(
         (bus.subscription.name.as_str(), bus.subscription.kinds.as_slice()),
-        ("bus", &[Kind::TokenGenerated][..])
+        ("bus", &[EventKind::TokenGenerated][..])
     );
     let topic = &config.topics[0];
     assert_eq!(topic.topic.arn.as_str(), "arn:aws:sns:eu-central-1:123456789012:exits");

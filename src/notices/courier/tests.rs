@@ -10,8 +10,9 @@ use crate::ambient::{FrozenClock, SeededEntropy};
 use crate::config::{Config, Environment};
 use crate::keys::{MasterSecret, RotationPlan};
 use crate::lobby::{Clients, Surroundings};
+use crate::room::{DomainEvent, EventKind};
 use crate::store::embedded::EmbeddedStore;
-use crate::store::{DeadLetter, Happening, Kind, OutboxMode};
+use crate::store::{DeadLetter, OutboxMode};
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -111,15 +112,15 @@ impl Scene {
     }
 
     async fn post(&self, event: &str, number: u64) {
-        self.write(event, number, Happening::VisitorJoined { count: number, queue_counter: 0 }).await;
+        self.write(event, number, DomainEvent::VisitorJoined { count: number, queue_counter: 0 }).await;
     }
 
     /// A letter of another kind.
     async fn post_pause(&self, event: &str, number: u64) {
-        self.write(event, number, Happening::InletPaused { reason: number.to_string() }).await;
+        self.write(event, number, DomainEvent::InletPaused { reason: number.to_string() }).await;
     }
 
-    async fn write(&self, event: &str, number: u64, happening: Happening) {
+    async fn write(&self, event: &str, number: u64, happening: DomainEvent) {
         let tick = Timestamp::from_secs(number);
         assert!(self.lobby.store().post_letter(&event.parse().unwrap(), tick, &happening).await.unwrap());
     }
@@ -222,7 +223,7 @@ async fn after_one_was_given_up_the_next_get_few_tries_until_one_is_taken() {
 #[tokio::test]
 async fn a_kind_that_is_never_wanted_does_not_hold_the_others_up_for_long() {
     let mut scene = Scene::with(1).await;
-    scene.says(|letter| if letter.kind == Kind::VisitorJoined { refused() } else { Ok(()) });
+    scene.says(|letter| if letter.kind == EventKind::VisitorJoined { refused() } else { Ok(()) });
     scene.post("A", 1).await;
     scene.work().await;
     scene.seconds(301).await;

@@ -1,14 +1,17 @@
-//! The verbs of an event as its item will say them: rules alone, no reading and no writing.
+//! The commands of an event, as its item will hold what they do: no reading and no writing.
 //!
-//! A [`Draft`] is the item as the next write will leave it. A verb refuses before it changes anything, for the other
-//! verbs of the same write go on. All of them may run again, from a newer item, when another node wrote meanwhile.
+//! A [`Draft`] is the item as the next write will leave it. What a command does to the line is decided in
+//! [`crate::room::line`]; here the decision becomes part of the item: its records and events go into the journal, and what
+//! depends on other items becomes a task there. A command refuses before it changes anything, for the other commands of
+//! the same write go on. All of them may run again, from a newer item, when another node wrote meanwhile.
 
 use super::journal::{Entrant, LogRow, Mark, Note, Past, Pending, Task, Undertaking};
 use super::state::EventState;
 use crate::ambient::Timestamp;
-use crate::policy::{CLOCK_SET_BACK, JOURNAL_ROOM};
-use crate::room::{Arrival, Counters, EventId, Inlet, Position, Session, SessionStatus};
-use crate::store::{Advance, AdvanceFrom, Closed, Expired, Happening, Opened, Refill, StoreError, Taken};
+use crate::policy::JOURNAL_ROOM;
+use crate::room::line::{self, AnnouncedJoins, Decision, LineState, Record, binds};
+use crate::room::{Arrival, Counters, DomainEvent, EventId, Inlet, Position, ServingRecord, Session, SessionStatus};
+use crate::store::{Advance, AdvanceFrom, Closed, Expired, Opened, Refill, StoreError, Taken};
 
 /// See the module's documentation.
 pub(super) struct Draft<'a> {
@@ -76,90 +79,71 @@ impl<'a> Draft<'a> {
         StoreError::Outdated(self.event.clone())
     }
 
-    /// Changes the counters, in a way that others are told of.
-    fn count(&mut self, change: impl FnOnce(&mut Counters)) -> Counters {
-        change(&mut self.state.counters);
-        self.state.counters.version += 1;
-        self.state.counters
+    /// The line as the item says it.
+    const fn line(&self) -> LineState {
+        let EventState { counters, newest_arrival, tick: inlet_tick, .. } = self.state;
+        LineState { counters, newest_arrival, inlet_tick }
+    }
+
+    /// Makes a decision part of the item.
+    fn carry_out<Reply>(&mut self, decision: Decision<Reply>) -> Reply {
+        for record in decision.records {
+            let journal = &mut self.state.journal;
+            match record {
+                Record::Arrival(Arrival { first, at }) => journal.rows.push(LogRow::Arrival { first, at }),
+                Record::Serving(ServingRecord { serving, issued_at: at, served }) => {
+                    journal.turns += 1;
+                    journal.rows.push(LogRow::Serving { turn: journal.turns, serving, at, served });
+                }
+                Record::RemoveServingAbove(serving) => self.state.cut(serving),
+            }
+        }
+        let LineState { counters, newest_arrival, inlet_tick } = decision.state;
+        (self.state.counters, self.state.newest_arrival, self.state.tick) = (counters, newest_arrival, inlet_tick);
+        decision.events.iter().for_each(|event| self.note(event));
+        decision.reply
     }
 
     /// [`crate::store::Store::take_positions`].
     pub(super) fn take_positions(&mut self, count: u32, at: Timestamp) -> Result<Taken, StoreError> {
-        let queue = self.state.counters.queue;
-        let (first, last) = (Position::new(queue + 1), Position::new(queue + u64::from(count)));
-        let (Some(first), Some(last)) = (first, last) else {
-            return Err(StoreError::Unavailable(format!("event {} has no position left", self.event)));
-        };
-        if first > last {
-            return Err(StoreError::Unavailable("somebody asked for no positions".to_owned()));
-        }
-        let entry = match self.state.newest_arrival {
-            Some(newest) if newest.takes(at) => newest.at,
-            _ => {
-                self.state.newest_arrival = Some(Arrival { first, at });
-                self.state.journal.rows.push(LogRow::Arrival { first, at });
-                at
-            }
-        };
-        let counters = self.count(|counters| counters.queue = last.get());
-        Ok(Taken { first, last, entry, counters })
+        let decision = self.line().take_positions(count, at);
+        let decision = decision.map_err(|error| StoreError::refused(error, self.event))?;
+        Ok(self.carry_out(decision))
     }
 
     /// [`crate::store::Store::advance`] forward.
     pub(super) fn advance(&mut self, by: u64, at: Timestamp) -> Advance {
-        let serving = self.state.counters.serving.checked_add(by).filter(|serving| *serving <= Counters::MAX);
-        match serving {
-            None => Advance::OutOfRange,
-            Some(_) if by == 0 => Advance::Moved(self.state.counters),
-            Some(serving) => {
-                self.record(serving, at, by);
-                Advance::Moved(self.serve(serving))
-            }
-        }
+        let Ok(by) = i64::try_from(by) else { return Advance::OutOfRange };
+        let decision = self.line().advance(by, at);
+        self.carry_out(decision)
     }
 
-    /// [`crate::store::Store::advance`] back, from where the caller saw the counter and looked whether a record
+    /// [`crate::store::Store::advance`] back `by` some, from where the caller saw the counter and looked whether a record
     /// `stands` where it goes. `None`: it is there no more.
-    pub(super) fn go_back(&mut self, seen: &EventState, to: u64, stands: bool, at: Timestamp) -> Option<Counters> {
+    pub(super) fn go_back(&mut self, seen: &EventState, by: i64, stands: bool, at: Timestamp) -> Option<Advance> {
         let turns = |state: &EventState| (state.life, state.journal.turns);
         if turns(seen) != turns(&self.state) {
             return None;
         }
-        self.state.cut(to);
-        if stands {
+        let mut decision = self.line().advance(by, at);
+        if stands && decision.records.iter().any(|record| matches!(record, Record::Serving(_))) {
+            // It stays as it is, and the counter moved all the same.
+            decision.records.retain(|record| !matches!(record, Record::Serving(_)));
+            let advance = self.carry_out(decision);
             self.state.journal.turns += 1;
-        } else {
-            self.record(to, at, 0);
+            return Some(advance);
         }
-        Some(self.serve(to))
+        Some(self.carry_out(decision))
     }
 
     /// [`crate::store::Store::advance_from`].
     pub(super) fn advance_from(&mut self, seen: &Counters, by: u64, at: Timestamp) -> AdvanceFrom {
-        let now = &self.state.counters;
         // Until the places that were given up are counted, nobody knows how many are free.
-        if (now.serving, now.generation) != (seen.serving, seen.generation) || self.state.expiring().is_some() {
+        if self.state.expiring().is_some() {
             return AdvanceFrom::Changed;
         }
-        match self.advance(by, at) {
-            Advance::Moved(counters) => AdvanceFrom::Moved(counters),
-            Advance::OutOfRange => AdvanceFrom::OutOfRange,
-        }
-    }
-
-    fn record(&mut self, serving: u64, at: Timestamp, served: u64) {
-        self.state.journal.turns += 1;
-        let turn = self.state.journal.turns;
-        self.state.journal.rows.push(LogRow::Serving { turn, serving, at, served });
-    }
-
-    fn serve(&mut self, serving: u64) -> Counters {
-        let previous = self.state.counters.serving;
-        let counters = self.count(|counters| counters.serving = serving);
-        if previous != serving {
-            self.note(&Happening::ServingCounterChanged { previous, current: serving });
-        }
-        counters
+        let decision = self.line().advance_from(seen, by, at);
+        self.carry_out(decision)
     }
 
     /// [`crate::store::Store::expire_positions`], the first half: from now on none of them can be used.
@@ -173,13 +157,12 @@ impl<'a> Draft<'a> {
         if let Some(pending) = self.state.expiring() {
             return Ok(Expiry::UnderWay(self.state.undertaking(pending)));
         }
-        let Counters { serving, queue, max_expired: from, .. } = self.state.counters;
-        let through = through.get().min(serving).min(queue);
-        if through <= from {
+        let Some(decision) = self.line().begin_expiry(through) else {
             return Ok(Expiry::Nothing(self.state.counters));
-        }
+        };
+        let line::Expiry { from, through } = decision.reply;
         let begun = self.begin(mark, Task::Expire { from, through, refill: refill == Refill::Next, at })?;
-        self.count(|counters| counters.max_expired = through);
+        self.carry_out(decision);
         Ok(Expiry::Begun(begun))
     }
 
@@ -188,31 +171,16 @@ impl<'a> Draft<'a> {
         let Some(Task::Expire { from, through, refill, at }) = self.strike_out(mark) else {
             return Expired { positions: 0, counters: self.state.counters };
         };
-        let positions = (through - from).saturating_sub(used);
-        let previous = self.state.counters.serving;
-        let admitted = if refill { positions.min(Counters::MAX - previous) } else { 0 };
-        self.count(|counters| counters.expired_positions += positions);
-        if admitted > 0 {
-            self.note(&Happening::AutomaticServingCounterIncr {
-                previous_serving_counter_position: previous,
-                increment_by: admitted,
-                current_serving_counter_position: previous + admitted,
-            });
-            self.advance(admitted, at);
-        }
+        let refill = if refill { Refill::Next } else { Refill::None };
+        let decision = self.line().end_expiry(line::Expiry { from, through }, used, refill, at);
+        let positions = self.carry_out(decision);
         Expired { positions, counters: self.state.counters }
     }
 
     /// [`crate::store::Store::step_inlet`].
     pub(super) fn step_inlet(&mut self, inlet: &Inlet, known: Option<Timestamp>, tick: Timestamp) -> Option<Counters> {
-        let before = self.state.tick;
-        if before.is_some_and(|claimed| binds(claimed, tick)) {
-            return None;
-        }
-        self.state.tick = Some(tick);
-        // What is due never leads beyond the range.
-        self.advance(inlet.due(before.max(known), tick, &self.state.counters), tick);
-        Some(self.state.counters)
+        let decision = self.line().step_inlet(inlet, known, tick)?;
+        Some(self.carry_out(decision))
     }
 
     /// [`crate::store::Store::open_session`], the first half, for a ticket that had no session a moment ago.
@@ -224,9 +192,9 @@ impl<'a> Draft<'a> {
         if let Some(pending) = self.state.journal.pending.iter().find(same) {
             return Ok(Opening::UnderWay(self.state.undertaking(pending)));
         }
-        if !self.state.counters.admits(session.position) {
-            return Err(self.outdated());
-        }
+        self.line()
+            .admit(session.generation, session.position)
+            .map_err(|error| StoreError::refused(error, self.event))?;
         if past == Past::Unknown && session.position.get() <= self.state.journal.forgotten {
             return Ok(Opening::Unsure);
         }
@@ -240,8 +208,7 @@ impl<'a> Draft<'a> {
             return Err(self.outdated());
         }
         if let (Some(Task::Open(entrant)), true) = (&struck, inserted) {
-            self.count(|counters| counters.sessions_opened += 1);
-            self.note(&Happening::TokenGenerated { request_id: entrant.request_id });
+            self.carry_out(self.line().session_opened(entrant.request_id));
         }
         Ok(Opened { session, inserted, counters: self.state.counters })
     }
@@ -275,11 +242,7 @@ impl<'a> Draft<'a> {
         }
         if let Some(Task::Close { request_id, code }) = struck {
             let status = SessionStatus::from_code(code.into()).unwrap_or(SessionStatus::Completed);
-            self.count(|counters| match status {
-                SessionStatus::Abandoned => counters.abandoned += 1,
-                SessionStatus::Completed | SessionStatus::Active => counters.completed += 1,
-            });
-            self.note(&Happening::SessionUpdated { request_id, status });
+            self.carry_out(self.line().session_closed(request_id, status));
         }
         Closed::Now(self.state.counters)
     }
@@ -293,27 +256,20 @@ impl<'a> Draft<'a> {
     /// [`crate::store::Store::reset`].
     pub(super) fn reset(&mut self) -> Counters {
         self.tell_joins(true);
+        let decision = self.line().reset();
         let old = std::mem::take(&mut self.state);
-        let counters = Counters {
-            version: old.counters.version + 1,
-            generation: old.counters.generation.next(),
-            ..Counters::default()
-        };
         self.state.revision = old.revision;
         self.state.life = old.life + 1;
-        self.state.counters = counters;
-        self.state.tick = old.tick;
         let journal = &mut self.state.journal;
         (journal.notes, journal.noted) = (old.journal.notes, old.journal.noted);
         (journal.posted, journal.nodes) = (old.journal.posted, old.journal.nodes);
         journal.ended = old.journal.ended;
         journal.ended.push(old.life);
-        self.note(&Happening::RoomReset { generation: counters.generation });
-        counters
+        self.carry_out(decision)
     }
 
     /// [`crate::store::Outbox::post_letter`].
-    pub(super) fn post(&mut self, tick: Timestamp, happening: &Happening) -> bool {
+    pub(super) fn post(&mut self, tick: Timestamp, happening: &DomainEvent) -> bool {
         let kind = happening.kind().name();
         let latest = self.state.journal.posted.get(kind);
         if self.pen.is_none() || latest.is_some_and(|latest| binds(*latest, tick)) {
@@ -327,19 +283,16 @@ impl<'a> Draft<'a> {
     /// [`crate::store::Outbox::tell_joins`]; with `at_once`, however short a time ago it was last done.
     pub(super) fn tell_joins(&mut self, at_once: bool) -> bool {
         let Some(now) = self.pen else { return false };
-        let (before, at) = self.state.journal.told;
-        let queue = self.state.counters.queue;
-        let count = queue.saturating_sub(before);
-        if count == 0 || (at == now && !at_once) {
-            return false;
-        }
-        self.state.journal.told = (queue, now);
-        self.note(&Happening::VisitorJoined { count, queue_counter: queue });
+        let (queue, at) = self.state.journal.told;
+        let announced = self.line().announce_joins(AnnouncedJoins { queue, at }, now, at_once);
+        let Some((AnnouncedJoins { queue, at }, joins)) = announced else { return false };
+        self.state.journal.told = (queue, at);
+        self.note(&joins);
         true
     }
 
     /// Writes a letter, if anybody wants one.
-    fn note(&mut self, happening: &Happening) {
+    fn note(&mut self, happening: &DomainEvent) {
         let Some(at) = self.pen else { return };
         // All of it is text and numbers: it cannot fail.
         let Ok(body) = happening.body(self.event) else { return };
@@ -348,11 +301,6 @@ impl<'a> Draft<'a> {
         let number = journal.noted;
         journal.notes.push(Note { number, at, kind: happening.kind().name().to_owned(), body });
     }
-}
-
-/// Whether a claim of this tick stands against a later one, rather than being of a clock that was wrong.
-fn binds(claimed: Timestamp, tick: Timestamp) -> bool {
-    claimed >= tick && claimed.since(tick) < CLOCK_SET_BACK
 }
 
 #[cfg(test)]

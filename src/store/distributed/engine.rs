@@ -125,8 +125,8 @@ impl Engine {
             let Some(to) = seen.counters.serving.checked_sub(by.unsigned_abs()) else { return Ok(Advance::OutOfRange) };
             let nearest = log::record_from(&self.office.tables, event, &seen, to).await?;
             let stands = nearest.is_some_and(|record| record.serving == to);
-            if let Some(counters) = desk.run(move |draft| Ok(draft.go_back(&seen, to, stands, at))).await? {
-                return Ok(Advance::Moved(counters));
+            if let Some(advance) = desk.run(move |draft| Ok(draft.go_back(&seen, by, stands, at))).await? {
+                return Ok(advance);
             }
         }
     }

@@ -16,9 +16,9 @@ use super::journal::Note;
 use super::tables::{Condition, Query, Table, Tables, Written};
 use crate::ambient::Timestamp;
 use crate::policy::{DEAD_LETTER_RETENTION, LEASE, LETTER_MOVES, LETTERS_AT_ONCE};
-use crate::room::EventId;
+use crate::room::{DomainEvent, EventId, EventKind};
 use crate::store::StoreError;
-use crate::store::outbox::{DeadLetter, Happening, Kind, Letter, Outbox, Resent};
+use crate::store::outbox::{DeadLetter, Letter, Outbox, Resent};
 
 /// Parts a sink's name from a number where both are a label: less than any character of a name.
 const PART: char = '\u{1}';
@@ -56,7 +56,7 @@ pub(super) fn letter(row: &Fields) -> Result<Letter, StoreError> {
         seq: row.number("seq")?,
         event: row.text("event_id")?.parse().map_err(|_| unreadable("event_id"))?,
         at: row.time("written_at")?,
-        kind: Kind::from_name(row.text("kind")?).ok_or_else(|| unreadable("kind"))?,
+        kind: EventKind::from_name(row.text("kind")?).ok_or_else(|| unreadable("kind"))?,
         body: row.owned_text("body")?,
     })
 }
@@ -160,7 +160,7 @@ impl Engine {
         let mut items = Vec::new();
         let mut seq = newest;
         for note in notes {
-            let Some(kind) = Kind::from_name(&note.kind) else { continue };
+            let Some(kind) = EventKind::from_name(&note.kind) else { continue };
             seq += 1;
             let letter = Letter { seq, event: event.clone(), at: note.at, kind, body: note.body };
             let item = row("letters", label(seq), &letter)
@@ -311,7 +311,7 @@ fn cursor_label(sink: &str) -> String {
 
 #[async_trait]
 impl Outbox for DistributedStore {
-    async fn post_letter(&self, event: &EventId, tick: Timestamp, happening: &Happening) -> Result<bool, StoreError> {
+    async fn post_letter(&self, event: &EventId, tick: Timestamp, happening: &DomainEvent) -> Result<bool, StoreError> {
         let happening = happening.clone();
         self.engine.desk(event)?.run(move |draft| Ok(draft.post(tick, &happening))).await
     }

@@ -1,17 +1,17 @@
-//! The verbs that move an event's counters: join, advance, expire, claim, reset.
+//! The commands that move an event's counters: join, advance, expire, step, reset.
 //!
-//! Each is one step of the writer's open transaction. They change the row in memory, which the commit
-//! writes once however many of them there were, and write a row of their own only where the log needs one.
+//! Each is one step of the writer's open transaction. What they do is decided in [`crate::room::line`]; here it is carried
+//! out. The event's row is written once by the commit, however many commands there were.
 
 use rusqlite::{Connection, Error, params};
 
-use super::ledger::{EventRow, Failure, Ledger, unknown};
+use super::ledger::{EventRow, Failure, Ledger};
 use super::retention::used_between;
-use super::rows::{stored, stored_time};
+use super::rows::stored;
 use crate::ambient::Timestamp;
-use crate::policy;
-use crate::room::{Arrival, Counters, EventId, Inlet, Position};
-use crate::store::{Advance, AdvanceFrom, Expired, Happening, Refill, StoreError, Taken};
+use crate::room::line::{Expiry, LineError};
+use crate::room::{Counters, EventId, Inlet, Position};
+use crate::store::{Advance, AdvanceFrom, Expired, Refill, StoreError, Taken};
 
 /// Sessions go in the order of the line: that is about the order of their ends as well, so that a step
 /// touches few pages of either index.
@@ -35,49 +35,19 @@ impl Ledger {
             drop(insert);
             self.add(event.clone(), life);
         }
-        Ok(self.row(event)?.counters)
+        Ok(self.row(event)?.counters())
     }
 
     /// [`crate::store::Store::take_positions`].
     pub(super) fn take_positions(&mut self, event: &EventId, count: u32, at: Timestamp) -> Result<Taken, Failure> {
-        let mut row = self.row(event)?;
-        let queue = row.counters.queue + u64::from(count);
-        let (Some(first), Some(last)) = (Position::new(row.counters.queue + 1), Position::new(queue)) else {
-            return Err(Failure::Refused(StoreError::Unavailable(format!("event {event} has no position left"))));
-        };
-        if first > last {
-            return Err(Failure::Refused(StoreError::Unavailable("somebody asked for no positions".to_owned())));
-        }
-        let entry = match row.newest_arrival {
-            Some(newest) if newest.takes(at) => newest.at,
-            _ => {
-                note_arrival(&self.connection, row.life, first, at)?;
-                row.newest_arrival = Some(Arrival { first, at });
-                at
-            }
-        };
-        row.counters.queue = queue;
-        row.counters.version += 1;
-        self.set(event, row);
-        Ok(Taken { first, last, entry, counters: row.counters })
+        let decision = self.row(event)?.line.take_positions(count, at);
+        self.carry_out(event, decision.map_err(|error| refused(error, event))?)
     }
 
     /// [`crate::store::Store::advance`].
     pub(super) fn advance(&mut self, event: &EventId, by: i64, at: Timestamp) -> Result<Advance, Failure> {
-        let row = self.row(event)?;
-        let moved = row.counters.serving.checked_add_signed(by).filter(|serving| *serving <= Counters::MAX);
-        let Some(serving) = moved else { return Ok(Advance::OutOfRange) };
-        if by == 0 {
-            return Ok(Advance::Moved(row.counters));
-        }
-        if by < 0 {
-            let mut delete =
-                self.connection.prepare_cached("DELETE FROM serving_records WHERE life = ?1 AND serving > ?2")?;
-            delete.execute(params![row.life, stored(serving)])?;
-        }
-        note_serving(&self.connection, row.life, serving, at, u64::try_from(by).unwrap_or(0))?;
-        let moved = self.count(event, |counters| counters.serving = serving)?;
-        self.post_move(event, row.counters.serving, moved).map(Advance::Moved)
+        let decision = self.row(event)?.line.advance(by, at);
+        self.carry_out(event, decision)
     }
 
     /// [`crate::store::Store::advance_from`].
@@ -88,15 +58,8 @@ impl Ledger {
         by: u64,
         at: Timestamp,
     ) -> Result<AdvanceFrom, Failure> {
-        let EventRow { counters, .. } = self.row(event)?;
-        if (counters.serving, counters.generation) != (seen.serving, seen.generation) {
-            return Ok(AdvanceFrom::Changed);
-        }
-        let Ok(by) = i64::try_from(by) else { return Ok(AdvanceFrom::OutOfRange) };
-        Ok(match self.advance(event, by, at)? {
-            Advance::Moved(counters) => AdvanceFrom::Moved(counters),
-            Advance::OutOfRange => AdvanceFrom::OutOfRange,
-        })
+        let decision = self.row(event)?.line.advance_from(seen, by, at);
+        self.carry_out(event, decision)
     }
 
     /// [`crate::store::Store::expire_positions`].
@@ -107,40 +70,26 @@ impl Ledger {
         refill: Refill,
         at: Timestamp,
     ) -> Result<Expired, Failure> {
-        let EventRow { life, counters, .. } = self.row(event)?;
-        let through = through.get().min(counters.serving).min(counters.queue);
-        if through <= counters.max_expired {
-            return Ok(Expired { positions: 0, counters });
-        }
-        let used: i64 = self
+        let row = self.row(event)?;
+        let Some(begun) = row.line.begin_expiry(through) else {
+            return Ok(Expired { positions: 0, counters: row.counters() });
+        };
+        let expiry = begun.reply;
+        let used = self.used_positions(row.life, expiry)?;
+        self.carry_out(event, begun)?;
+        let decision = self.row(event)?.line.end_expiry(expiry, used, refill, at);
+        let positions = self.carry_out(event, decision)?;
+        Ok(Expired { positions, counters: self.row(event)?.counters() })
+    }
+
+    /// How many of these positions have, or had, a session.
+    fn used_positions(&self, life: i64, expiry: Expiry) -> Result<u64, Failure> {
+        let Expiry { from, through } = expiry;
+        let sessions: i64 = self
             .connection
             .prepare_cached("SELECT count(*) FROM sessions WHERE life = ?1 AND position > ?2 AND position <= ?3")?
-            .query_row(params![life, stored(counters.max_expired), stored(through)], |row| row.get(0))?;
-        let used = used.unsigned_abs() + used_between(&self.connection, life, counters.max_expired, through)?;
-        let positions = (through - counters.max_expired).saturating_sub(used);
-        let admitted = match refill {
-            Refill::Next => positions.min(Counters::MAX - counters.serving),
-            Refill::None => 0,
-        };
-        if admitted > 0 {
-            note_serving(&self.connection, life, counters.serving + admitted, at, admitted)?;
-        }
-        let previous = counters.serving;
-        let counters = self.count(event, |counters| {
-            counters.max_expired = through;
-            counters.expired_positions += positions;
-            counters.serving += admitted;
-        })?;
-        if admitted > 0 {
-            let refilled = Happening::AutomaticServingCounterIncr {
-                previous_serving_counter_position: previous,
-                increment_by: admitted,
-                current_serving_counter_position: counters.serving,
-            };
-            self.post(event, &refilled)?;
-        }
-        self.post_move(event, previous, counters)?;
-        Ok(Expired { positions, counters })
+            .query_row(params![life, stored(from), stored(through)], |row| row.get(0))?;
+        Ok(sessions.unsigned_abs() + used_between(&self.connection, life, from, through)?)
     }
 
     /// [`crate::store::Store::step_inlet`].
@@ -151,40 +100,18 @@ impl Ledger {
         known: Option<Timestamp>,
         tick: Timestamp,
     ) -> Result<Option<Counters>, Failure> {
-        let mut row = self.row(event)?;
-        let before = row.tick;
-        let too_late = |claimed: Timestamp| claimed >= tick && claimed.since(tick) < policy::CLOCK_SET_BACK;
-        if before.is_some_and(too_late) {
-            return Ok(None);
-        }
-        row.tick = Some(tick);
-        let counters = row.counters;
-        self.set(event, row);
-        let due = inlet.due(before.max(known), tick, &counters);
-        match self.advance(event, i64::try_from(due).unwrap_or(0), tick)? {
-            Advance::Moved(counters) => Ok(Some(counters)),
-            // What is due never leads beyond the range.
-            Advance::OutOfRange => Ok(Some(counters)),
-        }
+        let step = self.row(event)?.line.step_inlet(inlet, known, tick);
+        step.map(|decision| self.carry_out(event, decision)).transpose()
     }
 
     /// [`crate::store::Store::reset`].
     pub(super) fn reset(&mut self, event: &EventId) -> Result<Counters, Failure> {
-        if !self.knows(event) {
-            return Err(unknown(event));
-        }
         self.tell_joins(event, true)?;
         let old = self.row(event)?;
         let life = begin_life(&self.connection)?;
         self.connection.prepare_cached("UPDATE lives SET ended = 1 WHERE life = ?1")?.execute([old.life])?;
-        let counters = Counters {
-            version: old.counters.version + 1,
-            generation: old.counters.generation.next(),
-            ..Counters::default()
-        };
-        self.set(event, EventRow { life, counters, newest_arrival: None, tick: old.tick });
-        self.post(event, &Happening::RoomReset { generation: counters.generation })?;
-        Ok(counters)
+        self.set(event, EventRow { life, ..old });
+        self.carry_out(event, old.line.reset())
     }
 
     /// Deletes up to `limit` rows of generations that ended. Answers how many; 0: there are no more.
@@ -209,15 +136,7 @@ fn begin_life(connection: &Connection) -> Result<i64, Error> {
     Ok(connection.last_insert_rowid())
 }
 
-fn note_arrival(connection: &Connection, life: i64, first: Position, at: Timestamp) -> Result<(), Error> {
-    let mut insert = connection.prepare_cached("INSERT INTO arrivals (life, first, at) VALUES (?1, ?2, ?3)")?;
-    insert.execute(params![life, stored(first.get()), stored_time(at)]).map(drop)
-}
-
-/// A record that exists stays: the positions it covers were first served then.
-fn note_serving(connection: &Connection, life: i64, serving: u64, at: Timestamp, served: u64) -> Result<(), Error> {
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO serving_records (life, serving, issued_at, served) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
-    )?;
-    insert.execute(params![life, stored(serving), stored_time(at), stored(served)]).map(drop)
+/// The refusal of a command, before anything was written.
+pub(super) fn refused(error: LineError, event: &EventId) -> Failure {
+    Failure::Refused(StoreError::refused(error, event))
 }

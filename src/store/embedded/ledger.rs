@@ -13,8 +13,8 @@ use rusqlite::{Connection, Error, Row, params};
 
 use super::reserve::{self, Reserve};
 use super::rows::{arrival, columns_of_counters, counters, is_corruption, store_error, stored, stored_time, time};
-use crate::ambient::Timestamp;
-use crate::room::{Arrival, Counters, EventId};
+use crate::room::line::{Decision, LineState, Record};
+use crate::room::{Arrival, Counters, EventId, ServingRecord};
 use crate::store::{Change, OutboxMode, StoreError};
 
 /// Why a command was not done.
@@ -39,9 +39,14 @@ impl From<Error> for Failure {
 pub(super) struct EventRow {
     /// Names the rows of the current generation; never used twice.
     pub(super) life: i64,
-    pub(super) counters: Counters,
-    pub(super) newest_arrival: Option<Arrival>,
-    pub(super) tick: Option<Timestamp>,
+    pub(super) line: LineState,
+}
+
+impl EventRow {
+    /// The numbers of the event.
+    pub(super) const fn counters(&self) -> Counters {
+        self.line.counters
+    }
 }
 
 struct Entry {
@@ -81,7 +86,7 @@ impl Ledger {
 
     /// Every event as the disk has it.
     pub(super) fn committed(&self) -> HashMap<EventId, Counters> {
-        let on_disk = |(event, entry): (&EventId, &Entry)| Some((event.clone(), entry.committed?.counters));
+        let on_disk = |(event, entry): (&EventId, &Entry)| Some((event.clone(), entry.committed?.counters()));
         self.events.iter().filter_map(on_disk).collect()
     }
 
@@ -109,11 +114,11 @@ impl Ledger {
         let mut changes: Vec<Change> = self.documents.drain(..).map(Change::Document).collect();
         for event in self.touched.drain(..) {
             let Some(entry) = self.events.get_mut(&event) else { continue };
-            let moved = entry.committed.is_none_or(|committed| committed.counters != entry.row.counters);
+            let moved = entry.committed.is_none_or(|committed| committed.counters() != entry.row.counters());
             entry.committed = Some(entry.row);
             entry.touched = false;
             if moved {
-                changes.push(Change::Counters(event, entry.row.counters));
+                changes.push(Change::Counters(event, entry.row.counters()));
             }
         }
         if std::mem::take(&mut self.letters) {
@@ -185,7 +190,7 @@ impl Ledger {
 
     /// Adds an event whose row was just inserted.
     pub(super) fn add(&mut self, event: EventId, life: i64) {
-        let row = EventRow { life, counters: Counters::default(), newest_arrival: None, tick: None };
+        let row = EventRow { life, line: LineState::default() };
         self.touched.push(event.clone());
         self.events.insert(event, Entry { row, committed: None, touched: true });
     }
@@ -200,13 +205,19 @@ impl Ledger {
         }
     }
 
-    /// Changes the event's counters, as their next version.
-    pub(super) fn count(&mut self, event: &EventId, change: impl FnOnce(&mut Counters)) -> Result<Counters, Failure> {
-        let mut row = self.row(event)?;
-        change(&mut row.counters);
-        row.counters.version += 1;
-        self.set(event, row);
-        Ok(row.counters)
+    /// Adds a decision about the event's line to the open transaction.
+    pub(super) fn carry_out<Reply>(&mut self, event: &EventId, decision: Decision<Reply>) -> Result<Reply, Failure> {
+        let row = self.row(event)?;
+        for record in &decision.records {
+            write_record(&self.connection, row.life, record)?;
+        }
+        if decision.state != row.line {
+            self.set(event, EventRow { line: decision.state, ..row });
+        }
+        for happened in &decision.events {
+            self.post(event, happened)?;
+        }
+        Ok(decision.reply)
     }
 
     /// Copies the write-ahead log into the database and closes it. The file of the log stays, with its space: a start on a
@@ -245,15 +256,15 @@ fn event_row(connection: &Connection, row: &Row<'_>) -> Result<(EventId, EventRo
         .map_err(|error| Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error) as Box<_>))?;
     let life = row.get(1)?;
     let tick = row.get::<_, Option<i64>>(2)?.map(|_| time(row, 2)).transpose()?;
-    let counters = counters(row, 3)?;
+    let (inlet_tick, counters) = (tick, counters(row, 3)?);
     let mut newest =
         connection.prepare_cached("SELECT first, at FROM arrivals WHERE life = ?1 ORDER BY first DESC LIMIT 1")?;
     let newest_arrival = newest.query([life])?.next()?.map(arrival).transpose()?;
-    Ok((event, EventRow { life, counters, newest_arrival, tick }))
+    Ok((event, EventRow { life, line: LineState { counters, newest_arrival, inlet_tick } }))
 }
 
 fn save(connection: &Connection, event: &EventId, row: &EventRow) -> Result<(), Error> {
-    let counters = &row.counters;
+    let LineState { counters, inlet_tick, .. } = &row.line;
     let mut update = connection.prepare_cached(
         "UPDATE events SET life = ?2, tick = ?3, version = ?4, generation = ?5, queue = ?6, serving = ?7,
                 sessions_opened = ?8, completed = ?9, abandoned = ?10, max_expired = ?11, expired_positions = ?12
@@ -262,7 +273,7 @@ fn save(connection: &Connection, event: &EventId, row: &EventRow) -> Result<(), 
     let changed = update.execute(params![
         event.as_str(),
         row.life,
-        row.tick.map(stored_time),
+        inlet_tick.map(stored_time),
         stored(counters.version),
         counters.generation.0,
         stored(counters.queue),
@@ -274,4 +285,22 @@ fn save(connection: &Connection, event: &EventId, row: &EventRow) -> Result<(), 
         stored(counters.expired_positions),
     ])?;
     if changed == 1 { Ok(()) } else { Err(Error::StatementChangedRows(changed)) }
+}
+
+fn write_record(connection: &Connection, life: i64, record: &Record) -> Result<(), Error> {
+    let written = match record {
+        Record::Arrival(Arrival { first, at }) => connection
+            .prepare_cached("INSERT INTO arrivals (life, first, at) VALUES (?1, ?2, ?3)")?
+            .execute(params![life, stored(first.get()), stored_time(*at)]),
+        Record::Serving(ServingRecord { serving, issued_at, served }) => connection
+            .prepare_cached(
+                "INSERT INTO serving_records (life, serving, issued_at, served) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT DO NOTHING",
+            )?
+            .execute(params![life, stored(*serving), stored_time(*issued_at), stored(*served)]),
+        Record::RemoveServingAbove(serving) => connection
+            .prepare_cached("DELETE FROM serving_records WHERE life = ?1 AND serving > ?2")?
+            .execute(params![life, stored(*serving)]),
+    };
+    written.map(drop)
 }

@@ -12,9 +12,10 @@ use super::ledger::{Failure, Ledger};
 use super::rows::{number, stored, stored_time, time, unreadable};
 use crate::ambient::Timestamp;
 use crate::policy::SWEEP_STEP;
-use crate::room::{Counters, EventId};
+use crate::room::line::AnnouncedJoins;
+use crate::room::{DomainEvent, EventId, EventKind};
 use crate::store::StoreError;
-use crate::store::outbox::{DeadLetter, Happening, Kind, Letter, Outbox, Resent};
+use crate::store::outbox::{DeadLetter, Letter, Outbox, Resent};
 
 /// Schema version 2. `AUTOINCREMENT`: a number is never used twice, though letters are forgotten.
 pub(super) const TABLES: &str = "
@@ -53,14 +54,14 @@ CREATE TABLE dead_letters (
 
 impl Ledger {
     /// Writes a letter, if there is an outbox: to be called by the verb that does what it tells of.
-    pub(super) fn post(&mut self, event: &EventId, happening: &Happening) -> Result<(), Failure> {
+    pub(super) fn post(&mut self, event: &EventId, happening: &DomainEvent) -> Result<(), Failure> {
         self.write_letter(event, happening, None).map(drop)
     }
 
     fn write_letter(
         &mut self,
         event: &EventId,
-        happening: &Happening,
+        happening: &DomainEvent,
         tick: Option<Timestamp>,
     ) -> Result<bool, Failure> {
         let Some(now) = self.outbox.now() else { return Ok(false) };
@@ -75,39 +76,30 @@ impl Ledger {
         Ok(written > 0)
     }
 
-    /// Tells how the serving counter moved, if it did.
-    pub(super) fn post_move(&mut self, event: &EventId, previous: u64, after: Counters) -> Result<Counters, Failure> {
-        if previous != after.serving {
-            self.post(event, &Happening::ServingCounterChanged { previous, current: after.serving })?;
-        }
-        Ok(after)
-    }
-
     /// [`Outbox::tell_joins`]; with `at_once`, however short a time ago it was last done.
     pub(super) fn tell_joins(&mut self, event: &EventId, at_once: bool) -> Result<bool, Failure> {
         let Some(now) = self.outbox.now() else { return Ok(false) };
-        let counters = self.row(event)?.counters;
+        let line = self.row(event)?.line;
+        let generation = line.counters.generation.0;
         let mut select =
             self.connection.prepare_cached("SELECT generation, queue, at FROM joins_told WHERE event = ?1")?;
         let mut rows = select.query([event.as_str()])?;
-        let told = match rows.next()? {
-            Some(row) if row.get::<_, u16>(0)? == counters.generation.0 => Some((number(row, 1)?, time(row, 2)?)),
-            _ => None,
+        let last = match rows.next()? {
+            Some(row) if row.get::<_, u16>(0)? == generation => {
+                AnnouncedJoins { queue: number(row, 1)?, at: time(row, 2)? }
+            }
+            _ => AnnouncedJoins::default(),
         };
         drop(rows);
         drop(select);
-        let (before, at) = told.unwrap_or_default();
-        let count = counters.queue.saturating_sub(before);
-        if count == 0 || (at == now && !at_once) {
-            return Ok(false);
-        }
+        let Some((announced, joins)) = line.announce_joins(last, now, at_once) else { return Ok(false) };
         let mut replace = self.connection.prepare_cached(
             "INSERT INTO joins_told (event, generation, queue, at) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (event) DO UPDATE SET generation = excluded.generation, queue = excluded.queue, at = excluded.at",
         )?;
-        replace.execute(params![event.as_str(), counters.generation.0, stored(counters.queue), stored_time(now)])?;
+        replace.execute(params![event.as_str(), generation, stored(announced.queue), stored_time(announced.at)])?;
         drop(replace);
-        self.post(event, &Happening::VisitorJoined { count, queue_counter: counters.queue })?;
+        self.post(event, &joins)?;
         Ok(true)
     }
 
@@ -188,7 +180,7 @@ fn letter(row: &Row<'_>) -> Result<Letter, Error> {
         seq: number(row, 0)?,
         event: event.parse().map_err(|_| unreadable(1, Type::Text, "no such event"))?,
         at: time(row, 2)?,
-        kind: Kind::from_name(&kind).ok_or_else(|| unreadable(3, Type::Text, "no such kind"))?,
+        kind: EventKind::from_name(&kind).ok_or_else(|| unreadable(3, Type::Text, "no such kind"))?,
         body: row.get(4)?,
     })
 }
@@ -236,7 +228,7 @@ fn done_by_all(connection: &Connection, sinks: &[String]) -> Result<u64, Error> 
 
 #[async_trait]
 impl Outbox for EmbeddedStore {
-    async fn post_letter(&self, event: &EventId, tick: Timestamp, happening: &Happening) -> Result<bool, StoreError> {
+    async fn post_letter(&self, event: &EventId, tick: Timestamp, happening: &DomainEvent) -> Result<bool, StoreError> {
         let (event, happening) = (event.clone(), happening.clone());
         self.write(move |ledger| ledger.write_letter(&event, &happening, Some(tick))).await
     }

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use rusqlite::params;
 
+use super::counters::refused;
 use super::ledger::{EventRow, Failure, Ledger};
 use super::rows::{number, select_session, session, stored, stored_time};
 use crate::ambient::Timestamp;
 use crate::policy::CLOCK_AHEAD;
 use crate::room::{EventId, RequestId, Session, SessionStatus};
-use crate::store::{Closed, Happening, Opened, StoreError};
+use crate::store::{Closed, Opened, StoreError};
 
 /// Bytes that [`Ledger::beat`] asks the disk for: a little more than any command but the largest document.
 const BALLAST: u32 = 32 << 10;
@@ -20,16 +21,16 @@ const BALLAST: u32 = 32 << 10;
 impl Ledger {
     /// [`crate::store::Store::open_session`].
     pub(super) fn open_session(&mut self, new: &Session) -> Result<Opened, Failure> {
-        let EventRow { life, counters, .. } = self.row(&new.event)?;
-        if new.generation != counters.generation {
-            return Err(Failure::Refused(StoreError::Outdated(new.event.clone())));
-        }
-        if let Some(session) = self.find_session(&new.event, &new.request_id)? {
+        let EventRow { life, line } = self.row(&new.event)?;
+        let counters = line.counters;
+        let found = match new.generation == counters.generation {
+            true => self.find_session(&new.event, &new.request_id)?,
+            false => None,
+        };
+        if let Some(session) = found {
             return Ok(Opened { session, inserted: false, counters });
         }
-        if !counters.admits(new.position) {
-            return Err(Failure::Refused(StoreError::Outdated(new.event.clone())));
-        }
+        line.admit(new.generation, new.position).map_err(|error| refused(error, &new.event))?;
         if self.is_used(life, new.position)? {
             return Err(Failure::Refused(StoreError::SessionOver(new.event.clone())));
         }
@@ -48,8 +49,7 @@ impl Ledger {
             new.opener.map(|opener| *opener.as_bytes()),
         ])?;
         drop(insert);
-        let counters = self.count(&new.event, |counters| counters.sessions_opened += 1)?;
-        self.post(&new.event, &Happening::TokenGenerated { request_id: new.request_id })?;
+        let counters = self.carry_out(&new.event, line.session_opened(new.request_id))?;
         Ok(Opened { session: new.clone(), inserted: true, counters })
     }
 
@@ -60,7 +60,7 @@ impl Ledger {
         request_id: &RequestId,
         status: SessionStatus,
     ) -> Result<Closed, Failure> {
-        let EventRow { life, .. } = self.row(event)?;
+        let EventRow { life, line } = self.row(event)?;
         let Some(session) = self.find_session(event, request_id)? else { return Ok(Closed::Unknown) };
         if session.status != SessionStatus::Active || status == SessionStatus::Active {
             return Ok(Closed::Before(session.status));
@@ -69,12 +69,7 @@ impl Ledger {
             self.connection.prepare_cached("UPDATE sessions SET status = ?3 WHERE life = ?1 AND request_id = ?2")?;
         update.execute(params![life, request_id.as_bytes(), status.code()])?;
         drop(update);
-        let counters = self.count(event, |counters| match status {
-            SessionStatus::Completed => counters.completed += 1,
-            SessionStatus::Abandoned => counters.abandoned += 1,
-            SessionStatus::Active => {}
-        })?;
-        self.post(event, &Happening::SessionUpdated { request_id: *request_id, status })?;
+        let counters = self.carry_out(event, line.session_closed(*request_id, status))?;
         Ok(Closed::Now(counters))
     }
 
@@ -95,11 +90,11 @@ impl Ledger {
     }
 
     fn find_session(&self, event: &EventId, request_id: &RequestId) -> Result<Option<Session>, Failure> {
-        let EventRow { life, counters, .. } = self.row(event)?;
+        let EventRow { life, line } = self.row(event)?;
         let mut select = self.connection.prepare_cached(select_session!(
             "FROM (SELECT ?3 AS generation) AS e, sessions AS s WHERE s.life = ?1 AND s.request_id = ?2"
         ))?;
-        let mut rows = select.query(params![life, request_id.as_bytes(), counters.generation.0])?;
+        let mut rows = select.query(params![life, request_id.as_bytes(), line.counters.generation.0])?;
         Ok(rows.next()?.map(|row| session(row, event)).transpose()?.flatten())
     }
 

@@ -12,6 +12,7 @@ use super::ledger::{EventRow, Failure, Ledger};
 use super::rows::{number, stored, stored_time};
 use crate::ambient::Timestamp;
 use crate::policy::{DEAD_LETTER_RETENTION, DEAD_LETTERS_KEPT, PACE_HORIZON, SESSION_RETENTION, SWEEP_STEP};
+use crate::room::line::LineState;
 use crate::room::{Counters, EventId, Position, UsedChunk};
 use crate::store::StoreError;
 
@@ -75,9 +76,10 @@ impl Ledger {
 
     /// Forgets up to `limit` rows of each kind of the event's present generation. Answers how many; 0: there are no more.
     fn forget(&mut self, event: &EventId, now: Timestamp, limit: u32) -> Result<u64, Failure> {
-        let EventRow { life, counters, .. } = self.row(event)?;
-        let mut forgotten = self.forget_sessions(life, &counters, now - SESSION_RETENTION, limit)?;
-        let counters = self.pass_used(event, life, counters)?;
+        let EventRow { life, line } = self.row(event)?;
+        let mut forgotten = self.forget_sessions(life, &line.counters, now - SESSION_RETENTION, limit)?;
+        self.pass_used(event, life, &line)?;
+        let counters = self.row(event)?.counters();
         let given_up = stored(counters.max_expired);
         let mut chunks = self.connection.prepare_cached(
             "DELETE FROM used_positions WHERE life = ?1 AND chunk IN
@@ -120,19 +122,18 @@ impl Ledger {
 
     /// Counts positions as dealt with that follow those that are, and had a session that is forgotten: so that nothing
     /// grows where positions do not expire and nobody stays away.
-    fn pass_used(&mut self, event: &EventId, life: i64, counters: Counters) -> Result<Counters, Failure> {
-        let mut through = counters.max_expired;
+    fn pass_used(&mut self, event: &EventId, life: i64, line: &LineState) -> Result<(), Failure> {
+        let Counters { max_expired, serving, queue, .. } = line.counters;
+        let mut through = max_expired;
         while let Some(chunk) = used_chunk(&self.connection, life, UsedChunk::number_of(through + 1))? {
-            let last = chunk.run_after(through).min(counters.serving).min(counters.queue);
+            let last = chunk.run_after(through).min(serving).min(queue);
             if last <= through {
                 break;
             }
             through = last;
         }
-        if through == counters.max_expired {
-            return Ok(counters);
-        }
-        self.count(event, |counters| counters.max_expired = through)
+        let passed = Position::new(through).and_then(|through| line.begin_expiry(through));
+        passed.map_or(Ok(()), |decision| self.carry_out(event, decision).map(drop))
     }
 
     fn forget_dead_letters(&mut self, letters: &[(String, i64)]) -> Result<(), Failure> {

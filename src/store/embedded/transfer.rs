@@ -12,6 +12,7 @@ use super::EmbeddedStore;
 use super::ledger::{EventRow, Failure, Ledger};
 use super::retention::note_used;
 use super::rows::{arrival, number, select_session, serving_record, session, stored, stored_time, time};
+use crate::room::line::LineState;
 use crate::room::{Counters, EventId, Position, UsedChunk};
 use crate::store::transfer::{IMPORT, Line, Transfer, TransferError, digits, grant_id, status};
 use crate::store::{GrantId, StoreError};
@@ -171,8 +172,8 @@ impl Ledger {
                     .prepare_cached("SELECT first, at FROM arrivals WHERE life = ?1 ORDER BY first DESC LIMIT 1")?;
                 let newest_arrival = newest.query([row.life])?.next()?.map(arrival).transpose()?;
                 drop(newest);
-                let counters = *counters;
-                self.set(event, EventRow { life: row.life, counters, newest_arrival, tick: *tick });
+                let line = LineState { counters: *counters, newest_arrival, inlet_tick: *tick };
+                self.set(event, EventRow { line, ..row });
                 Ok(())
             }
             Line::Arrival { event, .. }
@@ -189,7 +190,7 @@ impl Ledger {
     fn begun_by(&mut self, event: &EventId, same: Option<Counters>) -> Result<EventRow, Halt> {
         self.ensure_event(event)?;
         let row = self.row(event)?;
-        match row.counters.version > 0 && same != Some(row.counters) {
+        match row.counters().version > 0 && same != Some(row.counters()) {
             true => Err(TransferError::Begun(event.clone()).into()),
             false => Ok(row),
         }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::{Shared, all_at_once, at, event, position, session, ticket};
 use crate::room::SessionStatus::Completed;
-use crate::store::{Change, Happening, Kind, Refill, Resent};
+use crate::room::{DomainEvent, EventKind};
+use crate::store::{Change, Refill, Resent};
 
 /// What the outbox says after number `after`.
-async fn told(store: &Shared, after: u64) -> Vec<(Kind, serde_json::Value)> {
+async fn told(store: &Shared, after: u64) -> Vec<(EventKind, serde_json::Value)> {
     let letters = store.letters(after, 100).await.unwrap();
     assert!(letters.is_sorted_by(|one, next| one.seq < next.seq), "{letters:?}");
     letters.into_iter().map(|letter| (letter.kind, serde_json::from_str(&letter.body).unwrap())).collect()
@@ -33,15 +34,15 @@ pub(in crate::store) async fn every_change_is_told_in_the_order_of_the_changes(s
     store.advance(&event, 0, at(9)).await.unwrap();
     store.reset(&event).await.unwrap();
     let told = told(&store, 0).await;
-    let kinds: Vec<Kind> = told.iter().map(|(kind, _)| *kind).collect();
+    let kinds: Vec<EventKind> = told.iter().map(|(kind, _)| *kind).collect();
     let expected = [
-        Kind::ServingCounterChanged,
-        Kind::TokenGenerated,
-        Kind::SessionUpdated,
-        Kind::AutomaticServingCounterIncr,
-        Kind::ServingCounterChanged,
-        Kind::VisitorJoined,
-        Kind::RoomReset,
+        EventKind::ServingCounterChanged,
+        EventKind::TokenGenerated,
+        EventKind::SessionUpdated,
+        EventKind::AutomaticServingCounterIncr,
+        EventKind::ServingCounterChanged,
+        EventKind::VisitorJoined,
+        EventKind::RoomReset,
     ];
     assert_eq!(kinds, expected);
     assert!(told.iter().all(|(_, body)| body["event_id"] == "Sample"));
@@ -66,7 +67,7 @@ pub(in crate::store) async fn joins_are_told_once_a_second_and_not_for_nobody(st
 
 pub(in crate::store) async fn one_of_many_posts_for_a_tick(store: Shared) {
     let event = event(&store).await;
-    let paused = Happening::InletPaused { reason: "closed".to_owned() };
+    let paused = DomainEvent::InletPaused { reason: "closed".to_owned() };
     let posted = all_at_once(20, |_| {
         let (store, event, paused) = (Arc::clone(&store), event.clone(), paused.clone());
         async move { store.post_letter(&event, at(60), &paused).await.unwrap() }

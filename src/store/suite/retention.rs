@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::{Shared, all_at_once, at, event, position, served_event, session, ticket};
 use crate::ambient::{SeededEntropy, random};
 use crate::policy::{DEAD_LETTER_RETENTION, DEAD_LETTERS_KEPT, SESSION_RETENTION};
-use crate::room::{Counters, EventId, Session, SessionStatus};
-use crate::store::{Closed, Kind, Letter, Refill, StoreError};
+use crate::room::{Counters, EventId, EventKind, Session, SessionStatus};
+use crate::store::{Closed, Letter, Refill, StoreError};
 
 const DAY: u64 = SESSION_RETENTION.as_secs();
 
@@ -242,7 +242,7 @@ pub(in crate::store) async fn of_dead_letters_the_newest_ten_thousand_are_kept(s
             seq,
             event: event.clone(),
             at: at(0),
-            kind: Kind::ServingCounterChanged,
+            kind: EventKind::ServingCounterChanged,
             body: "{}".to_owned(),
         };
         let letters: Vec<Letter> = (page * PAGE + 1..=(page + 1) * PAGE).map(letter).collect();
