@@ -1,7 +1,8 @@
 //! Where state lives: the port that the use cases speak to, in atomic business verbs rather than rows.
 //!
-//! Owns durability and atomicity; must not know the rules of waiting (`room`) beyond their nouns, nor
-//! the protocol beyond the grant that it keeps. Every method names what makes it atomic in each engine.
+//! Owns durability and atomicity; must not know the rules of waiting: what a command does to a line is decided in
+//! [`crate::room::line`], and an engine makes the decision durable. Nor must it know the protocol beyond the grant that it
+//! keeps. Every method names what makes it atomic in each engine.
 //! A value that was answered survives the loss of the process.
 
 pub mod distributed;
