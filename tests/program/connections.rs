@@ -12,7 +12,7 @@ use socket2::{Domain, Socket, Type};
 use crate::memory::{assert_given_back, resident_kib};
 use crate::process::{ATTEMPTS, PAUSE, Program};
 use crate::start::assert_refused;
-use crate::support::{ADMIN_KEY, Api, Deployment};
+use crate::support::{ADMIN_KEY, Deployment};
 
 /// So many files: 128 connections, of which 112 are for visitors and 28 for one address.
 const FILES: &str = "ulimit -n 256";
@@ -175,35 +175,37 @@ fn what_comes_while_the_process_is_paused_is_answered_if_it_came_in_time() {
     program.stop();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn clients_that_ask_for_metrics_and_do_not_read_them_cost_one_rendering_each_at_most() {
+#[test]
+fn metrics_are_not_made_for_clients_that_do_not_read_them() {
     let (_deployment, program) = serve("[]");
-    let api = Api::of(&program);
     let metrics = "GET /metrics HTTP/1.1\r\nhost: queue\r\n\r\n".repeat(500);
-    let flood: Vec<_> = (0..SHARE)
-        .flat_map(|_| 2..5)
-        .map(|host| {
-            let mut stream = connect_from(host, program.address);
-            stream.set_write_timeout(Some(Duration::from_millis(1))).unwrap();
-            let _not_taken = stream.write_all(metrics.as_bytes());
-            stream
-        })
-        .collect();
-    for _ in 0..3 {
-        assert_eq!(api.get("/health/live").send().await.unwrap().status(), 200);
+    let mut flood: Vec<_> = (0..SHARE).flat_map(|_| 2..5).map(|host| connect_from(host, program.address)).collect();
+    for stream in &mut flood {
+        stream.set_write_timeout(Some(Duration::from_millis(1))).unwrap();
+        let _not_taken = stream.write_all(metrics.as_bytes());
     }
+    let mut sent = 0;
+    for stream in &mut flood {
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).unwrap();
+        if status.ends_with(b"200") {
+            sent += 1;
+        } else {
+            // At least ten refusals.
+            stream.read_exact(&mut [0; 8 * 1024]).unwrap();
+        }
+    }
+    assert!(sent > 0 && sent < flood.len() / 2, "{sent} were sent");
+    assert_eq!(&asked(program.address, "/health/live").0[9..12], "200");
+    let most = 3 * flood.len();
     drop(flood);
     comes_to(program.address, "/metrics", "200");
     let (_, mut stream) = asked(program.address, "/metrics");
     let text = read_until(&mut stream, "# EOF\n");
-    let count = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}"));
-        line.trim().parse::<f64>().unwrap()
-    };
-    let rendered = r#"anteroom_http_request_duration_seconds_count{route="/metrics",status="2xx"}"#;
-    let refused = r#"anteroom_http_request_duration_seconds_count{route="/metrics",status="5xx"}"#;
-    assert!(count(refused) > 3.0 * SHARE as f64, "most were refused: {}", count(refused));
-    assert!(count(rendered) <= 3.0 * SHARE as f64 + 3.0, "{} were rendered", count(rendered));
+    let name = r#"anteroom_http_request_duration_seconds_count{route="/metrics",status="2xx"}"#;
+    let rendered = text.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().parse::<usize>().unwrap();
+    // One more for each whose end is not noticed before its next request is handled.
+    assert!(rendered < most, "{rendered} were made");
     program.stop();
 }
 
