@@ -338,9 +338,9 @@ pub const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(5);
 /// that is busy with visitors.
 pub const KEYS_CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Turnstiles of a line, so that worker threads need not share one: as many as threads are worth having for a line
-/// that a single thread writes down.
-pub const TURNSTILES: usize = 16;
+/// Batchers of joins for each line, so that worker threads need not share one: as many as threads are worth having for a
+/// line that a single thread writes down.
+pub const JOIN_BATCHERS: usize = 16;
 
 /// Signatures of one key that are remembered as good: those of the last second or two of a rush, 128 KiB.
 pub const FRESH_SIGNATURES: usize = 4096;

@@ -32,7 +32,7 @@ use crate::demo::{Shop, ShopApp};
 use crate::gates::{Gates, GatesError};
 use crate::http::{Shutdown, StopTimes};
 use crate::keys::MasterSecretError;
-use crate::lobby::{Caretaker, KeyServiceError, Lobby};
+use crate::lobby::{BackgroundTasks, KeyServiceError, Lobby};
 use crate::notices::{Notices, NoticesError};
 use crate::outbound::OutboundError;
 use crate::policy;
@@ -135,7 +135,7 @@ pub enum StartError {
 
 /// Time and randomness for the whole service.
 #[derive(Clone)]
-pub struct Nature {
+pub struct SystemDeps {
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -155,7 +155,7 @@ pub struct Running {
     lobby: Arc<Lobby>,
     feeds: Arc<Feeds>,
     notices: Option<Arc<Notices>>,
-    caretaker: Caretaker,
+    background: BackgroundTasks,
     gates: Gates,
     publishers: Vec<JoinHandle<()>>,
     shutdown: Arc<Shutdown>,
@@ -168,23 +168,23 @@ pub struct Running {
 ///
 /// # Errors
 /// See [`StartError`]; nothing keeps running then.
-pub async fn start(mut config: Config, nature: Nature) -> Result<Running, StartError> {
-    let listener = reserve(config.doors.listen)?;
+pub async fn start(mut config: Config, system: SystemDeps) -> Result<Running, StartError> {
+    let listener = reserve(config.endpoints.listen)?;
     let address = address_of(&listener)?;
-    config.doors.public_url = config.doors.public_url.with_chosen_port(address.port());
-    let private = config.doors.private_listen.map(reserve).transpose()?;
+    config.endpoints.public_url = config.endpoints.public_url.with_chosen_port(address.port());
+    let private = config.endpoints.private_listen.map(reserve).transpose()?;
     let private_address = private.as_ref().map(address_of).transpose()?;
     let shop = config.demo.as_ref().map(|shop| reserve(shop.listen)).transpose()?;
     if let Some(listener) = &shop {
         config.place_shop(address_of(listener)?.port());
     }
-    let tls = config.doors.tls.as_ref().map(tls::load).transpose()?;
+    let tls = config.endpoints.tls.as_ref().map(tls::load).transpose()?;
     let parts = Connections::divide(private.is_some(), shop.is_some())?;
 
     let telemetry = Arc::new(Telemetry::default());
-    let store = open_store(&config, &nature, &telemetry).await?;
+    let store = open_store(&config, &system, &telemetry).await?;
     let opening = async || {
-        let opened = read_state(&config, &nature, &store).await?;
+        let opened = read_state(&config, &system, &store).await?;
         let notices = open_notices(&config, &opened.lobby).await?;
         Ok((opened, notices))
     };
@@ -206,7 +206,7 @@ pub async fn start(mut config: Config, nature: Nature) -> Result<Running, StartE
         let socket = Socket { listener, tls: None, parts: parts.private };
         servers.push(serve(&app, Mounts::Private, socket, &shutdown)?);
     }
-    if let Some((listener, shop)) = shop.zip(open_shop(&config, &nature)?) {
+    if let Some((listener, shop)) = shop.zip(open_shop(&config, &system)?) {
         servers.push(serve_shop(shop, Socket { listener, tls: None, parts: parts.shop }, &shutdown)?);
     }
 
@@ -215,7 +215,7 @@ pub async fn start(mut config: Config, nature: Nature) -> Result<Running, StartE
         private_address,
         shop: config.demo.as_ref().map(SampleShop::url),
         issuer: lobby.issuer().to_owned(),
-        caretaker: Caretaker::start(&lobby),
+        background: BackgroundTasks::start(&lobby),
         gates,
         publishers: feeds.publish(&lobby),
         servers: servers.iter().map(Server::handle).collect(),
@@ -249,7 +249,7 @@ impl Running {
             }
         }
         self.publishers.iter().for_each(JoinHandle::abort);
-        self.caretaker.stop().await;
+        self.background.stop().await;
         self.gates.stop().await;
         if let Some(notices) = self.notices {
             notices.stop().await;
@@ -302,10 +302,10 @@ fn topics(config: &Config) -> Result<Topics, StartError> {
 
 fn site(config: &Config) -> Site {
     Site {
-        issuer: config.doors.public_url.as_str().to_owned(),
-        base_path: config.doors.public_url.path_prefix().to_owned(),
-        https: config.doors.public_url.scheme() == Scheme::Https,
-        hsts: config.doors.hsts == Hsts::Sent && config.doors.public_url.scheme() == Scheme::Https,
+        issuer: config.endpoints.public_url.as_str().to_owned(),
+        base_path: config.endpoints.public_url.path_prefix().to_owned(),
+        https: config.endpoints.public_url.scheme() == Scheme::Https,
+        hsts: config.endpoints.hsts == Hsts::Sent && config.endpoints.public_url.scheme() == Scheme::Https,
         trusted_proxies: config.trusted_proxies.clone(),
         limits: config.limits.clone(),
         metrics: config.metrics.clone(),
@@ -313,17 +313,17 @@ fn site(config: &Config) -> Site {
 }
 
 /// The sample shop of a demonstration.
-fn open_shop(config: &Config, nature: &Nature) -> Result<Option<ShopApp>, StartError> {
+fn open_shop(config: &Config, system: &SystemDeps) -> Result<Option<ShopApp>, StartError> {
     let Some(sample) = &config.demo else { return Ok(None) };
     let client = config.clients.iter().map(|configured| &configured.client).find(|one| one.id == sample.client_id);
     let secret = client.and_then(|client| client.secret.clone());
     let no_client = || StartError::Shop(io::Error::other("its client is not configured or has no secret"));
     let shop = Shop {
         public_url: sample.url().parse().map_err(|error| StartError::Shop(io::Error::other(error)))?,
-        issuer: config.doors.public_url.as_str().to_owned(),
+        issuer: config.endpoints.public_url.as_str().to_owned(),
         client_id: sample.client_id.clone(),
         client_secret: secret.ok_or_else(no_client)?,
     };
-    let (clock, entropy) = (Arc::clone(&nature.clock), Arc::clone(&nature.entropy));
+    let (clock, entropy) = (Arc::clone(&system.clock), Arc::clone(&system.entropy));
     ShopApp::new(shop, clock, entropy).map(Some).map_err(StartError::Shop)
 }

@@ -237,7 +237,7 @@ fn config(text: &str) -> Config {
 fn the_readmes_configuration_is_good_as_it_stands() {
     let readme = read("README.md");
     let config = config(blocks(&readme, "toml")[0]);
-    assert_eq!(config.doors.public_url.as_str(), "https://queue.example");
+    assert_eq!(config.endpoints.public_url.as_str(), "https://queue.example");
     assert_eq!(config.clients.len(), 1);
 }
 
@@ -283,7 +283,7 @@ fn the_apache_configuration_fits_the_readmes_and_is_the_same_everywhere() {
     let client = &config.clients[0].client;
     assert_eq!(
         directive("OIDCProviderMetadataURL"),
-        format!("{}{}", config.doors.public_url.as_str(), paths::DISCOVERY)
+        format!("{}{}", config.endpoints.public_url.as_str(), paths::DISCOVERY)
     );
     assert_eq!(directive("OIDCClientID "), client.id);
     assert!(client.redirect(&directive("OIDCRedirectURI")).is_ok());

@@ -12,7 +12,7 @@ use super::{Failure, existing_config, print};
 
 pub(super) fn check(file: Option<&Path>, environment: &Environment) -> Result<(), Failure> {
     let config = existing_config(file, environment)?;
-    if let Some(files) = &config.doors.tls {
+    if let Some(files) = &config.endpoints.tls {
         server::check_tls(files).map_err(|error| Failure::Configuration(error.to_string()))?;
     }
     print(&format!("configuration is good\n\n{}\n", summary(&config)));
@@ -21,10 +21,10 @@ pub(super) fn check(file: Option<&Path>, environment: &Environment) -> Result<()
 }
 
 fn summary(config: &Config) -> String {
-    let mut lines = vec![format!("issuer   {}", config.doors.public_url.as_str())];
-    let transport = if config.doors.tls.is_some() { "TLS" } else { "plain HTTP" };
-    lines.push(format!("listen   {} ({transport})", config.doors.listen));
-    lines.extend(config.doors.private_listen.map(|address| format!("private  {address} (plain HTTP)")));
+    let mut lines = vec![format!("issuer   {}", config.endpoints.public_url.as_str())];
+    let transport = if config.endpoints.tls.is_some() { "TLS" } else { "plain HTTP" };
+    lines.push(format!("listen   {} ({transport})", config.endpoints.listen));
+    lines.extend(config.endpoints.private_listen.map(|address| format!("private  {address} (plain HTTP)")));
     lines.push(format!("data     {}", config.data_dir.display()));
     lines.extend(store(&config.store));
     lines.push(match (config.admin.keys.len(), config.admin.sigv4.len()) {

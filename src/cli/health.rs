@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anteroom::config::{Doors, Environment};
+use anteroom::config::{Endpoints, Environment};
 use anteroom::policy::HEALTHCHECK_TIMEOUT;
 use reqwest::{Client, Url};
 
@@ -15,17 +15,17 @@ const READY: &str = "/health/ready";
 pub(super) fn check(file: Option<&Path>, url: Option<String>, environment: &Environment) -> Result<(), Failure> {
     // With an address alone, the configuration matters only for the certificate to trust. Whether the store of secrets
     // is there says nothing of whether the service is.
-    let doors = match (file, &url) {
+    let endpoints = match (file, &url) {
         (None, Some(_)) => None,
-        (file, _) => Some(Doors::load(&existing_file(file, environment)?, environment)?),
+        (file, _) => Some(Endpoints::load(&existing_file(file, environment)?, environment)?),
     };
-    let url = match (url, &doors) {
+    let url = match (url, &endpoints) {
         (Some(url), _) => url,
-        (None, Some(doors)) => operators_url(doors, READY),
+        (None, Some(endpoints)) => operators_url(endpoints, READY),
         (None, None) => return Err(Failure::Configuration("there is no address to ask".to_owned())),
     };
     let url = Url::parse(&url).map_err(|_| Failure::Configuration(format!("{url} is not an absolute URL")))?;
-    let certificate = doors.and_then(|doors| doors.tls).map(|tls| tls.certificate);
+    let certificate = endpoints.and_then(|endpoints| endpoints.tls).map(|tls| tls.certificate);
     let client = client(certificate.as_deref(), HEALTHCHECK_TIMEOUT)?;
     converse(ask(&client, url))
 }

@@ -10,7 +10,7 @@ use anteroom::config::{Config, Environment};
 use anteroom::keys::{KeyChannel, KeyDuty, KeyState, Rotation};
 use anteroom::lobby::Lobby;
 use anteroom::policy::KEYS_CALL_TIMEOUT;
-use anteroom::server::{self, Nature, StartError};
+use anteroom::server::{self, StartError, SystemDeps};
 use anteroom::store::embedded::OpenError;
 use anteroom::web::{KEYS, KeyList, ROTATE_KEYS, RotateKeys};
 use clap::{Args, Subcommand, ValueEnum};
@@ -75,8 +75,8 @@ pub(super) fn run(command: KeysCommand, environment: &Environment) -> Result<(),
     };
     let config = existing_config(file.named(environment).as_deref(), environment)?;
     let keys = converse(async {
-        let nature = Nature { clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy) };
-        match server::open_offline(&config, &nature).await {
+        let system = SystemDeps { clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy) };
+        match server::open_offline(&config, &system).await {
             Ok(lobby) => by_ourselves(&lobby, order).await,
             Err(StartError::Store(held @ OpenError::InUse { .. })) => by_the_holder(&config, order, &held).await,
             Err(error) => Err(Failure::Runtime(error.to_string())),
@@ -105,8 +105,8 @@ async fn by_the_holder(config: &Config, order: Option<RotateKeys>, held: &OpenEr
     };
     let key = std::str::from_utf8(admin.key.expose()).map_err(|_| failed("its admin key is not text".to_owned()))?;
     let (method, path) = if order.is_some() { (Method::POST, ROTATE_KEYS) } else { (Method::GET, KEYS) };
-    let url = operators_url(&config.doors, path);
-    let certificate = config.doors.tls.as_ref().map(|tls| tls.certificate.as_path());
+    let url = operators_url(&config.endpoints, path);
+    let certificate = config.endpoints.tls.as_ref().map(|tls| tls.certificate.as_path());
     let mut request = client(certificate, KEYS_CALL_TIMEOUT)?.request(method, &url).bearer_auth(key);
     if let Some(order) = order {
         let body = serde_json::to_string(&order).map_err(|error| failed(error.to_string()))?;

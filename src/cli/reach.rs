@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anteroom::config::Doors;
+use anteroom::config::Endpoints;
 use reqwest::{Client, ClientBuilder};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
@@ -19,18 +19,18 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use super::Failure;
 
 /// Where operators' `path` can be reached from the machine that Anteroom runs on.
-pub(super) fn operators_url(doors: &Doors, path: &str) -> String {
+pub(super) fn operators_url(endpoints: &Endpoints, path: &str) -> String {
     // Operators' address is plain HTTP whatever `tls` says.
-    let (mut address, tls) = match doors.private_listen {
+    let (mut address, tls) = match endpoints.private_listen {
         Some(address) => (address, false),
-        None => (doors.listen, doors.tls.is_some()),
+        None => (endpoints.listen, endpoints.tls.is_some()),
     };
     if address.ip().is_unspecified() {
         let loopback: IpAddr = if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
         address = SocketAddr::new(loopback, address.port());
     }
     let scheme = if tls { "https" } else { "http" };
-    format!("{scheme}://{address}{}{path}", doors.public_url.path_prefix())
+    format!("{scheme}://{address}{}{path}", endpoints.public_url.path_prefix())
 }
 
 /// Runs one conversation with a server to its end.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anteroom::ambient::{Clock, OsEntropy, SystemClock};
 use anteroom::config::{Config, Demonstration, Environment, demonstrate};
-use anteroom::server::{self, Nature, Running};
+use anteroom::server::{self, Running, SystemDeps};
 use anteroom::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -41,9 +41,9 @@ async fn run(config: Config, demonstration: Option<Demonstration>) -> Result<(),
             _ = interrupt.recv() => {}
         }
     };
-    let nature = Nature { clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy) };
+    let system = SystemDeps { clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy) };
     let running = tokio::select! {
-        started = server::start(config, nature) => started.map_err(|error| failed(&error))?,
+        started = server::start(config, system) => started.map_err(|error| failed(&error))?,
         () = asked_to_end() => {
             tracing::info!("stopped before it served");
             return Ok(());

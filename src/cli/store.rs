@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anteroom::ambient::{OsEntropy, SystemClock};
 use anteroom::config::{Config, Environment};
-use anteroom::server::{self, MoveError, Nature, SecretLine};
+use anteroom::server::{self, MoveError, SecretLine, SystemDeps};
 use clap::{Args, Subcommand};
 
 use super::reach::converse;
@@ -46,18 +46,18 @@ pub(super) fn run(command: StoreCommand, environment: &Environment) -> Result<()
         StoreCommand::Export(Export { file, .. }) => (file, Order::Export(SecretLine::LeftOut)),
     };
     let config = existing_config(file.named(environment).as_deref(), environment)?;
-    let nature = Nature { clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy) };
+    let system = SystemDeps { clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy) };
     let failed = |error: MoveError| Failure::Runtime(error.to_string());
     match order {
         Order::Init => print(&converse(init(&config))?),
         Order::Export(secret) => {
             let mut out = BufWriter::new(io::stdout());
-            let lines = converse(async { server::export(&config, &nature, secret, &mut out).await.map_err(failed) })?;
+            let lines = converse(async { server::export(&config, &system, secret, &mut out).await.map_err(failed) })?;
             eprintln!("{lines} lines");
         }
         Order::Import => {
             let mut input = io::BufReader::new(io::stdin());
-            let lines = converse(async { server::import(&config, &nature, &mut input).await.map_err(failed) })?;
+            let lines = converse(async { server::import(&config, &system, &mut input).await.map_err(failed) })?;
             print(&format!("{lines} lines were taken\n"));
         }
     }

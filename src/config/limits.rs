@@ -99,16 +99,16 @@ pub fn contains(networks: &[IpNet], address: IpAddr) -> bool {
 /// Why the addresses of visitors are not known with this configuration, if that can be told from it: where only a proxy
 /// can be the peer, and `trusted_proxies` names none. A demonstration has its visitors on its own machine.
 pub(super) fn unknown_addresses(config: &Config) -> Option<String> {
-    let listen = config.doors.listen.ip();
+    let listen = config.endpoints.listen.ip();
     let named = |network: &IpNet| match listen.is_loopback() {
         true => LOOPBACK.iter().any(|loopback| loopback.contains(network) || network.contains(loopback)),
         false => true,
     };
-    let direct = !is_internal(listen) && (config.doors.tls.is_some() || !listen.is_unspecified());
+    let direct = !is_internal(listen) && (config.endpoints.tls.is_some() || !listen.is_unspecified());
     if direct || config.demo.is_some() || config.trusted_proxies.iter().any(named) {
         return None;
     }
-    let address = config.doors.listen;
+    let address = config.endpoints.listen;
     Some(format!(
         "trusted_proxies names no proxy that could reach {address}: behind one, the addresses of visitors are unknown, \
          and no limit by address applies to them"

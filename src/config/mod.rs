@@ -9,7 +9,7 @@
 mod admin;
 mod client;
 mod demonstration;
-mod doors;
+mod endpoints;
 mod environment;
 mod event;
 mod inlet;
@@ -48,7 +48,7 @@ use reader::{Read, Reader, Section, Unique};
 pub use admin::{Admin, AdminKey, SigV4Pair};
 pub use client::ClientConfig;
 pub use demonstration::{Demonstration, DemonstrationError, SampleShop, demonstrate};
-pub use doors::{Doors, Hsts, TlsFiles};
+pub use endpoints::{Endpoints, Hsts, TlsFiles};
 pub use environment::Environment;
 pub use limits::{Budget, INTERNAL_NETWORKS, Limits, contains, is_internal};
 pub use logging::{Log, LogFormat, LogLevel};
@@ -75,7 +75,7 @@ const MAPPED_PREFIX: u8 = 96;
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where it is reached.
-    pub doors: Doors,
+    pub endpoints: Endpoints,
     /// Where the embedded engine and generated keys live.
     pub data_dir: PathBuf,
     /// Proxies whose word on the visitor's address is believed.
@@ -151,7 +151,7 @@ impl Config {
     }
 }
 
-impl Doors {
+impl Endpoints {
     /// Reads of `file` and the variables over it where the deployment is reached. It may refer to secrets that cannot be
     /// had: no vault is asked.
     ///
@@ -160,10 +160,10 @@ impl Doors {
     /// Everything else that is wrong with them.
     pub fn load(file: &Path, environment: &Environment) -> Result<Self, ConfigError> {
         read_with(&text_of(file)?, file, environment, &vault::Unasked, |section| {
-            let doors = doors::read(section);
+            let endpoints = endpoints::read(section);
             // Read for what is wrong with it, which is noted.
-            let _inside = rest(section, doors.clone());
-            doors
+            let _inside = rest(section, endpoints.clone());
+            endpoints
         })
     }
 }
@@ -204,12 +204,12 @@ fn syntax_error(name: &str, text: &str, error: &toml::de::Error) -> ConfigError 
 }
 
 fn root(section: &mut Section<'_>) -> Read<Config> {
-    let doors = doors::read(section);
-    rest(section, doors)
+    let endpoints = endpoints::read(section);
+    rest(section, endpoints)
 }
 
 /// What is inside.
-fn rest(section: &mut Section<'_>, doors: Read<Doors>) -> Read<Config> {
+fn rest(section: &mut Section<'_>, endpoints: Read<Endpoints>) -> Read<Config> {
     let data_dir = section.optional("data_dir", |found| found.path());
     let trusted_proxies = section.list("trusted_proxies", |found| found.parsed(network));
     let limits = section.or("limits", Limits::default(), |found| found.section(limits::read));
@@ -232,7 +232,7 @@ fn rest(section: &mut Section<'_>, doors: Read<Doors>) -> Read<Config> {
     let known_clients = clients.as_deref().ok();
     let demo = section.optional("demo", |found| found.section(|demo| demonstration::read(demo, known_clients)));
     Ok(Config {
-        doors: doors?,
+        endpoints: endpoints?,
         data_dir: data_dir?.unwrap_or_else(|| section.directory().join(DEFAULT_DATA_DIR)),
         trusted_proxies: trusted_proxies?,
         limits: limits?,

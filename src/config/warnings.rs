@@ -32,7 +32,7 @@ impl Config {
 
     /// Whether operators are answered where others reach them.
     fn operators_in_public(&self) -> Option<String> {
-        let (listen, private) = (self.doors.listen, self.doors.private_listen);
+        let (listen, private) = (self.endpoints.listen, self.endpoints.private_listen);
         match private {
             None if !is_internal(listen.ip()) => Some(format!(
                 "listen {listen} without private_listen: the private API, health and metrics are reached wherever \
@@ -48,7 +48,7 @@ impl Config {
 
     /// The files that hold secrets and that every user of the machine may read.
     fn readable_files(&self) -> impl Iterator<Item = String> {
-        let keys = self.doors.tls.iter().map(|files| files.key.as_path());
+        let keys = self.endpoints.tls.iter().map(|files| files.key.as_path());
         let files = self.secret_files.iter().map(PathBuf::as_path).chain(keys);
         files.filter(|path| is_for_everybody(path)).map(|path| {
             format!("{} holds secrets, and every user of this machine may read it: chmod o-r", path.display())

@@ -1,6 +1,6 @@
 //! Getting in line, and being recognised there.
 
-use super::turnstile::Place;
+use super::join_batcher::Place;
 use super::{Fault, Lobby, Room};
 use crate::room::{CookieKind, Door, Refusal, RequestId, Ticket};
 
@@ -19,7 +19,7 @@ impl Lobby {
     /// # Errors
     /// When the store is away: then nobody was given anything.
     pub async fn join(&self, room: &Room, door: Door) -> Result<Visitor, Fault> {
-        let Place { position, entry, generation } = room.turnstiles.pass(&self.store, self.now()).await?;
+        let Place { position, entry, generation } = room.join_batchers.pass(&self.store, self.now()).await?;
         let ticket = Ticket { position, entry, generation, door };
         Ok(Visitor { request_id: room.tickets.seal(&ticket), ticket })
     }

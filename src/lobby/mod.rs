@@ -4,8 +4,8 @@
 //! are answered from. Knows no HTTP: requests come in as types of `room` and `oauth`, answers go out as such.
 //! What must be atomic is one call of the store; nothing here reads, decides and writes back.
 
+mod background;
 mod board;
-mod caretaker;
 mod clients;
 mod code;
 mod completed_logins;
@@ -14,6 +14,7 @@ mod expiry;
 mod gate;
 mod identity;
 mod join;
+mod join_batcher;
 mod key_service;
 mod lag;
 mod login;
@@ -25,7 +26,6 @@ mod refresh;
 mod sessions;
 mod signing;
 mod token_cache;
-mod turnstile;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
@@ -36,8 +36,8 @@ use std::time::{Duration, Instant};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::time::sleep;
 
+pub use background::BackgroundTasks;
 pub use board::{Board, View};
-pub use caretaker::Caretaker;
 pub use clients::{Clients, RegisteredClient};
 pub use exchange::{ExchangeError, TokenSet};
 pub use identity::IdentityError;
@@ -52,11 +52,11 @@ pub use signing::{Place, SigningQueue, Urgency};
 
 use completed_logins::CompletedLogins;
 use gate::Latch;
+use join_batcher::JoinBatchers;
 use lag::Lag;
 use rare_keys::RareKeys;
 use recent_joins::RecentJoins;
 use token_cache::TokenCache;
-use turnstile::Turnstiles;
 
 use crate::ambient::{Clock, Entropy, Secret, Timestamp};
 use crate::keys::{CodeSeal, KeyError, MasterSecret, RotationPlan};
@@ -96,7 +96,7 @@ pub struct Room {
     /// Held, across awaits, by who ends sessions and gives their places on: so that the sender of a message is told what
     /// became of its own, and the inlet's tick takes nothing from it in between.
     turn: tokio::sync::Mutex<()>,
-    turnstiles: Turnstiles,
+    join_batchers: JoinBatchers,
     recent_joins: RecentJoins,
     latch: Latch,
     lag: Lag,
@@ -111,10 +111,10 @@ impl Room {
         let tickets = TicketKey::derive(master, &settings.id);
         let cookies = CookieKey::derive(master, &settings.id);
         let board = Arc::default();
-        let turnstiles = Turnstiles::new(&settings.id, &board);
+        let join_batchers = JoinBatchers::new(&settings.id, &board);
         let (turn, latch, lag) = (tokio::sync::Mutex::default(), Latch::default(), Lag::default());
         let (recent_joins, looked_at) = (RecentJoins::default(), AtomicU64::new(0));
-        Self { settings, board, turn, turnstiles, recent_joins, latch, lag, tickets, cookies, looked_at }
+        Self { settings, board, turn, join_batchers, recent_joins, latch, lag, tickets, cookies, looked_at }
     }
 
     /// Logs whose session was closed, and by whom: an operator, or the topic of a message. The visitor is named by the
@@ -126,7 +126,7 @@ impl Room {
 }
 
 /// What the world around the use cases provides.
-pub struct Surroundings {
+pub struct LobbyDeps {
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -165,9 +165,9 @@ impl Lobby {
         issuer: &str,
         events: Vec<EventSettings>,
         clients: Clients,
-        around: Surroundings,
+        around: LobbyDeps,
     ) -> Result<Self, KeyServiceError> {
-        let Surroundings { clock, entropy, store, master, rotation } = around;
+        let LobbyDeps { clock, entropy, store, master, rotation } = around;
         let rare = RareKeys::of(&clients);
         let longest_token = events.iter().map(|event| event.validity).max().unwrap_or(policy::DEFAULT_VALIDITY);
         rare.open(&*store, clock.now(), longest_token).await?;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::{Nature, StartError};
+use super::{StartError, SystemDeps};
 use crate::aws;
 use crate::config::{Config, DistributedConfig, StoreConfig};
 use crate::keys::MasterSecret;
-use crate::lobby::{Clients, KEYS_DOCUMENT, KeyServiceError, Lobby, RegisteredClient, Surroundings};
+use crate::lobby::{Clients, KEYS_DOCUMENT, KeyServiceError, Lobby, LobbyDeps, RegisteredClient};
 use crate::store::distributed::{self, Creation, DistributedStore};
 use crate::store::embedded::EmbeddedStore;
 use crate::store::timed::Timed;
@@ -30,13 +30,13 @@ pub(super) struct Opened {
 ///
 /// # Errors
 /// See [`StartError`]; [`StartError::Store`] when a running service holds the state.
-pub async fn open_offline(config: &Config, nature: &Nature) -> Result<Arc<Lobby>, StartError> {
+pub async fn open_offline(config: &Config, system: &SystemDeps) -> Result<Arc<Lobby>, StartError> {
     let embedded = matches!(config.store, StoreConfig::Embedded);
     if embedded && !config.data_dir.join(MASTER_SECRET).exists() {
         return Err(StartError::Empty { path: config.data_dir.clone() });
     }
-    let store = open_store(config, nature, &Arc::new(Telemetry::default())).await?;
-    Ok(read_state(config, nature, &store).await?.lobby)
+    let store = open_store(config, system, &Arc::new(Telemetry::default())).await?;
+    Ok(read_state(config, system, &store).await?.lobby)
 }
 
 /// Creates the tables of the distributed engine that are missing. `None`: the embedded engine has no use for any.
@@ -56,11 +56,11 @@ pub async fn create_tables(config: &Config) -> Result<Option<Creation>, StartErr
 /// The engine that the configuration names. The distributed one has asked DynamoDB for nothing yet.
 pub(super) async fn open_store(
     config: &Config,
-    nature: &Nature,
+    system: &SystemDeps,
     telemetry: &Arc<Telemetry>,
 ) -> Result<Arc<dyn Store>, StartError> {
     let outbox = match config.sends_events_out() {
-        true => OutboxMode::Kept(Arc::clone(&nature.clock)),
+        true => OutboxMode::Kept(Arc::clone(&system.clock)),
         false => OutboxMode::Off,
     };
     Ok(match &config.store {
@@ -68,27 +68,31 @@ pub(super) async fn open_store(
             Arc::new(Timed::new(EmbeddedStore::open_with(&config.data_dir, outbox)?, telemetry.clone()))
         }
         StoreConfig::Distributed(shared) => {
-            Arc::new(Timed::new(open_distributed(shared, nature, outbox, telemetry).await?, telemetry.clone()))
+            Arc::new(Timed::new(open_distributed(shared, system, outbox, telemetry).await?, telemetry.clone()))
         }
     })
 }
 
 /// Reads the state of the deployment, and makes what is missing of it.
-pub(super) async fn read_state(config: &Config, nature: &Nature, store: &Arc<dyn Store>) -> Result<Opened, StartError> {
+pub(super) async fn read_state(
+    config: &Config,
+    system: &SystemDeps,
+    store: &Arc<dyn Store>,
+) -> Result<Opened, StartError> {
     let master = match &config.store {
-        StoreConfig::Embedded => own_secret(config, nature, &**store).await?,
-        StoreConfig::Distributed(shared) => shared_secret(shared, nature, &**store).await?,
+        StoreConfig::Embedded => own_secret(config, system, &**store).await?,
+        StoreConfig::Distributed(shared) => shared_secret(shared, system, &**store).await?,
     };
     if store.document(IMPORT).await?.is_some_and(|import| import.body == IMPORTING) {
         return Err(StartError::HalfImported);
     }
-    let lobby = open_lobby(config, nature, Arc::clone(store), master.clone()).await?;
+    let lobby = open_lobby(config, system, Arc::clone(store), master.clone()).await?;
     Ok(Opened { lobby: Arc::new(lobby), master })
 }
 
 pub(super) async fn open_distributed(
     shared: &DistributedConfig,
-    nature: &Nature,
+    system: &SystemDeps,
     outbox: OutboxMode,
     telemetry: &Arc<Telemetry>,
 ) -> Result<DistributedStore, StartError> {
@@ -97,8 +101,8 @@ pub(super) async fn open_distributed(
         redis: redis_clients(shared)?,
         table_prefix: shared.table_prefix.clone(),
         outbox,
-        entropy: Arc::clone(&nature.entropy),
-        clock: Arc::clone(&nature.clock),
+        entropy: Arc::clone(&system.entropy),
+        clock: Arc::clone(&system.clock),
         meter: telemetry.clone(),
     };
     Ok(DistributedStore::open(options)?)
@@ -116,14 +120,14 @@ fn redis_client(url: &str) -> Result<distributed::RedisClient, StartError> {
 
 /// The master secret of a deployment of one process. It is made where there is nothing yet; beside keys that were sealed
 /// under another one, a new one would only hide that the old is missing.
-async fn own_secret(config: &Config, nature: &Nature, store: &dyn Store) -> Result<MasterSecret, StartError> {
+async fn own_secret(config: &Config, system: &SystemDeps, store: &dyn Store) -> Result<MasterSecret, StartError> {
     let path = config.data_dir.join(MASTER_SECRET);
     let state = |source| StartError::State { place: place(config), source: KeyServiceError::Store(source) };
     let in_use = store.document(KEYS_DOCUMENT).await.map_err(state)?.is_some();
     if in_use && !path.exists() {
         return Err(StartError::SecretMissing { path });
     }
-    let made = MasterSecret::load_or_create(&path, &*nature.entropy);
+    let made = MasterSecret::load_or_create(&path, &*system.entropy);
     Ok(made.map_err(|source| StartError::MasterSecret { path, source })?.0)
 }
 
@@ -131,7 +135,7 @@ async fn own_secret(config: &Config, nature: &Nature, store: &dyn Store) -> Resu
 /// left in the store.
 async fn shared_secret(
     shared: &DistributedConfig,
-    nature: &Nature,
+    system: &SystemDeps,
     store: &dyn Store,
 ) -> Result<MasterSecret, StartError> {
     if let Some(secret) = &shared.master_secret {
@@ -139,7 +143,7 @@ async fn shared_secret(
     }
     if store.document(MASTER_SECRET).await?.is_none() {
         // Of several nodes that start together one makes it; all read what became of it.
-        let fresh = MasterSecret::generate(&*nature.entropy);
+        let fresh = MasterSecret::generate(&*system.entropy);
         store.replace_document(MASTER_SECRET, 0, fresh.to_text().as_bytes()).await?;
     }
     let made = Zeroizing::new(store.document(MASTER_SECRET).await?.map(|made| made.body).unwrap_or_default());
@@ -156,7 +160,7 @@ fn place(config: &Config) -> String {
 
 async fn open_lobby(
     config: &Config,
-    nature: &Nature,
+    system: &SystemDeps,
     store: Arc<dyn Store>,
     master: MasterSecret,
 ) -> Result<Lobby, StartError> {
@@ -164,14 +168,14 @@ async fn open_lobby(
         .clients
         .iter()
         .map(|configured| RegisteredClient { client: configured.client.clone(), event: configured.event.clone() });
-    let around = Surroundings {
-        clock: Arc::clone(&nature.clock),
-        entropy: Arc::clone(&nature.entropy),
+    let around = LobbyDeps {
+        clock: Arc::clone(&system.clock),
+        entropy: Arc::clone(&system.entropy),
         store,
         master,
         rotation: config.rotation,
     };
     let clients: Clients = clients.collect();
-    let opened = Lobby::open(config.doors.public_url.as_str(), config.events.clone(), clients, around).await;
+    let opened = Lobby::open(config.endpoints.public_url.as_str(), config.events.clone(), clients, around).await;
     opened.map_err(|source| StartError::State { place: place(config), source })
 }

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use super::state::{MASTER_SECRET, open_distributed, redis_clients};
-use super::{Nature, StartError};
+use super::{StartError, SystemDeps};
 use crate::config::{Config, StoreConfig};
 use crate::durable;
 use crate::keys::{KeyRing, MasterSecret, MasterSecretError, UnsealError};
@@ -88,14 +88,14 @@ pub enum SecretLine {
 /// See [`MoveError`].
 pub async fn export(
     config: &Config,
-    nature: &Nature,
+    system: &SystemDeps,
     secret: SecretLine,
     out: &mut (dyn Write + Send),
 ) -> Result<u64, MoveError> {
     if matches!(config.store, StoreConfig::Embedded) && !config.data_dir.join(MASTER_SECRET).exists() {
         return Err(StartError::Empty { path: config.data_dir.clone() }.into());
     }
-    let store = open(config, nature).await?;
+    let store = open(config, system).await?;
     let count = Cell::new(0);
     let mut write = |line: &Line| -> Result<(), io::Error> {
         serde_json::to_writer(&mut *out, line)?;
@@ -127,8 +127,8 @@ pub async fn export(
 ///
 /// # Errors
 /// See [`MoveError`]. The same file may be imported again after an error.
-pub async fn import(config: &Config, nature: &Nature, input: &mut (dyn BufRead + Send)) -> Result<u64, MoveError> {
-    let store = open(config, nature).await?;
+pub async fn import(config: &Config, system: &SystemDeps, input: &mut (dyn BufRead + Send)) -> Result<u64, MoveError> {
+    let store = open(config, system).await?;
     let mut reader = Reader { input, count: 0, ended: false };
     // The events' own lines come last: with the line that says that the file is whole.
     let mut events = Vec::new();
@@ -137,7 +137,7 @@ pub async fn import(config: &Config, nature: &Nature, input: &mut (dyn BufRead +
     while let Some(line) = reader.next()? {
         match line {
             Line::Export { .. } => continue,
-            Line::MasterSecret { text } => keep_secret(config, nature, &*store, &text).await?,
+            Line::MasterSecret { text } => keep_secret(config, system, &*store, &text).await?,
             _ if !begun && secret_of(config, &*store).await.is_err() => return Err(MoveError::NoSecret),
             Line::Document { ref name, ref body, .. } if name == KEYS_DOCUMENT => {
                 readable(body, &secret_of(config, &*store).await?)?;
@@ -218,7 +218,7 @@ impl Reader<'_> {
     }
 }
 
-async fn open(config: &Config, nature: &Nature) -> Result<Arc<dyn Transfer>, MoveError> {
+async fn open(config: &Config, system: &SystemDeps) -> Result<Arc<dyn Transfer>, MoveError> {
     Ok(match &config.store {
         StoreConfig::Embedded => Arc::new(EmbeddedStore::open(&config.data_dir).map_err(StartError::from)?),
         StoreConfig::Distributed(shared) => {
@@ -227,7 +227,7 @@ async fn open(config: &Config, nature: &Nature) -> Result<Arc<dyn Transfer>, Mov
             if let Some(nodes @ 1..) = nodes {
                 return Err(MoveError::Serving { nodes });
             }
-            Arc::new(open_distributed(shared, nature, OutboxMode::Off, &Arc::new(Telemetry::default())).await?)
+            Arc::new(open_distributed(shared, system, OutboxMode::Off, &Arc::new(Telemetry::default())).await?)
         }
     })
 }
@@ -246,13 +246,13 @@ async fn secret_of(config: &Config, store: &dyn Transfer) -> Result<MasterSecret
 }
 
 /// Puts the master secret where this deployment keeps its own, unless that is there and the same.
-async fn keep_secret(config: &Config, nature: &Nature, store: &dyn Transfer, text: &str) -> Result<(), MoveError> {
+async fn keep_secret(config: &Config, system: &SystemDeps, store: &dyn Transfer, text: &str) -> Result<(), MoveError> {
     let secret = MasterSecret::parse(text)?;
     match &config.store {
         StoreConfig::Embedded => {
             let path = config.data_dir.join(MASTER_SECRET);
             if !path.exists() {
-                return Ok(durable::create(&path, secret.to_text().as_bytes(), &*nature.entropy)?);
+                return Ok(durable::create(&path, secret.to_text().as_bytes(), &*system.entropy)?);
             }
         }
         // Where another one is kept, this does nothing.

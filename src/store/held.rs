@@ -13,7 +13,7 @@ use super::{
     Advance, AdvanceFrom, Change, Closed, Document, GrantId, LongGrant, Opened, Redeemed, Redemption, Store,
     StoreError, Taken, TokenStanding,
 };
-use super::{DeadLetter, Expired, Letter, Outbox, Party, Refill, Resent};
+use super::{DeadLetter, Expired, JoinBatch, Letter, Outbox, Refill, Resent};
 use crate::ambient::Timestamp;
 use crate::room::{
     Arrival, Counters, DomainEvent, EventId, Inlet, Occupancy, Position, RequestId, ServingRecord, Session,

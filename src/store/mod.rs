@@ -66,14 +66,14 @@ impl StoreError {
     }
 }
 
-/// Visitors who join together. Others may join them until their positions are taken, which may be a while after the store
-/// was asked.
-pub trait Party: Send + Sync {
-    /// Lets nobody else join: how many they are, and when the last of them came. Asked again, it says the same.
+/// Joins that share a store call. Further joins may be added until their positions are taken, which may be a while after
+/// the call began.
+pub trait JoinBatch: Send + Sync {
+    /// Takes no further join: how many there are, and when the latest of them arrived. Asked again, it answers the same.
     fn close(&self) -> (u32, Timestamp);
 }
 
-impl Party for (u32, Timestamp) {
+impl JoinBatch for (u32, Timestamp) {
     fn close(&self) -> Self {
         *self
     }
@@ -141,12 +141,12 @@ pub trait Store: Outbox {
     /// How the event stands, as far as this node knows: answered from memory.
     async fn counters(&self, event: &EventId) -> Result<Counters, StoreError>;
 
-    /// Hands out consecutive positions that nobody else gets, as many as the party then has members (at least 1), and
+    /// Hands out consecutive positions that nobody else gets, one for each join of the batch (at least 1), and
     /// notes their arrival in the arrival log. Durable before it answers. *Embedded:* one transaction of the writer
     /// thread, shared by all joins that wait for it.
-    async fn take_positions(&self, event: &EventId, party: Arc<dyn Party>) -> Result<Taken, StoreError>;
+    async fn take_positions(&self, event: &EventId, batch: Arc<dyn JoinBatch>) -> Result<Taken, StoreError>;
 
-    /// The same for a party of `count` that came at `at`.
+    /// The same for a batch of `count` that came at `at`.
     async fn take_some(&self, event: &EventId, count: u32, at: Timestamp) -> Result<Taken, StoreError> {
         self.take_positions(event, Arc::new((count, at))).await
     }

@@ -10,7 +10,7 @@ use super::{
     Advance, AdvanceFrom, Change, Closed, Document, GrantId, LongGrant, Opened, Redeemed, Redemption, Store,
     StoreError, Taken, TokenStanding,
 };
-use super::{DeadLetter, Expired, Letter, Outbox, Party, Refill, Resent};
+use super::{DeadLetter, Expired, JoinBatch, Letter, Outbox, Refill, Resent};
 use crate::ambient::Timestamp;
 use crate::room::{
     Arrival, Counters, DomainEvent, EventId, Inlet, Occupancy, Position, RequestId, ServingRecord, Session,
@@ -54,7 +54,7 @@ macro_rules! forward {
         crate::store::timed::forward! { $wrapper Store { $($other)* }
             ensure_event(event: &EventId) -> Counters;
             counters(event: &EventId) -> Counters;
-            take_positions(event: &EventId, party: Arc<dyn Party>) -> Taken;
+            take_positions(event: &EventId, batch: Arc<dyn JoinBatch>) -> Taken;
             arrivals(event: &EventId, from: Option<Position>) -> Vec<Arrival>;
             oldest_arrival(event: &EventId) -> Option<Arrival>;
             advance(event: &EventId, by: i64, at: Timestamp) -> Advance;

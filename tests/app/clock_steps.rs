@@ -20,7 +20,7 @@ async fn seconds_left(app: &TestApp, id: &str) -> Value {
     body(get(app, &format!("/api/queue_pos_expiry?event_id=Sample&request_id={id}")).await).await
 }
 
-/// What the caretaker does each second.
+/// What the background does each second.
 async fn a_second_passes(app: &TestApp) {
     app.pass(1);
     app.lobby().expire_positions().await;

@@ -64,7 +64,7 @@ async fn until_open(app: &TestApp, open: bool) {
     eventually(async || (app.lobby().room("Sample").unwrap().is_open() == open).then_some(())).await;
 }
 
-/// What the caretaker does each second.
+/// What the background does each second.
 async fn a_second_passes(app: &TestApp) {
     app.pass(1);
     app.lobby().expire_positions().await;

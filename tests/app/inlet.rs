@@ -1,13 +1,13 @@
 //! The periodic inlet: by the clock, the same whoever ticks.
 //!
-//! On a lobby without the caretaker, whose own ticks come by the machine's clock.
+//! On a lobby without the background, whose own ticks come by the machine's clock.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use anteroom::ambient::{FrozenClock, SeededEntropy, Timestamp};
 use anteroom::keys::{MasterSecret, RotationPlan};
-use anteroom::lobby::{Clients, Lobby, Surroundings};
+use anteroom::lobby::{Clients, Lobby, LobbyDeps};
 use anteroom::room::{Door, EventId};
 use anteroom::store::embedded::EmbeddedStore;
 use futures_util::future::join_all;
@@ -30,7 +30,7 @@ impl Line {
         let text = format!("[[event]]\nid = \"Sample\"\ninlet = {{ strategy = \"periodic\", {inlet} }}\n");
         let config = config_from(directory.path(), &text);
         let (clock, entropy) = (Arc::new(FrozenClock::at(NOW)), Arc::new(SeededEntropy::new(1)));
-        let around = Surroundings {
+        let around = LobbyDeps {
             clock: clock.clone(),
             master: MasterSecret::generate(&*entropy),
             entropy,

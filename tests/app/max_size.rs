@@ -17,7 +17,7 @@ async fn room_for_ten() -> TestApp {
     app
 }
 
-/// What the caretaker does each second.
+/// What the background does each second.
 async fn a_second_passes(app: &TestApp) {
     app.pass(1);
     app.lobby().expire_positions().await;

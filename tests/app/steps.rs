@@ -17,7 +17,7 @@ impl TestApp {
     pub async fn at(public_url: &str) -> Self {
         let directory = seeded::directory().await;
         let mut config = config(directory.path(), "");
-        config.doors.public_url = PublicUrl::parse(public_url).unwrap();
+        config.endpoints.public_url = PublicUrl::parse(public_url).unwrap();
         Self::configured(directory, config).await
     }
 

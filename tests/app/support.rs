@@ -11,7 +11,7 @@ use anteroom::config::{Config, Environment};
 use anteroom::http::StopTimes;
 use anteroom::lobby::Lobby;
 use anteroom::room::Counters;
-use anteroom::server::{self, Nature, Running};
+use anteroom::server::{self, Running, SystemDeps};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
@@ -123,8 +123,8 @@ impl TestApp {
         static CRYPTOGRAPHY: Once = Once::new();
         CRYPTOGRAPHY.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
         let clock = Arc::new(FrozenClock::at(NOW));
-        let nature = Nature { clock: clock.clone(), entropy: Arc::new(SeededEntropy::new(1)) };
-        let running = server::start(config, nature).await.unwrap();
+        let system = SystemDeps { clock: clock.clone(), entropy: Arc::new(SeededEntropy::new(1)) };
+        let running = server::start(config, system).await.unwrap();
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap();
         Self { issuer: running.issuer.clone(), clock, http, directory, running }
     }

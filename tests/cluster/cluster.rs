@@ -49,7 +49,7 @@ pub struct Cluster {
     /// Each node's way to Redis.
     pub gates: Vec<Gate>,
     /// Each node's way to DynamoDB.
-    pub doors: Vec<Door>,
+    pub endpoints: Vec<Door>,
     pub redis: Redis,
     /// By node, what its environment holds besides.
     variables: Vec<Vec<(String, String)>>,
@@ -76,7 +76,7 @@ impl Cluster {
             programs: (0..NODES).map(|_| None).collect(),
             nodes: (0..NODES).map(|number| Node::new(number, &http)).collect(),
             gates: (0..NODES).map(|_| Gate::before(redis.address(), &carrier)).collect(),
-            doors: (0..NODES).map(|_| Door::before(dynamodb.address, &carrier)).collect(),
+            endpoints: (0..NODES).map(|_| Door::before(dynamodb.address, &carrier)).collect(),
             redis,
             variables,
             prefix: format!("cluster{}-", CLUSTERS.fetch_add(1, Ordering::Relaxed)),
@@ -101,7 +101,7 @@ impl Cluster {
             .with("ANTEROOM_STORE__ENGINE", "distributed")
             .with("ANTEROOM_STORE__TABLE_PREFIX", &self.prefix)
             .with("ANTEROOM_STORE__REDIS_URL", &format!("redis://{}", self.gates[number].address))
-            .with("ANTEROOM_STORE__DYNAMODB_ENDPOINT", &format!("http://{}", self.doors[number].address));
+            .with("ANTEROOM_STORE__DYNAMODB_ENDPOINT", &format!("http://{}", self.endpoints[number].address));
         // DynamoDB Local takes any.
         let launch = launch.with("AWS_ACCESS_KEY_ID", "local").with("AWS_SECRET_ACCESS_KEY", "local");
         self.variables[number].iter().fold(launch, |launch, (name, value)| launch.with(name, value))
@@ -147,7 +147,7 @@ impl Cluster {
 
     /// All nodes' DynamoDB.
     pub fn dynamodb_is(&self, mood: Mood) {
-        self.doors.iter().for_each(|door| door.set(mood));
+        self.endpoints.iter().for_each(|door| door.set(mood));
     }
 
     /// Redis is where it is now.
@@ -176,12 +176,12 @@ impl Cluster {
     pub fn hears_by_redis(&self) {
         self.until("all listen to Redis", |cluster| cluster.listeners() == NODES);
         for number in 0..NODES {
-            self.doors[number].set(Mood::Away);
+            self.endpoints[number].set(Mood::Away);
             let other = &self.nodes[(number + 1) % NODES];
             let served = self.ask(other.let_in(LINE, 1)).number();
             let shown = |cluster: &Self| cluster.ask(cluster.nodes[number].serving()).number();
             self.until("a node hears of another", |cluster| shown(cluster) >= served);
-            self.doors[number].set(Mood::Well);
+            self.endpoints[number].set(Mood::Well);
         }
         self.all_well();
     }

@@ -11,7 +11,7 @@ use crate::load::{Count, Load, Store};
 
 /// Waits until something failed at every node.
 fn fails_everywhere(cluster: &Cluster) {
-    cluster.until("DynamoDB fails every node", |cluster| cluster.doors.iter().all(|door| door.failed() > 5));
+    cluster.until("DynamoDB fails every node", |cluster| cluster.endpoints.iter().all(|door| door.failed() > 5));
 }
 
 /// Has a crowd come while DynamoDB is well, then while it is not, then while it is again.

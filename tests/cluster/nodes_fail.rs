@@ -61,11 +61,11 @@ fn a_node_that_starts_while_dynamodb_errs_serves_once_it_does_not() {
     let Some(mut cluster) = Cluster::start() else { return };
     for mood in [Mood::Errs(1), Mood::Throttles(1), Mood::Away] {
         cluster.stop_node(1);
-        cluster.doors[1].set(mood);
+        cluster.endpoints[1].set(mood);
         let mut program = cluster.begin_node(1);
         let said = program.logged("the store cannot be opened; not listening until it is");
         assert!(said.contains("DynamoDB, table"), "{said}");
-        cluster.doors[1].set(Mood::Well);
+        cluster.endpoints[1].set(Mood::Well);
         cluster.serves(1, program);
         // It knows the line as the others do.
         let served = cluster.ask(cluster.nodes[0].let_in(LINE, 1)).number();

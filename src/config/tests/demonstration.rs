@@ -12,7 +12,7 @@ fn a_demonstration_works_at_once() {
     let data = directory.path().join("deep/data");
     let files = demonstrate(&data, &SeededEntropy::new(1)).unwrap();
     let config = Config::load(&files.config, &Environment::default(), &NoVault).unwrap();
-    assert_eq!(config.doors.public_url.as_str(), "http://127.0.0.1:8080");
+    assert_eq!(config.endpoints.public_url.as_str(), "http://127.0.0.1:8080");
     assert_eq!(config.data_dir, data.join("."));
     let Inlet::Periodic(Periodic { increment_by: 6, rhythm: Rhythm::Smooth, .. }) = config.events[0].inlet else {
         panic!("{:?}", config.events[0].inlet)
@@ -77,7 +77,7 @@ fn variables_move_the_demonstration() {
     let directory = tempfile::tempdir().unwrap();
     let files = demonstrate(directory.path(), &SeededEntropy::new(1)).unwrap();
     let config = Config::load(&files.config, &environment(&[("ANTEROOM_LISTEN", "127.0.0.1:9000")]), &NoVault).unwrap();
-    assert_eq!(config.doors.public_url.as_str(), "http://127.0.0.1:9000");
+    assert_eq!(config.endpoints.public_url.as_str(), "http://127.0.0.1:9000");
 }
 
 #[test]

@@ -53,9 +53,9 @@ fn secrets() -> [(&'static str, &'static str); 3] {
 #[test]
 fn the_example_is_a_good_configuration() {
     let config = parse_with(EXAMPLE, &secrets()).unwrap();
-    assert_eq!(config.doors.public_url.as_str(), "https://queue.example");
-    assert_eq!(config.doors.listen, "127.0.0.1:8080".parse().unwrap());
-    assert_eq!(config.doors.private_listen, Some("127.0.0.1:8081".parse().unwrap()));
+    assert_eq!(config.endpoints.public_url.as_str(), "https://queue.example");
+    assert_eq!(config.endpoints.listen, "127.0.0.1:8080".parse().unwrap());
+    assert_eq!(config.endpoints.private_listen, Some("127.0.0.1:8081".parse().unwrap()));
     assert_eq!(config.data_dir, Path::new("/var/lib/anteroom"));
     assert_eq!(config.trusted_proxies, ["127.0.0.1/32".parse().unwrap()]);
     assert_eq!(config.admin.keys[0].name, "ops");
@@ -77,17 +77,17 @@ fn the_example_is_a_good_configuration() {
 #[test]
 fn what_is_left_out_has_the_defaults_of_the_reference() {
     let config = parse(SMALL).unwrap();
-    assert_eq!(config.doors.public_url.as_str(), "http://127.0.0.1:8080");
-    assert_eq!(config.doors.listen, DEFAULT_LISTEN);
+    assert_eq!(config.endpoints.public_url.as_str(), "http://127.0.0.1:8080");
+    assert_eq!(config.endpoints.listen, DEFAULT_LISTEN);
     assert_eq!(config.data_dir, Path::new("/etc/anteroom/data"));
     assert_eq!(config.events, [EventSettings::new("Sample".parse().unwrap())]);
     assert_eq!((config.log.format, config.log.level), (LogFormat::Text, LogLevel::Info));
-    assert!(config.doors.private_listen.is_none() && config.doors.tls.is_none() && config.demo.is_none());
+    assert!(config.endpoints.private_listen.is_none() && config.endpoints.tls.is_none() && config.demo.is_none());
     assert!(config.admin.keys.is_empty() && config.admin.sigv4.is_empty() && config.trusted_proxies.is_empty());
     assert_eq!(config.limits.exempt, INTERNAL_NETWORKS);
     let joins = (config.limits.joins_ipv4, config.limits.joins_ipv6);
     assert_eq!(joins, (Budget::per_second(100, 6000), Budget::per_second(10, 300)));
-    assert_eq!((config.metrics.allow.as_slice(), config.doors.hsts), (&INTERNAL_NETWORKS[..], Hsts::Sent));
+    assert_eq!((config.metrics.allow.as_slice(), config.endpoints.hsts), (&INTERNAL_NETWORKS[..], Hsts::Sent));
     let client = format!(
         "{SMALL}[[client]]\nclient_id = 'c'\nevent = 'Sample'\nclient_secret = '{SECRET}'\nredirect_uris = ['https://s/cb']"
     );
@@ -191,7 +191,7 @@ redirect_uris = ["com.example.app:/cb", "http://127.0.0.1/cb"]
 #[test]
 fn every_key_is_taken_over() {
     let config = parse(&full()).unwrap();
-    assert_eq!(config.doors.public_url.path_prefix(), "/line");
+    assert_eq!(config.endpoints.public_url.path_prefix(), "/line");
     assert_eq!(config.data_dir, Path::new("/etc/anteroom/state"));
     assert_eq!(config.trusted_proxies, ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
     let limits = Limits {
@@ -203,9 +203,9 @@ fn every_key_is_taken_over() {
     };
     assert_eq!(config.limits, limits);
     assert_eq!(config.metrics.allow, ["192.0.2.9/32".parse().unwrap()]);
-    assert_eq!(config.doors.hsts, Hsts::Off);
+    assert_eq!(config.endpoints.hsts, Hsts::Off);
     let tls = TlsFiles { certificate: "/etc/anteroom/c.pem".into(), key: "/k.pem".into() };
-    assert_eq!(config.doors.tls, Some(tls));
+    assert_eq!(config.endpoints.tls, Some(tls));
     let StoreConfig::Distributed(store) = &config.store else { panic!("{:?}", config.store) };
     assert_eq!(store.redis_urls[0].expose(), format!("rediss://line:{SECRET}@redis.example:6380"));
     assert_eq!(store.dynamodb_endpoint.as_ref().map(url::Url::as_str), Some("http://dynamodb:8000/"));

@@ -23,7 +23,7 @@ fn a_variable_sets_a_key_over_the_file() {
         ],
     )
     .unwrap();
-    assert_eq!(config.doors.listen, "0.0.0.0:80".parse().unwrap());
+    assert_eq!(config.endpoints.listen, "0.0.0.0:80".parse().unwrap());
     assert_eq!(config.trusted_proxies, ["10.0.0.0/8".parse().unwrap()]);
     assert_eq!(config.log, Log { format: LogFormat::Json, level: LogLevel::Debug });
     let ids: Vec<&str> = config.events.iter().map(|event| event.id.as_str()).collect();
@@ -107,7 +107,7 @@ fn a_variable_loses_the_mark_before_it_and_the_line_end_after_it() {
         ];
         let environment = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let config = Config::parse(SMALL, Path::new("a.toml"), &environment).unwrap();
-        assert_eq!((config.doors.listen.port(), config.events[0].id.as_str()), (81, "e2"));
+        assert_eq!((config.endpoints.listen.port(), config.events[0].id.as_str()), (81, "e2"));
         assert!(config.admin.keys[0].key.matches(SECRET.as_bytes()));
     }
 }
@@ -140,7 +140,7 @@ fn variables_of_kubernetes_services_set_no_key_and_stop_no_start() {
     let keys = [("ANTEROOM_LISTEN", "127.0.0.1:81"), ("ANTEROOM_EVENT__0__VALIDITY_PERIOD", "7")];
     let both: Vec<_> = services.iter().chain(&keys).copied().collect();
     let config = parse_with(SMALL, &both).unwrap();
-    assert_eq!((config.doors.listen.port(), config.events[0].validity.as_secs()), (81, 7));
+    assert_eq!((config.endpoints.listen.port(), config.events[0].validity.as_secs()), (81, 7));
     let mut names = services.map(|(name, _)| name);
     names.sort_unstable();
     assert_eq!(config.ignored_variables, names);
@@ -172,10 +172,10 @@ fn the_public_url_follows_from_a_loopback_address() {
         ("[::1]:80", "http://[::1]"),
     ];
     for (listen, url) in cases {
-        assert_eq!(parse_with(SMALL, &[("ANTEROOM_LISTEN", listen)]).unwrap().doors.public_url.as_str(), url);
+        assert_eq!(parse_with(SMALL, &[("ANTEROOM_LISTEN", listen)]).unwrap().endpoints.public_url.as_str(), url);
     }
     let tls = format!("tls = {{ certificate = 'c', key = 'k' }}\n{SMALL}");
-    assert_eq!(parse(&tls).unwrap().doors.public_url.as_str(), "https://127.0.0.1:8080");
+    assert_eq!(parse(&tls).unwrap().endpoints.public_url.as_str(), "https://127.0.0.1:8080");
 }
 
 #[test]

@@ -102,10 +102,10 @@ fn where_the_deployment_is_reached_is_known_without_its_secrets_and_nothing_else
     let file = directory.path().join("anteroom.toml");
     let text = format!("{}\n[store]\nengine = 'distributed'\nredis_url = 'secret:redis'", admin_key("secret:line"));
     std::fs::write(&file, &text).unwrap();
-    let doors = Doors::load(&file, &Environment::default()).unwrap();
-    assert_eq!(doors.listen, DEFAULT_LISTEN);
+    let endpoints = Endpoints::load(&file, &Environment::default()).unwrap();
+    assert_eq!(endpoints.listen, DEFAULT_LISTEN);
     std::fs::write(&file, format!("listne = 5\n{text}")).unwrap();
-    let error = Doors::load(&file, &Environment::default()).unwrap_err();
+    let error = Endpoints::load(&file, &Environment::default()).unwrap_err();
     let found: Vec<String> = error.problems().iter().map(ToString::to_string).collect();
     assert_eq!(found, ["listne: there is no such key; is listen meant?"]);
 }

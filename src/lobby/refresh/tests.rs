@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use crate::ambient::{FrozenClock, SeededEntropy, Timestamp};
 use crate::keys::{KeyUse, MasterSecret, Rotation, RotationPlan};
-use crate::lobby::{Clients, KEYS_DOCUMENT, Lobby, Room, Surroundings, refresh};
+use crate::lobby::{Clients, KEYS_DOCUMENT, Lobby, LobbyDeps, Room, refresh};
 use crate::policy::REFRESHES_AT_ONCE;
 use crate::room::{Counters, EventId, EventSettings};
 use crate::store::embedded::EmbeddedStore;
@@ -32,7 +32,7 @@ impl Node {
     async fn open(events: usize, feed: usize) -> Self {
         let directory = TempDir::new().unwrap();
         let store = Held::new(EmbeddedStore::open(directory.path()).unwrap(), feed);
-        let around = Surroundings {
+        let around = LobbyDeps {
             clock: Arc::new(FrozenClock::at(NOW)),
             entropy: Arc::new(SeededEntropy::new(2)),
             store: store.clone(),
@@ -227,7 +227,7 @@ async fn new_keys_are_taken_over_while_rows_are_being_read_and_after_a_fault() {
     node.store.hold("arrivals", 1);
     node.moves_and_tells(0, 3).await;
     node.store.until_waiting(1).await;
-    let around = Surroundings {
+    let around = LobbyDeps {
         clock: Arc::new(FrozenClock::at(NOW)),
         entropy: Arc::new(SeededEntropy::new(3)),
         store: node.store.clone(),

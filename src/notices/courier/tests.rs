@@ -9,7 +9,7 @@ use super::*;
 use crate::ambient::{FrozenClock, SeededEntropy};
 use crate::config::{Config, Environment};
 use crate::keys::{MasterSecret, RotationPlan};
-use crate::lobby::{Clients, Surroundings};
+use crate::lobby::{Clients, LobbyDeps};
 use crate::room::{DomainEvent, EventKind};
 use crate::store::embedded::EmbeddedStore;
 use crate::store::{DeadLetter, OutboxMode};
@@ -80,7 +80,7 @@ impl Scene {
         let config = Config::parse(text, &home.path().join("anteroom.toml"), &Environment::default()).unwrap();
         let (clock, entropy) = (Arc::new(FrozenClock::at(NOW)), Arc::new(SeededEntropy::new(1)));
         let store = EmbeddedStore::open_with(home.path(), OutboxMode::Kept(clock.clone())).unwrap();
-        let around = Surroundings {
+        let around = LobbyDeps {
             clock: clock.clone(),
             master: MasterSecret::generate(&*entropy),
             entropy,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::room::{Generation, Inlet, Periodic, RequestId, Rhythm, SessionStatus};
+use crate::room::{Inlet, Periodic, RequestId, Rhythm, SessionStatus};
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
@@ -138,39 +138,11 @@ fn run(model: &mut Model, now: Timestamp, command: Command) {
             let expected = if outdated { before.serving } else { before.serving + by };
             assert_eq!((moved == AdvanceFrom::Changed, model.line.counters.serving), (outdated, expected));
         }
-        Command::StepInlet => {
-            let (latest, step) = (model.line.inlet_tick, model.line.step_inlet(&inlet(), None, now));
-            assert_eq!(step.is_none(), latest.is_some_and(|latest| latest >= now), "each step is done once");
-            if let Some(step) = step {
-                let counters = model.carry_out(step);
-                assert!(counters.serving >= before.serving && counters.serving <= before.serving + 3);
-                assert!(model.line.step_inlet(&inlet(), None, now).is_none());
-            }
-        }
+        Command::StepInlet => step_inlet(model, now),
         Command::Expire { through, refill } => {
-            let Some(begun) = model.line.begin_expiry(Position::new(through).unwrap()) else { return };
-            let expiry = model.carry_out(begun);
-            assert_eq!(expiry.from, model.given_up, "each place is given up once");
-            assert!(expiry.through <= before.serving && expiry.through <= before.queue);
-            model.given_up = expiry.through;
-            let used = model.sessions.range(expiry.from + 1..=expiry.through).count() as u64;
-            let refill = if refill { Refill::Next } else { Refill::None };
-            let unused = model.carry_out(model.line.end_expiry(expiry, used, refill, now));
-            assert_eq!(unused, expiry.through - expiry.from - used);
-            let admitted = if refill == Refill::Next { unused } else { 0 };
-            assert_eq!(model.line.counters.serving, before.serving + admitted);
+            expire(model, now, through, if refill { Refill::Next } else { Refill::None });
         }
-        Command::Open(number) => {
-            let position = Position::new(number).unwrap();
-            let admitted = model.line.admit(before.generation, position);
-            let in_time = number <= before.serving && number > before.max_expired;
-            assert_eq!(admitted.is_ok(), in_time, "nobody enters who is not served, or whose place is given up");
-            assert_eq!(model.line.admit(Generation(before.generation.0 + 1), position), Err(LineError::Outdated));
-            if in_time && number <= before.queue && !model.sessions.contains_key(&number) {
-                model.carry_out(model.line.session_opened(ticket(number)));
-                model.sessions.insert(number, true);
-            }
-        }
+        Command::Open(number) => open(model, number),
         Command::Close(number) => {
             if let Some(open) = model.sessions.get_mut(&number).filter(|open| **open) {
                 *open = false;
@@ -184,6 +156,43 @@ fn run(model: &mut Model, now: Timestamp, command: Command) {
             assert_eq!(counters, empty);
             *model = Model { line: model.line, ..Model::default() };
         }
+    }
+}
+
+fn step_inlet(model: &mut Model, now: Timestamp) {
+    let (before, latest) = (model.line.counters.serving, model.line.inlet_tick);
+    let step = model.line.step_inlet(&inlet(), None, now);
+    assert_eq!(step.is_none(), latest.is_some_and(|latest| latest >= now), "each step is done once");
+    if let Some(step) = step {
+        let counters = model.carry_out(step);
+        assert!(counters.serving >= before && counters.serving <= before + 3);
+        assert!(model.line.step_inlet(&inlet(), None, now).is_none());
+    }
+}
+
+fn expire(model: &mut Model, now: Timestamp, through: u64, refill: Refill) {
+    let before = model.line.counters;
+    let Some(begun) = model.line.begin_expiry(Position::new(through).unwrap()) else { return };
+    let expiry = model.carry_out(begun);
+    assert_eq!(expiry.from, model.given_up, "each place is given up once");
+    assert!(expiry.through <= before.serving && expiry.through <= before.queue);
+    model.given_up = expiry.through;
+    let used = model.sessions.range(expiry.from + 1..=expiry.through).count() as u64;
+    let unused = model.carry_out(model.line.end_expiry(expiry, used, refill, now));
+    assert_eq!(unused, expiry.through - expiry.from - used);
+    let admitted = if refill == Refill::Next { unused } else { 0 };
+    assert_eq!(model.line.counters.serving, before.serving + admitted);
+}
+
+fn open(model: &mut Model, number: u64) {
+    let (before, position) = (model.line.counters, Position::new(number).unwrap());
+    let in_time = number <= before.serving && number > before.max_expired;
+    let admitted = model.line.admit(before.generation, position);
+    assert_eq!(admitted.is_ok(), in_time, "nobody enters who is not served, or whose place is given up");
+    assert_eq!(model.line.admit(before.generation.next(), position), Err(LineError::Outdated));
+    if in_time && number <= before.queue && !model.sessions.contains_key(&number) {
+        model.carry_out(model.line.session_opened(ticket(number)));
+        model.sessions.insert(number, true);
     }
 }
 

@@ -20,7 +20,7 @@ use super::turns::Heard;
 use crate::ambient::{Clock, Entropy};
 use crate::room::{EventId, FutureSessions};
 use crate::store::outbox::OutboxMode;
-use crate::store::{Change, Party, StoreError, Taken};
+use crate::store::{Change, JoinBatch, StoreError, Taken};
 
 /// What waits at a desk.
 pub(super) enum Message {
@@ -120,12 +120,12 @@ impl Desk {
     }
 
     /// Takes the next positions: those that are set aside for this node at once, others by a write.
-    pub(super) async fn take_positions(&self, party: Arc<dyn Party>) -> Result<Taken, StoreError> {
-        if let Some(taken) = self.slate.hand_out(&*party) {
+    pub(super) async fn take_positions(&self, batch: Arc<dyn JoinBatch>) -> Result<Taken, StoreError> {
+        if let Some(taken) = self.slate.hand_out(&*batch) {
             return Ok(taken);
         }
         let verb = move |draft: &mut Draft<'_>| {
-            let (count, at) = party.close();
+            let (count, at) = batch.close();
             draft.take_positions(count, at)
         };
         self.ask(verb, true).await

@@ -57,8 +57,8 @@ use tables::Tables;
 pub use tables::{Meter, RequestKind};
 
 use super::{
-    Advance, AdvanceFrom, Change, Closed, Document, Expired, FEED_CAPACITY, GrantId, LongGrant, Opened, OutboxMode,
-    Party, Redeemed, Redemption, Refill, Store, StoreError, Taken, TokenStanding,
+    Advance, AdvanceFrom, Change, Closed, Document, Expired, FEED_CAPACITY, GrantId, JoinBatch, LongGrant, Opened,
+    OutboxMode, Redeemed, Redemption, Refill, Store, StoreError, Taken, TokenStanding,
 };
 use crate::ambient::{Clock, Entropy, Timestamp, random};
 use crate::room::{
@@ -196,8 +196,8 @@ impl Store for DistributedStore {
         self.engine.desk(event).map(|desk| desk.slate.counters())
     }
 
-    async fn take_positions(&self, event: &EventId, party: Arc<dyn Party>) -> Result<Taken, StoreError> {
-        self.engine.desk(event)?.take_positions(party).await
+    async fn take_positions(&self, event: &EventId, batch: Arc<dyn JoinBatch>) -> Result<Taken, StoreError> {
+        self.engine.desk(event)?.take_positions(batch).await
     }
 
     async fn arrivals(&self, event: &EventId, from: Option<Position>) -> Result<Vec<Arrival>, StoreError> {

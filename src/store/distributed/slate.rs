@@ -14,7 +14,7 @@ use super::state::EventState;
 use crate::ambient::Timestamp;
 use crate::policy::ASIDE_LIFE;
 use crate::room::{Arrival, Counters, EventId, Generation, Position};
-use crate::store::{Change, Party, Taken};
+use crate::store::{Change, JoinBatch, Taken};
 
 /// Positions after the queue counter that are set aside for this node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,12 +75,12 @@ impl Slate {
         drop(self.feed.send(Change::Counters(self.event.clone(), counters)));
     }
 
-    /// The next positions for the party, if they are set aside for this node. Else it stays open, as it may.
-    pub(super) fn hand_out(&self, party: &dyn Party) -> Option<Taken> {
+    /// The next positions for the batch, if they are set aside for this node. Else it stays open, as it may.
+    pub(super) fn hand_out(&self, batch: &dyn JoinBatch) -> Option<Taken> {
         let mut known = lock(&self.known);
         let Known { counters, reserve } = &mut *known;
         let reserve = reserve.as_mut().filter(|reserve| reserve.is_good_for(counters))?;
-        let (count, at) = party.close();
+        let (count, at) = batch.close();
         let first = Position::new(reserve.after + 1)?;
         let last = Position::new(reserve.after + u64::from(count))?;
         // If others stand behind these already, nobody can be noted before them: what is left is given out as it is.

@@ -42,8 +42,8 @@ use reserve::Reserve;
 use writer::{Board, Command, Standing, Take, Writer, closed, work};
 
 use super::{
-    Advance, AdvanceFrom, Change, Closed, Document, Expired, FEED_CAPACITY, GrantId, LongGrant, Opened, OutboxMode,
-    Party, Redeemed, Redemption, Refill, Store, StoreError, Taken, TokenStanding,
+    Advance, AdvanceFrom, Change, Closed, Document, Expired, FEED_CAPACITY, GrantId, JoinBatch, LongGrant, Opened,
+    OutboxMode, Redeemed, Redemption, Refill, Store, StoreError, Taken, TokenStanding,
 };
 use crate::ambient::Timestamp;
 use crate::policy::{STORE_READERS, SWEEP_STEP};
@@ -190,9 +190,9 @@ impl Store for EmbeddedStore {
         self.board.read(event)
     }
 
-    async fn take_positions(&self, event: &EventId, party: Arc<dyn Party>) -> Result<Taken, StoreError> {
+    async fn take_positions(&self, event: &EventId, batch: Arc<dyn JoinBatch>) -> Result<Taken, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let take = Take { event: event.clone(), party, reply };
+        let take = Take { event: event.clone(), batch, reply };
         self.commands.send(Command::Take(take)).map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }

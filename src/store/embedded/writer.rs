@@ -21,7 +21,7 @@ use super::reserve::is_want_of_space;
 use super::rows::store_error;
 use crate::policy::STORE_BATCH;
 use crate::room::{Counters, EventId};
-use crate::store::{Change, Party, StoreError, Taken};
+use crate::store::{Change, JoinBatch, StoreError, Taken};
 
 /// On which a join waits.
 pub(super) type Reply = oneshot::Sender<Result<Taken, StoreError>>;
@@ -50,7 +50,7 @@ pub(super) enum Standing {
 /// A join that waits for its turn and then for the commit.
 pub(super) struct Take {
     pub(super) event: EventId,
-    pub(super) party: Arc<dyn Party>,
+    pub(super) batch: Arc<dyn JoinBatch>,
     pub(super) reply: Reply,
 }
 
@@ -195,7 +195,7 @@ impl Batch {
                 Ok(())
             }
             (Job::Take(take, outcome), None) => {
-                let (count, at) = take.party.close();
+                let (count, at) = take.batch.close();
                 let (taken, engine) = settle(ledger.take_positions(&take.event, count, at));
                 *outcome = taken;
                 engine

@@ -14,13 +14,13 @@ use crate::ambient::Timestamp;
 use crate::policy;
 use crate::room::{EventId, Inlet};
 
-/// The background work of a lobby; it ends with [`Caretaker::stop`].
-pub struct Caretaker {
+/// The background work of a lobby; it ends with [`BackgroundTasks::stop`].
+pub struct BackgroundTasks {
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
 }
 
-impl Caretaker {
+impl BackgroundTasks {
     /// Starts the work.
     pub fn start(lobby: &Arc<Lobby>) -> Self {
         let stop = watch::Sender::new(false);
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
     use crate::ambient::{Clock as _, FrozenClock, SeededEntropy};
     use crate::keys::{KeyUse, MasterSecret, Rotation, RotationPlan};
-    use crate::lobby::{Clients, Surroundings};
+    use crate::lobby::{Clients, LobbyDeps};
     use crate::room::{EventSettings, Periodic, Rhythm};
     use crate::store::Store;
     use crate::store::embedded::EmbeddedStore;
@@ -163,7 +163,7 @@ mod tests {
 
     /// A node over `store`.
     async fn node(store: &Arc<dyn Store>, seed: u64) -> Lobby {
-        let around = Surroundings {
+        let around = LobbyDeps {
             clock: Arc::new(FrozenClock::at(Timestamp::from_secs(1_800_000_000))),
             entropy: Arc::new(SeededEntropy::new(seed)),
             store: Arc::clone(store),
@@ -178,7 +178,7 @@ mod tests {
         let directory = TempDir::new().unwrap();
         let store = Held::new(EmbeddedStore::open(directory.path()).unwrap(), 64);
         let clock = Arc::new(FrozenClock::at(Timestamp::from_secs(1_800_000_000)));
-        let around = Surroundings {
+        let around = LobbyDeps {
             clock: clock.clone(),
             entropy: Arc::new(SeededEntropy::new(2)),
             store: store.clone(),
@@ -200,7 +200,7 @@ mod tests {
         let lobby = Lobby::open("https://queue.example", events, Clients::default(), around).await.unwrap();
         let lobby = Arc::new(lobby);
         store.hold("step_inlet", 1);
-        let caretaker = Caretaker::start(&lobby);
+        let background = BackgroundTasks::start(&lobby);
         store.until_waiting(1).await;
         let served = || lobby.rooms().map(|room| room.board.counters().serving).collect::<Vec<_>>();
         while served().into_iter().max() < Some(3) {
@@ -208,7 +208,7 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         assert_eq!((served().into_iter().min(), store.waiting()), (Some(0), 1));
-        caretaker.stop().await;
+        background.stop().await;
     }
 
     #[tokio::test]

@@ -1,8 +1,8 @@
-//! Joins that come together: one call of the store for all of them.
+//! Batches joins: one call of the store for joins that arrive together.
 //!
-//! Who comes while a call waits for its turn at the store joins its party; who comes later begins the next: no timer, no
-//! delay for who comes alone. Each worker thread has a turnstile of its own, for the waiting are woken without a system
-//! call where they are on the thread that wakes them. It must not know what a ticket is, nor who joins.
+//! A join that arrives while a store call is queued is added to that call's batch; the next one begins a new batch. There is
+//! no timer, so a join that arrives alone is not delayed. Each worker thread has a batcher of its own, because a task is
+//! woken without a system call only on its own thread. This module must not know what a ticket is, nor who joins.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use super::Board;
 use crate::ambient::Timestamp;
 use crate::policy;
 use crate::room::{EventId, Generation, Position};
-use crate::store::{Party, Store, StoreError, Taken};
+use crate::store::{JoinBatch, Store, StoreError, Taken};
 
 /// A position with what its ticket says besides.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,32 +23,32 @@ pub(super) struct Place {
     pub(super) generation: Generation,
 }
 
-/// The turnstiles of one room.
-pub(super) struct Turnstiles(Vec<Arc<Turnstile>>);
+/// The batchers of one room.
+pub(super) struct JoinBatchers(Vec<Arc<JoinBatcher>>);
 
-struct Turnstile {
+struct JoinBatcher {
     event: EventId,
     board: Arc<Board>,
-    /// Who come together now; never held across an await.
+    /// The batch that still takes joins; never held across an await.
     newest: Mutex<Option<Arc<Group>>>,
 }
 
-/// Those who share a call.
-struct Group(Mutex<Gathering>);
+/// The joins that share a store call.
+struct Group(Mutex<GroupState>);
 
-struct Gathering {
+struct GroupState {
     waiting: Vec<oneshot::Sender<Result<Place, StoreError>>>,
-    /// When the last of them came.
+    /// When the latest of them arrived.
     at: Timestamp,
     /// How many there were when it closed.
     closed: Option<u32>,
 }
 
-impl Turnstiles {
-    /// Turnstiles to the line of `event`, whose `board` shows the positions before anybody is told.
+impl JoinBatchers {
+    /// The batchers of the line of `event`, whose `board` shows the positions before a join is answered.
     pub(super) fn new(event: &EventId, board: &Arc<Board>) -> Self {
-        let turnstile = |_| Turnstile { event: event.clone(), board: Arc::clone(board), newest: Mutex::default() };
-        Self((0..policy::TURNSTILES).map(turnstile).map(Arc::new).collect())
+        let batcher = |_| JoinBatcher { event: event.clone(), board: Arc::clone(board), newest: Mutex::default() };
+        Self((0..policy::JOIN_BATCHERS).map(batcher).map(Arc::new).collect())
     }
 
     /// Takes the next position, durably.
@@ -57,10 +57,10 @@ impl Turnstiles {
     /// When the store is away: then nothing was taken. A caller that stops waiting may have taken a position.
     pub(super) async fn pass(&self, store: &Arc<dyn Store>, now: Timestamp) -> Result<Place, StoreError> {
         let (sender, place) = oneshot::channel();
-        let turnstile = &self.0[thread_number() % self.0.len()];
-        if let Some(group) = turnstile.add(sender, now) {
+        let batcher = &self.0[thread_number() % self.0.len()];
+        if let Some(group) = batcher.add(sender, now) {
             // A task of its own, for the caller's may be dropped when its client goes away.
-            let call = Call { turnstile: Arc::clone(turnstile), group };
+            let call = Call { batcher: Arc::clone(batcher), group };
             tokio::spawn(call.make(Arc::clone(store)));
         }
         place.await.map_err(|_| StoreError::Unavailable("the service is stopping".to_owned()))?
@@ -74,7 +74,7 @@ fn thread_number() -> usize {
     NUMBER.with(|number| *number)
 }
 
-impl Turnstile {
+impl JoinBatcher {
     /// Adds somebody to those who come together; answers the group if they are its first.
     fn add(&self, visitor: oneshot::Sender<Result<Place, StoreError>>, now: Timestamp) -> Option<Arc<Group>> {
         let mut newest = lock(&self.newest);
@@ -86,13 +86,13 @@ impl Turnstile {
                 return None;
             }
         }
-        let group = Arc::new(Group(Mutex::new(Gathering { waiting: vec![visitor], at: now, closed: None })));
+        let group = Arc::new(Group(Mutex::new(GroupState { waiting: vec![visitor], at: now, closed: None })));
         *newest = Some(Arc::clone(&group));
         Some(group)
     }
 }
 
-impl Party for Group {
+impl JoinBatch for Group {
     fn close(&self) -> (u32, Timestamp) {
         let mut gathering = lock(&self.0);
         let count = u32::try_from(gathering.waiting.len()).unwrap_or(u32::MAX);
@@ -102,16 +102,16 @@ impl Party for Group {
 
 /// A call of the store. Should it end early, with its runtime, those who wait are told.
 struct Call {
-    turnstile: Arc<Turnstile>,
+    batcher: Arc<JoinBatcher>,
     group: Arc<Group>,
 }
 
 impl Call {
     async fn make(self, store: Arc<dyn Store>) {
-        let party = Arc::clone(&self.group) as Arc<dyn Party>;
-        let taken = store.take_positions(&self.turnstile.event, party).await;
+        let batch = Arc::clone(&self.group) as Arc<dyn JoinBatch>;
+        let taken = store.take_positions(&self.batcher.event, batch).await;
         if let Ok(taken) = &taken {
-            self.turnstile.board.joined(taken);
+            self.batcher.board.joined(taken);
         }
         for (index, visitor) in (0..).zip(self.end()) {
             // Who has gone is not told.
@@ -154,7 +154,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
     struct Line {
-        turnstiles: Turnstiles,
+        join_batchers: JoinBatchers,
         store: Arc<dyn Store>,
         board: Arc<Board>,
         _home: tempfile::TempDir,
@@ -166,11 +166,11 @@ mod tests {
             let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(home.path()).unwrap());
             let (event, board) = ("Sample".parse().unwrap(), Arc::default());
             store.ensure_event(&event).await.unwrap();
-            Self { turnstiles: Turnstiles::new(&event, &board), store, board, _home: home }
+            Self { join_batchers: JoinBatchers::new(&event, &board), store, board, _home: home }
         }
 
         async fn pass(&self) -> Result<Place, StoreError> {
-            self.turnstiles.pass(&self.store, NOW).await
+            self.join_batchers.pass(&self.store, NOW).await
         }
     }
 
@@ -187,10 +187,10 @@ mod tests {
     #[tokio::test]
     async fn who_comes_before_the_positions_are_taken_comes_along() {
         let line = Line::new().await;
-        let turnstile = &line.turnstiles.0[0];
+        let batcher = &line.join_batchers.0[0];
         let come = |seconds| {
             let (visitor, _) = oneshot::channel();
-            turnstile.add(visitor, NOW + Duration::from_secs(seconds))
+            batcher.add(visitor, NOW + Duration::from_secs(seconds))
         };
         let group = come(0).unwrap();
         assert!(come(2).is_none() && come(1).is_none(), "they are of the same group");

@@ -9,7 +9,7 @@ use super::reader::{Read, Section};
 
 /// The addresses of a deployment.
 #[derive(Clone, Debug)]
-pub struct Doors {
+pub struct Endpoints {
     /// The issuer, and the address of everything.
     pub public_url: PublicUrl,
     /// Where to listen for visitors and relying parties.
@@ -41,7 +41,7 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
-pub(super) fn read(section: &mut Section<'_>) -> Read<Doors> {
+pub(super) fn read(section: &mut Section<'_>) -> Read<Endpoints> {
     let listen = section.or("listen", DEFAULT_LISTEN, |found| found.address());
     let private_listen = section.optional("private_listen", |found| {
         let address = found.address()?;
@@ -52,7 +52,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Read<Doors> {
         section.or("hsts", Hsts::default(), |found| found.flag().map(|on| if on { Hsts::Sent } else { Hsts::Off }));
     let tls = section.optional("tls", |found| found.section(tls_files));
     let public_url = public_url(section, &listen, &tls);
-    Ok(Doors { public_url: public_url?, listen: listen?, private_listen: private_listen?, hsts: hsts?, tls: tls? })
+    Ok(Endpoints { public_url: public_url?, listen: listen?, private_listen: private_listen?, hsts: hsts?, tls: tls? })
 }
 
 /// On a loopback address the public URL is the address itself; anywhere else nobody but the operator knows it.
