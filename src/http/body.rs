@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 use actix_http::error::PayloadError;
 use actix_web::web::Bytes;
 use futures_util::Stream;
-use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::transport::Transport;
 use super::wire::Wire;
 
 /// A body, as a stream of its pieces.
@@ -23,7 +23,7 @@ impl<IO> RequestBody<IO> {
     }
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> Stream for RequestBody<IO> {
+impl<IO: Transport> Stream for RequestBody<IO> {
     type Item = Result<Bytes, PayloadError>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {

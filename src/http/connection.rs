@@ -19,7 +19,6 @@ use actix_web::dev::{Service, ServiceResponse};
 use actix_web::http::{Method, Version};
 use actix_web::web::Bytes;
 use futures_util::{StreamExt, stream};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::admission::{Refusal, Slot, Verdict};
@@ -28,6 +27,7 @@ use super::brief::Stage;
 use super::deadline::given_by;
 use super::stop::Worker;
 use super::taken::Taken;
+use super::transport::Transport;
 use super::wire::{Drained, Next, PIECE, Wait, Wire};
 use super::{REQUEST_ID, Timeouts};
 use crate::policy;
@@ -88,7 +88,7 @@ pub(super) async fn serve<IO, S, B>(
     setting: &Setting,
 ) -> io::Result<()>
 where
-    IO: AsyncRead + AsyncWrite + Unpin + 'static,
+    IO: Transport + 'static,
     S: Service<Request, Response = ServiceResponse<B>, Error = Error>,
     B: MessageBody + 'static,
 {
@@ -134,7 +134,7 @@ where
 
 impl<IO, S, B> Connection<'_, IO, S>
 where
-    IO: AsyncRead + AsyncWrite + Unpin + 'static,
+    IO: Transport + 'static,
     S: Service<Request, Response = ServiceResponse<B>, Error = Error>,
     B: MessageBody + 'static,
 {
@@ -251,7 +251,7 @@ where
     }
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin, S> Connection<'_, IO, S> {
+impl<IO: Transport, S> Connection<'_, IO, S> {
     /// Sends a body as it comes. The next piece is asked for when the last is sent: for somebody who reads slowly, a
     /// stream of news leaves out what is overtaken.
     async fn send_stream(&self, body: BoxBody) -> io::Result<()> {

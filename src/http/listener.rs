@@ -21,6 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use super::connection::{self, Client, Setting};
 use super::deadline::given_by;
 use super::taken::{Counted, Taken};
+use super::transport::{Records, Transport};
 use super::{Admission, Shutdown, Timeouts, limits};
 use crate::policy;
 use crate::telemetry::{ConnectionEnd, ConnectionRefusal};
@@ -166,7 +167,7 @@ where
         let io = Counted::new(io);
         let taken = io.taken();
         let Some(tls) = &self.tls else { return self.speak(io, taken, client).await };
-        let greeting = tls.accept_with(io, |session| session.set_buffer_limit(Some(policy::TLS_BUFFER)));
+        let greeting = tls.accept_with(Records::new(io), |session| session.set_buffer_limit(Some(policy::TLS_BUFFER)));
         let greeted = given_by(client.until, greeting)
             .await
             .unwrap_or_else(|| Err(io::Error::other("the TLS handshake took too long")));
@@ -178,7 +179,7 @@ where
 
     async fn speak<IO>(&self, io: IO, taken: Taken, client: &Client) -> io::Result<()>
     where
-        IO: AsyncRead + AsyncWrite + Unpin + 'static,
+        IO: Transport + 'static,
     {
         connection::serve((io, taken), client, &self.application, &self.setting).await
     }

@@ -5,10 +5,10 @@
 //! more for a client that does not read than the service can spare, and because the last of many connections belong to
 //! operators. This module must not know what is asked; whose a path is, it is told.
 //!
-//! Reading order: `connection` the life of a connection, `wire` its bytes, `head` where a head ends, `taken` how much a
-//! client takes, `body` a request's body, `deadline` its timer; `listener` where connections come from; `admission`,
-//! `brief` and `limits` how many there may be; `address` what they are counted by; `stop` how they end; `cookies` what browsers send
-//! back.
+//! Reading order: `connection` the life of a connection, `wire` its bytes, `head` where a head ends, `transport` what
+//! carries them, `taken` how much a client takes, `body` a request's body, `deadline` its timer; `listener` where
+//! connections come from; `admission`, `brief` and `limits` how many there may be; `address` what they are counted by;
+//! `stop` how they end; `cookies` what browsers send back.
 
 mod address;
 mod admission;
@@ -24,6 +24,7 @@ mod stop;
 mod taken;
 #[cfg(test)]
 mod tests;
+mod transport;
 mod wire;
 
 use std::time::Duration;

@@ -13,7 +13,7 @@ use actix_http::{Request, Response, ServiceConfig, StatusCode};
 use actix_web::http::header::CONTENT_LENGTH;
 use actix_web::web::{Bytes, BytesMut};
 use bytes::Buf;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 use tokio_util::codec::{Decoder, Encoder};
 
@@ -21,6 +21,7 @@ use super::Timeouts;
 use super::deadline::Deadline;
 use super::head::{HeadScan, Look, has_fragment};
 use super::taken::Taken;
+use super::transport::Transport;
 use crate::policy;
 
 /// How much is read at once: the head of most requests.
@@ -108,7 +109,7 @@ pub(super) struct Wire<IO> {
     timeouts: Timeouts,
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
+impl<IO: Transport> Wire<IO> {
     pub(super) fn new(io: IO, taken: Taken, config: ServiceConfig, timeouts: Timeouts) -> Self {
         Self {
             io,
@@ -257,7 +258,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
 
     /// Whether as much is unsent as may be.
     pub(super) fn is_full(&self) -> bool {
-        self.unsent.len() + PIECE >= policy::MAX_UNSENT / 2
+        self.unsent.len() + PIECE >= policy::MAX_UNSENT / 4
     }
 
     /// Whether the connection may be used again, as both sides said.
@@ -375,6 +376,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
 
     /// Gives back the room that nothing is in: for a client that does not read, and may not for long.
     fn compact(&mut self) {
+        self.io.compact();
         for buffer in [&mut self.received, &mut self.unsent] {
             *buffer = BytesMut::from(&**buffer);
         }

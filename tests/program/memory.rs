@@ -1,5 +1,4 @@
-//! What clients cost that never read, whatever they ask for: a thousand of them at most 64 MiB, and their TLS sessions at
-//! most half as much besides.
+//! What clients cost that never read, whatever they ask for, with TLS or without: a thousand of them at most 64 MiB.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -21,8 +20,6 @@ use crate::tls::{self_signed, with_tls, write};
 const CONNECTIONS: usize = 1000 / 8;
 /// What one may cost.
 const EACH_KIB: usize = 64;
-/// And its TLS session: a record of 16 KiB that came, before and after it was opened.
-const SESSION_KIB: usize = 32;
 /// What the process touches once, however many there are: caches of the store and of the allocator, requests that are
 /// kept for use again, what an answer is made in.
 const ONCE_KIB: usize = 16 * 1024;
@@ -164,7 +161,7 @@ async fn costs_little(program: Program, api: &Api, tls: bool) {
         let path = path.split('?').next().unwrap();
         // What one kind cost is used again for the next, and long responses share theirs.
         let long = if reached_metrics { policy::LARGE_RESPONSES as usize } else { 0 };
-        let bar = CONNECTIONS * (EACH_KIB + if tls { SESSION_KIB } else { 0 }) + ONCE_KIB + long;
+        let bar = CONNECTIONS * EACH_KIB + ONCE_KIB + long;
         // What was freed on the way goes back to the system a second later, long before the clients are closed.
         let held_kib = || resident_kib(&program).saturating_sub(before);
         let settled = (0..SETTLING).any(|_| {
