@@ -85,6 +85,8 @@ fresh_secret() {
 
 # One file for both nodes, as it would be on two machines; what is a node's own comes by variables.
 write_configuration() {
+    # For their owner alone, as `anteroom check-config` asks.
+    umask 077
     fresh_secret >"$place/admin-key"
     fresh_secret >"$place/client-secret"
     cat >"$place/anteroom.toml" <<END

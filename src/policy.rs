@@ -7,11 +7,13 @@ mod authorizer;
 mod connections;
 mod distributed;
 mod events_out;
+mod store;
 
 pub use authorizer::*;
 pub use connections::*;
 pub use distributed::*;
 pub use events_out::*;
+pub use store::*;
 
 /// How long an authorization code may be redeemed (RFC 6749 §4.1.2 recommends at most ten minutes;
 /// relying parties redeem at once).
@@ -264,56 +266,6 @@ pub const REFRESH_LATEST: Duration = Duration::from_secs(60);
 /// After how long at least a waiting page whose script gives no sign of life is loaded anew: a slow network has brought the
 /// script by then.
 pub const WATCHDOG_SOONEST: Duration = Duration::from_secs(15);
-
-// The embedded store.
-
-/// Most commands that share one commit: a bound on the time that the first of them waits for the last,
-/// far above what can be in flight while one fsync runs.
-pub const STORE_BATCH: usize = 1024;
-
-/// Connections for reading by key, used in turn: such a read holds one for some microseconds, so two
-/// serve the worker threads of a small machine and four those of any.
-pub const STORE_READERS: usize = 4;
-
-/// How long a session is kept after its time is over: `expired_tokens` lists the last day.
-pub const SESSION_RETENTION: Duration = Duration::from_secs(24 * 3600);
-
-/// How long a dead letter is kept: long enough for whoever looks once a month; what it tells is history by then.
-pub const DEAD_LETTER_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
-
-/// How many dead letters are kept, the newest: some three megabytes, whatever is told and nobody takes.
-pub const DEAD_LETTERS_KEPT: u32 = 10_000;
-
-/// Rows deleted in one step of a sweep: about a millisecond of the writer's time, so that nobody who
-/// joins meanwhile notices.
-pub const SWEEP_STEP: u32 = 50;
-
-/// Redemptions of codes deleted in one step of a sweep: neighbours in one table, so many more of them take as long.
-pub const REDEMPTION_STEP: u32 = 1000;
-
-/// Pages (4 KiB) in the write-ahead log before it is copied back into the database: SQLite's own
-/// default, a pause of some milliseconds about once a second under full load.
-pub const WAL_CHECKPOINT_PAGES: u32 = 1000;
-
-/// Pages (4 KiB) that the database keeps for operators' calls on a full disk: each takes some hundred bytes at most, so
-/// that they last for some thousand calls.
-pub const RESERVE_PAGES: u64 = 256;
-
-/// Pages of one row of that reserve: the steps in which it can be smaller on a disk that is small.
-pub const RESERVE_ROW_PAGES: u64 = 16;
-
-/// Pages that the write-ahead log keeps for them: many times what the largest of their transactions writes (a step of a
-/// sweep, a hundred pages at most).
-pub const RESERVE_LOG_PAGES: u64 = 256;
-
-/// Pages by which the database file is kept longer than it must be: several times what a batch of joins or logins adds.
-pub const RESERVE_HEADROOM_PAGES: u64 = 64;
-
-/// Pages by which it is made longer for a batch that had too few: more than the largest batch adds.
-pub const RESERVE_RETRY_PAGES: u64 = 2_048;
-
-/// To how many bytes the write-ahead log shrinks after a long read has made it grow.
-pub const WAL_SIZE_LIMIT: u32 = 16 << 20;
 
 /// Longest session that an event may give (`validity_period`): signing keys are kept for as long, and who is
 /// inside for more than a week is not waiting for a sale.

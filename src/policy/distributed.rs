@@ -8,21 +8,12 @@ pub const TABLE_WAIT: Duration = Duration::from_secs(120);
 /// How often it is asked whether they are there.
 pub const TABLE_POLL: Duration = Duration::from_millis(250);
 
-/// How long a node may hand out by itself what it has set aside: several writes of DynamoDB, so that a slow one holds up
-/// nobody; and so long waits the first join at another node.
-pub const ASIDE_LIFE: Duration = Duration::from_millis(80);
+/// How long a node may hand out positions of its reservation, counted from the beginning of the write that made or renewed
+/// it: several writes of DynamoDB, so that a slow one delays no join. The first join at another node waits as long.
+pub const LEASE_TIME: Duration = Duration::from_millis(80);
 
-/// How often a node renews what it has set aside: fifty writes a second, however many join.
-pub const ASIDE_PERIOD: Duration = Duration::from_millis(20);
-
-/// From how many joins between two writes on a node sets positions aside: below, a write for those who come is as good.
-pub const ASIDE_LEAST: u64 = 16;
-
-/// How many positions at most are set aside, and are nobody's if the node is killed: a tenth of a second's.
-pub const ASIDE_MOST: u64 = 10_000;
-
-/// Among how many of the latest writes of an item nobody else may have taken positions for a node to set some aside.
-pub const ASIDE_COMPANY: u64 = 2_048;
+/// A node reserves positions if no other took any in so many of the latest writes of the item.
+pub const LEASE_SOLE_WRITES: u64 = 2_048;
 
 /// How long a write of an event's item is tried before whoever waits for it is told that the store is away.
 pub const DESK_DEADLINE: Duration = Duration::from_secs(3);

@@ -123,10 +123,10 @@ pub struct Counters {
     pub generation: Generation,
     /// The last position handed out (0: none yet).
     pub queue: u64,
-    /// The last position that a node has set aside: what lies between the queue counter and here may be in visitors'
-    /// hands already, without anybody else having been told. 0, or less than the queue counter: none is.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub set_aside: u64,
+    /// The last position that is reserved: those between the queue counter and here may have been handed out, without the
+    /// counter saying so yet. 0: none is.
+    #[serde(rename = "set_aside", default, skip_serializing_if = "is_zero")]
+    pub reserved: u64,
     /// The last position admitted: whoever stands at or before it is served.
     pub serving: u64,
     /// Sessions ever opened in this generation: one for each visitor who took a token.
@@ -157,13 +157,18 @@ impl Counters {
 
     /// The last position that somebody may hold.
     pub const fn handed_out_at_most(&self) -> u64 {
-        if self.set_aside > self.queue { self.set_aside } else { self.queue }
+        if self.reserved > self.queue { self.reserved } else { self.queue }
     }
 
-    /// These once all that was set aside counts as handed out.
+    /// These once every reserved position counts as handed out.
     #[must_use]
     pub const fn settled(self) -> Self {
-        Self { queue: self.handed_out_at_most(), set_aside: 0, ..self }
+        Self { queue: self.handed_out_at_most(), reserved: 0, ..self }
+    }
+
+    /// Has the positions after the queue counter, through this one, reserved.
+    pub const fn reserve(&mut self, through: u64) {
+        self.reserved = if through > self.queue { through } else { 0 };
     }
 
     /// These after `news`, in whatever order news comes: the later version counts, but no line gets shorter within a
@@ -243,8 +248,8 @@ mod tests {
     }
 
     #[test]
-    fn who_holds_a_position_that_was_set_aside_is_known() {
-        let counters = Counters { queue: 7, set_aside: 9, ..Counters::default() };
+    fn the_holder_of_a_reserved_position_is_known() {
+        let counters = Counters { queue: 7, reserved: 9, ..Counters::default() };
         assert_eq!(counters.handed_out_at_most(), 9);
         assert_eq!(Counters { queue: 12, ..counters }.handed_out_at_most(), 12);
     }

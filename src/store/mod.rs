@@ -5,6 +5,8 @@
 //! keeps. Every method names what makes it atomic in each engine.
 //! A value that was answered survives the loss of the process.
 
+mod arrival_rate;
+mod counter_cache;
 pub mod distributed;
 pub mod embedded;
 mod grant;

@@ -5,10 +5,12 @@
 //! all; it decides nothing itself. What depends on sessions, which are not part of the state, is an argument, so a command
 //! that needs to count them has two halves (expiry).
 
+mod lease;
 mod state;
 #[cfg(test)]
 mod tests;
 
+pub use lease::PositionLease;
 pub use state::{LineState, binds};
 
 use super::{Arrival, Counters, DomainEvent, Position, ServingRecord};

@@ -80,6 +80,30 @@ impl LineState {
         Ok(draft.decide(Taken { first, last, entry, counters }))
     }
 
+    /// The line with the joins that were answered from a lease, as `known` counts them.
+    #[must_use]
+    pub fn with_joins(mut self, known: &Counters) -> Self {
+        let counters = &mut self.counters;
+        if known.generation == counters.generation && known.queue > counters.queue {
+            counters.queue = known.queue;
+            counters.reserve(counters.reserved);
+            counters.version += 1;
+        }
+        self
+    }
+
+    /// The line with the next `count` positions reserved, and at least those through `kept`. Until the first visitor has
+    /// arrived there is no entry time for them, and none is.
+    #[must_use]
+    pub fn with_reservation(mut self, count: u64, kept: u64) -> Self {
+        let counters = &mut self.counters;
+        let before = *counters;
+        let through = counters.queue.saturating_add(count).min(Position::LAST.get()).max(kept);
+        counters.reserve(if self.newest_arrival.is_some() { through } else { 0 });
+        counters.version += u64::from(*counters != before);
+        self
+    }
+
     /// Moves the serving counter by `by`, negative: back. By 0 nothing changes.
     pub fn advance(&self, by: i64, at: Timestamp) -> Decision<Advance> {
         let mut draft = Draft::of(*self);

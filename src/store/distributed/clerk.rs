@@ -4,7 +4,8 @@
 //! the whole item, which rests on the item that the clerk knows. If another node wrote meanwhile, the verbs run again
 //! from what it wrote. Nodes take turns (`turns.rs`): so an item is never written more than a few hundred times a second,
 //! however many join, and nobody goes without. A write that was not answered is looked up by its number, not repeated
-//! blindly. While many join and only here, each write also sets positions aside for those who come next (`aside.rs`).
+//! blindly. While many join and only here, each write also reserves positions for the joins to come, which this node then
+//! hands out from memory (`store/counter_cache.rs`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,27 +13,27 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::aside::{Aside, Foresight};
 use super::desk::{Done, Message, Office, Step, collect, in_time, knock, lock, read};
 use super::draft::Draft;
 use super::fields::{number, text};
-use super::journal::{LogRow, Mark};
+use super::journal::{LogRow, Mark, Reservation};
 use super::log;
-use super::slate::{Reserve, Slate};
 use super::state::EventState;
 use super::tables::{Condition, Table, Written};
 use super::turns::{Heard, Turns};
 use crate::ambient::random;
 use crate::policy::{
-    ASIDE_LIFE, ASIDE_PERIOD, DESK_DEADLINE, DESK_LONGEST_PAUSE, DESK_MAX_BATCH, DESK_NODE_MEMORY, TURN_ENDURANCE,
-    TURN_PATIENCE,
+    DESK_DEADLINE, DESK_LONGEST_PAUSE, DESK_MAX_BATCH, DESK_NODE_MEMORY, LEASE_TIME, RESERVATION_PERIOD,
+    TURN_ENDURANCE, TURN_PATIENCE,
 };
 use crate::room::EventId;
+use crate::store::arrival_rate::ArrivalRate;
+use crate::store::counter_cache::{CounterCache, Leasing};
 use crate::store::{Change, StoreError};
 
 /// What a clerk has in common with its desk.
 pub(super) struct Shared {
-    pub(super) slate: Arc<Slate>,
+    pub(super) cache: Arc<CounterCache>,
     pub(super) done: Done,
     pub(super) heard: Arc<Heard>,
 }
@@ -47,15 +48,16 @@ pub(super) struct Clerk {
     /// The number of this node's latest write.
     batch: u64,
     turns: Turns,
-    foresight: Foresight,
-    /// When the latest write began, and when this node last tried to renew what it had set aside.
+    arrivals: ArrivalRate,
+    /// When the latest write began, and when this node last tried to renew its reservation.
     begun: Instant,
     renewed: Instant,
-    /// What another node had set aside when this node took positions after it, by its revision: the answers wait.
-    owed: Option<u64>,
-    /// The latest of these whose time is over.
-    outlived: Option<u64>,
-    /// Nothing is set aside any more.
+    /// The revision of another node's reservation after which this node took positions: the answers wait until its lease
+    /// has ended.
+    drain_wait: Option<u64>,
+    /// The latest such revision whose lease has ended.
+    drained: Option<u64>,
+    /// Nothing is reserved any more.
     leaving: bool,
 }
 
@@ -64,7 +66,7 @@ impl Clerk {
         let now = Instant::now();
         Self {
             event,
-            foresight: Foresight::new(known.counters.queue, now),
+            arrivals: ArrivalRate::new(known.counters.queue, now),
             known,
             office,
             shared,
@@ -72,8 +74,8 @@ impl Clerk {
             turns: Turns::new(now),
             begun: now,
             renewed: now,
-            owed: None,
-            outlived: None,
+            drain_wait: None,
+            drained: None,
             leaving: false,
         }
     }
@@ -83,12 +85,12 @@ impl Clerk {
             let message = tokio::select! {
                 biased;
                 message = waiting.recv() => message,
-                () = tokio::time::sleep_until(self.begun.max(self.renewed) + ASIDE_PERIOD),
-                    if self.shared.slate.is_open() =>
+                () = tokio::time::sleep_until(self.begun.max(self.renewed) + RESERVATION_PERIOD),
+                    if self.shared.cache.is_open() =>
                 {
                     self.renewed = Instant::now();
-                    // What fails is tried again a period later; once its time is over, nothing is handed out any more.
-                    drop(self.commit(&mut [], ASIDE_LIFE).await);
+                    // A failure is retried a period later; once the lease has ended, nothing is handed out from it.
+                    drop(self.commit(&mut [], LEASE_TIME).await);
                     continue;
                 }
             };
@@ -110,10 +112,10 @@ impl Clerk {
         }
     }
 
-    /// Gives back what was set aside.
+    /// Gives the reservation back.
     async fn leave(&mut self) {
         self.leaving = true;
-        if self.shared.slate.is_open() || self.known.has_aside(&self.office.node) {
+        if self.shared.cache.is_open() || self.known.has_reservation(&self.office.node) {
             // If it fails, those positions are nobody's.
             drop(self.commit(&mut [], DESK_DEADLINE).await);
         }
@@ -121,12 +123,12 @@ impl Clerk {
 
     /// Makes what the steps do durable, in one write; or says how the item stood, if none of them changes anything.
     async fn commit(&mut self, steps: &mut [Box<dyn Step>], patience: Duration) -> Result<(), StoreError> {
-        self.owed = None;
+        self.drain_wait = None;
         self.listen();
         self.try_to_commit(steps, Instant::now() + patience).await?;
-        if let Some(since) = self.owed {
-            tokio::time::sleep(ASIDE_LIFE).await;
-            self.outlived = Some(since);
+        if let Some(since) = self.drain_wait {
+            tokio::time::sleep(LEASE_TIME).await;
+            self.drained = Some(since);
         }
         Ok(())
     }
@@ -232,7 +234,7 @@ impl Clerk {
             step.apply(&mut draft);
         }
         let mut next = draft.state;
-        self.set_aside(&mut next, kept);
+        self.reserve(&mut next, kept);
         if next != self.known {
             self.sign(&mut next);
         }
@@ -242,52 +244,52 @@ impl Clerk {
     /// Has the queue counter say what was handed out since the last write. Answers through where this node goes on
     /// handing out while it writes, which it does not if it is `taking` positions in the same write.
     fn take_back(&mut self, state: &mut EventState, taking: bool) -> Option<u64> {
-        if let Some(aside) = state.aside_of_others(&self.office.node) {
-            let (through, since) = (aside.through, aside.since);
-            self.shared.slate.settle(true);
+        if let Some(other) = state.reservation_of_another(&self.office.node) {
+            let (through, since) = (other.through, other.since);
+            self.shared.cache.settle(Leasing::Ends);
             if taking {
                 state.counters.queue = state.counters.queue.max(through);
-                if self.outlived == Some(since) {
-                    state.journal.aside = None;
+                if self.drained == Some(since) {
+                    state.journal.reservation = None;
                 } else {
-                    self.owed = Some(since);
+                    self.drain_wait = Some(since);
                 }
             }
             return None;
         }
-        let mine = state.has_aside(&self.office.node);
-        if !mine && !taking && state.journal.aside.is_some() && self.shared.slate.hands_out() {
+        let mine = state.has_reservation(&self.office.node);
+        if !mine && !taking && state.journal.reservation.is_some() && self.shared.cache.is_usable() {
             // Others stand behind what is left, and wait until nobody is given any of it any more.
             return None;
         }
-        let kept = mine && !taking && self.wanted(state, self.shared.slate.counters().queue) > 0;
-        let exact = self.shared.slate.settle(!kept);
+        let kept = mine && !taking && self.wanted(state, self.shared.cache.counters().queue) > 0;
+        let exact = self.shared.cache.settle(if kept { Leasing::GoesOn } else { Leasing::Ends });
         if mine && exact.generation == state.counters.generation {
             state.counters.queue = state.counters.queue.max(exact.queue);
         }
-        state.journal.aside.take().filter(|_| kept).map(|aside| aside.through)
+        state.journal.reservation.take().filter(|_| kept).map(|reservation| reservation.through)
     }
 
-    /// Sets aside what those will take who come until the next write.
-    fn set_aside(&mut self, next: &mut EventState, mut kept: Option<u64>) {
+    /// Reserves positions for the joins until the next write.
+    fn reserve(&mut self, next: &mut EventState, mut kept: Option<u64>) {
         if next.life != self.known.life {
             kept = None;
-            // Until its time is over, another node may give tickets to the old line.
-            let aside = self.known.aside_of_others(&self.office.node).map(|aside| aside.since);
-            self.owed = aside.filter(|since| self.outlived != Some(*since)).or(self.owed);
+            // Until its lease has ended, another node may hand out positions of the old line.
+            let other = self.known.reservation_of_another(&self.office.node).map(|other| other.since);
+            self.drain_wait = other.filter(|since| self.drained != Some(*since)).or(self.drain_wait);
         }
         let wanted = self.wanted(next, next.counters.queue);
-        // As long as this node hands out, the item says so.
-        if (wanted > 0 || kept.is_some()) && next.journal.aside.is_none() && next.newest_arrival.is_some() {
+        // The item contains the reservation for as long as this node has a lease.
+        if (wanted > 0 || kept.is_some()) && next.journal.reservation.is_none() && next.newest_arrival.is_some() {
             let through = next.counters.queue.saturating_add(wanted).max(kept.unwrap_or(0));
             let since = self.known.revision + 1;
-            next.journal.aside = Some(Aside { node: self.office.node.clone(), through, since });
+            next.journal.reservation = Some(Reservation { node: self.office.node.clone(), through, since });
         }
-        next.say_aside();
+        next.count_reservation();
     }
 
     fn wanted(&mut self, state: &EventState, queue: u64) -> u64 {
-        let wanted = self.foresight.wanted(queue, Instant::now());
+        let wanted = self.arrivals.wanted(queue, Instant::now());
         if self.leaving || state.has_rivals(&self.office.node) { 0 } else { wanted }
     }
 
@@ -333,7 +335,7 @@ impl Clerk {
     }
 
     fn saw(&mut self, state: EventState) {
-        self.shared.slate.learn(state.counters);
+        self.shared.cache.learn(state.counters);
         self.known = state;
         if let Some(node) = self.known.knock.as_ref().filter(|node| **node != self.office.node) {
             self.turns.want(node, &self.known);
@@ -358,8 +360,9 @@ impl Clerk {
             self.turns.wrote();
             self.known = next;
             self.tell();
-            let reserve = Reserve::of(&self.known, self.begun);
-            reserve.into_iter().for_each(|reserve| self.shared.slate.open(reserve));
+            if let Some((lease, end)) = self.known.lease(self.begun) {
+                self.shared.cache.open(lease, end);
+            }
         }
         if notes {
             self.tell_of_letters();
@@ -374,7 +377,7 @@ impl Clerk {
     fn tell(&self) {
         let counters = self.known.counters;
         let company = self.known.late_writers().any(|node| node != self.office.node);
-        self.shared.slate.learn(counters);
+        self.shared.cache.learn(counters);
         self.office.bell.ring_counters(&self.event, counters, company.then(|| self.known.clone()));
     }
 

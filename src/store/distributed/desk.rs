@@ -13,12 +13,12 @@ use super::fields::{Fields, number, text};
 use super::journal::{LogRow, Mark};
 use super::log;
 use super::ring::Bell;
-use super::slate::Slate;
 use super::state::EventState;
 use super::tables::{Condition, Table, Tables};
 use super::turns::Heard;
 use crate::ambient::{Clock, Entropy};
 use crate::room::{EventId, FutureSessions};
+use crate::store::counter_cache::CounterCache;
 use crate::store::outbox::OutboxMode;
 use crate::store::{Change, JoinBatch, StoreError, Taken};
 
@@ -72,7 +72,7 @@ pub(super) fn closed() -> StoreError {
 
 /// See the module's documentation.
 pub(super) struct Desk {
-    pub(super) slate: Arc<Slate>,
+    pub(super) cache: Arc<CounterCache>,
     /// The newest serving records, as this node read them last.
     pub(super) records: Mutex<log::Memo>,
     /// When sessions that began in the future were first seen.
@@ -102,13 +102,13 @@ pub(super) struct Office {
 impl Desk {
     /// Opens the desk of an event that stands as `known`. To be called on the engine's runtime.
     pub(super) fn open(event: EventId, known: EventState, office: Office) -> Self {
-        let slate = Arc::new(Slate::new(event.clone(), known.counters, office.feed.clone()));
+        let cache = Arc::new(CounterCache::new(event.clone(), known.counters, office.feed.clone()));
         let (inbox, waiting) = mpsc::unbounded_channel();
         let done = Done::default();
         let heard = Arc::new(Heard::default());
-        let shared = Shared { slate: Arc::clone(&slate), done: Arc::clone(&done), heard: Arc::clone(&heard) };
+        let shared = Shared { cache: Arc::clone(&cache), done: Arc::clone(&done), heard: Arc::clone(&heard) };
         tokio::spawn(Clerk::new(event, known, office, shared).run(waiting));
-        Self { slate, heard, records: Mutex::default(), future: Mutex::default(), inbox, done }
+        Self { cache, heard, records: Mutex::default(), future: Mutex::default(), inbox, done }
     }
 
     /// Has `verb` run as part of a write, and answers what it answered once that is durable. It may run more than once.
@@ -119,9 +119,9 @@ impl Desk {
         self.ask(verb, false).await
     }
 
-    /// Takes the next positions: those that are set aside for this node at once, others by a write.
+    /// Takes the next positions: from this node's lease at once, others by a write.
     pub(super) async fn take_positions(&self, batch: Arc<dyn JoinBatch>) -> Result<Taken, StoreError> {
-        if let Some(taken) = self.slate.hand_out(&*batch) {
+        if let Some(taken) = self.cache.allocate(&*batch) {
             return Ok(taken);
         }
         let verb = move |draft: &mut Draft<'_>| {

@@ -91,14 +91,14 @@ impl Engine {
     pub(super) async fn state(&self, event: &EventId) -> Result<EventState, StoreError> {
         let desk = self.desk(event)?;
         let state = desk::read(&self.office.tables, event).await?;
-        desk.slate.learn(state.counters);
+        desk.cache.learn(state.counters);
         Ok(state)
     }
 
     /// [`crate::store::Store::ensure_event`].
     pub(super) async fn ensure_event(self: &Arc<Self>, event: &EventId) -> Result<Counters, StoreError> {
         match self.desk(event) {
-            Ok(desk) => return Ok(desk.slate.counters()),
+            Ok(desk) => return Ok(desk.cache.counters()),
             Err(StoreError::UnknownEvent(_)) => {}
             Err(error) => return Err(error),
         }
@@ -111,7 +111,7 @@ impl Engine {
             super::watch::start(self, event, &desk);
             desk
         });
-        Ok(desk.slate.counters())
+        Ok(desk.cache.counters())
     }
 
     /// [`crate::store::Store::advance`].
@@ -234,7 +234,7 @@ impl Engine {
 
     /// The session of a ticket in the present generation.
     pub(super) async fn session(&self, event: &EventId, request_id: &RequestId) -> Result<Option<Session>, StoreError> {
-        let generation = self.desk(event)?.slate.counters().generation;
+        let generation = self.desk(event)?.cache.counters().generation;
         sessions::find(&self.office.tables, event, generation, request_id).await
     }
 

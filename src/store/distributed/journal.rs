@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::aside::Aside;
 use crate::ambient::Timestamp;
 use crate::room::{EventId, Generation, Opener, Position, RequestId, Session, SessionStatus};
 
@@ -33,6 +32,16 @@ impl TryFrom<String> for Mark {
     fn try_from(text: String) -> Result<Self, Self::Error> {
         u128::from_str_radix(&text, 16).map(|number| Self(number.to_be_bytes()))
     }
+}
+
+/// Positions that are reserved for a node: those after the queue counter, up to `through`. If the queue counter is beyond
+/// that, another node took positions after them, and this node's reservation is not renewed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Reservation {
+    pub(super) node: String,
+    pub(super) through: u64,
+    /// The revision that made or renewed it.
+    pub(super) since: u64,
 }
 
 /// A row of a log, until it stands in its table.
@@ -205,8 +214,8 @@ pub(super) struct Journal {
     pub(super) told: (u64, Timestamp),
     /// By node, what it wrote last: so a node whose write was not answered learns whether it was done.
     pub(super) nodes: BTreeMap<String, Stamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) aside: Option<Aside>,
+    #[serde(rename = "aside", skip_serializing_if = "Option::is_none")]
+    pub(super) reservation: Option<Reservation>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]

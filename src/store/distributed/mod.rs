@@ -5,7 +5,6 @@
 //! item's journal until it is there (`log.rs`, `sessions.rs`, `outbox.rs`). Redis carries news (`ring.rs`), and nothing
 //! rests on it (`watch.rs`). It must not know what a login or a line is beyond the port's nouns.
 
-mod aside;
 mod bulk;
 mod clerk;
 #[cfg(test)]
@@ -27,7 +26,6 @@ mod schema;
 mod servers;
 mod sessions;
 mod shelf;
-mod slate;
 mod state;
 mod tables;
 #[cfg(test)]
@@ -174,7 +172,7 @@ async fn hear(engine: std::sync::Weak<Engine>, mut heard: mpsc::Receiver<Ringing
         match what {
             Ringing::Counters { event, counters, item } => {
                 if let Ok(desk) = engine.desk(&event) {
-                    desk.slate.learn(counters);
+                    desk.cache.learn(counters);
                     item.into_iter().for_each(|item| desk.heard.tell(*item));
                 }
             }
@@ -193,7 +191,7 @@ impl Store for DistributedStore {
     }
 
     async fn counters(&self, event: &EventId) -> Result<Counters, StoreError> {
-        self.engine.desk(event).map(|desk| desk.slate.counters())
+        self.engine.desk(event).map(|desk| desk.cache.counters())
     }
 
     async fn take_positions(&self, event: &EventId, batch: Arc<dyn JoinBatch>) -> Result<Taken, StoreError> {

@@ -5,14 +5,16 @@
 //! the decision. Whoever finds it there may carry it out: doing it twice is doing it once. Only then is it struck out.
 
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
-use super::aside::Aside;
 use super::fields::{Fields, number, text, unreadable};
-use super::journal::{Cut, Entrant, Journal, LogRow, Mark, Note, Pending, Stamp, Task, Undertaking};
+use super::journal::{Cut, Entrant, Journal, LogRow, Mark, Note, Pending, Reservation, Stamp, Task, Undertaking};
 use crate::ambient::Timestamp;
-use crate::policy::{ASIDE_COMPANY, TURN_COMPANY};
+use crate::policy::{LEASE_SOLE_WRITES, LEASE_TIME, TURN_COMPANY};
+use crate::room::line::PositionLease;
 use crate::room::{Arrival, Counters, EventId, Generation, ServingRecord};
 use crate::store::StoreError;
+use crate::store::counter_cache::LeaseEnd;
 
 /// See the module's documentation.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -122,25 +124,34 @@ impl EventState {
 
     /// Whether another node took positions lately.
     pub(super) fn has_rivals(&self, node: &str) -> bool {
-        let lately = |stamp: &Stamp| stamp.took > 0 && stamp.took + ASIDE_COMPANY > self.revision;
+        let lately = |stamp: &Stamp| stamp.took > 0 && stamp.took + LEASE_SOLE_WRITES > self.revision;
         self.journal.nodes.iter().any(|(other, stamp)| other != node && lately(stamp))
     }
 
-    /// What was set aside, if it is another node's.
-    pub(super) fn aside_of_others(&self, node: &str) -> Option<&Aside> {
-        self.journal.aside.as_ref().filter(|aside| aside.node != node)
+    /// The reservation, if it is another node's.
+    pub(super) fn reservation_of_another(&self, node: &str) -> Option<&Reservation> {
+        self.journal.reservation.as_ref().filter(|reservation| reservation.node != node)
     }
 
-    /// Whether the node has positions set aside, and nobody took any after them.
-    pub(super) fn has_aside(&self, node: &str) -> bool {
-        let aside = self.journal.aside.as_ref();
-        aside.is_some_and(|aside| aside.node == node && aside.through >= self.counters.queue)
+    /// Whether the reservation is the node's, and no positions were taken after it.
+    pub(super) fn has_reservation(&self, node: &str) -> bool {
+        let reservation = self.journal.reservation.as_ref();
+        reservation.is_some_and(|reservation| reservation.node == node && reservation.through >= self.counters.queue)
     }
 
-    /// Has the counters say what is set aside.
-    pub(super) fn say_aside(&mut self) {
-        let through = self.journal.aside.as_ref().map_or(0, |aside| aside.through);
-        self.counters.set_aside = if through > self.counters.queue { through } else { 0 };
+    /// Copies the end of the reservation into the counters.
+    pub(super) fn count_reservation(&mut self) {
+        let through = self.journal.reservation.as_ref().map_or(0, |reservation| reservation.through);
+        self.counters.reserve(through);
+    }
+
+    /// The lease that a node has once it has written the item so, in a write that `began` then.
+    pub(super) fn lease(&self, began: Instant) -> Option<(PositionLease, LeaseEnd)> {
+        let reservation = self.journal.reservation.as_ref().filter(|made| made.since == self.revision)?;
+        let entry = self.newest_arrival?.at;
+        let Counters { generation, queue: after, .. } = self.counters;
+        let lease = PositionLease { generation, after, through: reservation.through, entry };
+        Some((lease, LeaseEnd::At(began + LEASE_TIME)))
     }
 
     /// As the table of events has it.
@@ -182,7 +193,7 @@ impl EventState {
             max_expired: item.number("max_queue_position_expired")?,
             expired_positions: item.number("expired_positions")?,
             // The journal knows.
-            set_aside: 0,
+            reserved: 0,
         };
         let newest = item.maybe("arrival_first", Fields::position)?.zip(item.maybe("arrival_time", Fields::time)?);
         let mut state = Self {
@@ -195,7 +206,7 @@ impl EventState {
             tick: item.maybe("inlet_tick", Fields::time)?,
             journal: serde_json::from_str(item.text("journal")?).map_err(|_| unreadable("journal"))?,
         };
-        state.say_aside();
+        state.count_reservation();
         Ok(state)
     }
 }
@@ -223,8 +234,8 @@ mod tests {
         let task = Task::Close { request_id: RequestId::from_bytes([1; 16]), code: -1 };
         state.journal.pending.push(Pending { mark: Mark::new([255; 16]), task });
         state.journal.nodes.insert("n".to_owned(), Stamp { batch: 3, revision: 8, took: 7 });
-        state.journal.aside = Some(Aside { node: "n".to_owned(), through: 20, since: 8 });
-        state.say_aside();
+        state.journal.reservation = Some(Reservation { node: "n".to_owned(), through: 20, since: 8 });
+        state.count_reservation();
         assert_eq!(state.counters.handed_out_at_most(), 20);
         assert_eq!(EventState::read(&state.item(&event).unwrap()), Ok(state));
     }

@@ -247,10 +247,10 @@ async fn what_was_decided_after_the_item_was_read_is_not_read_of_the_log() {
 }
 
 impl Pair {
-    /// Has so many join at the first node that it sets positions aside; answers the last position that was given. They
+    /// Has so many join at the first node that it reserves positions; answers the last position that was given. They
     /// are those after `last`, each given to one.
     async fn rush_after(&self, mut last: u64) -> u64 {
-        let slate = Arc::clone(&self.nodes[0].engine.desk(&self.event).unwrap().slate);
+        let cache = Arc::clone(&self.nodes[0].engine.desk(&self.event).unwrap().cache);
         for _ in 0..ATTEMPTS {
             let taken = all_at_once(300, |_| {
                 let (node, event) = (self.node(0), self.event.clone());
@@ -260,7 +260,7 @@ impl Pair {
             taken.sort_unstable();
             assert_eq!(taken, (last + 1..=last + 300).collect::<Vec<_>>());
             last += 300;
-            if slate.is_open() {
+            if cache.is_open() {
                 return last;
             }
         }
@@ -317,7 +317,7 @@ async fn a_node_that_knocks_has_the_others_refused_once_and_nothing_is_lost() {
 }
 
 #[tokio::test]
-async fn what_is_left_of_positions_set_aside_is_given_back_at_the_end() {
+async fn reserved_positions_that_are_left_are_returned_at_the_end() {
     let Some(pair) = Pair::start().await else { return };
     let last = pair.rush_after(0).await;
     assert_eq!(pair.take(0).await, last + 1);
@@ -325,12 +325,12 @@ async fn what_is_left_of_positions_set_aside_is_given_back_at_the_end() {
     assert!(known.queue <= last + 1, "no more are said to wait than do: {known:?}");
     pair.node(0).close().await;
     let state = pair.nodes[1].engine.state(&pair.event).await.unwrap();
-    assert_eq!((state.counters.queue, state.counters.set_aside, state.journal.aside), (last + 1, 0, None));
+    assert_eq!((state.counters.queue, state.counters.reserved, state.journal.reservation), (last + 1, 0, None));
     assert_eq!(pair.take(1).await, last + 2, "none is lost");
 }
 
 #[tokio::test]
-async fn who_joins_elsewhere_stands_behind_what_was_set_aside_and_before_all_who_come_later() {
+async fn a_join_at_another_node_stands_behind_the_reservation_and_before_all_later_joins() {
     let Some(pair) = Pair::start().await else { return };
     let mut last = pair.rush_after(0).await;
     for turn in [1, 0, 1, 0, 0, 1, 1] {
@@ -339,18 +339,18 @@ async fn who_joins_elsewhere_stands_behind_what_was_set_aside_and_before_all_who
         last = position;
     }
     let state = pair.nodes[1].engine.state(&pair.event).await.unwrap();
-    assert_eq!((state.counters.queue, state.journal.aside), (last, None), "nobody is alone any more");
+    assert_eq!((state.counters.queue, state.journal.reservation), (last, None), "nobody is alone any more");
 }
 
 #[tokio::test]
-async fn what_a_dead_node_had_set_aside_is_nobodys() {
+async fn the_reservation_of_a_dead_node_is_lost() {
     let Some(pair) = Pair::start().await else { return };
     pair.rush_after(0).await;
-    let slate = Arc::clone(&pair.nodes[0].engine.desk(&pair.event).unwrap().slate);
+    let cache = Arc::clone(&pair.nodes[0].engine.desk(&pair.event).unwrap().cache);
     // Whatever it handed out, it said nothing of it.
     pair.nodes[0].join();
-    while slate.hand_out(&(1, at(0))).is_some() {}
-    let given = slate.counters().queue;
+    while cache.allocate(&(1, at(0))).is_some() {}
+    let given = cache.counters().queue;
     let there = pair.nodes[1].engine.state(&pair.event).await.unwrap();
     assert!(there.counters.handed_out_at_most() >= given, "its visitors are known everywhere: {there:?}");
     // The node's last write may arrive after its death, and give back what it had not handed out.
@@ -358,7 +358,7 @@ async fn what_a_dead_node_had_set_aside_is_nobodys() {
     assert!(next > given, "{next} after {given}, {there:?}");
     assert_eq!([pair.take(1).await, pair.take(1).await], [next + 1, next + 2]);
     let state = pair.nodes[1].engine.state(&pair.event).await.unwrap();
-    assert_eq!(state.journal.aside, None, "and then it is forgotten");
+    assert_eq!(state.journal.reservation, None, "and then it is forgotten");
 }
 
 #[tokio::test]

@@ -71,7 +71,7 @@ async fn look(
     };
     let Some(item) = item else { return Err(StoreError::UnknownEvent(event.clone())) };
     let state = EventState::read(&item)?;
-    desk.slate.learn(state.counters);
+    desk.cache.learn(state.counters);
     let rows = state.journal.rows.iter().map(|row| Seen::Row(state.life, *row));
     let now: Vec<Seen> = state.journal.pending.iter().map(|pending| Seen::Task(pending.mark)).chain(rows).collect();
     since.retain(|seen, _| now.contains(seen));
@@ -98,9 +98,9 @@ async fn look(
     if !state.journal.notes.is_empty() {
         engine.move_letters().await?;
     }
-    // What this node had set aside and hands out no more, nobody else may.
-    let lapsed = state.has_aside(&engine.office.node) && !desk.slate.is_open();
-    if lapsed || desk.is_untidy() {
+    // Without a lease this node has no use for its reservation, and no other node may use it.
+    let unused = state.has_reservation(&engine.office.node) && !desk.cache.is_open();
+    if unused || desk.is_untidy() {
         desk.run(|_| Ok(())).await?;
     }
     Ok(())

@@ -6,8 +6,8 @@
 use rusqlite::{Connection, Error, params};
 
 use super::ledger::{EventRow, Failure, Ledger};
+use super::reservations::sessions_between;
 use super::retention::used_between;
-use super::rows::stored;
 use crate::ambient::Timestamp;
 use crate::room::line::{Expiry, LineError};
 use crate::room::{Counters, EventId, Inlet, Position};
@@ -15,7 +15,7 @@ use crate::store::{Advance, AdvanceFrom, Expired, Refill, StoreError, Taken};
 
 /// Sessions go in the order of the line: that is about the order of their ends as well, so that a step
 /// touches few pages of either index.
-pub(super) const FORGETTING: [&str; 4] = [
+pub(super) const FORGETTING: [&str; 5] = [
     "DELETE FROM sessions WHERE life = ?1 AND request_id IN
          (SELECT request_id FROM sessions WHERE life = ?1 ORDER BY position LIMIT ?2)",
     "DELETE FROM serving_records WHERE life = ?1 AND serving IN
@@ -23,6 +23,8 @@ pub(super) const FORGETTING: [&str; 4] = [
     "DELETE FROM arrivals WHERE life = ?1 AND first IN (SELECT first FROM arrivals WHERE life = ?1 LIMIT ?2)",
     "DELETE FROM used_positions WHERE life = ?1 AND chunk IN
          (SELECT chunk FROM used_positions WHERE life = ?1 LIMIT ?2)",
+    "DELETE FROM lost_positions WHERE life = ?1 AND first IN
+         (SELECT first FROM lost_positions WHERE life = ?1 LIMIT ?2)",
 ];
 
 impl Ledger {
@@ -40,6 +42,7 @@ impl Ledger {
 
     /// [`crate::store::Store::take_positions`].
     pub(super) fn take_positions(&mut self, event: &EventId, count: u32, at: Timestamp) -> Result<Taken, Failure> {
+        self.end_lease(event);
         let decision = self.row(event)?.line.take_positions(count, at);
         self.carry_out(event, decision.map_err(|error| refused(error, event))?)
     }
@@ -85,11 +88,8 @@ impl Ledger {
     /// How many of these positions have, or had, a session.
     fn used_positions(&self, life: i64, expiry: Expiry) -> Result<u64, Failure> {
         let Expiry { from, through } = expiry;
-        let sessions: i64 = self
-            .connection
-            .prepare_cached("SELECT count(*) FROM sessions WHERE life = ?1 AND position > ?2 AND position <= ?3")?
-            .query_row(params![life, stored(from), stored(through)], |row| row.get(0))?;
-        Ok(sessions.unsigned_abs() + used_between(&self.connection, life, from, through)?)
+        let sessions = sessions_between(&self.connection, life, from, through)?;
+        Ok(sessions + used_between(&self.connection, life, from, through)?)
     }
 
     /// [`crate::store::Store::step_inlet`].
@@ -106,6 +106,7 @@ impl Ledger {
 
     /// [`crate::store::Store::reset`].
     pub(super) fn reset(&mut self, event: &EventId) -> Result<Counters, Failure> {
+        self.end_lease(event);
         self.tell_joins(event, true)?;
         let old = self.row(event)?;
         let life = begin_life(&self.connection)?;

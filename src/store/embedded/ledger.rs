@@ -6,15 +6,21 @@
 //! [`Ledger::abandon`] reads the disk again, so that memory never says what the disk does not. It must not
 //! know who asked, nor answer anybody.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Error, Row, params};
+use tokio::sync::broadcast;
+use tokio::time::Instant;
 
+use super::committed::CommittedCounters;
+use super::reservations;
 use super::reserve::{self, Reserve};
 use super::rows::{arrival, columns_of_counters, counters, is_corruption, store_error, stored, stored_time, time};
 use crate::room::line::{Decision, LineState, Record};
 use crate::room::{Arrival, Counters, EventId, ServingRecord};
+use crate::store::arrival_rate::ArrivalRate;
 use crate::store::{Change, OutboxMode, StoreError};
 
 /// Why a command was not done.
@@ -56,14 +62,21 @@ struct Entry {
     committed: Option<EventRow>,
     /// Whether it is listed in `Ledger::touched`.
     touched: bool,
+    arrivals: ArrivalRate,
 }
 
 /// See the module's documentation.
 pub(super) struct Ledger {
     pub(super) connection: Connection,
     events: HashMap<EventId, Entry>,
+    /// What requests read, and hand positions out from.
+    pub(super) committed: Arc<CommittedCounters>,
+    /// The events with a lease.
+    pub(super) leased: HashSet<EventId>,
+    /// Nothing is reserved any more.
+    pub(super) leasing_stopped: bool,
     /// The events that the open transaction changed.
-    touched: Vec<EventId>,
+    pub(super) touched: Vec<EventId>,
     /// The documents that the open transaction replaced.
     pub(super) documents: Vec<String>,
     /// What becomes of letters.
@@ -78,29 +91,49 @@ pub(super) struct Ledger {
 
 impl Ledger {
     /// The ledger of this database.
-    pub(super) fn open(connection: Connection, reserve: Reserve, outbox: OutboxMode) -> Result<Self, Error> {
+    pub(super) fn open(
+        mut connection: Connection,
+        reserve: Reserve,
+        outbox: OutboxMode,
+        feed: broadcast::Sender<Change>,
+    ) -> Result<Self, Error> {
+        reservations::recover(&mut connection)?;
         let events = load(&connection)?;
-        let (touched, documents) = (Vec::new(), Vec::new());
-        Ok(Self { connection, events, touched, documents, outbox, letters: false, stale: false, reserve })
+        let counters = events.iter().map(|(event, entry)| (event.clone(), entry.row.counters()));
+        let committed = Arc::new(CommittedCounters::new(counters.collect(), feed));
+        Ok(Self {
+            connection,
+            events,
+            committed,
+            leased: HashSet::new(),
+            leasing_stopped: false,
+            touched: Vec::new(),
+            documents: Vec::new(),
+            outbox,
+            letters: false,
+            stale: false,
+            reserve,
+        })
     }
 
-    /// Every event as the disk has it.
-    pub(super) fn committed(&self) -> HashMap<EventId, Counters> {
-        let on_disk = |(event, entry): (&EventId, &Entry)| Some((event.clone(), entry.committed?.counters()));
-        self.events.iter().filter_map(on_disk).collect()
+    /// The counters that requests read.
+    pub(super) fn committed(&self) -> Arc<CommittedCounters> {
+        Arc::clone(&self.committed)
     }
 
     /// Begins the transaction of a batch.
     pub(super) fn begin(&mut self) -> Result<(), Error> {
         if self.stale {
-            self.events = load(&self.connection)?;
-            self.stale = false;
+            self.reload()?;
         }
-        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(drop)
+        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        self.count_leased_joins();
+        Ok(())
     }
 
-    /// Writes the changed events and makes the batch durable. Answers what changed.
+    /// Writes the changed events, makes the batch durable and shows the new counters. Answers what else changed.
     pub(super) fn commit(&mut self) -> Result<Vec<Change>, Error> {
+        self.reserve_positions();
         for event in &self.touched {
             if let Some(entry) = self.events.get(event) {
                 save(&self.connection, event, &entry.row)?;
@@ -112,14 +145,17 @@ impl Ledger {
             tracing::warn!(%error, "the database's space cannot be looked after");
         }
         let mut changes: Vec<Change> = self.documents.drain(..).map(Change::Document).collect();
-        for event in self.touched.drain(..) {
+        for event in std::mem::take(&mut self.touched) {
             let Some(entry) = self.events.get_mut(&event) else { continue };
             let moved = entry.committed.is_none_or(|committed| committed.counters() != entry.row.counters());
             entry.committed = Some(entry.row);
             entry.touched = false;
+            let row = entry.row;
+            // Before any command of the batch is answered: the answer can be read from here on.
             if moved {
-                changes.push(Change::Counters(event, entry.row.counters()));
+                self.committed.learn(&event, row.counters());
             }
+            self.open_lease(&event, &row);
         }
         if std::mem::take(&mut self.letters) {
             changes.push(Change::Letters);
@@ -138,16 +174,28 @@ impl Ledger {
         {
             tracing::error!(%error, "a failed batch could not be rolled back");
         }
-        match load(&self.connection) {
-            Ok(events) => {
-                self.events = events;
-                self.stale = false;
-            }
-            Err(error) => {
-                self.stale = true;
-                tracing::error!(%error, "the events cannot be read back after a failed batch");
-            }
+        if let Err(error) = self.reload() {
+            self.stale = true;
+            tracing::error!(%error, "the events cannot be read back after a failed batch");
         }
+    }
+
+    fn reload(&mut self) -> Result<(), Error> {
+        self.events = load(&self.connection)?;
+        self.stale = false;
+        self.end_all_leases();
+        Ok(())
+    }
+
+    /// How many joins the event is to expect until the commit after the next.
+    pub(super) fn expected_joins(&mut self, event: &EventId, queue: u64, now: Instant) -> u64 {
+        self.events.get_mut(event).map_or(0, |entry| entry.arrivals.wanted(queue, now))
+    }
+
+    /// Through which position those of the event are reserved on disk.
+    pub(super) fn reserved(&self, event: &EventId) -> u64 {
+        let committed = self.events.get(event).and_then(|entry| entry.committed);
+        committed.map_or(0, |row| row.counters().reserved)
     }
 
     /// Looks whether a full disk has space again. Answers the refusal of visitors' commands if it has not.
@@ -192,7 +240,8 @@ impl Ledger {
     pub(super) fn add(&mut self, event: EventId, life: i64) {
         let row = EventRow { life, line: LineState::default() };
         self.touched.push(event.clone());
-        self.events.insert(event, Entry { row, committed: None, touched: true });
+        let arrivals = ArrivalRate::new(0, Instant::now());
+        self.events.insert(event, Entry { row, committed: None, touched: true, arrivals });
     }
 
     /// Replaces the event's row; the commit will write it.
@@ -202,6 +251,14 @@ impl Ledger {
         if !entry.touched {
             entry.touched = true;
             self.touched.push(event.clone());
+        }
+    }
+
+    /// Replaces the event's row by that of another store: its visitors did not join here.
+    pub(super) fn restore(&mut self, event: &EventId, row: EventRow) {
+        self.set(event, row);
+        if let Some(entry) = self.events.get_mut(event) {
+            entry.arrivals = ArrivalRate::new(row.counters().queue, Instant::now());
         }
     }
 
@@ -244,7 +301,8 @@ fn load(connection: &Connection) -> Result<HashMap<EventId, Entry>, Error> {
     let rows = select.query_and_then([], |row| event_row(connection, row))?;
     rows.map(|row| {
         let (event, row) = row?;
-        Ok((event, Entry { row, committed: Some(row), touched: false }))
+        let arrivals = ArrivalRate::new(row.counters().queue, Instant::now());
+        Ok((event, Entry { row, committed: Some(row), touched: false, arrivals }))
     })
     .collect()
 }
@@ -267,7 +325,8 @@ fn save(connection: &Connection, event: &EventId, row: &EventRow) -> Result<(), 
     let LineState { counters, inlet_tick, .. } = &row.line;
     let mut update = connection.prepare_cached(
         "UPDATE events SET life = ?2, tick = ?3, version = ?4, generation = ?5, queue = ?6, serving = ?7,
-                sessions_opened = ?8, completed = ?9, abandoned = ?10, max_expired = ?11, expired_positions = ?12
+                sessions_opened = ?8, completed = ?9, abandoned = ?10, max_expired = ?11, expired_positions = ?12,
+                reserved = ?13
          WHERE name = ?1",
     )?;
     let changed = update.execute(params![
@@ -283,6 +342,7 @@ fn save(connection: &Connection, event: &EventId, row: &EventRow) -> Result<(), 
         stored(counters.abandoned),
         stored(counters.max_expired),
         stored(counters.expired_positions),
+        stored(counters.reserved),
     ])?;
     if changed == 1 { Ok(()) } else { Err(Error::StatementChangedRows(changed)) }
 }

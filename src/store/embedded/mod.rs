@@ -4,6 +4,7 @@
 //! read beside it (`reads.rs`). It must not know what a login or a line is: it implements the port's verbs
 //! (`counters.rs`, `records.rs`) and keeps its promise that whatever was answered is on disk.
 
+mod committed;
 mod counters;
 mod directory;
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod ledger;
 mod outbox;
 mod reads;
 mod records;
+mod reservations;
 mod reserve;
 mod retention;
 mod rows;
@@ -34,12 +36,13 @@ use tokio::sync::{broadcast, oneshot};
 
 pub use directory::OpenError;
 
+use committed::CommittedCounters;
 use directory::DataDirectory;
 use grants::Sweeps;
 use ledger::{Failure, Ledger};
 use reads::Readers;
 use reserve::Reserve;
-use writer::{Board, Command, Standing, Take, Writer, closed, work};
+use writer::{Command, Standing, Take, Writer, closed, work};
 
 use super::{
     Advance, AdvanceFrom, Change, Closed, Document, Expired, FEED_CAPACITY, GrantId, JoinBatch, LongGrant, Opened,
@@ -56,7 +59,7 @@ pub struct EmbeddedStore {
     /// To the writer. Unbounded, because each command belongs to a request that waits for it, and the
     /// server bounds those.
     commands: Sender<Command>,
-    board: Arc<Board>,
+    committed: Arc<CommittedCounters>,
     feed: broadcast::Sender<Change>,
     readers: Arc<Readers>,
     sweeps: Sweeps,
@@ -85,20 +88,25 @@ impl EmbeddedStore {
         let refusal = |error: Error| schema::refusal(&path, &error);
         let connection = schema::open_writer(&path)?;
         let reserve = Reserve::open(&connection, database, log_of(&path)).map_err(refusal)?;
-        let ledger = Ledger::open(connection, reserve, outbox).map_err(refusal)?;
+        let (feed, _) = broadcast::channel(FEED_CAPACITY);
+        let ledger = Ledger::open(connection, reserve, outbox, feed.clone()).map_err(refusal)?;
+        let committed = ledger.committed();
         let lookups = (0..STORE_READERS).map(|_| schema::open_reader(&path)).collect::<Result<_, _>>()?;
         let readers = Arc::new(Readers::new(schema::open_reader(&path)?, lookups));
-        let board = Arc::new(Board::new(ledger.committed()));
-        let (feed, _) = broadcast::channel(FEED_CAPACITY);
         let (commands, inbox) = channel();
-        let writer =
-            Writer { ledger, board: Arc::clone(&board), feed: feed.clone(), readers: Arc::clone(&readers), directory };
+        let writer = Writer {
+            ledger,
+            committed: Arc::clone(&committed),
+            feed: feed.clone(),
+            readers: Arc::clone(&readers),
+            directory,
+        };
         let thread = thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run(inbox))
             .map_err(|error| refused(error.to_string()))?;
         let sweeps = Sweeps::default();
-        Ok(Self { commands, board, feed, readers, sweeps, thread: Mutex::new(Some(thread)) })
+        Ok(Self { commands, committed, feed, readers, sweeps, thread: Mutex::new(Some(thread)) })
     }
 
     /// Has the writer do `verb` for visitors, and waits until that is on disk. A full disk refuses it.
@@ -148,7 +156,7 @@ impl EmbeddedStore {
         event: &EventId,
         query: impl FnOnce(&Connection, &EventId) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.board.read(event)?;
+        self.committed.read(event)?;
         let (event, readers) = (event.clone(), Arc::clone(&self.readers));
         let reading = tokio::task::spawn_blocking(move || readers.list(|connection| query(connection, &event)));
         reading.await.map_err(|error| StoreError::Unavailable(error.to_string()))?
@@ -180,17 +188,20 @@ impl Drop for EmbeddedStore {
 #[async_trait]
 impl Store for EmbeddedStore {
     async fn ensure_event(&self, event: &EventId) -> Result<Counters, StoreError> {
-        match self.board.read(event) {
+        match self.committed.read(event) {
             Err(StoreError::UnknownEvent(event)) => self.operate(move |ledger| ledger.ensure_event(&event)).await,
             known => known,
         }
     }
 
     async fn counters(&self, event: &EventId) -> Result<Counters, StoreError> {
-        self.board.read(event)
+        self.committed.read(event)
     }
 
     async fn take_positions(&self, event: &EventId, batch: Arc<dyn JoinBatch>) -> Result<Taken, StoreError> {
+        if let Some(taken) = self.committed.of(event)?.allocate(&*batch) {
+            return Ok(taken);
+        }
         let (reply, answer) = oneshot::channel();
         let take = Take { event: event.clone(), batch, reply };
         self.commands.send(Command::Take(take)).map_err(|_| closed())?;
@@ -202,7 +213,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn oldest_arrival(&self, event: &EventId) -> Result<Option<Arrival>, StoreError> {
-        self.board.read(event)?;
+        self.committed.read(event)?;
         self.readers.look_up(|connection| reads::oldest_arrival(connection, event))
     }
 
@@ -235,7 +246,7 @@ impl Store for EmbeddedStore {
         event: &EventId,
         position: Position,
     ) -> Result<Option<ServingRecord>, StoreError> {
-        self.board.read(event)?;
+        self.committed.read(event)?;
         self.readers.look_up(|connection| reads::serving_record_at(connection, event, position))
     }
 

@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, Error, OptionalExtension, params};
 
+use super::reservations::lost_positions;
 use super::retention::used_between;
 use super::rows::{
     arrival, columns_of_counters, counters, number, select_session, serving_record, session, store_error, stored,
@@ -181,10 +182,11 @@ pub(super) fn occupancy(connection: &Connection, event: &EventId, now: Timestamp
     let snapshot = connection.unchecked_transaction()?;
     let mut select = snapshot.prepare_cached(OCCUPANCY)?;
     let (counters, active, used, life) = select.query_row(params![event.as_str(), stored_time(now)], |row| {
-        Ok((counters(row, 0)?, number(row, 9)?, number(row, 10)?, row.get(11)?))
+        Ok((counters(row, 0)?, number(row, 10)?, number(row, 11)?, row.get(12)?))
     })?;
     let forgotten = used_between(&snapshot, life, counters.max_expired, counters.serving)?;
-    Ok(Occupancy::new(counters, active, used + forgotten))
+    let lost = lost_positions(&snapshot, life, &counters, now)?;
+    Ok(Occupancy::new(counters, active, used + forgotten + lost))
 }
 
 /// Walks an index in the order of the answer, from where the last page ended.

@@ -85,6 +85,9 @@ impl Ledger {
             "DELETE FROM used_positions WHERE life = ?1 AND chunk IN
                  (SELECT chunk FROM used_positions WHERE life = ?1 AND chunk < ?2 LIMIT ?3)",
         )?;
+        let mut lost = self.connection.prepare_cached("DELETE FROM lost_positions WHERE life = ?1 AND last <= ?2")?;
+        lost.execute(params![life, given_up])?;
+        drop(lost);
         let passed = stored(UsedChunk::number_of(counters.max_expired + 1));
         forgotten += chunks.execute(params![life, passed, limit])?;
         let mut records = self.connection.prepare_cached(
@@ -157,7 +160,7 @@ fn old_dead_letters(connection: &Connection, before: Timestamp) -> Result<Vec<(S
 impl EmbeddedStore {
     /// Forgets what is over at `now`, in steps between which others are served.
     pub(super) async fn forget(&self, now: Timestamp) -> Result<(), StoreError> {
-        for event in self.board.events()? {
+        for event in self.committed.events()? {
             let event = &event;
             let step = || {
                 let event = event.clone();

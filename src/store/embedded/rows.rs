@@ -51,14 +51,15 @@ pub(super) fn serving_record(row: &Row<'_>) -> Result<ServingRecord, Error> {
 /// The columns of [`counters`], of the table `events`.
 macro_rules! columns_of_counters {
     () => {
-        "version, generation, queue, serving, sessions_opened, completed, abandoned, max_expired, expired_positions"
+        "version, generation, queue, serving, sessions_opened, completed, abandoned, max_expired, expired_positions,
+         reserved"
     };
 }
 pub(super) use columns_of_counters;
 
 /// The counters in the columns of [`columns_of_counters`], which begin at `first`.
 pub(super) fn counters(row: &Row<'_>, first: usize) -> Result<Counters, Error> {
-    Ok(Counters {
+    let mut counters = Counters {
         version: number(row, first)?,
         generation: Generation(row.get(first + 1)?),
         queue: number(row, first + 2)?,
@@ -68,9 +69,10 @@ pub(super) fn counters(row: &Row<'_>, first: usize) -> Result<Counters, Error> {
         abandoned: number(row, first + 6)?,
         max_expired: number(row, first + 7)?,
         expired_positions: number(row, first + 8)?,
-        // One node decides, and says so before anybody is told.
-        set_aside: 0,
-    })
+        reserved: 0,
+    };
+    counters.reserve(number(row, first + 9)?);
+    Ok(counters)
 }
 
 /// A statement that selects the columns of [`session`] first, of tables named `e` (events) and `s` (sessions).

@@ -12,7 +12,7 @@ use rusqlite::{Connection, Error, ErrorCode, OpenFlags};
 
 use super::directory::OpenError;
 use super::rows::is_corruption;
-use super::{grants, outbox, retention};
+use super::{grants, outbox, reservations, retention};
 use crate::policy::{WAL_CHECKPOINT_PAGES, WAL_SIZE_LIMIT};
 use crate::store::BUSY_TIMEOUT;
 
@@ -20,7 +20,8 @@ use crate::store::BUSY_TIMEOUT;
 pub(super) const APPLICATION_ID: i64 = 0x416e_7465;
 
 /// Step `n` leads from schema version `n` to `n + 1`. Steps are never edited once released, only added.
-pub(super) const MIGRATIONS: [&str; 5] = [VERSION_1, outbox::TABLES, grants::TABLES, OPENERS, retention::TABLES];
+pub(super) const MIGRATIONS: [&str; 6] =
+    [VERSION_1, outbox::TABLES, grants::TABLES, OPENERS, retention::TABLES, reservations::TABLES];
 
 /// The newest schema version that this program knows.
 pub(super) const KNOWN_VERSION: i64 = MIGRATIONS.len() as i64;

@@ -173,7 +173,7 @@ impl Ledger {
                 let newest_arrival = newest.query([row.life])?.next()?.map(arrival).transpose()?;
                 drop(newest);
                 let line = LineState { counters: *counters, newest_arrival, inlet_tick: *tick };
-                self.set(event, EventRow { line, ..row });
+                self.restore(event, EventRow { line, ..row });
                 Ok(())
             }
             Line::Arrival { event, .. }
@@ -254,6 +254,12 @@ impl Ledger {
 #[async_trait]
 impl Transfer for EmbeddedStore {
     async fn export(&self, lines: mpsc::Sender<Line>) -> Result<(), TransferError> {
+        // The file says what was handed out, not what might be.
+        let stop = |ledger: &mut Ledger| {
+            ledger.stop_leasing();
+            Ok(())
+        };
+        self.operate(stop).await?;
         let readers = Arc::clone(&self.readers);
         let reading = tokio::task::spawn_blocking(move || {
             readers.list(|connection| export(connection, &mut |line| lines.blocking_send(line).is_ok()))

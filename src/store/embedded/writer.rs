@@ -6,21 +6,21 @@
 //! (`counters.rs`, `records.rs`), only that a batch happens as a whole or not at all, and whose commands wait when the
 //! disk is full.
 
-use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::sync::mpsc::Receiver;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 
 use rusqlite::Error;
 use tokio::sync::{broadcast, oneshot};
 
+use super::committed::CommittedCounters;
 use super::directory::DataDirectory;
 use super::ledger::{Failure, Ledger};
 use super::reads::Readers;
 use super::reserve::is_want_of_space;
 use super::rows::store_error;
-use crate::policy::STORE_BATCH;
-use crate::room::{Counters, EventId};
+use crate::policy::{RESERVATION_PERIOD, STORE_BATCH};
+use crate::room::EventId;
 use crate::store::{Change, JoinBatch, StoreError, Taken};
 
 /// On which a join waits.
@@ -107,44 +107,6 @@ fn settle<T>(done: Result<T, Failure>) -> (Result<T, StoreError>, Result<(), Err
     }
 }
 
-/// Every event's counters as last committed; `None` once the store is closed. The lock guards the map for
-/// the nanoseconds of a look-up or of the writer's update after a commit.
-#[derive(Default)]
-pub(super) struct Board(RwLock<Option<HashMap<EventId, Counters>>>);
-
-impl Board {
-    /// A board that shows these.
-    pub(super) fn new(events: HashMap<EventId, Counters>) -> Self {
-        Self(RwLock::new(Some(events)))
-    }
-
-    /// The event's counters as last committed.
-    pub(super) fn read(&self, event: &EventId) -> Result<Counters, StoreError> {
-        let board = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let events = board.as_ref().ok_or_else(closed)?;
-        events.get(event).copied().ok_or_else(|| StoreError::UnknownEvent(event.clone()))
-    }
-
-    /// The names of all events.
-    pub(super) fn events(&self) -> Result<Vec<EventId>, StoreError> {
-        let board = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(board.as_ref().ok_or_else(closed)?.keys().cloned().collect())
-    }
-
-    fn show(&self, event: &EventId, counters: Counters) {
-        let mut board = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(events) = board.as_mut() else { return };
-        match events.get_mut(event) {
-            Some(shown) => *shown = counters,
-            None => drop(events.insert(event.clone(), counters)),
-        }
-    }
-
-    fn replace(&self, events: Option<HashMap<EventId, Counters>>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = events;
-    }
-}
-
 /// The answer to every call after [`crate::store::Store::close`].
 pub(super) fn closed() -> StoreError {
     StoreError::Unavailable("the store is closed".to_owned())
@@ -153,7 +115,7 @@ pub(super) fn closed() -> StoreError {
 /// What the thread owns.
 pub(super) struct Writer {
     pub(super) ledger: Ledger,
-    pub(super) board: Arc<Board>,
+    pub(super) committed: Arc<CommittedCounters>,
     pub(super) feed: broadcast::Sender<Change>,
     pub(super) readers: Arc<Readers>,
     /// Held until the database is closed, so that no second process begins before this one ended.
@@ -215,14 +177,15 @@ impl Writer {
     pub(super) fn run(mut self, inbox: Receiver<Command>) {
         let mut batch = Batch::default();
         let mut done = None;
-        while let Ok(command) = inbox.recv() {
+        while let Ok(command) = self.receive(&inbox) {
             if let ControlFlow::Break(asked) = self.serve(command, &inbox, &mut batch) {
                 done = asked;
                 break;
             }
         }
+        self.return_reservations(&mut batch);
         self.readers.close();
-        self.board.replace(None);
+        self.committed.close();
         self.ledger.close();
         drop(self.directory);
         // Whoever sent a command too late learns it from here on, not before everything is closed.
@@ -232,15 +195,35 @@ impl Writer {
         }
     }
 
+    /// The next command. `None`: the reservations have to be renewed, or returned.
+    fn receive(&self, inbox: &Receiver<Command>) -> Result<Option<Command>, RecvTimeoutError> {
+        if !self.ledger.has_leases() {
+            return inbox.recv().map(Some).map_err(|_| RecvTimeoutError::Disconnected);
+        }
+        match inbox.recv_timeout(RESERVATION_PERIOD) {
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            received => received.map(Some),
+        }
+    }
+
+    /// Has the disk say exactly which positions were handed out.
+    fn return_reservations(&mut self, batch: &mut Batch) {
+        if self.ledger.has_leases() {
+            self.ledger.stop_leasing();
+            self.begin(batch);
+            self.conclude(batch);
+        }
+    }
+
     fn serve(
         &mut self,
-        first: Command,
+        first: Option<Command>,
         inbox: &Receiver<Command>,
         batch: &mut Batch,
     ) -> ControlFlow<Option<oneshot::Sender<()>>> {
         let mut flow = ControlFlow::Continue(());
         self.begin(batch);
-        let mut next = Some(first);
+        let mut next = first;
         while let Some(command) = next.take() {
             let mut job = match command {
                 Command::Take(take) => Job::Take(take, Err(closed())),
@@ -303,18 +286,13 @@ impl Writer {
         if let Err(error) = &committed {
             tracing::error!(%error, "a batch of writes failed and was undone");
             self.ledger.abandon();
-            self.board.replace(Some(self.ledger.committed()));
         }
         committed
     }
 
-    /// Shows the change to readers before anybody is told: whoever has an answer can read what it says.
     fn publish(&self, changes: Vec<Change>) {
         for change in changes {
-            if let Change::Counters(event, counters) = &change {
-                self.board.show(event, *counters);
-            }
-            // Without listeners there is nobody to tell.
+            // There may be no subscribers.
             drop(self.feed.send(change));
         }
     }

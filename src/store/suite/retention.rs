@@ -26,7 +26,7 @@ async fn refusal(store: &Shared, event: &EventId, number: u64) -> Option<StoreEr
 
 pub(in crate::store) async fn a_session_is_forgotten_a_day_after_its_end_and_its_ticket_opens_none(store: Shared) {
     let event = served_event(&store).await;
-    store.take_some(&event, 100, at(0)).await.unwrap();
+    store.take_some(&event, 10, at(0)).await.unwrap();
     open(&store, &event, &[1, 2]).await;
     store.close_session(&event, &ticket(2), SessionStatus::Completed).await.unwrap();
     let expired = store.expire_positions(&event, position(3), Refill::None, at(900)).await.unwrap();
