@@ -51,6 +51,9 @@ fn recipe(site: SocketAddr, issuer: &str) -> String {
     })
 }
 
+/// The page that tells how Anteroom is put behind nginx.
+const OPERATORS: &str = include_str!("../../docs/operators.md");
+
 /// The site behind it: its login leads to `login`, and each page tells what it was told of its visitor.
 fn site(login: String) -> SocketAddr {
     let login = Data::new(login);
@@ -220,4 +223,24 @@ async fn a_cache_in_front_takes_work_off_and_never_answers_for_a_line_that_was_r
         (ask("serving_num?event_id=Sample".to_owned()).await.1["serving_counter"] == 0).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_operators_guide_carries_a_long_state_and_streams_through_nginx() {
+    let Some(program) = program("nginx") else { return };
+    let callback = "https://shop.example/callback";
+    let anteroom = Anteroom::for_client(callback).await;
+    let port = free_port();
+    let lines = OPERATORS.split("```nginx\n").nth(1).unwrap().split("```").next().unwrap();
+    let lines = lines.replace("http://127.0.0.1:8080", &anteroom.issuer);
+    let _nginx = nginx(&program, port, ("", &lines)).await;
+    let state = "s".repeat(5 * 1024);
+    let query = [("client_id", "Sample"), ("response_type", "code"), ("scope", "openid"), ("redirect_uri", callback)];
+    let request = http().get(format!("http://127.0.0.1:{port}/authorize")).query(&query).query(&[("state", &state)]);
+    let answer = request.send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::SEE_OTHER, "the cookie check");
+    assert!(answer.headers()["location"].to_str().unwrap().contains(&state));
+    let stream = http().get(format!("http://127.0.0.1:{port}/line/Sample/events")).send();
+    let first = stream.await.unwrap().chunk().await.unwrap().unwrap();
+    assert!(String::from_utf8_lossy(&first).contains("retry:"), "{first:?}");
 }
