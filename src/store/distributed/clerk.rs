@@ -13,13 +13,13 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::client::{Condition, Table, Written};
+use super::client::{number, text};
 use super::desk::{Done, Message, Office, Step, collect, in_time, knock, lock, read};
 use super::draft::Draft;
-use super::fields::{number, text};
 use super::journal::{LogRow, Mark, Reservation};
 use super::log;
 use super::state::EventState;
-use super::tables::{Condition, Table, Written};
 use super::turns::{Heard, Turns};
 use crate::ambient::random;
 use crate::policy::{
@@ -136,6 +136,8 @@ impl Clerk {
     async fn try_to_commit(&mut self, steps: &mut [Box<dyn Step>], deadline: Instant) -> Result<(), StoreError> {
         // Whether the item is known as it stood after the steps had come.
         let (mut seen, mut tidied) = (false, Vec::new());
+        // A write of which it is not known whether it was done.
+        let (mut doubtful, mut based): (Option<EventState>, _) = (None, self.known.seal);
         let mut trouble = None;
         self.batch += 1;
         for tries in 1.. {
@@ -144,8 +146,17 @@ impl Clerk {
                 self.finish_unanswered(&tidied);
                 return Ok(());
             }
-            tidied.clone_from(&lock(&self.shared.done));
-            let next = self.draft(steps, &tidied);
+            // The commands have the answers of that write. It is repeated as it was, for as long as it may be done yet.
+            let repeated =
+                doubtful.take().filter(|next| next.revision == self.known.revision + 1 && based == self.known.seal);
+            let next = match repeated {
+                Some(next) => next,
+                None => {
+                    based = self.known.seal;
+                    tidied.clone_from(&lock(&self.shared.done));
+                    self.draft(steps, &tidied)
+                }
+            };
             let looks = next == self.known && !seen && !steps.is_empty();
             let tried = match next == self.known {
                 true if looks => in_time(deadline, self.look()).await.map(|()| false),
@@ -163,6 +174,7 @@ impl Clerk {
                 Err(error) if Instant::now() >= deadline => return Err(trouble.unwrap_or(error)),
                 Err(error) => {
                     trouble = Some(error);
+                    doubtful = (next != self.known).then_some(next);
                     seen = in_time(deadline, self.look()).await.is_ok();
                 }
             }

@@ -8,13 +8,13 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::clerk::{Clerk, Shared};
+use super::client::{Attributes, number, text};
+use super::client::{Condition, Table, Tables};
 use super::draft::Draft;
-use super::fields::{Fields, number, text};
 use super::journal::{LogRow, Mark};
 use super::log;
 use super::ring::Bell;
 use super::state::EventState;
-use super::tables::{Condition, Table, Tables};
 use super::turns::Heard;
 use crate::ambient::{Clock, Entropy};
 use crate::room::{EventId, FutureSessions};
@@ -189,7 +189,7 @@ pub(super) async fn in_time<T>(
 
 /// The event's item as it is now.
 pub(super) async fn read(tables: &Tables, event: &EventId) -> Result<EventState, StoreError> {
-    let key = Fields::new().with_text("event_id", event.as_str());
+    let key = Attributes::new().with_text("event_id", event.as_str());
     match tables.get(Table::Events, key).await? {
         Some(item) => EventState::read(&item),
         None => Err(StoreError::UnknownEvent(event.clone())),
@@ -198,7 +198,7 @@ pub(super) async fn read(tables: &Tables, event: &EventId) -> Result<EventState,
 
 /// Changes the event's item so that whoever writes it is refused once, and sees that the node asks for a turn.
 pub(super) async fn knock(tables: &Tables, event: &EventId, node: &str, seal: Mark) -> Result<(), StoreError> {
-    let key = Fields::new().with_text("event_id", event.as_str());
+    let key = Attributes::new().with_text("event_id", event.as_str());
     let there = Condition::new("attribute_exists(event_id)").with(":node", text(node)).with(":seal", text(seal));
     let there = there.with(":one", number(1));
     tables.update(Table::Events, key, "SET knock = :node, seal = :seal ADD revision :one", there).await.map(drop)

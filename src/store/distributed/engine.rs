@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::Semaphore;
 
+use super::client::Attributes;
+use super::client::{Condition, Table};
 use super::desk::{self, Desk, Office, closed};
 use super::draft::{Closing, Expiry, Opening};
-use super::fields::Fields;
 use super::grants;
 use super::journal::{Mark, Past, Undertaking};
 use super::leases::Leases;
@@ -17,7 +18,6 @@ use super::outbox::Mover;
 use super::sessions::{self, Outcome};
 use super::shelf;
 use super::state::EventState;
-use super::tables::{Condition, Table};
 use crate::ambient::{Timestamp, random};
 use crate::policy::WATCHES_AT_ONCE;
 use crate::room::{Counters, EventId, Moment, Occupancy, Position, RequestId, Session, SessionStatus};
@@ -34,7 +34,7 @@ pub(super) struct Engine {
     /// The documents that this node asked for, in the version that it knows.
     documents: Mutex<HashMap<String, u64>>,
     /// Where the last look at the grants ended.
-    pub(super) swept: Mutex<Option<Fields>>,
+    pub(super) swept: Mutex<Option<Attributes>>,
     /// When dead letters were looked at last.
     pub(super) looked: Mutex<Timestamp>,
     pub(super) mover: tokio::sync::Mutex<Mover>,

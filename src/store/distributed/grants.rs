@@ -8,9 +8,9 @@
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use super::fields::{Fields, number, unreadable};
+use super::client::{Attributes, number, unreadable};
+use super::client::{Condition, Table, Tables, Written};
 use super::journal::Mark;
-use super::tables::{Condition, Table, Tables, Written};
 use crate::ambient::Timestamp;
 use crate::policy::{CLOCK_DIFFERENCE, CODE_LIFETIME, CODE_MEMORY, LONG_GRANTS, SWEEP_LOOK};
 use crate::room::RequestId;
@@ -22,15 +22,15 @@ const REVOKED: u8 = 2;
 /// The long grants of a session, from the newest.
 const LONG: [&str; LONG_GRANTS as usize] = ["long_1", "long_2", "long_3", "long_4"];
 
-fn key(bytes: &[u8]) -> Fields {
-    Fields::new().with_bytes("grant_id", bytes)
+fn key(bytes: &[u8]) -> Attributes {
+    Attributes::new().with_bytes("grant_id", bytes)
 }
 
-fn redemption_key(issued_at: Timestamp, id: &GrantId) -> Fields {
+fn redemption_key(issued_at: Timestamp, id: &GrantId) -> Attributes {
     key(&[&issued_at.as_secs().to_be_bytes()[..], &id.0].concat())
 }
 
-fn long_key(request_id: &RequestId) -> Fields {
+fn long_key(request_id: &RequestId) -> Attributes {
     key(&[b"L", &request_id.as_bytes()[..]].concat())
 }
 
@@ -62,7 +62,7 @@ pub(super) async fn note_redeemed(
     Ok(match tables.put(Table::Grants, item, Condition::new("attribute_not_exists(grant_id)")).await? {
         Written::Done => true,
         // Only the answer of an earlier try of this very call was lost.
-        Written::Refused(there) => there.maybe("redeemed_by", Fields::owned_text)? == Some(mark),
+        Written::Refused(there) => there.maybe("redeemed_by", Attributes::owned_text)? == Some(mark),
     })
 }
 
@@ -81,7 +81,7 @@ pub(super) async fn grant_standing(tables: &Tables, id: &GrantId) -> Result<Gran
     Ok(if is_revoked(&item)? { GrantStanding::Revoked } else { GrantStanding::Good })
 }
 
-fn is_revoked(item: &Fields) -> Result<bool, StoreError> {
+fn is_revoked(item: &Attributes) -> Result<bool, StoreError> {
     Ok(item.number("grant_state")? == u64::from(REVOKED))
 }
 
@@ -115,8 +115,8 @@ pub(super) async fn long_grant(
 pub(super) async fn forget(
     tables: &Tables,
     now: Timestamp,
-    from: Option<Fields>,
-) -> Result<(u64, Option<Fields>), StoreError> {
+    from: Option<Attributes>,
+) -> Result<(u64, Option<Attributes>), StoreError> {
     let (mut forgotten, over) = (0, now - CLOCK_DIFFERENCE);
     let (items, end) = tables.scan(Table::Grants, from, SWEEP_LOOK).await?;
     for item in items {
@@ -137,7 +137,7 @@ pub(super) enum Moved {
 }
 
 /// Reads it; `None`: nothing is.
-pub(super) fn moved(item: &Fields) -> Result<Option<Moved>, StoreError> {
+pub(super) fn moved(item: &Attributes) -> Result<Option<Moved>, StoreError> {
     let bytes = item.bytes("grant_id")?;
     if let Ok(id) = bytes.try_into() {
         // Of older programs.

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
+use super::client::{Attributes, number, text};
+use super::client::{Condition, Table, Written};
 use super::engine::Engine;
-use super::fields::{Fields, number, text};
 use super::outbox::key;
-use super::tables::{Condition, Table, Written};
 use crate::ambient::Timestamp;
 use crate::policy::LEASE;
 use crate::store::StoreError;
@@ -90,6 +90,6 @@ impl Engine {
     }
 }
 
-fn lease_key(what: &str) -> Fields {
+fn lease_key(what: &str) -> Attributes {
     key("lease", what)
 }

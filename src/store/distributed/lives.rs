@@ -1,8 +1,8 @@
 //! What a line that was reset leaves behind: rows that nothing reads any more.
 
-use super::fields::{Fields, text};
+use super::client::{Attributes, text};
+use super::client::{Condition, EXPIRES_INDEX, Query, Table, Tables};
 use super::state::life_key;
-use super::tables::{Condition, EXPIRES_INDEX, Query, Table, Tables};
 use crate::policy::{SWEEP_LOOK, SWEEP_ROWS};
 use crate::room::EventId;
 use crate::store::StoreError;
@@ -20,9 +20,9 @@ pub(super) async fn forget(tables: &Tables, event: &EventId, life: u64) -> Resul
         loop {
             let keys = Condition::new("event_id = :event").with(":event", text(life_key(event, life)));
             let rows = tables.query(Query { index, limit: page, ..Query::of(table, keys) }).await?;
-            let named = |row: &Fields| {
+            let named = |row: &Attributes| {
                 let fields = key.iter().filter_map(|name| Some(((*name).to_owned(), row.0.get(*name)?.clone())));
-                Fields(fields.collect())
+                Attributes(fields.collect())
             };
             let last = rows.len() < page;
             tables.delete_all(table, rows.iter().map(named).collect()).await?;

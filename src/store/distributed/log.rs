@@ -3,11 +3,11 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use super::client::{Attributes, number, text};
+use super::client::{Condition, Query, Table, Tables};
 use super::desk::{self, Done, lock};
-use super::fields::{Fields, number, text};
 use super::journal::{Cut, LogRow};
 use super::state::{EventState, life_key};
-use super::tables::{Condition, Query, Table, Tables};
 use crate::ambient::Timestamp;
 use crate::policy::SWEEP_LOOK;
 use crate::room::{Arrival, EventId, Position, ServingRecord};
@@ -15,7 +15,7 @@ use crate::store::StoreError;
 
 /// Writes a row of the log, unless a later one has its place.
 pub(super) async fn put(tables: &Tables, event: &EventId, life: u64, row: LogRow) -> Result<(), StoreError> {
-    let key = Fields::new().with_text("event_id", life_key(event, life));
+    let key = Attributes::new().with_text("event_id", life_key(event, life));
     match row {
         LogRow::Arrival { first, at } => {
             let item = key.with_number("queue_position", first.get()).with_time("entry_time", at);
@@ -115,7 +115,8 @@ pub(super) async fn forget_arrivals(
     let firsts = rows.iter().map(|row| row.number("queue_position")).collect::<Result<Vec<_>, _>>()?;
     // The last of a page may be the row of the next position.
     let old = firsts.split_last().map_or(&[][..], |(_, old)| old).iter();
-    let keys = old.map(|first| Fields::new().with_text("event_id", key.as_str()).with_number("queue_position", *first));
+    let keys =
+        old.map(|first| Attributes::new().with_text("event_id", key.as_str()).with_number("queue_position", *first));
     tables.delete_all(Table::Arrivals, keys.collect()).await
 }
 
@@ -136,7 +137,7 @@ pub(super) async fn forget_records(
     for row in &rows {
         if row.time("issue_time")? < before {
             let counter = row.number("serving_counter")?;
-            old.push(Fields::new().with_text("event_id", key.as_str()).with_number("serving_counter", counter));
+            old.push(Attributes::new().with_text("event_id", key.as_str()).with_number("serving_counter", counter));
         }
     }
     tables.delete_all(Table::ServingRecords, old).await
@@ -147,7 +148,7 @@ fn page() -> usize {
     usize::try_from(SWEEP_LOOK).unwrap_or(1)
 }
 
-fn arrival(row: &Fields) -> Result<Arrival, StoreError> {
+fn arrival(row: &Attributes) -> Result<Arrival, StoreError> {
     Ok(Arrival { first: row.position("queue_position")?, at: row.time("entry_time")? })
 }
 
@@ -204,7 +205,7 @@ async fn records_above(
     event: &EventId,
     state: &EventState,
     serving: u64,
-) -> Result<Vec<Fields>, StoreError> {
+) -> Result<Vec<Attributes>, StoreError> {
     let keys = Condition::new("event_id = :event AND serving_counter > :serving")
         .with(":event", text(life_key(event, state.life)))
         .with(":serving", number(serving));
@@ -231,7 +232,7 @@ async fn newest_records(
 }
 
 /// Adds the rows that count and are not there yet.
-fn add_records(state: &EventState, rows: &[Fields], found: &mut Vec<ServingRecord>) -> Result<(), StoreError> {
+fn add_records(state: &EventState, rows: &[Attributes], found: &mut Vec<ServingRecord>) -> Result<(), StoreError> {
     for row in rows {
         let record = record(row)?;
         let known = found.iter().any(|other| other.serving == record.serving);
@@ -242,7 +243,7 @@ fn add_records(state: &EventState, rows: &[Fields], found: &mut Vec<ServingRecor
     Ok(())
 }
 
-fn record(row: &Fields) -> Result<ServingRecord, StoreError> {
+fn record(row: &Attributes) -> Result<ServingRecord, StoreError> {
     Ok(ServingRecord {
         serving: row.number("serving_counter")?,
         issued_at: row.time("issue_time")?,

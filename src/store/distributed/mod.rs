@@ -5,14 +5,13 @@
 //! item's journal until it is there (`log.rs`, `sessions.rs`, `outbox.rs`). Redis carries news (`ring.rs`), and nothing
 //! rests on it (`watch.rs`). It must not know what a login or a line is beyond the port's nouns.
 
-mod bulk;
 mod clerk;
+mod client;
 #[cfg(test)]
 mod clock_steps;
 mod desk;
 mod draft;
 mod engine;
-mod fields;
 mod grants;
 mod journal;
 mod leases;
@@ -21,13 +20,13 @@ mod log;
 mod outbox;
 mod retention;
 mod ring;
-mod schema;
 #[cfg(test)]
 mod servers;
 mod sessions;
 mod shelf;
+#[cfg(test)]
+mod simulation;
 mod state;
-mod tables;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -46,13 +45,11 @@ pub use redis::Client as RedisClient;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-pub use schema::{Creation, create_tables};
-
+pub use client::{Creation, Meter, RequestKind, create_tables};
+use client::{DynamoDb, Tables};
 use desk::Office;
 use engine::Engine;
 use ring::{Bell, Ringing};
-use tables::Tables;
-pub use tables::{Meter, RequestKind};
 
 use super::{
     Advance, AdvanceFrom, Change, Closed, Document, Expired, FEED_CAPACITY, GrantId, JoinBatch, LongGrant, Opened,
@@ -111,7 +108,7 @@ impl DistributedStore {
             Bell::hang(options.redis, channel, node.clone())
         };
         let office = Office {
-            tables: Tables::new(options.dynamodb, &options.table_prefix, options.meter),
+            tables: Tables::new(Arc::new(DynamoDb::new(options.dynamodb, &options.table_prefix, options.meter))),
             bell,
             outbox: options.outbox,
             entropy: options.entropy,
@@ -119,10 +116,8 @@ impl DistributedStore {
             node,
             feed: feed.clone(),
         };
-        let engine = Arc::new(Engine::new(office));
-        runtime.spawn(hear(Arc::downgrade(&engine), heard));
-        runtime.spawn(watch::documents(Arc::downgrade(&engine)));
         let handle = runtime.handle().clone();
+        let engine = start(office, heard, &handle);
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = thread::Builder::new()
             .name("store-engine".to_owned())
@@ -162,6 +157,14 @@ impl Drop for DistributedStore {
     fn drop(&mut self) {
         self.join();
     }
+}
+
+/// Starts the engine and its background tasks on a runtime.
+fn start(office: Office, heard: mpsc::Receiver<Ringing>, runtime: &Handle) -> Arc<Engine> {
+    let engine = Arc::new(Engine::new(office));
+    runtime.spawn(hear(Arc::downgrade(&engine), heard));
+    runtime.spawn(watch::documents(Arc::downgrade(&engine)));
+    engine
 }
 
 /// Notes what other nodes say.

@@ -10,10 +10,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::DistributedStore;
+use super::client::{Attributes, FORGET_AFTER, number, text, unreadable};
+use super::client::{Condition, Query, Table, Tables, Written};
 use super::engine::Engine;
-use super::fields::{Fields, number, text, unreadable};
 use super::journal::Note;
-use super::tables::{Condition, Query, Table, Tables, Written};
 use crate::ambient::Timestamp;
 use crate::policy::{DEAD_LETTER_RETENTION, LEASE, LETTER_MOVES, LETTERS_AT_ONCE};
 use crate::room::{DomainEvent, EventId, EventKind};
@@ -23,14 +23,11 @@ use crate::store::outbox::{DeadLetter, Letter, Outbox, Resent};
 /// Parts a sink's name from a number where both are a label: less than any character of a name.
 const PART: char = '\u{1}';
 
-/// The field in which DynamoDB finds when a letter may go, should no node see to it.
-pub(super) const FORGET_AFTER: &str = "forget_after";
-
 /// Greater than any label.
 const LAST: &str = "\u{10ffff}";
 
-pub(super) fn key(shelf: &str, label: impl Into<String>) -> Fields {
-    Fields::new().with_text("shelf", shelf).with_text("label", label)
+pub(super) fn key(shelf: &str, label: impl Into<String>) -> Attributes {
+    Attributes::new().with_text("shelf", shelf).with_text("label", label)
 }
 
 /// A number as a text that is ordered as the number is.
@@ -42,7 +39,7 @@ pub(super) fn dead_label(sink: &str, seq: u64) -> String {
     format!("{sink}{PART}{}", label(seq))
 }
 
-fn row(shelf: &str, label: String, letter: &Letter) -> Fields {
+fn row(shelf: &str, label: String, letter: &Letter) -> Attributes {
     key(shelf, label)
         .with_number("seq", letter.seq)
         .with_text("event_id", letter.event.as_str())
@@ -51,7 +48,7 @@ fn row(shelf: &str, label: String, letter: &Letter) -> Fields {
         .with_text("body", letter.body.as_str())
 }
 
-pub(super) fn letter(row: &Fields) -> Result<Letter, StoreError> {
+pub(super) fn letter(row: &Attributes) -> Result<Letter, StoreError> {
     Ok(Letter {
         seq: row.number("seq")?,
         event: row.text("event_id")?.parse().map_err(|_| unreadable("event_id"))?,
@@ -61,7 +58,7 @@ pub(super) fn letter(row: &Fields) -> Result<Letter, StoreError> {
     })
 }
 
-fn dead_letter(row: &Fields) -> Result<DeadLetter, StoreError> {
+fn dead_letter(row: &Attributes) -> Result<DeadLetter, StoreError> {
     Ok(DeadLetter {
         sink: row.owned_text("sink")?,
         letter: letter(row)?,

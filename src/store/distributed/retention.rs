@@ -5,14 +5,14 @@
 
 use std::sync::PoisonError;
 
+use super::client::Attributes;
+use super::client::{Table, Tables};
 use super::desk::Desk;
 use super::draft::Draft;
 use super::engine::Engine;
-use super::fields::Fields;
 use super::journal::Journal;
 use super::outbox::{dead_label, key, label, letter, shelf};
 use super::state::EventState;
-use super::tables::{Table, Tables};
 use super::{grants, log, sessions};
 use crate::ambient::Timestamp;
 use crate::policy::{
@@ -58,7 +58,7 @@ impl Line<'_> {
         {
             return Ok(());
         }
-        let keys: Vec<Fields> = over.into_iter().map(|(key, _)| key).collect();
+        let keys: Vec<Attributes> = over.into_iter().map(|(key, _)| key).collect();
         sessions::forget(tables, event, state.life, before, keys).await
     }
 

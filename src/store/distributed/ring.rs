@@ -42,7 +42,7 @@ struct Envelope {
 }
 
 /// What waits to be said.
-enum Outgoing {
+pub(super) enum Outgoing {
     News(Ringing),
     /// Whoever waits for all before it.
     Flush(oneshot::Sender<()>),
@@ -63,6 +63,12 @@ impl Bell {
         let ear = Ear { channel, node, incoming, out: out.downgrade() };
         tokio::spawn(ear.listen(clients));
         (Self { out }, heard)
+    }
+
+    /// One whose messages somebody else carries.
+    #[cfg(test)]
+    pub(super) fn over(out: mpsc::Sender<Outgoing>) -> Self {
+        Self { out }
     }
 
     pub(super) fn ring_counters(&self, event: &EventId, counters: Counters, item: Option<EventState>) {

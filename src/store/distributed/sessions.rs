@@ -6,10 +6,10 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::fields::{Fields, number, text, unreadable};
+use super::client::{Attributes, number, text, unreadable};
+use super::client::{Condition, EXPIRES_INDEX, Query, Table, Tables, Written};
 use super::journal::{Mark, Task, Undertaking};
 use super::state::{EventState, life_key};
-use super::tables::{Condition, EXPIRES_INDEX, Query, Table, Tables, Written};
 use crate::ambient::Timestamp;
 use crate::policy::{SWEEP_LOOK, SWEEP_ROWS};
 use crate::room::{
@@ -17,11 +17,11 @@ use crate::room::{
 };
 use crate::store::StoreError;
 
-fn key(request_id: &RequestId) -> Fields {
-    Fields::new().with_text("request_id", request_id.to_string())
+fn key(request_id: &RequestId) -> Attributes {
+    Attributes::new().with_text("request_id", request_id.to_string())
 }
 
-fn item(session: &Session, life: u64, mark: Mark) -> Fields {
+fn item(session: &Session, life: u64, mark: Mark) -> Attributes {
     key(&session.request_id)
         .with_text("event_id", life_key(&session.event, life))
         .with_number("life", life)
@@ -35,11 +35,11 @@ fn item(session: &Session, life: u64, mark: Mark) -> Fields {
         .with_text("opened_by", String::from(mark))
 }
 
-fn status(item: &Fields) -> Result<SessionStatus, StoreError> {
+fn status(item: &Attributes) -> Result<SessionStatus, StoreError> {
     SessionStatus::from_code(item.signed("session_status")?).ok_or_else(|| unreadable("session_status"))
 }
 
-pub(super) fn session(item: &Fields, event: &EventId) -> Result<Session, StoreError> {
+pub(super) fn session(item: &Attributes, event: &EventId) -> Result<Session, StoreError> {
     let generation = u16::try_from(item.number("generation")?).map_err(|_| unreadable("generation"))?;
     Ok(Session {
         event: event.clone(),
@@ -54,12 +54,12 @@ pub(super) fn session(item: &Fields, event: &EventId) -> Result<Session, StoreEr
     })
 }
 
-fn opener(item: &Fields, name: &str) -> Result<Opener, StoreError> {
+fn opener(item: &Attributes, name: &str) -> Result<Opener, StoreError> {
     item.owned_text(name)?.try_into().map_err(|_| unreadable(name))
 }
 
 /// Whether the item is of this life of the event.
-fn is_of(item: &Fields, event: &EventId, life: u64) -> Result<bool, StoreError> {
+fn is_of(item: &Attributes, event: &EventId, life: u64) -> Result<bool, StoreError> {
     Ok(item.text("event_id")? == life_key(event, life))
 }
 
@@ -118,7 +118,7 @@ pub(super) async fn close(
     match tables.update(Table::Tokens, key(request_id), change, active).await? {
         Written::Done => {}
         Written::Refused(there) if there.0.is_empty() => return Ok(Some(SessionStatus::Active)),
-        Written::Refused(there) if there.maybe("closed_by", Fields::owned_text)? == Some(String::from(mark)) => {}
+        Written::Refused(there) if there.maybe("closed_by", Attributes::owned_text)? == Some(String::from(mark)) => {}
         Written::Refused(there) => return self::status(&there).map(Some),
     }
     if let Some(there) = tables.get(Table::Tokens, key(request_id)).await?
@@ -132,8 +132,8 @@ pub(super) async fn close(
     Ok(None)
 }
 
-fn place_key(event: &EventId, life: u64, position: u64) -> Fields {
-    Fields::new().with_text("event_id", life_key(event, life)).with_number("queue_position", position)
+fn place_key(event: &EventId, life: u64, position: u64) -> Attributes {
+    Attributes::new().with_text("event_id", life_key(event, life)).with_number("queue_position", position)
 }
 
 /// Whether somebody had a place by this position.
@@ -158,11 +158,11 @@ pub(super) async fn over(
     event: &EventId,
     life: u64,
     before: Timestamp,
-) -> Result<Vec<(Fields, Position)>, StoreError> {
+) -> Result<Vec<(Attributes, Position)>, StoreError> {
     let limit = usize::try_from(SWEEP_LOOK).unwrap_or(1);
     let rows = span(tables, event, life, 0, before.as_secs(), limit).await?;
-    let named = |row: &Fields| {
-        Ok((Fields::new().with_text("request_id", row.text("request_id")?), row.position("queue_number")?))
+    let named = |row: &Attributes| {
+        Ok((Attributes::new().with_text("request_id", row.text("request_id")?), row.position("queue_number")?))
     };
     rows.iter().map(named).collect()
 }
@@ -173,7 +173,7 @@ pub(super) async fn forget(
     event: &EventId,
     life: u64,
     before: Timestamp,
-    keys: Vec<Fields>,
+    keys: Vec<Attributes>,
 ) -> Result<(), StoreError> {
     let over = Condition::new("event_id = :event AND expires <= :before")
         .with(":event", text(life_key(event, life)))
@@ -221,7 +221,7 @@ pub(super) async fn occupancy(
         let position = row.number("queue_position")?;
         if row.number("inside")? == 1 {
             // Older programs do not say it.
-            let opened_at = row.maybe("issued_at", Fields::time)?.unwrap_or_default();
+            let opened_at = row.maybe("issued_at", Attributes::time)?.unwrap_or_default();
             inside.push(Stay { position, opened_at, expires_at: row.time("expires")? });
         }
         used += u64::from(usable(position));
@@ -319,7 +319,7 @@ async fn span(
     from: u64,
     last: u64,
     limit: usize,
-) -> Result<Vec<Fields>, StoreError> {
+) -> Result<Vec<Attributes>, StoreError> {
     let keys = Condition::new("event_id = :event AND expires BETWEEN :from AND :last")
         .with(":event", text(life_key(event, life)))
         .with(":from", number(from))

@@ -1,12 +1,12 @@
 //! Documents: each an item of its own, changed by conditional writes that tell who made them.
 
-use super::fields::{Fields, number};
+use super::client::{Attributes, number};
+use super::client::{Condition, Table, Tables, Written};
 use super::journal::Mark;
-use super::tables::{Condition, Table, Tables, Written};
 use crate::store::{Document, StoreError};
 
-fn document_key(name: &str) -> Fields {
-    Fields::new().with_text("document", name)
+fn document_key(name: &str) -> Attributes {
+    Attributes::new().with_text("document", name)
 }
 
 /// [`crate::store::Store::document`].
@@ -34,7 +34,7 @@ pub(super) async fn replace_document(
     };
     Ok(match tables.put(Table::Documents, item, condition).await? {
         Written::Done => true,
-        Written::Refused(there) => there.maybe("written_by", Fields::owned_text)? == Some(mark),
+        Written::Refused(there) => there.maybe("written_by", Attributes::owned_text)? == Some(mark),
     })
 }
 

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::fields::{Fields, number, text, unreadable};
+use super::client::{Attributes, number, text, unreadable};
 use super::journal::{Cut, Entrant, Journal, LogRow, Mark, Note, Pending, Reservation, Stamp, Task, Undertaking};
 use crate::ambient::Timestamp;
 use crate::policy::{LEASE_SOLE_WRITES, LEASE_TIME, TURN_COMPANY};
@@ -155,10 +155,10 @@ impl EventState {
     }
 
     /// As the table of events has it.
-    pub(super) fn item(&self, event: &EventId) -> Result<Fields, StoreError> {
+    pub(super) fn item(&self, event: &EventId) -> Result<Attributes, StoreError> {
         let counters = &self.counters;
         let journal = serde_json::to_string(&self.journal).map_err(|error| StoreError::Corrupt(error.to_string()))?;
-        Ok(Fields::new()
+        Ok(Attributes::new()
             .with_text("event_id", event.as_str())
             .with_number("revision", self.revision)
             .with_text("seal", self.seal)
@@ -180,7 +180,7 @@ impl EventState {
     }
 
     /// What [`EventState::item`] wrote.
-    pub(super) fn read(item: &Fields) -> Result<Self, StoreError> {
+    pub(super) fn read(item: &Attributes) -> Result<Self, StoreError> {
         let generation = u16::try_from(item.number("generation")?).map_err(|_| unreadable("generation"))?;
         let counters = Counters {
             version: item.number("version")?,
@@ -195,15 +195,16 @@ impl EventState {
             // The journal knows.
             reserved: 0,
         };
-        let newest = item.maybe("arrival_first", Fields::position)?.zip(item.maybe("arrival_time", Fields::time)?);
+        let newest =
+            item.maybe("arrival_first", Attributes::position)?.zip(item.maybe("arrival_time", Attributes::time)?);
         let mut state = Self {
             revision: item.number("revision")?,
             seal: item.owned_text("seal")?.try_into().map_err(|_| unreadable("seal"))?,
-            knock: item.maybe("knock", Fields::owned_text)?,
+            knock: item.maybe("knock", Attributes::owned_text)?,
             life: item.number("life")?,
             counters,
             newest_arrival: newest.map(|(first, at)| Arrival { first, at }),
-            tick: item.maybe("inlet_tick", Fields::time)?,
+            tick: item.maybe("inlet_tick", Attributes::time)?,
             journal: serde_json::from_str(item.text("journal")?).map_err(|_| unreadable("journal"))?,
         };
         state.count_reservation();

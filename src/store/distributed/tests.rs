@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 
-use super::fields::Fields;
+use super::client::Attributes;
+use super::client::{Condition, Table};
 use super::servers::{Servers, servers};
-use super::tables::{Condition, Table};
 use super::{DistributedStore, Meter, Options, RequestKind, create_tables};
 use crate::ambient::{Clock, FrozenClock, OsEntropy, SystemClock};
 use crate::policy::WATCH_PERIOD;
@@ -170,7 +170,7 @@ async fn of_grants_that_an_older_program_kept_the_revoked_ones_are_known() {
     let store = Arc::new(node(servers, &created(client(servers)).await, OutboxMode::Off));
     let event = event(&(Arc::clone(&store) as Shared)).await;
     for state in 0..3_u8 {
-        let item = Fields::new()
+        let item = Attributes::new()
             .with_bytes("grant_id", &[state; 16])
             .with_text("event_id", event.as_str())
             .with_text("request_id", ticket(1).to_string())

@@ -9,13 +9,13 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::sync::mpsc;
 
 use super::DistributedStore;
+use super::client::{Attributes, number, text, unreadable};
+use super::client::{Condition, EXPIRES_INDEX, Query, Table, Written};
 use super::engine::Engine;
-use super::fields::{Fields, number, text, unreadable};
 use super::grants::{self, Moved, moved};
 use super::journal::{LogRow, Mark};
 use super::shelf::PULSE;
 use super::state::{EventState, life_key};
-use super::tables::{Condition, EXPIRES_INDEX, Query, Table, Written};
 use super::{log, sessions};
 use crate::ambient::Timestamp;
 use crate::room::{Arrival, Counters, EventId, Position, Session};
@@ -101,7 +101,7 @@ impl Engine {
         Ok(positions.into_iter().filter(|position| !kept.contains(&position.get())).collect())
     }
 
-    async fn documents(&self) -> Result<Vec<Fields>, StoreError> {
+    async fn documents(&self) -> Result<Vec<Attributes>, StoreError> {
         let mut found = self.all(Table::Documents).await?;
         found.retain(|item| item.text("document").is_ok_and(|name| !OWN.contains(&name)));
         Ok(found)
@@ -120,7 +120,7 @@ impl Engine {
     }
 
     /// Every item of a table, for those that are small.
-    async fn all(&self, table: Table) -> Result<Vec<Fields>, StoreError> {
+    async fn all(&self, table: Table) -> Result<Vec<Attributes>, StoreError> {
         let (mut found, mut from) = (Vec::new(), None);
         loop {
             let (items, end) = self.office.tables.scan(table, from, PAGE).await?;
@@ -144,7 +144,7 @@ impl Engine {
 
     /// An error if the event has begun here, unless it stands as the line says.
     async fn not_begun(&self, event: &EventId, line: &Line) -> Result<(), TransferError> {
-        let key = Fields::new().with_text("event_id", event.as_str());
+        let key = Attributes::new().with_text("event_id", event.as_str());
         let Some(item) = self.office.tables.get(Table::Events, key).await? else { return Ok(()) };
         let state = EventState::read(&item)?;
         let same = matches!(line, Line::Event { counters, .. } if state.counters == *counters);
@@ -221,7 +221,8 @@ impl Engine {
 
     async fn import_document(&self, name: &str, version: u64, body: &str) -> Result<(), TransferError> {
         let body = STANDARD.decode(body).map_err(|_| TransferError::Nonsense("a document"))?;
-        let item = Fields::new().with_text("document", name).with_number("version", version).with_bytes("body", &body);
+        let item =
+            Attributes::new().with_text("document", name).with_number("version", version).with_bytes("body", &body);
         let absent = Condition::new("attribute_not_exists(document)");
         match self.office.tables.put(Table::Documents, item, absent).await? {
             Written::Done => Ok(()),

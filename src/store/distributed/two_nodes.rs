@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::DistributedStore;
+use super::client::Attributes;
+use super::client::{Condition, Table};
 use super::draft::{Expiry, Opening};
-use super::fields::Fields;
 use super::journal::{Mark, Note, Past};
 use super::log;
 use super::servers::servers;
 use super::sessions;
 use super::state::life_key;
-use super::tables::{Condition, Table};
 use super::tests::{client, created, node_with};
 use crate::ambient::FrozenClock;
 use crate::policy::LEASE;
@@ -217,7 +217,8 @@ async fn who_was_closed_before_their_place_was_written_holds_none() {
     let Opening::Begun(begun) = began else { panic!("{began:?}") };
     let tables = &node.engine.office.tables;
     sessions::put(tables, &session(event, 1, 600), begun.life, mark).await.unwrap();
-    let place = Fields::new().with_text("event_id", life_key(event, begun.life)).with_number("queue_position", 1_u64);
+    let place =
+        Attributes::new().with_text("event_id", life_key(event, begun.life)).with_number("queue_position", 1_u64);
     tables.delete(Table::Places, place, Condition::none()).await.unwrap();
     let closed = pair.node(1).close_session(event, &ticket(1), SessionStatus::Completed).await.unwrap();
     assert!(matches!(closed, Closed::Now(_)), "{closed:?}");

@@ -5,13 +5,13 @@ use std::sync::{Arc, Weak};
 
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::client::Attributes;
+use super::client::Table;
 use super::desk::{Desk, closed};
 use super::engine::Engine;
-use super::fields::Fields;
 use super::journal::{LogRow, Mark};
 use super::log;
 use super::state::EventState;
-use super::tables::Table;
 use crate::ambient::random;
 use crate::policy::{DOCUMENT_PERIOD, ORPHAN_AGE, WATCH_PERIOD};
 use crate::room::EventId;
@@ -63,11 +63,11 @@ async fn look(
     event: &EventId,
     since: &mut HashMap<Seen, Instant>,
 ) -> Result<(), StoreError> {
-    let key = Fields::new().with_text("event_id", event.as_str());
+    let key = Attributes::new().with_text("event_id", event.as_str());
     let item = {
         // The semaphore is never closed.
         let _slot = engine.looks.acquire().await.map_err(|_| closed())?;
-        engine.office.tables.glance(Table::Events, key).await?
+        engine.office.tables.get_eventual(Table::Events, key).await?
     };
     let Some(item) = item else { return Err(StoreError::UnknownEvent(event.clone())) };
     let state = EventState::read(&item)?;

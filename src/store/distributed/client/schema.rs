@@ -11,10 +11,12 @@ use aws_sdk_dynamodb::types::{
     TimeToLiveSpecification,
 };
 
-use super::outbox::FORGET_AFTER;
-use super::tables::{EXPIRES_INDEX, Meter, Table, Tables};
+use super::{DynamoDb, EXPIRES_INDEX, Meter, Table};
 use crate::policy::{TABLE_POLL, TABLE_WAIT};
 use crate::store::StoreError;
+
+/// When DynamoDB may delete an item of the outbox by itself.
+pub(in super::super) const FORGET_AFTER: &str = "forget_after";
 
 /// What became of creating the tables.
 #[derive(Debug, Default)]
@@ -36,7 +38,7 @@ const fn number(name: &'static str) -> Key {
 }
 
 /// A table's hash key and its range key.
-const fn keys(table: Table) -> (Key, Option<Key>) {
+pub(super) const fn keys(table: Table) -> (Key, Option<Key>) {
     match table {
         Table::Events => (text("event_id"), None),
         Table::Tokens => (text("request_id"), None),
@@ -66,10 +68,10 @@ pub async fn create_tables(
     table_prefix: &str,
     meter: Arc<dyn Meter>,
 ) -> Result<Creation, StoreError> {
-    Tables::new(dynamodb, table_prefix, meter).create().await
+    DynamoDb::new(dynamodb, table_prefix, meter).create().await
 }
 
-impl Tables {
+impl DynamoDb {
     /// Creates what is missing and waits until all of it can be used.
     pub(super) async fn create(&self) -> Result<Creation, StoreError> {
         let mut creation = Creation::default();
