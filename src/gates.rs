@@ -71,7 +71,7 @@ async fn watch(lobby: Arc<Lobby>, room: Arc<Room>, gate: Gate, oracle: Oracle, m
         loop {
             turns.tick().await;
             let found = oracle.ask(&room.settings.id, lobby.now()).await;
-            if let Err(error) = lobby.note_gate(&room, found).await {
+            if let Err(error) = lobby.set_gate_state(&room, found).await {
                 tracing::warn!(event = %room.settings.id, %error, "how the gate stands cannot be told");
             }
         }

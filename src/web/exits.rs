@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::extract::Number;
 use super::respond::Problem;
-use crate::lobby::Exits;
+use crate::lobby::Departures;
 use crate::policy;
 use crate::room::RequestId;
 use crate::text::unmarked;
@@ -58,11 +58,11 @@ impl<Event> ExitsMessage<Event> {
     ///
     /// # Errors
     /// 400 for what is no number of visitors.
-    pub fn read(&self) -> Result<(Exits, Invalid), Problem> {
+    pub fn read(&self) -> Result<(Departures, Invalid), Problem> {
         let refuse = |sentence| Problem::Rest(StatusCode::BAD_REQUEST, sentence);
         let exited = self.exited.map(|Number(number)| u64::try_from(number)).transpose();
         let mut invalid = Invalid::default();
-        let exits = Exits {
+        let exits = Departures {
             exited: exited.map_err(|_| refuse("Invalid number of visitors who exited"))?,
             completed: invalid.sort_out(self.completed.as_deref()),
             abandoned: invalid.sort_out(self.abandoned.as_deref()),

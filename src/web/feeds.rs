@@ -28,7 +28,7 @@ pub struct LineState {
 impl LineState {
     /// The state of the line now.
     pub fn of(lobby: &Lobby, room: &Room) -> Self {
-        let view = room.board.view();
+        let view = room.cache.view();
         let pace = view.pace(lobby.now());
         Self {
             generation: view.counters.generation.0,
@@ -41,7 +41,7 @@ impl LineState {
 
     /// Whether something changed since that those who wait want to know at once.
     fn is_outdated(&self, room: &Room) -> bool {
-        let counters = room.board.counters();
+        let counters = room.cache.counters();
         (self.serving, self.generation, self.paused) != (counters.serving, counters.generation.0, !room.is_open())
     }
 
@@ -83,11 +83,11 @@ impl Feeds {
 
     async fn publish_line(self: Arc<Self>, lobby: Arc<Lobby>, room: Arc<Room>) {
         let Some(sender) = self.senders.get(&room.settings.id) else { return };
-        let mut bell = room.board.bell();
+        let mut bell = room.cache.subscribe();
         let mut told = LineState::of(&lobby, &room);
         // When the next message is due, were they all as far apart as they are in the long run.
         let mut due = Instant::now();
-        let mut silence = pin!(lobby.passes(policy::STREAM_HEARTBEAT));
+        let mut silence = pin!(lobby.wait_for(policy::STREAM_HEARTBEAT));
         loop {
             let silent = tokio::select! {
                 biased;
@@ -105,7 +105,7 @@ impl Feeds {
             // A closed stream stays closed.
             sender.send_if_modified(|message| message.as_mut().map(|message| *message = told.event()).is_some());
             due = due.max(Instant::now()) + policy::STREAM_THROTTLE;
-            silence.set(lobby.passes(policy::STREAM_HEARTBEAT));
+            silence.set(lobby.wait_for(policy::STREAM_HEARTBEAT));
         }
     }
 }

@@ -23,7 +23,7 @@ use super::oidc::cookie_check;
 use super::pages::views::{ErrorPage, Retry};
 use super::rate_limits::TooMany;
 use crate::ambient::random;
-use crate::lobby::{Fault, Notice};
+use crate::lobby::{LobbyError, PlaceChange};
 use crate::oauth::{ErrorCode, OAuthError, ValidatedRedirect};
 use crate::policy;
 
@@ -60,7 +60,7 @@ pub enum Problem {
     /// For whoever does something too often.
     TooMany(TooMany, Audience),
     /// A fault of ours, told to whoever asked.
-    Fault(Fault, Audience),
+    Internal(LobbyError, Audience),
 }
 
 /// Who reads an answer that has a form for each of them.
@@ -99,7 +99,7 @@ impl fmt::Display for Problem {
             Self::Method(_) => formatter.write_str(WRONG_METHOD),
             Self::Conflict(sentence) => formatter.write_str(sentence),
             Self::TooMany(..) => formatter.write_str("too many from one address"),
-            Self::Fault(fault, _) => fault.fmt(formatter),
+            Self::Internal(fault, _) => fault.fmt(formatter),
         }
     }
 }
@@ -114,11 +114,11 @@ impl From<FlowProblem> for PersonalProblem {
     }
 }
 
-impl From<Notice> for super::pages::views::Notice {
-    fn from(notice: Notice) -> Self {
-        match notice {
-            Notice::TurnPassed => Self::PlaceExpired,
-            Notice::LineRestarted => Self::LineRestarted,
+impl From<PlaceChange> for super::pages::views::Notice {
+    fn from(change: PlaceChange) -> Self {
+        match change {
+            PlaceChange::Expired => Self::PlaceExpired,
+            PlaceChange::LineRestarted => Self::LineRestarted,
         }
     }
 }
@@ -141,7 +141,7 @@ impl ResponseError for Problem {
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::TooMany(..) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Fault(..) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal(..) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -195,10 +195,10 @@ impl Problem {
             Self::Forbidden(message) => no_store(&mut builder).json(json!({ "message": message })),
             Self::NotServedHere => no_store(&mut builder).json(json!({ "error": NOTHING_HERE })),
             Self::TooMany(limit, audience) => too_many(&mut builder, *limit, *audience, (app, request, id)),
-            Self::Fault(fault, audience) => {
+            Self::Internal(fault, audience) => {
                 match fault {
                     // Whoever asks for too much would fill the log with it; the metrics count it.
-                    Fault::Busy => tracing::debug!(request_id = id, %fault, "a request was refused"),
+                    LobbyError::Busy => tracing::debug!(request_id = id, %fault, "a request was refused"),
                     fault => tracing::error!(request_id = id, %fault, "a request failed"),
                 }
                 builder.insert_header((header::RETRY_AFTER, RETRY_AFTER));

@@ -109,7 +109,7 @@ async fn a_room_is_filled_anew_when_the_time_of_its_visitors_is_over() {
     let (app, ids) = filled_ahead().await;
     app.clock.set(NOW);
     a_second_passes(&app).await;
-    app.lobby().keep_house().await;
+    app.lobby().run_housekeeping().await;
     is_filled_anew(app, &ids).await;
 }
 
@@ -167,13 +167,13 @@ async fn a_clock_that_is_days_ahead_for_a_while_has_no_session_forgotten() {
     let app = TestApp::start().await;
     let (_, set) = app.tokens(&[]).await;
     let late = app.join("Sample").await;
-    app.lobby().keep_house().await;
+    app.lobby().run_housekeeping().await;
     for _ in 0..3 {
         app.clock.set(app.lobby().now() + 3 * DAY);
-        app.lobby().keep_house().await;
+        app.lobby().run_housekeeping().await;
     }
     app.clock.set(NOW);
-    app.lobby().keep_house().await;
+    app.lobby().run_housekeeping().await;
     assert_eq!(app.user_info(set["access_token"].as_str().unwrap()).await.status(), StatusCode::OK);
     let place = body(get(&app, &format!("/api/queue_num?event_id=Sample&request_id={late}")).await).await;
     assert_eq!(place["queue_number"], json!(2));
@@ -256,7 +256,7 @@ async fn the_estimate_goes_by_the_moves_since_the_clock_was_put_right() {
         app.serve("Sample", 10).await;
         app.pass(10);
     }
-    let pace = app.lobby().room("Sample").unwrap().board.view().pace(app.lobby().now());
+    let pace = app.lobby().room("Sample").unwrap().cache.view().pace(app.lobby().now());
     let wait = pace.expect("the pace is known").wait(99);
     assert!(wait.at_least >= Duration::from_secs(40) && wait.at_most <= Duration::from_secs(160), "{wait:?}");
     app.stop().await;

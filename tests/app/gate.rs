@@ -84,7 +84,7 @@ async fn told(app: &TestApp) -> Vec<(&'static str, String)> {
 
 /// Says to a lobby that nobody else tells what its gate is.
 async fn note(line: &Line, found: GateState) {
-    line.lobby.note_gate(line.lobby.room("Sample").unwrap(), found).await.unwrap();
+    line.lobby.set_gate_state(line.lobby.room("Sample").unwrap(), found).await.unwrap();
 }
 
 #[tokio::test]
@@ -190,7 +190,7 @@ async fn what_the_gate_does_is_told_once_also_over_a_restart() {
     // Another node, or this one after a restart, finds that it was told.
     let room = app.lobby().room("Sample").unwrap();
     let closed = GateState::Closed("another reason".to_owned());
-    app.lobby().note_gate(room, closed).await.unwrap();
+    app.lobby().set_gate_state(room, closed).await.unwrap();
     assert_eq!(told(&app).await.len(), 1);
     site.says(200);
     let resumed = eventually(async || told(&app).await.into_iter().nth(1)).await;

@@ -51,7 +51,7 @@ impl Line {
     }
 
     pub fn serving(&self) -> u64 {
-        self.lobby.room("Sample").unwrap().board.counters().serving
+        self.lobby.room("Sample").unwrap().cache.counters().serving
     }
 
     /// How far the line has moved after each tick; each comes some seconds after the one before.

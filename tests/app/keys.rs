@@ -30,7 +30,7 @@ fn of_both(tokens: &Value) -> BTreeSet<String> {
 #[actix_web::test]
 async fn the_key_set_holds_distinct_public_keys_and_nothing_private() {
     let app = TestApp::start().await;
-    app.lobby().keep_house().await;
+    app.lobby().run_housekeeping().await;
     let answer = app.get("/.well-known/jwks.json").send().await.unwrap();
     assert_eq!(text_of(answer.headers(), "content-type"), "application/jwk-set+json");
     assert_eq!(text_of(answer.headers(), "cache-control"), "public, max-age=300");
@@ -62,7 +62,7 @@ async fn eddsa_is_published_and_listed_where_a_client_uses_it_and_until_its_last
     let start = async |directory: TempDir, client: &str| {
         let config = config_from(directory.path(), &format!("{before}{client}"));
         let app = TestApp::configured(directory, config).await;
-        app.lobby().keep_house().await;
+        app.lobby().run_housekeeping().await;
         app
     };
     let published = async |app: &TestApp| {
@@ -108,11 +108,11 @@ async fn eddsa_is_published_and_listed_where_a_client_uses_it_and_until_its_last
 async fn a_key_is_published_before_it_signs_and_until_its_last_token_has_expired() {
     // The key of the REST calls rotates with the others, so that no old key is left in use.
     let app = with_keys("rest_rotation = \"automatic\"").await;
-    app.lobby().keep_house().await;
+    app.lobby().run_housekeeping().await;
     let published_early = kids(&app.key_set().await);
     app.clock.advance(KEY_LIFE);
     let (_, before) = app.tokens(&[]).await;
-    app.lobby().keep_house().await;
+    app.lobby().run_housekeeping().await;
     let (_, after) = app.tokens(&[]).await;
     assert!(of_both(&before).is_disjoint(&of_both(&after)), "the next keys sign");
     assert!(published_early.is_superset(&of_both(&after)), "and were published before");
@@ -120,10 +120,10 @@ async fn a_key_is_published_before_it_signs_and_until_its_last_token_has_expired
     assert_eq!(app.user_info(token(&before, "access_token")).await.status(), StatusCode::OK);
 
     app.clock.advance(LAST_TOKEN);
-    app.lobby().keep_house().await;
+    app.lobby().run_housekeeping().await;
     assert!(kids(&app.key_set().await).is_superset(&of_both(&before)));
     app.pass(1);
-    app.lobby().keep_house().await;
+    app.lobby().run_housekeeping().await;
     assert!(kids(&app.key_set().await).is_disjoint(&of_both(&before)), "their last token has expired");
     app.stop().await;
 }
@@ -138,10 +138,10 @@ async fn with_keys(keys: &str) -> TestApp {
 /// The same after its keys have been due for the first time, and the keys that signed before.
 async fn after_a_period(keys: &str) -> (TestApp, [String; 2]) {
     let app = with_keys(keys).await;
-    app.lobby().keep_house().await;
+    app.lobby().run_housekeeping().await;
     let before = signing_rs256(&app).await;
     app.clock.advance(KEY_LIFE);
-    app.lobby().keep_house().await;
+    app.lobby().run_housekeeping().await;
     (app, before)
 }
 
@@ -178,7 +178,7 @@ async fn the_key_of_the_rest_channel_rotates_only_where_the_configuration_says_s
 #[actix_web::test]
 async fn an_operator_rotates_the_keys_of_one_channel_alone() {
     let app = TestApp::start().await;
-    app.lobby().keep_house().await;
+    app.lobby().run_housekeeping().await;
     for (channel, login_rotates, rest_rotates) in
         [(json!("rest"), false, true), (json!("login"), true, false), (Value::Null, true, true)]
     {
@@ -208,7 +208,7 @@ async fn after_a_compromise_tokens_of_the_old_keys_are_refused_at_once() {
 #[actix_web::test]
 async fn keys_survive_a_restart() {
     let app = TestApp::start().await;
-    app.lobby().keep_house().await;
+    app.lobby().run_housekeeping().await;
     let (set, (_, tokens)) = (app.key_set().await, app.tokens(&[]).await);
     let directory = app.stop().await;
     let app = TestApp::in_directory(directory, "").await;

@@ -20,7 +20,7 @@ const DAY: u64 = 24 * 3600;
 async fn pass(app: &TestApp, seconds: u64) {
     app.pass(seconds);
     app.lobby().expire_positions().await;
-    app.lobby().keep_house().await;
+    app.lobby().run_housekeeping().await;
 }
 
 async fn without_expiry() -> TestApp {
@@ -66,7 +66,7 @@ async fn a_ticket_whose_arrival_is_forgotten_is_expired_not_unknown() {
     app.join("Sample").await;
     pass(&app, 2 * DAY).await;
     let room = app.lobby().room("Sample").unwrap();
-    assert_eq!(room.board.view().arrivals.len(), 1, "memory forgets as well");
+    assert_eq!(room.cache.view().arrivals.len(), 1, "memory forgets as well");
     let place = body(get(&app, &format!("/api/queue_num?event_id=Sample&request_id={id}")).await).await;
     assert_eq!(place["queue_number"], json!(1), "a ticket is its own record");
     let answer = said(post(&app, "/api/generate_token", &ticket(&id)).await).await;
@@ -155,7 +155,7 @@ impl Size {
             pages: ask("PRAGMA page_count"),
             file: bytes("anteroom.db"),
             log: bytes("anteroom.db-wal"),
-            memory: room.board.view().arrivals.len() as u64,
+            memory: room.cache.view().arrivals.len() as u64,
         }
     }
 

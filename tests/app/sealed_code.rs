@@ -118,7 +118,7 @@ async fn a_session_has_four_long_grants_at_most_and_the_next_replaces_the_oldest
         assert_eq!(user_info(&app, &tokens).await, StatusCode::UNAUTHORIZED);
     }
     app.pass(60);
-    app.lobby().keep_house().await;
+    app.lobby().run_housekeeping().await;
     assert_eq!(rows(&app)["long_grants"], 0);
     app.stop().await;
 }
@@ -162,13 +162,13 @@ async fn reuse_revokes_though_the_clock_is_an_hour_off() {
         let others = json(app.redeem(&bystander, &[]).await).await;
         app.clock.set(then);
         // A sweep or two at that moment make no difference.
-        app.lobby().keep_house().await;
-        app.lobby().keep_house().await;
+        app.lobby().run_housekeeping().await;
+        app.lobby().run_housekeeping().await;
         let refused = app.redeem(&code, &[]).await;
         assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
         assert!(refused.text().await.unwrap().contains("was used before"), "{then}");
         app.clock.set(NOW);
-        app.lobby().keep_house().await;
+        app.lobby().run_housekeeping().await;
         assert_eq!(user_info(&app, &tokens).await, StatusCode::UNAUTHORIZED, "{then}");
         assert_eq!(user_info(&app, &others).await, StatusCode::OK);
     }
@@ -197,7 +197,7 @@ async fn a_forgotten_redemption_brings_no_code_back_and_takes_no_tokens_away() {
     let tokens = json(app.redeem(&code, &[]).await).await;
     app.pass(601);
     for _ in 0..SWEEPS {
-        app.lobby().keep_house().await;
+        app.lobby().run_housekeeping().await;
     }
     assert_eq!(rows(&app)["redemptions"], 0);
     assert_invalid_grant(&app, &code, "expired").await;

@@ -21,7 +21,7 @@ pub async fn directory() -> TempDir {
 
 async fn make() -> TempDir {
     let app = TestApp::in_directory(tempfile::tempdir().unwrap(), "").await;
-    app.lobby().keep_house().await;
+    app.lobby().run_housekeeping().await;
     app.stop().await
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use anteroom::lobby::{Overrides, Worth};
+use anteroom::lobby::{Overrides, TokenOutcome};
 use anteroom::room::{Generation, Position, RequestId, Session, SessionStatus};
 use futures_util::future::join_all;
 use reqwest::{Method, Response, StatusCode};
@@ -353,7 +353,7 @@ async fn a_ticket_of_a_reset_that_comes_in_between_is_unknown_and_no_fault() {
     app.lobby().reset(room).await.unwrap();
     app.serve("Sample", 1).await;
     let worth = app.lobby().generate_token(room, &visitor, Overrides::default()).await;
-    assert!(matches!(worth, Ok(Worth::Void)), "{worth:?}");
+    assert!(matches!(worth, Ok(TokenOutcome::Reset)), "{worth:?}");
     assert_eq!(app.all_counters()["Sample"].sessions_opened, 0);
     app.stop().await;
 }

@@ -2,7 +2,7 @@
 //! bounded.
 
 use anteroom::keys::{KeyUse, Rotation};
-use anteroom::lobby::{Place, Urgency};
+use anteroom::lobby::{SigningSlot, Urgency};
 use anteroom::room::SessionStatus;
 use futures_util::future::join_all;
 use reqwest::StatusCode;
@@ -14,7 +14,7 @@ use crate::support::{Browser, SECRET, TestApp, basic, claims, header};
 const SET: [&str; 3] = ["access_token", "refresh_token", "id_token"];
 
 /// Every place in the queue of this kind.
-fn fill(app: &TestApp, urgency: Urgency) -> Vec<Place> {
+fn fill(app: &TestApp, urgency: Urgency) -> Vec<SigningSlot> {
     std::iter::from_fn(|| app.lobby().signing().reserve(urgency).ok()).collect()
 }
 

@@ -28,7 +28,7 @@ impl TestApp {
 
     /// How the event Sample stands.
     pub fn counters(&self) -> Counters {
-        self.lobby().room("Sample").unwrap().board.counters()
+        self.lobby().room("Sample").unwrap().cache.counters()
     }
 
     /// A code for a new visitor, who is served at once.

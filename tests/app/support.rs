@@ -382,7 +382,7 @@ impl TestApp {
     /// How every line stands.
     pub fn all_counters(&self) -> BTreeMap<String, Counters> {
         let rooms = self.lobby().rooms();
-        rooms.map(|room| (room.settings.id.to_string(), room.board.counters())).collect()
+        rooms.map(|room| (room.settings.id.to_string(), room.cache.counters())).collect()
     }
 
     /// Joins the line of `event` by the REST door; the request ID.

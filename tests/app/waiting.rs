@@ -72,7 +72,7 @@ async fn at_a_door_with_a_button_the_visitor_enters_by_pressing_it() {
     assert!(by_link.is_door(), "a link does not press the button");
     let unpressed = app.post_form("/authorize/resume", &[("flow", &fields["flow"])]);
     assert!(browser.send(unpressed).await.is_door());
-    assert_eq!(app.lobby().room("Door").unwrap().board.counters().sessions_opened, 0);
+    assert_eq!(app.lobby().room("Door").unwrap().cache.counters().sessions_opened, 0);
 
     let entered = browser.enter(&app, &door).await;
     assert_eq!((entered.status, entered.answer()["state"].as_str()), (StatusCode::SEE_OTHER, "st&te ü"));

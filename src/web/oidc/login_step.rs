@@ -6,7 +6,7 @@ use url::form_urlencoded;
 use super::answer::{granted, refused, see_other};
 use super::cookie_check::{self, Cookies};
 use crate::ambient::Timestamp;
-use crate::lobby::{Attempt, Login, NoPlace, RegisteredClient, Wait};
+use crate::lobby::{Attempt, JoinDenied, Login, RegisteredClient, Wait};
 use crate::oauth::{AuthorizationRequest, OAuthError, Params, Reply, client_id, initiate_login, paths, read_request};
 use crate::policy;
 use crate::room::Opener;
@@ -170,9 +170,9 @@ impl Hall<'_> {
         let cookie = cookies::place(app, request, event);
         let may_join = || match Cookies::of(app, request, event) {
             Cookies::Kept => {
-                app.rate_limits.join(&app.site, request).map_err(|limit| NoPlace::TooManyJoins(limit.retry_after))
+                app.rate_limits.join(&app.site, request).map_err(|limit| JoinDenied::TooManyJoins(limit.retry_after))
             }
-            Cookies::Untried | Cookies::Lost => Err(NoPlace::NoCookie),
+            Cookies::Untried | Cookies::Lost => Err(JoinDenied::NoCookie),
         };
         let attempt = Attempt {
             registered,
@@ -187,13 +187,13 @@ impl Hall<'_> {
             may_join: &may_join,
         };
         let answered = |answer| Ok((answer, Outcome::Answered));
-        match app.lobby.log_in(&attempt).await.map_err(|fault| Problem::Fault(fault, Audience::Person))? {
+        match app.lobby.log_in(&attempt).await.map_err(|fault| Problem::Internal(fault, Audience::Person))? {
             Login::Refused(error) => answered(refused(app, reply, site, &error)),
             Login::TooLate => Ok((too_late(app, registered)?, Outcome::TooLate)),
-            Login::NoPlace(NoPlace::TooManyJoins(retry_after)) => {
+            Login::JoinDenied(JoinDenied::TooManyJoins(retry_after)) => {
                 Err(Problem::TooMany(TooMany { retry_after }, Audience::Person))
             }
-            Login::NoPlace(NoPlace::NoCookie) => match Cookies::of(app, request, event) {
+            Login::JoinDenied(JoinDenied::NoCookie) => match Cookies::of(app, request, event) {
                 Cookies::Lost => Err(Problem::Personal(PersonalProblem::CookiesBlocked)),
                 Cookies::Untried | Cookies::Kept => answered(cookie_check::try_once(app, &step.params)),
             },
@@ -205,7 +205,7 @@ impl Hall<'_> {
                 answered(answer)
             }
             Login::Waiting(wait) => Ok((self.waiting(step, &wait)?, Outcome::Waits)),
-            Login::AtTheDoor(wait) => Ok((self.at_the_door(step, &wait)?, Outcome::Waits)),
+            Login::AwaitingButton(wait) => Ok((self.at_the_door(step, &wait)?, Outcome::Waits)),
             Login::PlaceUsed => Ok((self.place_used(step)?, Outcome::Waits)),
         }
     }
@@ -236,7 +236,7 @@ impl Hall<'_> {
             refresh_seconds,
             watchdog_seconds: refresh_seconds.max(policy::WATCHDOG_SOONEST.as_secs()),
             generation: wait.visitor.ticket.generation.0,
-            notice: wait.notice.map(Notice::from),
+            notice: wait.place_change.map(Notice::from),
             paused: self.is_paused(),
         };
         let policy = ContentPolicy { script: Some(WATCHDOG_SOURCE.as_str()), ..ContentPolicy::default() };
@@ -308,7 +308,7 @@ impl Hall<'_> {
 
     fn estimate(&self, ahead: u64) -> Option<Estimate> {
         let room = self.app.lobby.room(self.registered.event.as_str())?;
-        let pace = room.board.view().pace(self.app.lobby.now())?;
+        let pace = room.cache.view().pace(self.app.lobby.now())?;
         Some(pace.wait(ahead).into())
     }
 }

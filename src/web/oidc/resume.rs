@@ -27,7 +27,7 @@ pub async fn post(request: HttpRequest, app: Data<App>, body: Body) -> Result<Ht
     let enters = params.get("enter").is_ok_and(|value| value == Some("1"));
     match resume(&app, &request, &params, enters).await {
         // The page that says so tries again by GET, and must bring the flow along.
-        Err(Problem::Fault(fault, _)) => {
+        Err(Problem::Internal(fault, _)) => {
             tracing::error!(%fault, "a visitor could not be let in");
             Ok(by_get(&app, &params))
         }

@@ -59,6 +59,6 @@ async fn authorization_code(
             Ok(answer)
         }
         Err(ExchangeError::Refused(error)) => Err(Problem::OAuth(error)),
-        Err(ExchangeError::Fault(fault)) => Err(Problem::Fault(fault, Audience::Client)),
+        Err(ExchangeError::Internal(fault)) => Err(Problem::Internal(fault, Audience::Client)),
     }
 }

@@ -25,7 +25,7 @@ pub async fn any(request: HttpRequest, app: Data<App>, body: Body) -> Result<Htt
             .insert_header(ANY_ORIGIN)
             .insert_header((header::CACHE_CONTROL, "no-store"))
             .json(claims)),
-        Err(IdentityError::Fault(fault)) => Err(Problem::Fault(fault, Audience::Client)),
+        Err(IdentityError::Internal(fault)) => Err(Problem::Internal(fault, Audience::Client)),
         Err(refused) => {
             tracing::debug!(reason = refused.reason(), "an access token is refused");
             Err(Problem::Bearer(Some(OAuthError::new(

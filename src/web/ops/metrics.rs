@@ -75,14 +75,14 @@ fn metrics(request: &HttpRequest, app: &App) -> HttpResponse {
         app.telemetry.connections().long_response_refused();
         return busy();
     }
-    app.telemetry.show_rooms(app.lobby.rooms().map(|room| (room.settings.id.as_str(), room.board.counters())));
+    app.telemetry.show_rooms(app.lobby.rooms().map(|room| (room.settings.id.as_str(), room.cache.counters())));
     for room in app.lobby.rooms().filter(|room| room.settings.gate.is_some()) {
         let gate = if room.is_open() { GateMetric::Open } else { GateMetric::Closed };
         app.telemetry.show_gate(room.settings.id.as_str(), gate);
     }
     for urgency in Urgency::ALL {
         let queue = app.lobby.signing();
-        app.telemetry.show_signing(urgency.name(), queue.taken(urgency) as u64, queue.refused(urgency));
+        app.telemetry.show_signing(urgency.name(), queue.slots_in_use(urgency) as u64, queue.refused(urgency));
     }
     HttpResponse::Ok()
         .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")

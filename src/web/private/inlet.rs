@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 
 use super::access::operator;
-use crate::lobby::Refilled;
+use crate::lobby::DepartureOutcome;
 use crate::room::RequestId;
 use crate::web::App;
 use crate::web::exits::{ExitsMessage, Invalid, NO_MESSAGES};
@@ -27,9 +27,9 @@ pub async fn exits(request: HttpRequest, app: Data<App>, body: Body) -> Result<H
     let message: ExitsMessage<String> = json(body)?;
     let room = room(&app.lobby, &message.event_id)?;
     let (exits, invalid) = message.read()?;
-    let noted = app.lobby.note_exits(room, exits, operator.name()).await;
-    let noted = noted.map_err(|fault| Problem::Fault(fault, Audience::Rest))?;
-    let Refilled { counters, updated, skipped, admitted } = noted.ok_or(NO_MESSAGES)?;
+    let noted = app.lobby.process_departures(room, exits, operator.name()).await;
+    let noted = noted.map_err(|fault| Problem::Internal(fault, Audience::Rest))?;
+    let DepartureOutcome { counters, updated, skipped, admitted } = noted.ok_or(NO_MESSAGES)?;
     let (operator, event, malformed) = (operator.name(), &room.settings.id, invalid.count());
     tracing::info!(operator, %event, updated, admitted, malformed, "visitors left");
     Ok(json_for_operators(&Answer { serving_num: counters.serving, updated, skipped, invalid, admitted }))

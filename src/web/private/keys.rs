@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::access::operator;
 use crate::keys::{KeyChannel, KeyDuty, KeyError, KeyUse, Rotation};
-use crate::lobby::{Fault, KeyServiceError};
+use crate::lobby::{KeyServiceError, LobbyError};
 use crate::web::App;
 use crate::web::extract::{Body, json};
 use crate::web::respond::{Audience, Problem};
@@ -69,7 +69,7 @@ pub async fn rotate(request: HttpRequest, app: Data<App>, body: Body) -> Result<
             Err(Problem::Conflict(error.to_string()))
         }
         Err(KeyServiceError::Contended) => Err(Problem::Conflict(KeyServiceError::Contended.to_string())),
-        Err(error) => Err(Problem::Fault(fault(error), Audience::Rest)),
+        Err(error) => Err(Problem::Internal(fault(error), Audience::Rest)),
     }
 }
 
@@ -77,14 +77,14 @@ fn answer(keys: Vec<KeyDuty>) -> HttpResponse {
     HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(KeyList { keys })
 }
 
-fn fault(error: KeyServiceError) -> Fault {
+fn fault(error: KeyServiceError) -> LobbyError {
     match error {
-        KeyServiceError::Store(error) => Fault::Store(error),
+        KeyServiceError::Store(error) => LobbyError::Store(error),
         KeyServiceError::Key(error) => error.into(),
-        KeyServiceError::Unseal(_) => Fault::Internal("the key ring in the store cannot be opened"),
-        KeyServiceError::Seal(_) => Fault::Internal("the key ring cannot be sealed"),
-        KeyServiceError::Contended => Fault::Internal("somebody else changes the key ring"),
-        KeyServiceError::Died => Fault::Internal("the thread that makes keys died"),
-        KeyServiceError::Threads(_) => Fault::Internal("no thread that signs can be started"),
+        KeyServiceError::Unseal(_) => LobbyError::Internal("the key ring in the store cannot be opened"),
+        KeyServiceError::Seal(_) => LobbyError::Internal("the key ring cannot be sealed"),
+        KeyServiceError::Contended => LobbyError::Internal("somebody else changes the key ring"),
+        KeyServiceError::ThreadDied => LobbyError::Internal("the thread that generates keys died"),
+        KeyServiceError::Threads(_) => LobbyError::Internal("no thread that signs can be started"),
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use url::form_urlencoded;
 
 use super::access::operator;
-use crate::lobby::Fault;
+use crate::lobby::LobbyError;
 use crate::notices::{Notices, payload};
 use crate::policy;
 use crate::store::{DeadLetter, Letter, StoreError};
@@ -29,7 +29,7 @@ fn notices(app: &App) -> Result<&Notices, Problem> {
 }
 
 fn away(error: StoreError) -> Problem {
-    Problem::Fault(Fault::Store(error), Audience::Rest)
+    Problem::Internal(LobbyError::Store(error), Audience::Rest)
 }
 
 fn parameter(request: &HttpRequest, name: &str) -> Option<String> {
@@ -90,7 +90,7 @@ impl Listener {
     /// it is a comment that keeps proxies from closing a silent stream.
     async fn next(&mut self) -> Option<Bytes> {
         let app = Data::clone(&self.app);
-        let mut silence = pin!(app.lobby.passes(policy::STREAM_HEARTBEAT));
+        let mut silence = pin!(app.lobby.wait_for(policy::STREAM_HEARTBEAT));
         loop {
             let open = self.bell.borrow_and_update().is_some();
             let notices = self.app.notices.as_ref().filter(|_| open)?;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::access::operator;
-use crate::lobby::{Caller, Fault, Lobby, Overrides};
+use crate::lobby::{Caller, Lobby, LobbyError, Overrides};
 use crate::oauth::is_issuer;
 use crate::policy;
 use crate::room::{EventId, Session, SessionStatus};
@@ -27,8 +27,8 @@ const fn refuse(sentence: &'static str) -> Problem {
     Problem::Rest(StatusCode::BAD_REQUEST, sentence)
 }
 
-const fn fault(fault: Fault) -> Problem {
-    Problem::Fault(fault, Audience::Rest)
+const fn fault(fault: LobbyError) -> Problem {
+    Problem::Internal(fault, Audience::Rest)
 }
 
 #[derive(Deserialize)]
@@ -163,7 +163,7 @@ impl Listing {
     }
 }
 
-async fn page(lobby: &Lobby, event: &EventId, last: Option<&Session>) -> Result<Vec<Session>, Fault> {
+async fn page(lobby: &Lobby, event: &EventId, last: Option<&Session>) -> Result<Vec<Session>, LobbyError> {
     lobby.expired_sessions(event, last, policy::EXPIRED_PAGE).await
 }
 

@@ -21,7 +21,7 @@ pub async fn serving_num(app: Data<App>, request: HttpRequest) -> Result<HttpRes
     struct Answer {
         serving_counter: u64,
     }
-    let counters = asked(&app, &request)?.board.counters();
+    let counters = asked(&app, &request)?.cache.counters();
     Ok(fresh_for_a_second(&Answer { serving_counter: counters.serving }))
 }
 
@@ -31,7 +31,7 @@ pub async fn waiting_num(app: Data<App>, request: HttpRequest) -> Result<HttpRes
     struct Answer {
         waiting_num: u64,
     }
-    let counters = asked(&app, &request)?.board.counters();
+    let counters = asked(&app, &request)?.cache.counters();
     Ok(fresh_for_a_second(&Answer { waiting_num: counters.waiting() }))
 }
 

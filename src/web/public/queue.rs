@@ -30,7 +30,7 @@ pub async fn assign_queue_num(app: Data<App>, request: HttpRequest, body: Body) 
     let join: Join = json(body)?;
     let room = rest_room(&app.lobby, &join.event_id)?;
     app.rate_limits.join(&app.site, &request).map_err(|limit| Problem::TooMany(limit, Audience::Rest))?;
-    let visitor = app.lobby.join(room, Door::Rest).await.map_err(|fault| Problem::Fault(fault, Audience::Rest))?;
+    let visitor = app.lobby.join(room, Door::Rest).await.map_err(|fault| Problem::Internal(fault, Audience::Rest))?;
     Ok(HttpResponse::Ok()
         .insert_header((header::CACHE_CONTROL, NO_STORE))
         .insert_header(ANY_ORIGIN)
@@ -54,7 +54,7 @@ pub async fn queue_num(app: Data<App>, request: HttpRequest) -> Result<HttpRespo
         query(&request, ["event_id", "request_id"]).map_err(|_| refuse("Invalid event or request ID"))?;
     let room = rest_room(&app.lobby, &event_id)?;
     let request_id = request_id.parse().map_err(|_| refuse("Invalid request ID"))?;
-    let fault = |fault| Problem::Fault(fault, Audience::Rest);
+    let fault = |fault| Problem::Internal(fault, Audience::Rest);
     let unknown = |_| Problem::Rest(StatusCode::ACCEPTED, "Request ID not found");
     let visitor = app.lobby.recognise(room, request_id).await.map_err(fault)?.map_err(unknown)?;
     Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, NEVER_STALE)).insert_header(ANY_ORIGIN).json(Answer {

@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::aws::sns::{Received, Rejection, Unproven};
-use crate::lobby::Refilled;
+use crate::lobby::DepartureOutcome;
 use crate::policy;
 use crate::room::EventId;
 use crate::web::App;
@@ -89,7 +89,9 @@ pub async fn message(app: Data<App>, MessageBody { body, _place }: MessageBody) 
     let message = Unproven::parse(body.bytes().ok_or(BODY_TOO_LARGE)?)?;
     let (inbox, event) = app.topics.get(message.topic()).ok_or(Rejection::Foreign)?;
     match inbox.prove(message, app.lobby.now()).await? {
-        Received::Notification { id, text } => note_exits(&app, event, &text, (&id, &inbox.topic().to_string())).await,
+        Received::Notification { id, text } => {
+            process_departures(&app, event, &text, (&id, &inbox.topic().to_string())).await
+        }
         Received::Subscription { confirm } => {
             let topic = inbox.topic();
             inbox.confirm(&confirm).await.map_err(|error| {
@@ -107,7 +109,7 @@ pub async fn message(app: Data<App>, MessageBody { body, _place }: MessageBody) 
 }
 
 /// A message that comes twice does no harm: sessions end once, and nobody is let in beyond the free places.
-async fn note_exits(
+async fn process_departures(
     app: &App,
     event: &EventId,
     text: &str,
@@ -123,9 +125,9 @@ async fn note_exits(
     let exits = ExitsMessage::parse(text).ok_or(NO_EXITS)?;
     let room = room(&app.lobby, event.as_str())?;
     let (exits, invalid) = exits.read()?;
-    let noted = app.lobby.note_exits(room, exits, topic).await;
-    let noted = noted.map_err(|fault| Problem::Fault(fault, Audience::Rest))?.ok_or(NO_MESSAGES)?;
-    let Refilled { updated, admitted, .. } = noted;
+    let noted = app.lobby.process_departures(room, exits, topic).await;
+    let noted = noted.map_err(|fault| Problem::Internal(fault, Audience::Rest))?.ok_or(NO_MESSAGES)?;
+    let DepartureOutcome { updated, admitted, .. } = noted;
     tracing::info!(message_id = id, %event, updated, admitted, malformed = invalid.count(), "visitors left");
     Ok(json_no_store(&Answer { updated, invalid, admitted }))
 }

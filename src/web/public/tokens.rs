@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::counters::asked;
 use crate::keys::KeyUse;
-use crate::lobby::{Overrides, Remaining, Room, Visitor, Worth};
+use crate::lobby::{Overrides, Remaining, Room, TokenOutcome, Visitor};
 use crate::room::{Door, PublicTokens};
 use crate::web::App;
 use crate::web::cors::ANY_ORIGIN;
@@ -41,13 +41,13 @@ pub async fn generate_token(app: Data<App>, body: Body) -> Result<HttpResponse, 
 }
 
 /// The answer to `generate_token`, the public one and the private.
-pub fn worth(worth: Worth) -> Result<HttpResponse, Problem> {
+pub fn worth(worth: TokenOutcome) -> Result<HttpResponse, Problem> {
     match worth {
-        Worth::Tokens(tokens) => Ok(answer(NO_STORE, &tokens)),
-        Worth::Waiting => Err(NOT_SERVED),
-        Worth::Forfeited => Err(EXPIRED),
-        Worth::Void => Err(UNKNOWN),
-        Worth::Ended => Err(Problem::Rest(StatusCode::GONE, "Token corresponding to request id has expired")),
+        TokenOutcome::Tokens(tokens) => Ok(answer(NO_STORE, &tokens)),
+        TokenOutcome::Waiting => Err(NOT_SERVED),
+        TokenOutcome::Expired => Err(EXPIRED),
+        TokenOutcome::Reset => Err(UNKNOWN),
+        TokenOutcome::Ended => Err(Problem::Rest(StatusCode::GONE, "Token corresponding to request id has expired")),
     }
 }
 
@@ -93,6 +93,6 @@ fn answer(caching: HeaderValue, body: &impl Serialize) -> HttpResponse {
     HttpResponse::Ok().insert_header((header::CACHE_CONTROL, caching)).insert_header(ANY_ORIGIN).json(body)
 }
 
-fn fault(fault: crate::lobby::Fault) -> Problem {
-    Problem::Fault(fault, Audience::Rest)
+fn fault(fault: crate::lobby::LobbyError) -> Problem {
+    Problem::Internal(fault, Audience::Rest)
 }

@@ -96,8 +96,8 @@ fn text<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
 
 /// What the bearer of a token that does not open the gate is told.
 fn refusal(error: IdentityError) -> Problem {
-    if let IdentityError::Fault(fault) = error {
-        return Problem::Fault(fault, Audience::Rest);
+    if let IdentityError::Internal(fault) = error {
+        return Problem::Internal(fault, Audience::Rest);
     }
     tracing::debug!(reason = error.reason(), "a token does not open the gate");
     let told = "the access token is expired, revoked or not valid here";
@@ -150,7 +150,7 @@ impl Question<'_> {
         let Some(token) = cookies.next() else { return Err(of_header.unwrap_or(Problem::Gate(None))) };
         match app.lobby.admitted(&token, event).await {
             Ok(session) => Ok(session),
-            Err(fault @ IdentityError::Fault(_)) => Err(refusal(fault)),
+            Err(fault @ IdentityError::Internal(_)) => Err(refusal(fault)),
             Err(refused) => Err(of_header.unwrap_or_else(|| refusal(refused))),
         }
     }
