@@ -25,7 +25,7 @@ use opening::patiently;
 use state::{Opened, open_store, read_state};
 
 use crate::ambient::{Clock, Entropy};
-use crate::aws::NoRegion;
+use crate::aws::MissingRegionError;
 use crate::aws::sns::Inbox;
 use crate::config::{Config, Hsts, SampleShop, Scheme, StoreConfig, TopicConfig};
 use crate::demo::{Shop, ShopApp};
@@ -69,7 +69,7 @@ pub enum StartError {
     },
     /// The tables of the distributed engine cannot be spoken to.
     #[error("store: {0}")]
-    Aws(#[from] NoRegion),
+    Aws(#[from] MissingRegionError),
     /// An address of Redis cannot be used.
     #[error("store.redis_url: {0}")]
     Redis(String),

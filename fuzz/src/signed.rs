@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use anteroom::ambient::{Secret, Timestamp};
-use anteroom::aws::sns::{Inbox, Topic, TopicArn, Unproven};
+use anteroom::aws::sns::{Inbox, Topic, TopicArn, UnverifiedMessage};
 use anteroom::config::SigV4Pair;
 use anteroom::keys::{KeyRing, PublicKeySet, TokenType};
 use anteroom::oauth::SigningAlg;
@@ -113,9 +113,9 @@ static INBOX: LazyLock<Inbox> = LazyLock::new(|| {
 
 /// A message that SNS did not sign, and the name of a topic.
 pub fn sns(data: &[u8]) {
-    if let Ok(message) = Unproven::parse(data) {
+    if let Ok(message) = UnverifiedMessage::parse(data) {
         let _topic = message.topic().len();
-        assert!(RUNTIME.block_on(INBOX.prove(message, NOW)).is_err(), "nobody signed it");
+        assert!(RUNTIME.block_on(INBOX.verify(message, NOW)).is_err(), "nobody signed it");
     }
     let text = String::from_utf8_lossy(data);
     if let Ok(arn) = text.trim().parse::<TopicArn>() {

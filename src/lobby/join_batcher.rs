@@ -197,7 +197,7 @@ mod tests {
             batcher.add(visitor, NOW + Duration::from_secs(seconds))
         };
         let batch = come(0).unwrap();
-        assert!(come(2).is_none() && come(1).is_none(), "they are of the same batch");
+        assert!(come(2).is_none() && come(1).is_none(), "they are in the same batch");
         assert_eq!([batch.close(), batch.close()], [(3, NOW + Duration::from_secs(2)); 2]);
         assert_eq!(come(3).unwrap().close().0, 1, "the next join begins another batch");
         assert_eq!(batch.close().0, 3);

@@ -330,11 +330,7 @@ mod tests {
         assert_eq!(ours.verify(&store, NOW, &stranger).await.unwrap(), Err(VerifyError::UnknownKey));
         theirs.rotate(&store, &SeededEntropy::new(3), (&KeyUse::ALL, Rotation::Compromised), NOW, HOUR).await.unwrap();
         let token = theirs.ring().sign(SigningAlg::EdDsa, TokenType::Jwt, b"{}").unwrap();
-        assert_eq!(
-            ours.verify(&store, NOW, &token).await.unwrap(),
-            Err(VerifyError::UnknownKey),
-            "last_reload just now"
-        );
+        assert_eq!(ours.verify(&store, NOW, &token).await.unwrap(), Err(VerifyError::UnknownKey), "reloaded just now");
         let later = NOW + policy::KEYS_ASKED_ANEW;
         assert!(ours.verify(&store, later, &token).await.unwrap().is_ok());
     }

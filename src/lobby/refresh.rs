@@ -16,7 +16,7 @@ use tokio::time::sleep;
 
 use super::key_service::KEYS_DOCUMENT;
 use super::{KeyServiceError, Lobby, Room};
-use crate::outbound::Complaints;
+use crate::outbound::LogThrottle;
 use crate::policy;
 use crate::room::{Counters, EventId};
 use crate::store::Change;
@@ -48,14 +48,14 @@ struct PendingRefresh {
     keys: Stale,
     /// One permit for each refresh that may read the store now.
     slots: Semaphore,
-    complaints: Complaints,
+    log_throttle: LogThrottle,
 }
 
 impl PendingRefresh {
     fn new(lobby: &Lobby) -> Self {
         let events = lobby.rooms().map(|room| (room.settings.id.clone(), Stale::new(())));
         let slots = Semaphore::new(policy::REFRESHES_AT_ONCE);
-        Self { events: events.collect(), keys: Stale::new(()), slots, complaints: Complaints::default() }
+        Self { events: events.collect(), keys: Stale::new(()), slots, log_throttle: LogThrottle::default() }
     }
 
     /// Applies what the change announces, and marks what must be read.
@@ -126,7 +126,7 @@ impl PendingRefresh {
             drop(slot);
             if let Err(error) = refreshed {
                 // A store that is away fails for all events again and again: the log gets one entry a minute.
-                if self.complaints.is_news("", lobby.now()) {
+                if self.log_throttle.should_log("", lobby.now()) {
                     tracing::warn!(%event, %error, "an event's rows cannot be read; the read is retried");
                 }
                 stale.mark_changed();

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::lobby::Lobby;
-use crate::outbound::Complaints;
+use crate::outbound::LogThrottle;
 use crate::policy;
 use crate::store::StoreError;
 
@@ -21,7 +21,7 @@ pub type Outcome = Result<(), StoreError>;
 #[derive(Default)]
 pub struct Readiness {
     latest: Mutex<Option<Check>>,
-    complaints: Arc<Complaints>,
+    log_throttle: Arc<LogThrottle>,
 }
 
 /// A check under way, or over. The task ends with it.
@@ -56,11 +56,11 @@ impl Readiness {
             return check.outcome.clone();
         }
         let (sender, outcome) = watch::channel(None);
-        let (lobby, complaints) = (Arc::clone(lobby), Arc::clone(&self.complaints));
+        let (lobby, log_throttle) = (Arc::clone(lobby), Arc::clone(&self.log_throttle));
         let mut task = JoinSet::new();
         task.spawn(async move {
             let found = lobby.store().health().await;
-            log(&found, &complaints, &lobby);
+            log(&found, &log_throttle, &lobby);
             sender.send_replace(Some(found));
         });
         *latest = Some(Check { begun: now, outcome: outcome.clone(), _task: task });
@@ -69,12 +69,12 @@ impl Readiness {
 }
 
 /// The reason goes to the log, as those who ask without a key do not learn it.
-fn log(found: &Outcome, complaints: &Complaints, lobby: &Lobby) {
+fn log(found: &Outcome, log_throttle: &LogThrottle, lobby: &Lobby) {
     match found {
-        Ok(()) => complaints.settle(),
+        Ok(()) => log_throttle.reset(),
         Err(error) => {
             let reason = error.to_string();
-            if complaints.is_news(&reason, lobby.now()) {
+            if log_throttle.should_log(&reason, lobby.now()) {
                 tracing::warn!(reason, "the service is not ready");
             }
         }

@@ -63,7 +63,7 @@ pub async fn events(request: HttpRequest, app: Data<App>, body: Body) -> Result<
     // A number that was never given comes from before a backup was restored.
     let after = last.map_or(newest, |last| last.min(newest));
     let expected = last.map(|last| last.saturating_add(1));
-    let bell = notices.listen();
+    let bell = notices.subscribe();
     let end = StreamEnd::new(app.lobby.entropy(), app.lobby.clock().steady());
     let listener = Listener { app: Data::clone(&app), bell, event, after, expected, end };
     let hello = Bytes::from(format!("retry: {}\n\n", policy::STREAM_RETRY.as_millis()));

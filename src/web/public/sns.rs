@@ -13,7 +13,7 @@ use futures_util::future::LocalBoxFuture;
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::aws::sns::{Received, Rejection, Unproven};
+use crate::aws::sns::{Received, SnsError, UnverifiedMessage};
 use crate::lobby::DepartureOutcome;
 use crate::policy;
 use crate::room::EventId;
@@ -28,15 +28,15 @@ const BODY_TOO_LARGE: Problem = Problem::Rest(StatusCode::BAD_REQUEST, "The body
 const UNCONFIRMED: Problem =
     Problem::Rest(StatusCode::SERVICE_UNAVAILABLE, "The subscription cannot be confirmed at the moment");
 
-impl From<Rejection> for Problem {
-    fn from(rejection: Rejection) -> Self {
-        let (status, sentence) = match rejection {
-            Rejection::Malformed(sentence) => (StatusCode::BAD_REQUEST, sentence),
-            Rejection::Foreign => (StatusCode::FORBIDDEN, "The topic is not one that is listened to"),
-            Rejection::Stale => (StatusCode::FORBIDDEN, "The message is too old"),
-            Rejection::Forged => (StatusCode::FORBIDDEN, "The message is not signed by Amazon SNS"),
-            Rejection::Busy => (StatusCode::TOO_MANY_REQUESTS, "Try again in a few seconds"),
-            Rejection::Unverifiable => {
+impl From<SnsError> for Problem {
+    fn from(error: SnsError) -> Self {
+        let (status, sentence) = match error {
+            SnsError::Malformed(sentence) => (StatusCode::BAD_REQUEST, sentence),
+            SnsError::Foreign => (StatusCode::FORBIDDEN, "The topic is not one that is listened to"),
+            SnsError::Stale => (StatusCode::FORBIDDEN, "The message is too old"),
+            SnsError::Forged => (StatusCode::FORBIDDEN, "The message is not signed by Amazon SNS"),
+            SnsError::Busy => (StatusCode::TOO_MANY_REQUESTS, "Try again in a few seconds"),
+            SnsError::Unverifiable => {
                 (StatusCode::SERVICE_UNAVAILABLE, "The signature cannot be checked at the moment")
             }
         };
@@ -80,15 +80,15 @@ fn place(request: &HttpRequest) -> Result<Option<OwnedSemaphorePermit>, Problem>
         return Ok(None);
     }
     let topic = header_text(request, &TOPIC).filter(|topic| app.topics.contains_key(*topic));
-    topic.ok_or(Rejection::Foreign)?;
-    Ok(Some(Arc::clone(&app.large_bodies).try_acquire_owned().map_err(|_| Rejection::Busy)?))
+    topic.ok_or(SnsError::Foreign)?;
+    Ok(Some(Arc::clone(&app.large_bodies).try_acquire_owned().map_err(|_| SnsError::Busy)?))
 }
 
 /// The endpoint.
 pub async fn message(app: Data<App>, MessageBody { body, _place }: MessageBody) -> Result<HttpResponse, Problem> {
-    let message = Unproven::parse(body.bytes().ok_or(BODY_TOO_LARGE)?)?;
-    let (inbox, event) = app.topics.get(message.topic()).ok_or(Rejection::Foreign)?;
-    match inbox.prove(message, app.lobby.now()).await? {
+    let message = UnverifiedMessage::parse(body.bytes().ok_or(BODY_TOO_LARGE)?)?;
+    let (inbox, event) = app.topics.get(message.topic()).ok_or(SnsError::Foreign)?;
+    match inbox.verify(message, app.lobby.now()).await? {
         Received::Notification { id, text } => {
             process_departures(&app, event, &text, (&id, &inbox.topic().to_string())).await
         }
