@@ -7,7 +7,7 @@ use anteroom::aws::sns::{Inbox, Topic, TopicArn, UnverifiedMessage};
 use anteroom::config::SigV4Pair;
 use anteroom::keys::{KeyRing, PublicKeySet, TokenType};
 use anteroom::oauth::SigningAlg;
-use anteroom::web::sigv4::{ALGORITHM, Received, verify};
+use anteroom::web::sigv4::{ALGORITHM, SignedRequest, verify};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac as _};
@@ -33,7 +33,7 @@ pub fn sigv4(data: &[u8]) {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let headers: Vec<(&str, &[u8])> =
         lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name, value.as_bytes())).collect();
-    let received = Received { method, path, query, headers, body: body.as_bytes() };
+    let received = SignedRequest { method, path, query, headers, body: body.as_bytes() };
     let refusal = verify(&received, parameters, &PAIRS, NOW).expect_err("a guess is no signature");
     assert!(!refusal.message().contains(SECRET) && !refusal.kind().is_empty());
     a_good_signature_covers_the_body(data);
@@ -57,7 +57,7 @@ fn a_good_signature_covers_the_body(body: &[u8]) {
     let parameters = format!("Credential=AKIDEXAMPLE/{scope}, SignedHeaders=host;x-amz-date, Signature={signature}");
     let received = |body| {
         let headers = vec![("host", &b"queue.example"[..]), ("x-amz-date", date.as_bytes())];
-        Received { method: "POST", path: "/private/inlet", query: "", headers, body }
+        SignedRequest { method: "POST", path: "/private/inlet", query: "", headers, body }
     };
     assert_eq!(verify(&received(body), &parameters, &PAIRS, NOW), Ok("AKIDEXAMPLE"));
     let longer = [body, b"x"].concat();

@@ -23,7 +23,7 @@ mod scope;
 mod signing_alg;
 mod tokens;
 
-pub use bearer::{BearerProblem, bearer_token};
+pub use bearer::{BearerError, bearer_token};
 pub use claims::{ClaimTemplates, ClaimsRequest, QUEUE_CLAIMS, Subject, TemplateError};
 pub use client::{AuthMethod, Client, ClientKind, Pkce, QueueClaims};
 pub use client_auth::{AuthenticatedClient, Presented, authenticate, presented};

@@ -1,7 +1,7 @@
-//! The signing keys as operators see and change them: `GET /private/keys`, `POST /private/rotate_keys`.
+//! The signing keys for operators: `GET /private/keys`, `POST /private/rotate_keys`.
 //!
-//! What a rotation does and when it is refused is the key ring's rule; here it only gets an address. The command
-//! `anteroom keys` speaks to these paths while the service runs.
+//! The rules of rotation are the key ring's; this file only gives them a path. The command `anteroom keys` calls these
+//! paths while the service runs.
 
 use actix_web::http::header;
 use actix_web::web::Data;
@@ -15,10 +15,10 @@ use crate::web::App;
 use crate::web::extract::{Body, json};
 use crate::web::respond::{Audience, Problem};
 
-/// Where the keys are listed.
+/// The path of the list of keys.
 pub const KEYS: &str = "/private/keys";
 
-/// Where they are rotated.
+/// The path of the rotation.
 pub const ROTATE_KEYS: &str = "/private/rotate_keys";
 
 /// The body of `rotate_keys`.
@@ -26,13 +26,13 @@ pub const ROTATE_KEYS: &str = "/private/rotate_keys";
 pub struct RotateKeys {
     /// `patient`, `at_once` or `compromised`.
     pub how: Rotation,
-    /// Whose keys: those of OpenID Connect (`login`), that of the REST channel (`rest`), or all.
+    /// Which keys: those of OpenID Connect (`login`), that of the REST channel (`rest`), or all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<KeyChannel>,
 }
 
 impl RotateKeys {
-    /// The uses of the keys that are meant.
+    /// The key uses to rotate.
     pub const fn uses(&self) -> &'static [KeyUse] {
         match self.channel {
             None => &KeyUse::ALL,
@@ -45,7 +45,7 @@ impl RotateKeys {
 /// The answer of both calls: every published key.
 #[derive(Serialize, Deserialize, Debug)]
 pub struct KeyList {
-    /// RS256 first, and of each algorithm the key that signs, the next one, the retired ones.
+    /// RS256 first; for each algorithm the signing key, the next one, the retired ones.
     pub keys: Vec<KeyDuty>,
 }
 
@@ -69,7 +69,7 @@ pub async fn rotate(request: HttpRequest, app: Data<App>, body: Body) -> Result<
             Err(Problem::Conflict(error.to_string()))
         }
         Err(KeyServiceError::Contended) => Err(Problem::Conflict(KeyServiceError::Contended.to_string())),
-        Err(error) => Err(Problem::Internal(fault(error), Audience::Rest)),
+        Err(error) => Err(Problem::Internal(lobby_error(error), Audience::Rest)),
     }
 }
 
@@ -77,7 +77,7 @@ fn answer(keys: Vec<KeyDuty>) -> HttpResponse {
     HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(KeyList { keys })
 }
 
-fn fault(error: KeyServiceError) -> LobbyError {
+fn lobby_error(error: KeyServiceError) -> LobbyError {
     match error {
         KeyServiceError::Store(error) => LobbyError::Store(error),
         KeyServiceError::Key(error) => error.into(),

@@ -1,6 +1,6 @@
-//! `POST /inlet/sns`: the messages of Amazon SNS topics that tell who left.
+//! `POST /inlet/sns`: departures, published on Amazon SNS topics.
 //!
-//! SNS counts a 4xx as a refusal and everything else but a 2xx as a reason to try again, 429 included.
+//! SNS treats a 4xx as a rejection; it retries after every other status than 2xx, and after 429.
 
 use std::sync::Arc;
 
@@ -18,12 +18,12 @@ use crate::lobby::DepartureOutcome;
 use crate::policy;
 use crate::room::EventId;
 use crate::web::App;
-use crate::web::exits::{ExitsMessage, Invalid, NO_MESSAGES};
+use crate::web::departures::{DeparturesMessage, InvalidIds, NO_MESSAGES};
 use crate::web::extract::{Body, header_text, room};
 use crate::web::respond::{Audience, Problem, json_no_store};
 
 const NO_TOPIC: Problem = Problem::Rest(StatusCode::NOT_FOUND, "No topic is listened to here");
-const NO_EXITS: Problem = Problem::Rest(StatusCode::BAD_REQUEST, "What was published does not say who left");
+const NO_DEPARTURES: Problem = Problem::Rest(StatusCode::BAD_REQUEST, "What was published does not say who left");
 const BODY_TOO_LARGE: Problem = Problem::Rest(StatusCode::BAD_REQUEST, "The body is too large or incomplete");
 const UNCONFIRMED: Problem =
     Problem::Rest(StatusCode::SERVICE_UNAVAILABLE, "The subscription cannot be confirmed at the moment");
@@ -44,11 +44,11 @@ impl From<SnsError> for Problem {
     }
 }
 
-/// Which topic a message is of: SNS says it in a header too.
+/// The topic of a message, which SNS also sends in a header.
 const TOPIC: HeaderName = HeaderName::from_static("x-amz-sns-topic-arn");
 
-/// The body of a message. One that is longer than other routes take is read only if its head names a topic that is
-/// listened to, and only so many at once; most messages are short and have nothing to do with that.
+/// The body of a message. A body above the limit of other routes is read only if its head names a configured topic, and
+/// only a few at a time; most messages are short and are not affected.
 pub struct MessageBody {
     body: Body,
     _place: Option<OwnedSemaphorePermit>,
@@ -68,10 +68,10 @@ impl FromRequest for MessageBody {
     }
 }
 
-/// A place among the large bodies, if that of `request` needs one.
+/// A permit for a large body, if that of `request` needs one.
 ///
 /// # Errors
-/// When the body is not read at all: nobody listens, or not to that topic, or every place is taken.
+/// When the body is not read: no topic is configured, or not this one, or every permit is taken.
 fn place(request: &HttpRequest) -> Result<Option<OwnedSemaphorePermit>, Problem> {
     let app = request.app_data::<Data<App>>().filter(|app| !app.topics.is_empty()).ok_or(NO_TOPIC)?;
     let length = header_text(request, &header::CONTENT_LENGTH).and_then(|length| length.parse::<usize>().ok());
@@ -95,20 +95,20 @@ pub async fn message(app: Data<App>, MessageBody { body, _place }: MessageBody) 
         Received::Subscription { confirm } => {
             let topic = inbox.topic();
             inbox.confirm(&confirm).await.map_err(|error| {
-                tracing::warn!(%topic, %error, "a subscription cannot be confirmed");
+                tracing::warn!(%topic, %error, "an SNS subscription cannot be confirmed; SNS retries");
                 UNCONFIRMED
             })?;
-            tracing::info!(%topic, %event, "the subscription is confirmed");
+            tracing::info!(%topic, %event, "the SNS subscription is confirmed");
             Ok(HttpResponse::Ok().finish())
         }
         Received::Unsubscribed => {
-            tracing::warn!(topic = %inbox.topic(), %event, "the subscription was ended: nobody tells who left any more");
+            tracing::warn!(topic = %inbox.topic(), %event, "the SNS subscription was ended: no more departures are reported");
             Ok(HttpResponse::Ok().finish())
         }
     }
 }
 
-/// A message that comes twice does no harm: sessions end once, and nobody is let in beyond the free places.
+/// A repeated message is harmless: sessions close once, and no more visitors are admitted than there is capacity.
 async fn process_departures(
     app: &App,
     event: &EventId,
@@ -119,15 +119,15 @@ async fn process_departures(
     struct Answer {
         updated: u64,
         #[serde(flatten)]
-        invalid: Invalid,
+        invalid: InvalidIds,
         admitted: u64,
     }
-    let exits = ExitsMessage::parse(text).ok_or(NO_EXITS)?;
+    let departures = DeparturesMessage::parse(text).ok_or(NO_DEPARTURES)?;
     let room = room(&app.lobby, event.as_str())?;
-    let (exits, invalid) = exits.read()?;
-    let noted = app.lobby.process_departures(room, exits, topic).await;
-    let noted = noted.map_err(|fault| Problem::Internal(fault, Audience::Rest))?.ok_or(NO_MESSAGES)?;
-    let DepartureOutcome { updated, admitted, .. } = noted;
+    let (departures, invalid) = departures.read()?;
+    let outcome = app.lobby.process_departures(room, departures, topic).await;
+    let outcome = outcome.map_err(|error| Problem::Internal(error, Audience::Rest))?.ok_or(NO_MESSAGES)?;
+    let DepartureOutcome { updated, admitted, .. } = outcome;
     tracing::info!(message_id = id, %event, updated, admitted, malformed = invalid.count(), "visitors left");
     Ok(json_no_store(&Answer { updated, invalid, admitted }))
 }
