@@ -29,7 +29,7 @@ pub fn config(data: &[u8]) {
         }
         Err(error) => {
             let told = error.to_string();
-            assert!(!error.problems().is_empty() && !told.contains(SECRET), "{told}");
+            assert!(!error.diagnostics().is_empty() && !told.contains(SECRET), "{told}");
         }
     }
 }

@@ -3,13 +3,13 @@
 //! Owns the words that an operator types and the exit codes: 0 good, 1 something failed, 2 the command line or the
 //! configuration is wrong. The only place that reads the process's environment and writes to its terminal.
 
+mod aws_secrets;
 mod check;
 mod health;
 mod keys;
 mod reach;
 mod serve;
 mod store;
-mod vault;
 
 use std::env;
 use std::io::{self, Write as _};
@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anteroom::config::{CONFIG_VARIABLE, Config, ConfigError, DEFAULT_DATA_DIR, Environment, reference_page};
+use aws_secrets::AwsSecrets;
 use clap::{Args, Parser, Subcommand};
-use vault::AwsVault;
 
 /// An OpenID Connect identity provider whose login step is a place in line.
 #[derive(Parser)]
@@ -139,9 +139,10 @@ fn existing_config(file: Option<&Path>, environment: &Environment) -> Result<Con
 /// What the file says, with the secrets that it names. Where those cannot be asked for, nothing is wrong with the file:
 /// the next try may find them.
 fn load(file: &Path, environment: &Environment) -> Result<Config, Failure> {
-    let vault = AwsVault::default();
-    let failure = |error: ConfigError| if vault.is_away() { Failure::Runtime(error.to_string()) } else { error.into() };
-    Config::load(file, environment, &vault).map_err(failure)
+    let secrets = AwsSecrets::default();
+    let failure =
+        |error: ConfigError| if secrets.is_unreachable() { Failure::Runtime(error.to_string()) } else { error.into() };
+    Config::load(file, environment, &secrets).map_err(failure)
 }
 
 /// The file that [`existing_config`] reads.

@@ -1,4 +1,4 @@
-//! What is said of a configuration that can be used.
+//! Warnings about valid configurations.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -26,7 +26,7 @@ fn inlet(times: &str) -> String {
 }
 
 #[test]
-fn an_address_that_visitors_reach_is_warned_of_where_operators_have_none_of_their_own() {
+fn a_public_address_without_private_listen_is_warned_of() {
     for open in ["0.0.0.0:8080", "[::]:8080", "192.0.2.1:443"] {
         let found = warnings(&format!("listen = '{open}'"));
         assert!(
@@ -46,7 +46,7 @@ fn an_address_that_visitors_reach_is_warned_of_where_operators_have_none_of_thei
 }
 
 #[test]
-fn trust_in_everybody_is_warned_of() {
+fn trusting_every_address_is_warned_of() {
     for (wide, shown) in
         [("0.0.0.0/0", "0.0.0.0/0"), ("::/0", "::/0"), ("::ffff:0:0/96", "0.0.0.0/0"), ("128.0.0.0/1", "128.0.0.0/1")]
     {
@@ -91,7 +91,7 @@ fn secrets_that_are_easy_to_guess_are_warned_of_and_never_repeated() {
 }
 
 #[test]
-fn a_client_that_holds_an_operators_key_is_warned_of() {
+fn a_client_with_an_operators_key_is_warned_of() {
     let client = format!(
         "{SMALL}[[client]]\nclient_id = 'shop'\nevent = 'Sample'\nclient_secret = 'env:KEY'\nredirect_uris = ['https://shop.example/cb']\n"
     );
@@ -124,7 +124,7 @@ fn an_end_in_the_past_and_a_start_far_ahead_are_warned_of() {
 }
 
 #[test]
-fn a_file_with_secrets_that_everybody_may_read_is_warned_of() {
+fn a_world_readable_file_with_secrets_is_warned_of() {
     let directory = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str, mode: u32| {
         let path = directory.path().join(name);
@@ -135,7 +135,7 @@ fn a_file_with_secrets_that_everybody_may_read_is_warned_of() {
     write("key", SECRET, 0o600);
     let warned = |file: &str, text: &str, mode: u32| {
         let path = write(file, &format!("{text}\n{SMALL}"), mode);
-        let config = Config::load(&path, &environment(&[("KEY", SECRET)]), &NoVault).unwrap();
+        let config = Config::load(&path, &environment(&[("KEY", SECRET)]), &NoSecretSource).unwrap();
         let warnings = config.warnings(NOW).into_iter();
         warnings.filter(|warning| warning.contains("every user of this machine may read it")).collect::<Vec<_>>()
     };
