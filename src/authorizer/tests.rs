@@ -1,4 +1,4 @@
-//! Each form of event with its golden answer, each rule for a token, and a key set that comes and goes.
+//! Each form of event with its expected answer, each rule for a token, and a key set that becomes unavailable.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -19,18 +19,18 @@ const NOW: u64 = 1_800_000_000;
 const SUB: &str = "01234567-89ab-cdef-0123-456789abcdef";
 const ARN: &str = "arn:aws:execute-api:eu-west-1:123456789012:abc123/prod/GET/cart/7";
 
-/// Making keys takes longest: two rings for all tests.
+/// Generating keys takes longest: two key rings for all tests.
 static RINGS: LazyLock<[KeyRing; 2]> =
     LazyLock::new(|| [0, 1].map(|_| KeyRing::generate(Timestamp::from_secs(NOW)).unwrap()));
 
-/// An issuer that publishes what the test says; `None`: it fails.
+/// An issuer whose key set the test defines; `None`: it fails.
 #[derive(Default)]
 struct Published {
     set: Option<String>,
     asked: u32,
 }
 
-/// An authorizer and the issuer that it goes to.
+/// An authorizer and its issuer.
 struct Scene {
     authorizer: Authorizer,
     clock: Arc<FrozenClock>,
@@ -151,7 +151,7 @@ async fn a_request_authorizer_takes_the_header_or_else_the_query() {
 }
 
 #[tokio::test]
-async fn an_http_api_is_answered_simply() {
+async fn an_http_api_gets_a_simple_response() {
     let scene = Scene::new();
     let event = |headers: Value| json!({ "version": "2.0", "type": "REQUEST", "routeArn": ARN, "headers": headers });
     let context = json!({ "sub": SUB, "event_id": "sale", "queue_position": 7, "exp": NOW + 3600 });
@@ -182,7 +182,7 @@ async fn an_event_that_is_not_understood_is_denied() {
 }
 
 #[tokio::test]
-async fn only_a_good_access_token_of_the_event_is_let_in() {
+async fn only_a_valid_access_token_of_the_event_is_allowed() {
     let scene = Scene::new();
     let ours = |other: Value| token(&RINGS[0], SigningAlg::Es256, &other);
     for alg in SigningAlg::ALL {
@@ -226,7 +226,7 @@ async fn the_key_set_is_fetched_once_and_kept_while_the_issuer_is_away() {
         assert!(scene.lets_in(&token(&RINGS[0], SigningAlg::Es256, &json!({ "exp": now + 60 }))).await);
     }
     assert_eq!(scene.asked(), 11);
-    // A key that was withdrawn is believed no longer than a set is kept.
+    // A withdrawn key is accepted only as long as the set is cached.
     scene.publishes(Some(RINGS[1].jwks().json().to_string()));
     scene.clock.advance(policy::AUTHORIZER_KEEP);
     let now = scene.authorizer.clock.now().as_secs();
@@ -234,7 +234,7 @@ async fn the_key_set_is_fetched_once_and_kept_while_the_issuer_is_away() {
 }
 
 #[tokio::test]
-async fn an_unknown_key_has_the_set_fetched_at_most_once_a_minute() {
+async fn an_unknown_key_causes_at_most_one_fetch_a_minute() {
     let scene = Scene::new();
     assert!(scene.lets_in(&good()).await);
     let next = token(&RINGS[1], SigningAlg::EdDsa, &json!({}));
@@ -249,7 +249,7 @@ async fn an_unknown_key_has_the_set_fetched_at_most_once_a_minute() {
 }
 
 #[tokio::test]
-async fn as_long_as_there_is_no_key_nobody_is_let_in_and_the_issuer_is_asked_again_soon() {
+async fn without_keys_every_request_is_denied_and_the_fetch_is_retried_soon() {
     let scene = Scene::new();
     for set in [None, Some("<html>".to_owned()), Some("x".repeat(policy::MAX_KEY_SET + 1))] {
         scene.publishes(set);

@@ -1,4 +1,4 @@
-//! AWS Secrets Manager as the secrets of the configuration, which is read before anything runs.
+//! AWS Secrets Manager as the configuration's secret source; the configuration is read before anything runs.
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
@@ -8,8 +8,7 @@ use anteroom::aws::{SecretError, SecretsManager};
 use anteroom::config::{SecretSource, SecretSourceError};
 use tokio::runtime::Runtime;
 
-/// Asks for each secret once, and nobody for anything unless a secret is wanted. Where AWS cannot be asked, it is not
-/// asked again.
+/// Reads each secret once, and connects only if a secret is needed. If AWS is unreachable, no further call is made.
 #[derive(Default)]
 pub(super) struct AwsSecrets {
     connection: OnceCell<Result<Connection, String>>,
@@ -17,7 +16,7 @@ pub(super) struct AwsSecrets {
     unreachable: RefCell<Option<SecretSourceError>>,
 }
 
-/// Whom to ask, and what runs the conversation.
+/// The client, and the runtime of its calls.
 struct Connection {
     runtime: Runtime,
     secrets: SecretsManager,
@@ -33,7 +32,7 @@ impl Connection {
 }
 
 impl AwsSecrets {
-    /// Whether nobody answered.
+    /// Whether AWS was unreachable.
     pub(super) fn is_unreachable(&self) -> bool {
         self.unreachable.borrow().is_some()
     }

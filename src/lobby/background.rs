@@ -219,11 +219,11 @@ mod tests {
         let (ours, theirs) = (Arc::new(node(&store, 2).await), node(&store, 3).await);
         refresh::work(&ours).into_iter().for_each(|work| drop(tokio::spawn(work)));
         let rotated = theirs.rotate_keys(&KeyUse::ALL, Rotation::Compromised).await.unwrap();
-        while ours.keys.duties(ours.now()) != rotated {
+        while ours.keys.published(ours.now()) != rotated {
             tokio::time::sleep(policy::FEED_PAUSE).await;
         }
         let rotated = theirs.rotate_keys(&KeyUse::ALL, Rotation::AtOnce).await.unwrap();
         ours.run_housekeeping().await;
-        assert_eq!(ours.keys.duties(ours.now()), rotated);
+        assert_eq!(ours.keys.published(ours.now()), rotated);
     }
 }

@@ -7,7 +7,7 @@ use super::LobbyError;
 use super::on_demand_keys::{ON_DEMAND, OnDemandKeys};
 use crate::ambient::{Entropy, Timestamp};
 use crate::keys::{
-    KeyDuty, KeyError, KeyRing, KeyUse, MasterSecret, Rotation, RotationPlan, SealError, UnsealError, Verified,
+    KeyError, KeyRing, KeyUse, MasterSecret, PublishedKey, Rotation, RotationPlan, SealError, UnsealError, Verified,
     VerifyError,
 };
 use crate::policy;
@@ -98,10 +98,10 @@ impl KeyService {
     }
 
     /// The state of each key that is published at `now`, in the order of the JWK Set.
-    pub fn duties(&self, now: Timestamp) -> Vec<KeyDuty> {
-        let mut duties = self.ring().duties();
-        duties.retain(|key| key.alg != ON_DEMAND || self.on_demand.are_published(now));
-        duties
+    pub fn published(&self, now: Timestamp) -> Vec<PublishedKey> {
+        let mut published = self.ring().published();
+        published.retain(|key| key.alg != ON_DEMAND || self.on_demand.are_published(now));
+        published
     }
 
     /// The key ring and its version in the store. A replacement must name this version: one that is read later may
@@ -254,7 +254,7 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     fn ids(ring: &KeyRing, state: KeyState) -> Vec<String> {
-        ring.duties().into_iter().filter(|key| key.state == state).map(|key| key.kid).collect()
+        ring.published().into_iter().filter(|key| key.state == state).map(|key| key.kid).collect()
     }
 
     #[tokio::test]
@@ -269,7 +269,7 @@ mod tests {
         let (rotated, maintained) = tokio::join!(rotation, keys.maintain(&store, &entropy, NOW, HOUR));
         rotated.and(maintained).unwrap();
         let stored = KeyRing::unseal(&store.document(KEYS_DOCUMENT).await.unwrap().unwrap().body, &master).unwrap();
-        assert_eq!(stored.duties(), keys.ring().duties());
+        assert_eq!(stored.published(), keys.ring().published());
         assert!(ids(&stored, KeyState::Signing).iter().all(|kid| !before.contains(kid)));
         assert_eq!(ids(&stored, KeyState::Next).len(), 3);
         assert_eq!(ids(&stored, KeyState::Retired), Vec::<String>::new());
@@ -287,7 +287,7 @@ mod tests {
         let late = ring.rotate(&KeyUse::ALL, Rotation::AtOnce, NOW, HOUR).unwrap();
         theirs.rotate(&store, &entropy, (&KeyUse::ALL, Rotation::AtOnce), NOW, HOUR).await.unwrap();
         assert!(!ours.replace(&store, &entropy, version, late).await.unwrap());
-        assert_eq!(ours.ring().duties(), theirs.ring().duties());
+        assert_eq!(ours.ring().published(), theirs.ring().published());
     }
 
     async fn open(store: &EmbeddedStore, master: MasterSecret, entropy: &SeededEntropy) -> KeyService {
@@ -306,7 +306,7 @@ mod tests {
         let theirs = open(store, master, &entropy).await;
         theirs.rotate(store, &entropy, (&KeyUse::ALL, Rotation::Compromised), NOW, HOUR).await.unwrap();
         let token = theirs.ring().sign(SigningAlg::EdDsa, TokenType::Jwt, b"{}").unwrap();
-        assert_ne!(ours.ring().duties(), theirs.ring().duties());
+        assert_ne!(ours.ring().published(), theirs.ring().published());
         (ours, theirs, token)
     }
 
@@ -315,9 +315,9 @@ mod tests {
         let directory = TempDir::new().unwrap();
         let store = EmbeddedStore::open(directory.path()).unwrap();
         let (ours, theirs, _) = two_nodes(&store).await;
-        let published = theirs.ring().duties();
+        let published = theirs.ring().published();
         ours.maintain(&store, &SeededEntropy::new(2), NOW, HOUR).await.unwrap();
-        assert_eq!(ours.ring().duties(), published);
+        assert_eq!(ours.ring().published(), published);
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! Operator actions: move the serving counter, rotate the keys.
 
 use super::{KeyServiceError, Lobby, LobbyError, Room};
-use crate::keys::{KeyDuty, KeyUse, Rotation};
+use crate::keys::{KeyUse, PublishedKey, Rotation};
 use crate::room::Counters;
 use crate::store::Advance;
 
@@ -35,8 +35,12 @@ impl Lobby {
     ///
     /// # Errors
     /// [`KeyServiceError::Key`] when `how` does not allow it yet; otherwise when the store is away or contended.
-    pub async fn rotate_keys(&self, uses: &'static [KeyUse], how: Rotation) -> Result<Vec<KeyDuty>, KeyServiceError> {
+    pub async fn rotate_keys(
+        &self,
+        uses: &'static [KeyUse],
+        how: Rotation,
+    ) -> Result<Vec<PublishedKey>, KeyServiceError> {
         self.keys.rotate(&*self.store, self.entropy(), (uses, how), self.now(), self.longest_token()).await?;
-        Ok(self.keys.duties(self.now()))
+        Ok(self.keys.published(self.now()))
     }
 }

@@ -1,13 +1,13 @@
-//! Where a bearer token stands in a request (RFC 6750 §2): the header or the form body, never both, never the query.
+//! The bearer token of a request (RFC 6750 §2): in the header or the form body, never both, never the query.
 
 use super::{OAuthError, Params};
 
-/// Why no token could be read.
+/// Why no token was read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum BearerError {
-    /// None was sent: the answer names the scheme and no error (RFC 6750 §3.1).
+    /// None was sent: the answer has the scheme and no error (RFC 6750 §3.1).
     Missing,
-    /// It was sent in a wrong way.
+    /// It was sent in an invalid way.
     Malformed(OAuthError),
 }
 

@@ -1,4 +1,4 @@
-//! How a client proves who it is at the token endpoint (RFC 6749 §2.3, OIDC Core §9).
+//! Client authentication at the token endpoint (RFC 6749 §2.3, OIDC Core §9).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,10 +7,10 @@ use super::params::decode;
 use super::{AuthMethod, Client, ErrorCode, OAuthError, Params};
 use crate::ambient::Secret;
 
-/// What a request presents, before anything is believed.
+/// The unverified credentials of a request.
 #[derive(Debug)]
 pub struct Presented {
-    /// The client it says it is.
+    /// The claimed client ID.
     pub client_id: String,
     proof: Proof,
 }
@@ -22,7 +22,7 @@ enum Proof {
     Nothing,
 }
 
-/// A client that proved who it is. Only [`authenticate`] makes one.
+/// An authenticated client. Only [`authenticate`] creates one.
 #[derive(Clone, Copy, Debug)]
 pub struct AuthenticatedClient<'a>(&'a Client);
 
@@ -33,7 +33,7 @@ impl<'a> AuthenticatedClient<'a> {
     }
 }
 
-/// Reads what the request presents: at most one method (RFC 6749 §2.3).
+/// Reads the credentials of the request: at most one method (RFC 6749 §2.3).
 pub fn presented(authorization: Option<&str>, params: &Params) -> Result<Presented, OAuthError> {
     let body_id = params.get("client_id")?;
     let body_secret = params.get("client_secret")?;
@@ -57,7 +57,7 @@ pub fn presented(authorization: Option<&str>, params: &Params) -> Result<Present
     Ok(Presented { client_id, proof })
 }
 
-/// RFC 6749 §2.3.1: both halves are form-urlencoded before they are put together.
+/// RFC 6749 §2.3.1: both halves are form-urlencoded before they are joined.
 fn basic(header: &str) -> Result<(String, Secret), OAuthError> {
     let malformed =
         || OAuthError::new(ErrorCode::InvalidClient, "the Authorization header is not valid Basic authentication");
@@ -72,8 +72,8 @@ fn basic(header: &str) -> Result<(String, Secret), OAuthError> {
     if id.is_empty() { Err(malformed()) } else { Ok((id, Secret::new(secret))) }
 }
 
-/// Believes the request or not. `client` is the one registered under the presented ID, if there is one; an
-/// unknown client and a wrong secret get the same answer.
+/// Authenticates the request. `client` is the one registered under the presented ID, if any; an unknown client and a
+/// wrong secret get the same answer.
 pub fn authenticate<'a>(
     client: Option<&'a Client>,
     presented: &Presented,

@@ -20,7 +20,7 @@ use super::visitor_address::{AddressKey, VisitorAddress};
 use crate::ambient::Clock;
 use crate::config::{Budget, Limits};
 use crate::policy;
-use crate::telemetry::{Refused, Telemetry};
+use crate::telemetry::{RefusalCounter, Telemetry};
 
 /// An address has exceeded its limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -95,11 +95,11 @@ struct Limiter<K: Hash + Eq + Clone> {
     swept_at: AtomicU64,
     slots: RandomState,
     /// The number of refusals.
-    refused: Refused,
+    refused: RefusalCounter,
 }
 
 impl<K: Hash + Eq + Clone> Limiter<K> {
-    fn new(budget: Budget, clock: &Arc<dyn Clock>, refused: Refused) -> Self {
+    fn new(budget: Budget, clock: &Arc<dyn Clock>, refused: RefusalCounter) -> Self {
         let clock = Steady(Arc::clone(clock));
         let quota = Quota::with_period(budget.refill).unwrap_or(Quota::per_second(NonZeroU32::MIN));
         let quota = quota.allow_burst(budget.burst);

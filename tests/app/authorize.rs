@@ -95,7 +95,7 @@ async fn an_unknown_client_or_an_unregistered_redirect_uri_gets_a_page_and_never
 }
 
 #[actix_web::test]
-async fn loopback_ports_are_free_for_native_clients_alone() {
+async fn any_loopback_port_matches_for_native_clients_alone() {
     let app = TestApp::with(
         r#"
         [[client]]

@@ -91,7 +91,7 @@ async fn every_other_client_is_told_of_the_line_always() {
 }
 
 #[actix_web::test]
-async fn a_confidential_client_can_be_held_to_pkce() {
+async fn pkce_can_be_required_of_a_confidential_client() {
     let app = TestApp::replacing(ACR, &format!("{ACR}\nrequire_pkce = true")).await;
     app.serve("Sample", 1).await;
     let mut browser = Browser::default();

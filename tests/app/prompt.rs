@@ -74,7 +74,7 @@ async fn prompt_login_keeps_the_ticket_of_a_visitor_who_waits() {
 }
 
 #[actix_web::test]
-async fn a_login_older_than_max_age_lines_up_again() {
+async fn a_login_older_than_max_age_joins_again() {
     let app = TestApp::start().await;
     let (mut browser, before) = app.tokens(&[("max_age", "60")]).await;
     app.pass(59);
@@ -101,7 +101,7 @@ async fn max_age_zero_is_prompt_login_and_ends_in_a_login() {
 }
 
 #[actix_web::test]
-async fn only_the_visitor_asked_for_will_do() {
+async fn only_the_hinted_visitor_is_accepted() {
     let app = TestApp::start().await;
     let (_, somebody) = app.tokens(&[]).await;
     let (mut browser, own) = app.tokens(&[]).await;

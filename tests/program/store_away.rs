@@ -125,7 +125,7 @@ fn a_node_that_waits_for_its_store_ends_when_it_is_asked_to() {
         program.logged("the store cannot be opened");
         program.signal(signal);
         assert_eq!(program.wait().code(), Some(0), "{}", program.log());
-        assert!(program.log().contains("stopped before it served"), "{}", program.log());
+        assert!(program.log().contains("stopped before serving"), "{}", program.log());
     }
     // Also in the middle of a request.
     let mut program = DynamoDb::answers(None).node(&deployment).begin();

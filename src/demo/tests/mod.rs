@@ -1,4 +1,4 @@
-//! The shop against a fake issuer: what an honest login gives, and that each lie is found out.
+//! The shop against a fake issuer: an honest login succeeds, and each wrong answer is detected.
 
 mod issuer;
 
@@ -20,7 +20,7 @@ use super::{LOGIN_LIFETIME, Shop, ShopApp, State};
 use crate::ambient::{Clock, FrozenClock, Secret, SeededEntropy, SystemClock};
 use issuer::{CODE, FakeIssuer, SUBJECT, Script};
 
-/// One answer of the shop, and what a browser would keep of it.
+/// One answer of the shop, and the cookies that a browser would keep.
 struct Answer {
     status: u16,
     location: String,
@@ -28,7 +28,7 @@ struct Answer {
     body: String,
 }
 
-/// The shop with its issuer and a clock that stands still.
+/// The shop with its issuer and a frozen clock.
 struct Scene {
     issuer: Arc<FakeIssuer>,
     issuer_handle: ServerHandle,
@@ -61,8 +61,8 @@ impl Scene {
         self.send(TestRequest::get().uri(path), cookies).await
     }
 
-    /// Begins a login; returns the browser's cookies and the `state`, and lets the issuer know what
-    /// it would have read from the authorization request.
+    /// Begins a login; returns the browser's cookies and the `state`, and passes the authorization request's values to
+    /// the issuer.
     async fn begin(&self) -> (Vec<Cookie<'static>>, String) {
         let answer = self.get("/login", &[]).await;
         assert_eq!(answer.status, 303, "{}", answer.body);
@@ -73,7 +73,7 @@ impl Scene {
         (answer.cookies, sent["state"].clone())
     }
 
-    /// A whole login with `lie` told in the middle; the answer to the callback.
+    /// A whole login with `lie` applied in the middle; the answer to the callback.
     async fn log_in_with(&self, lie: impl FnOnce(&mut Script)) -> Answer {
         let (cookies, state) = self.begin().await;
         lie(&mut self.issuer.script.lock().unwrap());
@@ -95,7 +95,7 @@ fn query_of(location: &str) -> HashMap<String, String> {
 }
 
 #[actix_web::test]
-async fn the_window_invites_to_log_in() {
+async fn the_window_has_a_login_link() {
     let answer = Scene::new().get("/", &[]).await;
     assert_eq!(answer.status, 200);
     assert!(answer.body.contains("Log in to buy"));
@@ -118,7 +118,7 @@ async fn login_sends_the_browser_to_the_issuer_with_pkce_state_and_nonce() {
 }
 
 #[actix_web::test]
-async fn an_honest_login_lets_the_visitor_in() {
+async fn an_honest_login_opens_a_session() {
     let scene = Scene::new();
     let answer = scene.log_in_with(|_| ()).await;
     assert_eq!((answer.status, answer.location.as_str()), (303, "/"), "{}", answer.body);
@@ -127,7 +127,7 @@ async fn an_honest_login_lets_the_visitor_in() {
 }
 
 #[actix_web::test]
-async fn a_name_that_the_issuer_gives_is_used_and_escaped() {
+async fn the_issuers_display_name_is_shown_and_escaped() {
     let scene = Scene::new();
     let user_info = json!({"sub": SUBJECT, "preferred_username": "<b>Ada</b>"});
     let answer = scene.log_in_with(|script| script.user_info = user_info).await;
@@ -146,7 +146,7 @@ async fn the_session_ends_when_the_id_token_does() {
 }
 
 #[actix_web::test]
-async fn an_id_token_that_fails_verification_is_not_believed() {
+async fn an_id_token_that_fails_verification_is_refused() {
     type Lie = (&'static str, fn(&mut Script));
     let lies: [Lie; 6] = [
         ("nonce", |script| script.nonce = "another".to_owned()),
@@ -176,7 +176,7 @@ async fn a_rotated_key_is_fetched_when_it_is_first_seen() {
 }
 
 #[actix_web::test]
-async fn a_code_that_the_issuer_refuses_is_the_visitors_error_not_the_shops() {
+async fn a_code_that_the_issuer_refuses_is_a_client_error() {
     let scene = Scene::new();
     let (cookies, state) = scene.begin().await;
     let answer = scene.get(&format!("/callback?code=forged&state={state}"), &cookies).await;
@@ -185,7 +185,7 @@ async fn a_code_that_the_issuer_refuses_is_the_visitors_error_not_the_shops() {
 }
 
 #[actix_web::test]
-async fn a_state_that_is_not_this_browsers_is_refused() {
+async fn a_state_of_another_browser_is_refused() {
     let scene = Scene::new();
     let (cookies, state) = scene.begin().await;
     let strange = scene.get(&format!("/callback?code={CODE}&state=made-up"), &cookies).await;
@@ -269,7 +269,7 @@ async fn bad_input_is_a_friendly_400_or_404() {
 }
 
 #[actix_web::test]
-async fn an_issuer_that_was_away_is_asked_again() {
+async fn discovery_is_retried_after_the_issuer_was_away() {
     let scene = Scene::new();
     scene.issuer_handle.stop(false).await;
     let away = scene.get("/login", &[]).await;
@@ -281,7 +281,7 @@ async fn an_issuer_that_was_away_is_asked_again() {
 }
 
 #[actix_web::test]
-async fn logging_out_ends_the_shops_session_and_asks_the_issuer_to_end_its_own() {
+async fn logging_out_ends_the_shops_session_and_redirects_to_the_issuers_logout() {
     let scene = Scene::new();
     let inside = scene.log_in_with(|_| ()).await.cookies;
     let answer = scene.send(TestRequest::post().uri("/logout"), &inside).await;
@@ -303,7 +303,7 @@ async fn logging_out_works_without_the_issuer() {
 }
 
 #[actix_web::test]
-async fn a_user_info_answer_without_sense_lets_nobody_in() {
+async fn an_invalid_user_info_answer_opens_no_session() {
     let scene = Scene::new();
     let answer = scene.log_in_with(|script| script.user_info = json!(["nonsense"])).await;
     assert_eq!(answer.status, 502);
@@ -320,7 +320,7 @@ async fn a_cookie_of_other_software_that_is_no_utf_8_hides_no_session() {
 }
 
 #[actix_web::test]
-async fn the_style_sheet_is_there() {
+async fn the_stylesheet_is_served() {
     let answer = Scene::new().get("/shop.css", &[]).await;
     assert_eq!(answer.status, 200);
     assert!(answer.body.contains("@media"));
@@ -347,7 +347,7 @@ async fn a_new_login_replaces_the_session_that_the_browser_had() {
 }
 
 #[actix_web::test]
-async fn the_shop_serves_on_a_port_of_the_systems_choice_and_stops_when_told() {
+async fn the_shop_serves_on_a_system_chosen_port_and_stops() {
     let scene = Scene::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -363,14 +363,14 @@ async fn the_shop_serves_on_a_port_of_the_systems_choice_and_stops_when_told() {
 }
 
 #[test]
-fn a_shop_without_a_sound_issuer_or_secret_does_not_open() {
+fn a_shop_with_an_invalid_issuer_or_secret_does_not_start() {
     let state = |shop| State::new(shop, Arc::new(SystemClock), Arc::new(SeededEntropy::new(3)));
     assert!(state(shop("not a url")).is_err());
     assert!(state(Shop { client_secret: Secret::new([0xff]), ..shop("http://127.0.0.1:1") }).is_err());
 }
 
 #[test]
-fn cookies_are_for_https_alone_where_the_shop_stands_on_https() {
+fn cookies_are_secure_if_the_shop_is_on_https() {
     let secure = Shop { public_url: Url::parse("https://shop.example").unwrap(), ..shop("https://id.example") };
     let state = State::new(secure, Arc::new(SystemClock), Arc::new(SeededEntropy::new(4))).unwrap();
     assert!(state.secure_cookies);

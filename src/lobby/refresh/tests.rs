@@ -238,7 +238,7 @@ async fn new_keys_are_loaded_while_rows_are_being_read_and_after_a_failure() {
     let rotated = theirs.rotate_keys(&KeyUse::ALL, Rotation::Compromised).await.unwrap();
     node.store.fail("document", 1);
     node.store.announce(Change::Document(KEYS_DOCUMENT.to_owned()));
-    until(|| node.lobby.keys().duties(NOW) == rotated).await;
+    until(|| node.lobby.keys().published(NOW) == rotated).await;
     assert_eq!(node.store.waiting(), 1);
 }
 

@@ -9,7 +9,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 
 use super::access::operator;
-use crate::keys::{KeyChannel, KeyDuty, KeyError, KeyUse, Rotation};
+use crate::keys::{KeyChannel, KeyError, KeyUse, PublishedKey, Rotation};
 use crate::lobby::{KeyServiceError, LobbyError};
 use crate::web::App;
 use crate::web::extract::{Body, json};
@@ -46,13 +46,13 @@ impl RotateKeys {
 #[derive(Serialize, Deserialize, Debug)]
 pub struct KeyList {
     /// RS256 first; for each algorithm the signing key, the next one, the retired ones.
-    pub keys: Vec<KeyDuty>,
+    pub keys: Vec<PublishedKey>,
 }
 
 /// `GET /private/keys`.
 pub async fn list(request: HttpRequest, app: Data<App>, body: Body) -> Result<HttpResponse, Problem> {
     operator(&app, &request, &body)?;
-    Ok(answer(app.lobby.keys().duties(app.lobby.now())))
+    Ok(answer(app.lobby.keys().published(app.lobby.now())))
 }
 
 /// `POST /private/rotate_keys`: `{"how": "patient" | "at_once" | "compromised", "channel"?: "login" | "rest"}`.
@@ -73,7 +73,7 @@ pub async fn rotate(request: HttpRequest, app: Data<App>, body: Body) -> Result<
     }
 }
 
-fn answer(keys: Vec<KeyDuty>) -> HttpResponse {
+fn answer(keys: Vec<PublishedKey>) -> HttpResponse {
     HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(KeyList { keys })
 }
 

@@ -48,7 +48,7 @@ async fn seven_tabs_all_load_and_the_newest_goes_on_by_itself() {
 }
 
 #[tokio::test]
-async fn the_tab_that_holds_the_stream_can_be_closed_and_another_tells_of_the_line() {
+async fn the_tab_that_holds_the_stream_can_be_closed_and_another_has_queue_claim() {
     let Some(chromium) = Chromium::start().await else { return };
     let anteroom = Anteroom::demonstration(&[]).await;
     anteroom.join_many(3).await;
