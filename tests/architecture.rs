@@ -170,7 +170,7 @@ fn none(found: &[String], rule: &str) {
 }
 
 #[test]
-fn no_arrow_between_modules_runs_back() {
+fn no_module_uses_one_above_it() {
     let mut found = Vec::new();
     for source in modules() {
         for (line, to) in source.arrows() {
@@ -234,7 +234,7 @@ fn a_crate_is_named_only_where_it_belongs() {
 }
 
 #[test]
-fn the_rules_of_waiting_and_of_the_protocol_are_pure() {
+fn room_and_oauth_are_pure() {
     let mut found = Vec::new();
     for source in modules().iter().filter(|source| source.is_in(&["src/room", "src/oauth"])) {
         for (number, line) in source.code() {
@@ -245,7 +245,7 @@ fn the_rules_of_waiting_and_of_the_protocol_are_pure() {
 }
 
 #[test]
-fn a_session_is_made_by_who_was_served_and_read_by_the_store() {
+fn only_served_and_the_store_construct_a_session() {
     let mut found = Vec::new();
     // `oauth` has a login of its own by that name.
     for source in modules().iter().filter(|source| !source.is_in(&["src/room/", "src/store/", "src/oauth/"])) {
@@ -261,7 +261,7 @@ fn a_session_is_made_by_who_was_served_and_read_by_the_store() {
 }
 
 #[test]
-fn a_file_is_short_or_says_why_not() {
+fn every_file_is_short_or_states_a_reason() {
     let mut found = Vec::new();
     for source in sources("src").iter().chain(&sources("tests")) {
         let lines = source.text.lines().count();

@@ -31,7 +31,7 @@ fn reply(page: &Page, mode: &str) -> std::collections::BTreeMap<String, String> 
 }
 
 #[actix_web::test]
-async fn a_posted_form_is_answered_like_a_get_by_way_of_a_303() {
+async fn a_posted_form_is_redirected_to_the_same_get_request() {
     let app = TestApp::start().await;
     let fields = request(&[("state", STATE), ("utm_source", "mail"), ("nonce", "n0nce")]);
     let mut browser = Browser::default();
@@ -165,7 +165,7 @@ const REFUSALS: [(&[(&str, &str)], &str); 26] = [
 ];
 
 #[actix_web::test]
-async fn every_other_error_goes_back_with_state_and_issuer_in_the_asked_mode() {
+async fn every_other_error_goes_to_the_redirect_uri_with_state_and_issuer() {
     let app = TestApp::start().await;
     for (asked, error) in REFUSALS {
         for mode in ["", "query", "form_post"] {
@@ -188,7 +188,7 @@ async fn every_other_error_goes_back_with_state_and_issuer_in_the_asked_mode() {
 }
 
 #[actix_web::test]
-async fn a_request_object_is_refused_in_the_way_that_it_alone_asks_for() {
+async fn a_request_object_is_refused_in_its_own_response_mode() {
     let app = TestApp::start().await;
     let padding = "x".repeat(5000);
     for (claims, signature) in [
@@ -224,7 +224,7 @@ fn base64(text: &str) -> String {
 }
 
 #[actix_web::test]
-async fn a_response_mode_that_is_not_offered_is_refused_in_the_default_mode() {
+async fn an_unsupported_response_mode_is_refused_in_the_default_mode() {
     let app = TestApp::start().await;
     let answer = Browser::default().authorize(&app, &[("response_mode", "fragment")]).await.answer();
     assert_eq!((answer["error"].as_str(), answer["state"].as_str()), ("invalid_request", "st&te ü"));
@@ -267,7 +267,7 @@ async fn a_duplicated_parameter_is_an_invalid_request_and_unknown_ones_are_ignor
 }
 
 #[actix_web::test]
-async fn hints_and_wishes_about_the_pages_are_accepted() {
+async fn display_parameters_are_accepted() {
     let app = TestApp::start().await;
     let wishes = [
         ("display", "popup"),
@@ -319,7 +319,7 @@ async fn form_post_is_a_page_that_posts_the_answer_with_and_without_script() {
 }
 
 #[actix_web::test]
-async fn a_code_travels_by_303_that_no_cache_keeps_and_no_referrer_betrays() {
+async fn a_code_is_sent_by_an_uncached_303_without_a_referrer() {
     let app = TestApp::start().await;
     app.serve("Sample", 2).await;
     for mode in ["", "query"] {
@@ -336,7 +336,7 @@ async fn a_code_travels_by_303_that_no_cache_keeps_and_no_referrer_betrays() {
 }
 
 #[actix_web::test]
-async fn a_long_opaque_state_survives_the_line() {
+async fn a_long_opaque_state_survives_the_wait() {
     let app = TestApp::start().await;
     let mut browser = Browser::default();
     let state = "AbC+/=%".repeat(600);
@@ -351,7 +351,7 @@ async fn a_long_opaque_state_survives_the_line() {
 }
 
 #[actix_web::test]
-async fn a_value_that_is_no_text_goes_back_as_an_error_and_matters_nowhere_else() {
+async fn an_invalid_value_is_an_error_only_for_a_known_parameter() {
     let app = TestApp::start().await;
     let sent = async |more: &str| {
         let query = format!("{}&{more}", encode(&request(&[("state", "st&te ü")])));

@@ -47,7 +47,7 @@ fn of_the_line(claims: &Value) -> Vec<&str> {
 }
 
 #[actix_web::test]
-async fn a_client_is_told_of_the_line_on_request_alone_if_it_is_set_so() {
+async fn a_client_with_requested_queue_claims_gets_them_on_request_alone() {
     let app = TestApp::replacing(ACR, &format!("{ACR}\nqueue_claims = \"requested\"")).await;
     let asked_in_token = r#"{"id_token":{"queue_position":null,"event_id":{"essential":true}}}"#;
     let asked_in_info = r#"{"userinfo":{"queue_position":null}}"#;
@@ -79,7 +79,7 @@ async fn a_client_is_told_of_the_line_on_request_alone_if_it_is_set_so() {
 }
 
 #[actix_web::test]
-async fn every_other_client_is_told_of_the_line_always() {
+async fn every_other_client_always_gets_the_queue_claims() {
     let app = TestApp::start().await;
     for asked in [&[][..], &[("scope", "openid queue")], &[("claims", r#"{"id_token":{"email":null}}"#)]] {
         let (_, tokens) = app.tokens(asked).await;

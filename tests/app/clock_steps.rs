@@ -73,7 +73,7 @@ async fn places_that_are_served_after_the_step_back_expire_on_time() {
 }
 
 #[actix_web::test]
-async fn tickets_of_every_time_open_and_newcomers_get_the_time_of_now() {
+async fn tickets_of_every_time_are_valid_and_new_ones_get_the_current_time() {
     let app = TestApp::start().await;
     let mut ids = Vec::new();
     for then in [NOW, NOW + DAY, NOW + HOUR, NOW, NOW + Duration::from_secs(1)] {
@@ -105,7 +105,7 @@ async fn filled_ahead() -> (TestApp, Vec<String>) {
 }
 
 #[actix_web::test]
-async fn a_room_is_filled_anew_when_the_time_of_its_visitors_is_over() {
+async fn a_room_refills_when_its_sessions_expire() {
     let (app, ids) = filled_ahead().await;
     app.clock.set(NOW);
     a_second_passes(&app).await;
@@ -114,7 +114,7 @@ async fn a_room_is_filled_anew_when_the_time_of_its_visitors_is_over() {
 }
 
 #[actix_web::test]
-async fn a_room_is_filled_anew_in_time_though_the_program_starts_anew_after_the_step_back() {
+async fn a_room_refills_in_time_even_after_a_restart_with_the_clock_set_back() {
     let (app, ids) = filled_ahead().await;
     let config = config_replacing(app.directory.path(), SAMPLE, ROOM_FOR_TWO);
     let app = TestApp::configured(app.stop().await, config).await;
@@ -163,7 +163,7 @@ async fn a_short_session_that_was_opened_ahead_ends_after_its_own_time() {
 }
 
 #[actix_web::test]
-async fn a_clock_that_is_days_ahead_for_a_while_has_no_session_forgotten() {
+async fn a_clock_that_is_days_ahead_sweeps_no_session() {
     let app = TestApp::start().await;
     let (_, set) = app.tokens(&[]).await;
     let late = app.join("Sample").await;
@@ -181,7 +181,7 @@ async fn a_clock_that_is_days_ahead_for_a_while_has_no_session_forgotten() {
 }
 
 #[actix_web::test]
-async fn a_session_that_was_opened_a_day_ahead_is_good_for_its_usual_time() {
+async fn a_session_opened_a_day_ahead_lasts_its_usual_time() {
     let app = TestApp::start().await;
     let mut browser = Browser::default();
     let page = browser.authorize(&app, &[]).await;
@@ -203,7 +203,7 @@ async fn a_session_that_was_opened_a_day_ahead_is_good_for_its_usual_time() {
 }
 
 #[actix_web::test]
-async fn a_clock_that_falls_behind_and_is_put_right_costs_nobody_the_time_to_come() {
+async fn a_clock_that_fell_behind_and_is_corrected_expires_no_place_early() {
     let app = TestApp::start().await;
     let id = app.join("Sample").await;
     app.serve("Sample", 1).await;
@@ -218,7 +218,7 @@ async fn a_clock_that_falls_behind_and_is_put_right_costs_nobody_the_time_to_com
 }
 
 #[actix_web::test]
-async fn the_inlet_goes_on_within_a_minute_whatever_the_step() {
+async fn the_inlet_continues_within_a_minute_after_any_clock_step() {
     let periodic = "id = \"Sample\"\ninlet = { strategy = \"periodic\", increment_by = 60, every = 60 }\n#";
     for back in [DAY, HOUR, Duration::from_secs(61), Duration::from_secs(60), Duration::from_secs(59)] {
         let app = TestApp::replacing(SAMPLE, periodic).await;
@@ -243,7 +243,7 @@ async fn the_inlet_goes_on_within_a_minute_whatever_the_step() {
 }
 
 #[actix_web::test]
-async fn the_estimate_goes_by_the_moves_since_the_clock_was_put_right() {
+async fn the_estimate_uses_only_moves_after_the_clock_was_corrected() {
     let app = TestApp::start().await;
     for _ in 0..5 {
         app.serve("Sample", 10).await;

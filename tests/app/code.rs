@@ -40,7 +40,7 @@ async fn of_twenty_concurrent_redemptions_exactly_one_wins_and_the_others_revoke
 }
 
 #[actix_web::test]
-async fn a_code_used_twice_revokes_the_tokens_it_gave_even_ten_minutes_later() {
+async fn a_reused_code_revokes_its_tokens_even_ten_minutes_later() {
     let app = TestApp::start().await;
     for later in [0, 600] {
         let (code, bystander) = (app.code(&[]).await, app.code(&[]).await);
@@ -69,7 +69,7 @@ async fn a_code_lives_for_sixty_seconds() {
 }
 
 #[actix_web::test]
-async fn a_code_of_another_client_is_refused_and_nothing_becomes_of_it() {
+async fn a_code_of_another_client_is_refused_and_stays_unused() {
     let app = TestApp::start().await;
     let other = [("client_id", "other"), ("client_secret", OTHER_SECRET)];
     let code = app.code(&[]).await;
@@ -226,7 +226,7 @@ async fn a_bad_authorization_header_is_an_invalid_client_with_a_challenge() {
 }
 
 #[actix_web::test]
-async fn what_is_no_token_request_is_told_so() {
+async fn a_malformed_token_request_is_an_invalid_request() {
     let app = TestApp::start().await;
     let good = basic("Sample", SECRET);
     for (grant, error) in [

@@ -131,7 +131,7 @@ async fn listed_claims_are_exactly_those_that_visitors_get() {
 }
 
 #[actix_web::test]
-async fn what_is_not_listed_is_refused() {
+async fn unlisted_values_are_refused() {
     let app = TestApp::start().await;
     let document = document(&app).await;
     let cases = [

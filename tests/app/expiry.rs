@@ -12,7 +12,7 @@ async fn waiting(app: &TestApp) -> u64 {
 }
 
 #[actix_web::test]
-async fn the_time_left_is_told() {
+async fn the_remaining_time_is_returned() {
     let app = TestApp::start().await;
     let id = app.join("Sample").await;
     let path = |id: &str| format!("/api/queue_pos_expiry?event_id=Sample&request_id={id}");
@@ -37,7 +37,7 @@ async fn the_time_left_is_told() {
 }
 
 #[actix_web::test]
-async fn who_is_gone_is_not_counted_as_waiting() {
+async fn expired_visitors_are_not_counted_as_waiting() {
     let app = TestApp::start().await;
     let ids = [app.join("Sample").await, app.join("Sample").await, app.join("Sample").await];
     app.serve("Sample", 2).await;
@@ -58,7 +58,7 @@ async fn who_is_gone_is_not_counted_as_waiting() {
 }
 
 #[actix_web::test]
-async fn the_next_in_line_take_the_places_of_those_who_did_not_come() {
+async fn the_next_visitors_replace_expired_ones() {
     let more = "id = \"Sample\"\nincrement_serving_on_expiry = true\ninlet";
     let app = TestApp::replacing(SAMPLE, more).await;
     let mut ids = HashMap::new();
@@ -80,7 +80,7 @@ async fn the_next_in_line_take_the_places_of_those_who_did_not_come() {
 }
 
 #[actix_web::test]
-async fn a_visitor_who_came_in_is_never_expired() {
+async fn an_admitted_visitor_never_expires() {
     let app = TestApp::start().await;
     let id = served(&app).await;
     tokens(&app, &id).await;

@@ -40,7 +40,7 @@ async fn a_reload_a_bookmark_and_a_tab_restored_the_next_day_do_not_make_a_reque
 }
 
 #[actix_web::test]
-async fn the_page_of_a_visitor_who_waits_for_days_leads_on_to_a_fresh_login() {
+async fn a_page_that_waited_for_days_leads_to_a_new_login() {
     for (pause, asked) in [(DAY + 60, [("state", "s")]), (6 * DAY, [("nonce", "n")])] {
         let app = TestApp::start().await;
         let mut browser = Browser::default();
@@ -65,7 +65,7 @@ async fn the_page_of_a_visitor_who_waits_for_days_leads_on_to_a_fresh_login() {
 }
 
 #[actix_web::test]
-async fn the_same_address_opened_after_the_turn_has_come_begins_anew() {
+async fn the_same_address_opened_after_being_served_starts_a_new_login() {
     let app = TestApp::start().await;
     let mut browser = Browser::default();
     browser.authorize(&app, &[]).await;
@@ -117,7 +117,7 @@ async fn the_same_request_in_another_order_by_post_or_with_unknown_parameters_is
 }
 
 #[actix_web::test]
-async fn a_request_without_anything_of_its_own_is_always_new() {
+async fn a_request_without_unique_parameters_is_always_new() {
     let app = TestApp::start().await;
     let nameless = [("state", ""), ("nonce", "")];
     let mut browser = Browser::default();
@@ -142,7 +142,7 @@ async fn only_a_request_that_had_to_wait_is_remembered() {
 }
 
 #[actix_web::test]
-async fn a_site_whose_requests_are_all_alike_is_logged_in_to_by_its_second_one() {
+async fn a_site_with_identical_requests_is_logged_in_to_by_its_second_one() {
     let app = TestApp::start().await;
     let mut browser = Browser::default();
     let mut page = browser.authorize(&app, &[]).await;
@@ -161,7 +161,7 @@ async fn a_site_whose_requests_are_all_alike_is_logged_in_to_by_its_second_one()
 }
 
 #[actix_web::test]
-async fn a_request_stays_given_up_once_the_site_has_sent_a_fresh_one() {
+async fn a_request_stays_given_up_after_the_site_has_sent_a_new_one() {
     let app = TestApp::start().await;
     let mut browser = Browser::default();
     let page = browser.authorize(&app, &[("state", "old")]).await;
@@ -178,7 +178,7 @@ async fn a_request_stays_given_up_once_the_site_has_sent_a_fresh_one() {
 }
 
 #[actix_web::test]
-async fn a_reload_at_the_door_does_not_make_a_request_younger() {
+async fn a_reload_of_the_button_page_does_not_make_a_request_younger() {
     let app = TestApp::with(
         r#"
         [[client]]
@@ -226,7 +226,7 @@ async fn a_page_that_asks_for_patience_does_not_make_a_request_younger() {
 }
 
 #[actix_web::test]
-async fn what_another_browser_remembers_or_nobody_sealed_means_nothing() {
+async fn first_arrivals_of_another_browser_or_without_a_seal_are_ignored() {
     let app = TestApp::start().await;
     let mut browser = Browser::default();
     browser.authorize(&app, &[]).await;

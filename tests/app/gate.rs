@@ -88,7 +88,7 @@ async fn note(line: &Line, found: GateState) {
 }
 
 #[tokio::test]
-async fn the_line_moves_only_while_the_gate_is_open_and_makes_up_for_nothing() {
+async fn the_counter_moves_only_while_the_gate_is_open_and_catches_nothing_up() {
     let closed = || GateState::Closed("the site is not well".to_owned());
     for inlet in ["increment_by = 60, every = 60", "increment_by = 1, every = 1, smooth = false"] {
         let mut line = Line::with(&format!("{inlet}, health_url = \"http://127.0.0.1:1/\""), 50).await;
@@ -103,7 +103,7 @@ async fn the_line_moves_only_while_the_gate_is_open_and_makes_up_for_nothing() {
 }
 
 #[actix_web::test]
-async fn a_site_is_well_that_answers_with_a_2xx() {
+async fn a_2xx_answer_opens_the_gate() {
     let site = Site::start(200);
     let app = site.guards("strategy = \"periodic\", increment_by = 60, every = 60").await;
     until_open(&app, true).await;
@@ -117,7 +117,7 @@ async fn a_site_is_well_that_answers_with_a_2xx() {
 }
 
 #[actix_web::test]
-async fn a_site_that_does_not_answer_gets_only_whom_an_operator_lets_in() {
+async fn while_the_site_does_not_answer_only_operators_admit_visitors() {
     let site = Site::start(200);
     let app = site.guards("strategy = \"max_size\", max_size = 3").await;
     join_all((0..5).map(|_| app.join("Sample"))).await;
@@ -131,7 +131,7 @@ async fn a_site_that_does_not_answer_gets_only_whom_an_operator_lets_in() {
 }
 
 #[actix_web::test]
-async fn a_full_room_refills_when_the_site_is_well_again() {
+async fn a_room_refills_when_the_gate_opens_again() {
     let site = Site::start(200);
     let app = site.guards("strategy = \"max_size\", max_size = 3").await;
     let first = app.join("Sample").await;
@@ -155,7 +155,7 @@ async fn a_full_room_refills_when_the_site_is_well_again() {
 }
 
 #[actix_web::test]
-async fn places_that_expire_while_the_site_is_not_well_are_given_to_nobody() {
+async fn positions_that_expire_while_the_gate_is_closed_admit_no_one() {
     let site = Site::start(500);
     let app = site.guards("strategy = \"periodic\", increment_by = 1, every = 86400").await;
     join_all((0..10).map(|_| app.join("Sample"))).await;
@@ -168,7 +168,7 @@ async fn places_that_expire_while_the_site_is_not_well_are_given_to_nobody() {
 }
 
 #[actix_web::test]
-async fn what_the_gate_does_is_told_once_also_over_a_restart() {
+async fn a_change_of_the_gate_is_recorded_once_even_across_a_restart() {
     let site = Site::start(200);
     let inlet = "strategy = \"periodic\", increment_by = 60, every = 60";
     let app = site.guards(inlet).await;
@@ -200,7 +200,7 @@ async fn what_the_gate_does_is_told_once_also_over_a_restart() {
 }
 
 #[tokio::test]
-async fn the_log_says_how_the_gate_is_found_first_and_why_whenever_that_changes() {
+async fn the_gates_first_state_and_each_change_are_logged_with_the_reason() {
     capture::start();
     let line = Line::with("increment_by = 1, every = 1, health_url = \"http://127.0.0.1:1/\"", 1).await;
     for reason in ["the alarm is red", "the alarm is red", "the alarm is blue", "the alarm is red"] {

@@ -55,7 +55,7 @@ async fn the_key_set_holds_distinct_public_keys_and_nothing_private() {
 }
 
 #[actix_web::test]
-async fn eddsa_is_published_and_listed_where_a_client_uses_it_and_until_its_last_token_has_expired() {
+async fn eddsa_is_published_while_a_client_uses_it_and_until_its_last_token_expires() {
     let (before, edwards) = CONFIG.split_once("[[client]]\nclient_id = \"edwards\"").unwrap();
     let edwards = format!("[[client]]\nclient_id = \"edwards\"{edwards}");
     let for_access = edwards.replace("id_token_signed_response_alg", "access_token_signing_alg");
@@ -159,7 +159,7 @@ async fn signing_rs256(app: &TestApp) -> [String; 2] {
 }
 
 #[actix_web::test]
-async fn the_key_of_the_rest_channel_rotates_only_where_the_configuration_says_so() {
+async fn the_key_of_the_rest_channel_rotates_only_if_configured() {
     for (keys, login_rotates, rest_rotates) in [
         ("", true, false),
         ("rest_rotation = \"automatic\"", true, true),

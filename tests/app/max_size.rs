@@ -47,7 +47,7 @@ fn inside(app: &TestApp) -> u64 {
 }
 
 #[actix_web::test]
-async fn of_many_logins_at_once_as_many_come_in_as_the_room_holds() {
+async fn of_concurrent_logins_as_many_are_admitted_as_there_is_capacity() {
     let app = room_for_ten().await;
     let pages = join_all((0..50).map(async |_| {
         let mut browser = Browser::default();
@@ -62,7 +62,7 @@ async fn of_many_logins_at_once_as_many_come_in_as_the_room_holds() {
 }
 
 #[actix_web::test]
-async fn a_session_that_ends_frees_its_place_at_once() {
+async fn a_session_that_ends_frees_its_capacity_at_once() {
     let app = room_for_ten().await;
     let ids = join_all((0..30).map(|_| app.join("Sample"))).await;
     let served = come_in(&app, &ids).await;
@@ -82,7 +82,7 @@ async fn a_session_that_ends_frees_its_place_at_once() {
 }
 
 #[actix_web::test]
-async fn who_never_comes_to_the_door_is_passed_over() {
+async fn a_visitor_who_never_enters_is_passed_over() {
     let app = room_for_ten().await;
     // Everybody who joins goes away, but for every fifth.
     let ids = join_all((0..60).map(|_| app.join("Sample"))).await;
@@ -107,7 +107,7 @@ async fn who_never_comes_to_the_door_is_passed_over() {
 }
 
 #[actix_web::test]
-async fn a_message_ends_sessions_and_serves_the_next() {
+async fn a_departures_message_closes_sessions_and_serves_the_next() {
     let app = room_for_ten().await;
     let ids = join_all((0..30).map(|_| app.join("Sample"))).await;
     let served = come_in(&app, &ids).await;
@@ -140,7 +140,7 @@ async fn a_message_ends_sessions_and_serves_the_next() {
 }
 
 #[actix_web::test]
-async fn malformed_ids_of_a_message_are_skipped_counted_and_named_and_stop_nothing() {
+async fn malformed_ids_of_a_message_are_skipped_and_reported() {
     let app = room_for_ten().await;
     let ids = join_all((0..30).map(|_| app.join("Sample"))).await;
     let served = come_in(&app, &ids).await;
@@ -174,7 +174,7 @@ async fn malformed_ids_of_a_message_are_skipped_counted_and_named_and_stop_nothi
 }
 
 #[actix_web::test]
-async fn what_json_allows_and_no_text_or_number_can_hold_is_one_malformed_id() {
+async fn json_that_no_text_or_number_can_hold_is_a_malformed_id() {
     let app = room_for_ten().await;
     let ids = join_all((0..3).map(|_| app.join("Sample"))).await;
     let served = come_in(&app, &ids).await;
@@ -191,7 +191,7 @@ async fn what_json_allows_and_no_text_or_number_can_hold_is_one_malformed_id() {
 }
 
 #[actix_web::test]
-async fn nobody_follows_while_more_are_inside_than_there_are_places() {
+async fn no_visitor_is_admitted_above_capacity() {
     // Not even those who would take an expired place.
     let small =
         "id = \"Sample\"\nincrement_serving_on_expiry = true\ninlet = { strategy = \"max_size\", max_size = 10 }\n#";

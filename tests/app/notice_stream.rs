@@ -54,7 +54,7 @@ impl Stream {
 const STREAM: &str = "[notices]\nstream = true\n";
 
 #[actix_web::test]
-async fn an_operator_hears_what_happens_and_resumes_where_the_stream_broke() {
+async fn an_operator_streams_notices_and_resumes_after_a_break() {
     let app = TestApp::with(STREAM).await;
     app.serve("Sample", 1).await;
     let mut stream = Stream::open(&app, "?event_id=Sample", None).await;
@@ -77,7 +77,7 @@ async fn an_operator_hears_what_happens_and_resumes_where_the_stream_broke() {
 }
 
 #[actix_web::test]
-async fn a_stream_says_when_something_is_missing() {
+async fn a_stream_reports_missing_notices() {
     let app = TestApp::with(STREAM).await;
     app.serve("Sample", 1).await;
     let mut stream = Stream::open(&app, "", Some("99")).await;
@@ -88,7 +88,7 @@ async fn a_stream_says_when_something_is_missing() {
 }
 
 #[actix_web::test]
-async fn a_stream_that_has_nothing_to_say_shows_that_it_lives() {
+async fn an_idle_stream_sends_heartbeats() {
     let app = TestApp::with(STREAM).await;
     let mut stream = Stream::open(&app, "?event_id=Sample", None).await;
     let heard = async {
@@ -108,7 +108,7 @@ async fn a_stream_that_has_nothing_to_say_shows_that_it_lives() {
 }
 
 #[actix_web::test]
-async fn the_stream_ends_after_about_an_hour_and_says_when_to_come_back() {
+async fn the_stream_ends_after_about_an_hour_with_a_retry_time() {
     let app = TestApp::with(STREAM).await;
     let mut stream = Stream::open(&app, "", None).await;
     app.pass(47 * 60);
@@ -147,7 +147,7 @@ async fn the_stream_and_the_dead_letters_are_for_operators_alone() {
 }
 
 #[actix_web::test]
-async fn without_a_listener_nothing_goes_out() {
+async fn without_a_sink_nothing_is_recorded() {
     let app = TestApp::start().await;
     app.serve("Sample", 1).await;
     let answer = app.get("/private/events").bearer_auth(ADMIN_KEY).send().await.unwrap();

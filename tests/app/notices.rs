@@ -126,7 +126,7 @@ fn servings(calls: &[Call]) -> Vec<u64> {
 }
 
 #[actix_web::test]
-async fn a_login_is_told_signed_and_in_order() {
+async fn notices_of_a_login_are_signed_and_in_order() {
     let receiver = Receiver::start();
     let app = TestApp::with(&receiver.toml("kinds = [\"serving_counter_changed\", \"token_generated\"]")).await;
     let (_, tokens) = app.tokens(&[]).await;
@@ -143,7 +143,7 @@ async fn a_login_is_told_signed_and_in_order() {
 }
 
 #[actix_web::test]
-async fn what_operators_do_to_sessions_and_the_line_is_told() {
+async fn operator_actions_are_delivered_as_notices() {
     let receiver = Receiver::start();
     let app = TestApp::with(&receiver.toml("kinds = [\"session_updated\", \"room_reset\"]")).await;
     let (_, tokens) = app.tokens(&[]).await;
@@ -161,7 +161,7 @@ async fn what_operators_do_to_sessions_and_the_line_is_told() {
 }
 
 #[actix_web::test]
-async fn a_webhook_hears_only_of_its_events_and_kinds() {
+async fn a_webhook_gets_only_its_events_and_kinds() {
     let receiver = Receiver::start();
     let filter = "events = [\"Door\"]\nkinds = [\"serving_counter_changed\"]";
     let app = TestApp::with(&receiver.toml(filter)).await;
@@ -175,7 +175,7 @@ async fn a_webhook_hears_only_of_its_events_and_kinds() {
 }
 
 #[actix_web::test]
-async fn joins_and_figures_are_told_by_the_clock() {
+async fn joins_and_metrics_are_delivered_on_schedule() {
     let receiver = Receiver::start();
     let kinds = "kinds = [\"visitor_joined\", \"waiting_room_metrics\"]\n";
     let event = "[[event]]\nid = \"Counted\"\nmetrics_events = true\n";
@@ -196,7 +196,7 @@ async fn joins_and_figures_are_told_by_the_clock() {
 }
 
 #[actix_web::test]
-async fn a_receiver_that_fails_is_tried_again_and_nothing_overtakes() {
+async fn delivery_to_a_failing_receiver_is_retried_in_order() {
     let receiver = Receiver::start();
     receiver.answers(500);
     let app = TestApp::with(&receiver.toml("kinds = [\"serving_counter_changed\"]")).await;
@@ -220,7 +220,7 @@ async fn a_receiver_that_fails_is_tried_again_and_nothing_overtakes() {
 }
 
 #[actix_web::test]
-async fn a_receiver_that_asks_to_be_left_alone_is_until_the_clock_says_so() {
+async fn retry_after_of_a_receiver_is_kept_by_the_clock() {
     let (busy, broken) = (Receiver::start(), Receiver::start());
     busy.answers(429);
     broken.answers(500);
@@ -242,7 +242,7 @@ async fn a_receiver_that_asks_to_be_left_alone_is_until_the_clock_says_so() {
 }
 
 #[actix_web::test]
-async fn a_receiver_that_was_down_hears_everything_when_it_is_back() {
+async fn a_receiver_that_was_down_gets_everything_when_it_is_back() {
     let receiver = Receiver::start();
     let app = TestApp::with(&receiver.toml("kinds = [\"serving_counter_changed\"]")).await;
     app.serve("Sample", 1).await;
@@ -264,7 +264,7 @@ async fn a_receiver_that_was_down_hears_everything_when_it_is_back() {
 }
 
 #[actix_web::test]
-async fn what_was_told_is_not_told_again_after_a_restart_and_what_was_not_is() {
+async fn a_restart_delivers_only_what_was_not_delivered_before() {
     let receiver = Receiver::start();
     let toml = receiver.toml("kinds = [\"serving_counter_changed\"]");
     let app = TestApp::with(&toml).await;
@@ -287,7 +287,7 @@ async fn what_was_told_is_not_told_again_after_a_restart_and_what_was_not_is() {
 }
 
 #[actix_web::test]
-async fn what_is_refused_for_long_is_kept_and_sent_again_on_request() {
+async fn a_dead_letter_is_kept_and_redelivered_on_request() {
     let receiver = Receiver::start();
     receiver.answers(400);
     let app = TestApp::with(&receiver.toml("kinds = [\"serving_counter_changed\"]")).await;
@@ -313,7 +313,7 @@ async fn what_is_refused_for_long_is_kept_and_sent_again_on_request() {
 }
 
 #[actix_web::test]
-async fn a_receiver_that_stays_away_costs_it_what_has_become_old() {
+async fn an_unavailable_receiver_loses_only_old_notices() {
     let receiver = Receiver::start();
     receiver.answers(503);
     let app = TestApp::with(&receiver.toml("kinds = [\"serving_counter_changed\"]")).await;

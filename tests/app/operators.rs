@@ -27,7 +27,7 @@ async fn ready(app: &TestApp) -> StatusCode {
 }
 
 #[actix_web::test]
-async fn the_service_finds_out_at_most_once_a_second_whether_it_is_ready() {
+async fn readiness_is_checked_at_most_once_a_second() {
     let app = TestApp::start().await;
     let asked = join_all((0..40).map(|_| ready(&app))).await;
     assert!(asked.iter().all(|status| *status == StatusCode::OK), "{asked:?}");
@@ -53,7 +53,7 @@ async fn a_step_of_the_wall_clock_does_not_prolong_an_outcome() {
 }
 
 #[actix_web::test]
-async fn the_reason_is_told_to_operators_alone() {
+async fn only_operators_get_the_reason() {
     capture::start();
     let app = TestApp::replacing(ADMIN, WITH_PAIR).await;
     app.lobby().store().close().await;
@@ -101,7 +101,7 @@ async fn read(request: RequestBuilder) {
 }
 
 #[actix_web::test]
-async fn metrics_need_a_key_but_for_those_who_are_allowed_to_read_them() {
+async fn metrics_need_a_key_except_from_allowed_networks() {
     for (allow, allowed) in [
         ("[]", false),
         ("['203.0.113.0/24', '2001:db8::/32']", false),
@@ -120,7 +120,7 @@ async fn metrics_need_a_key_but_for_those_who_are_allowed_to_read_them() {
 }
 
 #[actix_web::test]
-async fn a_request_that_a_proxy_passed_on_needs_a_key_whoever_the_peer_is() {
+async fn a_proxied_request_for_metrics_needs_a_key_whatever_its_peer() {
     let app = TestApp::start().await;
     read(app.get("/metrics")).await;
     let passed_on = [
@@ -159,7 +159,7 @@ async fn a_request_that_a_proxy_passed_on_needs_a_key_whoever_the_peer_is() {
 }
 
 #[actix_web::test]
-async fn at_the_private_address_metrics_need_no_key() {
+async fn metrics_on_the_private_address_need_no_key() {
     let app = metered("[]", "private_listen = \"127.0.0.1:0\"").await;
     let private = format!("http://{}/metrics", app.private_address().unwrap());
     read(app.http.get(&private)).await;
@@ -176,7 +176,7 @@ fn refusals(client: &str) -> Vec<Value> {
 }
 
 #[actix_web::test]
-async fn the_log_says_whose_key_was_refused_and_why_and_never_the_key() {
+async fn a_refused_key_is_logged_with_client_and_reason_and_without_the_key() {
     capture::start();
     let app = TestApp::replacing(ADMIN, WITH_PAIR).await;
     let client = "198.51.100.41";
@@ -216,7 +216,7 @@ async fn the_log_says_whose_key_was_refused_and_why_and_never_the_key() {
 }
 
 #[actix_web::test]
-async fn a_flood_of_wrong_keys_does_not_fill_the_log() {
+async fn a_flood_of_wrong_keys_is_logged_in_bounded_lines() {
     capture::start();
     let app = TestApp::start().await;
     let (one, other) = ("198.51.100.42", "198.51.100.43");
@@ -241,7 +241,7 @@ fn closings(event: &str) -> Vec<Value> {
 }
 
 #[actix_web::test]
-async fn the_log_says_whose_session_an_operator_closed_and_never_the_request_id() {
+async fn a_closed_session_is_logged_by_position_and_without_its_request_id() {
     capture::start();
     let event = "closed-by-whom";
     let section = format!("[[event]]\nid = \"{event}\"\ninlet = {{ strategy = \"max_size\", max_size = 10 }}");

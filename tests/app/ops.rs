@@ -11,7 +11,7 @@ use crate::support::{ADMIN_KEY, Browser, TestApp, json as body};
 use crate::wire::exchange;
 
 #[actix_web::test]
-async fn a_good_service_is_live_and_ready() {
+async fn a_healthy_service_is_live_and_ready() {
     let app = TestApp::start().await;
     for (path, told) in
         [("/health/live", json!({"status": "live"})), ("/health/ready", json!({"status": "ready", "store": "ok"}))]
@@ -27,7 +27,7 @@ async fn a_good_service_is_live_and_ready() {
 }
 
 #[actix_web::test]
-async fn without_its_store_the_service_is_live_and_tells_operators_what_is_wrong() {
+async fn without_its_store_the_service_is_live_and_operators_get_the_reason() {
     let app = TestApp::start().await;
     app.lobby().store().close().await;
     assert_eq!(app.get("/health/live").send().await.unwrap().status(), StatusCode::OK);
@@ -39,7 +39,7 @@ async fn without_its_store_the_service_is_live_and_tells_operators_what_is_wrong
 }
 
 #[actix_web::test]
-async fn callers_are_asked_to_come_again_while_the_store_is_away() {
+async fn callers_get_retry_after_while_the_store_is_away() {
     let app = TestApp::start().await;
     let (mut browser, tokens) = app.tokens(&[]).await;
     let code = browser.authorize(&app, &[]).await.code();
@@ -70,7 +70,7 @@ async fn callers_are_asked_to_come_again_while_the_store_is_away() {
 }
 
 #[actix_web::test]
-async fn a_visitor_is_told_that_the_place_is_kept_while_the_store_is_away() {
+async fn the_page_says_that_the_place_is_kept_while_the_store_is_away() {
     let app = TestApp::start().await;
     let (mut waiting, mut new) = (Browser::default(), Browser::default());
     let page = waiting.authorize(&app, &[]).await;
@@ -91,7 +91,7 @@ async fn a_visitor_is_told_that_the_place_is_kept_while_the_store_is_away() {
 }
 
 #[actix_web::test]
-async fn who_presses_the_button_while_the_store_is_away_comes_back_with_the_flow() {
+async fn pressing_the_button_while_the_store_is_away_keeps_the_flow() {
     let app = TestApp::start().await;
     let mut browser = Browser::default();
     app.serve("Door", 1).await;
@@ -133,7 +133,7 @@ async fn metrics(app: &TestApp) -> BTreeMap<String, f64> {
 }
 
 #[actix_web::test]
-async fn metrics_move_with_what_happens() {
+async fn metrics_change_with_requests_and_events() {
     let app = TestApp::start().await;
     let before = metrics(&app).await;
     for _ in 0..3 {
@@ -176,7 +176,7 @@ async fn metrics_move_with_what_happens() {
 }
 
 #[actix_web::test]
-async fn nobody_makes_the_number_of_series_grow() {
+async fn requests_cannot_add_metric_series() {
     let app = TestApp::start().await;
     app.get("/nothing").send().await.unwrap();
     let before = metrics(&app).await;
@@ -193,7 +193,7 @@ async fn nobody_makes_the_number_of_series_grow() {
 }
 
 #[actix_web::test]
-async fn an_address_for_operators_alone_answers_nobody_else() {
+async fn the_private_address_serves_operators_paths_alone() {
     let app = TestApp::replacing(
         "listen = \"127.0.0.1:0\"\n",
         "listen = \"127.0.0.1:0\"\nprivate_listen = \"127.0.0.1:0\"\n",
@@ -226,7 +226,7 @@ async fn an_address_for_operators_alone_answers_nobody_else() {
 }
 
 #[actix_web::test]
-async fn every_error_has_a_name_of_its_own() {
+async fn every_error_has_its_own_request_id() {
     let app = TestApp::start().await;
     let mut names = Vec::new();
     for path in ["/api/serving_num", "/authorize", "/userInfo", "/token", "/line/none", "/nothing", "/assets/none"] {

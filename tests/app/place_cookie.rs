@@ -50,7 +50,7 @@ async fn held(app: &TestApp, browser: &Browser) -> (RequestId, CookieKind) {
 }
 
 #[actix_web::test]
-async fn of_ten_browsers_with_one_place_one_enters_a_room_of_two_and_nine_read_why() {
+async fn of_ten_browsers_with_copies_of_a_place_one_enters_and_nine_get_the_reason() {
     let app = TestApp::replacing(SAMPLE, "id = \"Sample\"\ninlet = { strategy = \"max_size\", max_size = 2 }\n#").await;
     app.lobby().step_inlets(&mut HashMap::new()).await;
     let before = [app.join("Sample").await, app.join("Sample").await];
@@ -123,7 +123,7 @@ async fn the_request_that_opened_the_session_is_answered_again_for_a_minute() {
 }
 
 #[actix_web::test]
-async fn once_a_site_has_redeemed_the_code_no_copy_enters_with_the_opening_request() {
+async fn after_the_code_is_redeemed_no_copy_enters_with_the_opening_request() {
     let app = TestApp::start().await;
     let asked = [("state", "s"), ("nonce", "n")];
     let (mut owner, page) = waiting(&app, "s").await;
@@ -156,7 +156,7 @@ async fn a_request_without_a_name_is_new_each_time() {
 }
 
 #[actix_web::test]
-async fn a_second_tab_that_came_with_the_earlier_cookie_is_in_by_its_second_look() {
+async fn a_second_tab_with_the_earlier_cookie_enters_by_its_retry() {
     let app = TestApp::start().await;
     // Two tabs of one browser, at one place; sites may always ask for a new login.
     for prompt in ["", "login"] {
@@ -177,7 +177,7 @@ async fn a_second_tab_that_came_with_the_earlier_cookie_is_in_by_its_second_look
 }
 
 #[actix_web::test]
-async fn who_reads_that_the_place_was_used_can_join_anew() {
+async fn a_visitor_whose_place_was_used_can_join_again() {
     let app = TestApp::start().await;
     let (mut browser, page) = waiting(&app, "owner").await;
     app.serve("Sample", 1).await;
@@ -198,7 +198,7 @@ async fn who_reads_that_the_place_was_used_can_join_anew() {
 }
 
 #[actix_web::test]
-async fn at_a_door_with_a_button_a_second_press_is_answered_and_a_copy_is_not() {
+async fn a_second_press_of_the_button_is_answered_and_a_copy_is_not() {
     let app = TestApp::start().await;
     let door = [("client_id", "door")];
     app.serve("Door", 1).await;
@@ -244,7 +244,7 @@ async fn a_session_that_no_request_opened_is_entered_with_the_place() {
 }
 
 #[actix_web::test]
-async fn after_the_session_or_a_reset_either_cookie_joins_anew() {
+async fn after_the_session_or_a_reset_either_cookie_joins_again() {
     let app = TestApp::start().await;
     for ends in ["completed", "expired", "reset"] {
         let (mut browser, page) = waiting(&app, "owner").await;

@@ -31,7 +31,7 @@ fn claims_for(place: &str, sub: &str) -> String {
 }
 
 #[actix_web::test]
-async fn prompt_none_never_shows_a_page_and_costs_nobody_a_place() {
+async fn prompt_none_never_shows_a_page_nor_takes_a_place() {
     let app = TestApp::start().await;
     let mut stranger = Browser::default();
     assert_eq!(stranger.authorize(&app, &[("prompt", "none")]).await.error(), "login_required");
@@ -50,7 +50,7 @@ async fn prompt_none_never_shows_a_page_and_costs_nobody_a_place() {
 }
 
 #[actix_web::test]
-async fn prompt_login_lines_up_again_with_a_new_sub_and_a_later_auth_time() {
+async fn prompt_login_joins_again_with_a_new_sub_and_a_later_auth_time() {
     let app = TestApp::start().await;
     let (mut browser, before) = app.tokens(&[]).await;
     let page = browser.authorize(&app, &[("prompt", "login")]).await;
@@ -129,7 +129,7 @@ async fn only_the_hinted_visitor_is_accepted() {
 }
 
 #[actix_web::test]
-async fn nobody_lines_up_to_become_the_visitor_asked_for() {
+async fn no_visitor_joins_to_become_the_hinted_one() {
     let app = TestApp::start().await;
     let (mut browser, own) = app.tokens(&[]).await;
     // Whoever lines up now is served at once.
@@ -147,7 +147,7 @@ async fn nobody_lines_up_to_become_the_visitor_asked_for() {
 }
 
 #[actix_web::test]
-async fn a_hint_that_is_no_id_token_of_ours_hints_at_nothing() {
+async fn a_foreign_id_token_hint_is_ignored() {
     let app = TestApp::start().await;
     let (mut browser, own) = app.tokens(&[]).await;
     let (_, rest) = token(&own, "id_token").split_once('.').unwrap();
@@ -162,7 +162,7 @@ async fn a_hint_that_is_no_id_token_of_ours_hints_at_nothing() {
 }
 
 #[actix_web::test]
-async fn a_completed_abandoned_or_expired_session_lines_up_again() {
+async fn a_completed_abandoned_or_expired_session_joins_again() {
     let app = TestApp::start().await;
     for ending in [Some(SessionStatus::Completed), Some(SessionStatus::Abandoned), None] {
         let (mut browser, before) = app.tokens(&[]).await;

@@ -44,7 +44,7 @@ fn authorize(app: &TestApp, from: &str) -> RequestBuilder {
 }
 
 #[actix_web::test]
-async fn an_address_joins_as_often_as_its_budget_allows_and_others_are_not_concerned() {
+async fn each_address_joins_within_its_own_budget() {
     let app = limited().await;
     assert_eq!(joined(&app, VISITOR, 10).await, 4);
     let before = app.all_counters();
@@ -86,7 +86,7 @@ async fn both_channels_and_all_events_share_one_budget() {
 }
 
 #[actix_web::test]
-async fn a_visitor_who_may_not_join_yet_sees_a_page_that_tries_again_and_joins_then() {
+async fn a_limited_visitor_gets_a_page_that_retries_and_then_joins() {
     let app = limited().await;
     joined(&app, VISITOR, 4).await;
     let mut browser = Browser::default();
@@ -121,7 +121,7 @@ async fn a_visitor_who_has_a_place_is_never_limited() {
 }
 
 #[actix_web::test]
-async fn who_needs_a_new_place_at_the_button_comes_back_with_the_flow_when_limited() {
+async fn a_limited_visitor_at_the_button_keeps_the_flow() {
     let app = limited().await;
     let mut browser = Browser::default();
     let query =
@@ -143,7 +143,7 @@ async fn who_needs_a_new_place_at_the_button_comes_back_with_the_flow_when_limit
 }
 
 #[actix_web::test]
-async fn where_the_address_is_unknown_or_exempt_nothing_is_limited() {
+async fn unknown_and_exempt_addresses_are_not_limited() {
     let app = limited().await;
     for from in ["", "unknown", "127.0.0.1"] {
         assert_eq!(joined(&app, from, 10).await, 10, "{from:?}");

@@ -37,7 +37,7 @@ async fn refusal(answer: Response) -> (u16, String) {
 }
 
 #[actix_web::test]
-async fn joining_gives_a_request_id_that_tells_position_and_entry_time() {
+async fn joining_gives_a_request_id_with_position_and_entry_time() {
     let app = TestApp::start().await;
     app.pass(5);
     let body_of_join = json!({ "event_id": "Sample", "extra": { "ignored": [1, null] } });
@@ -76,7 +76,7 @@ async fn every_new_request_id_is_a_uuid_of_version_4() {
 }
 
 #[actix_web::test]
-async fn the_content_type_of_a_join_does_not_matter() {
+async fn the_content_type_of_a_join_is_ignored() {
     let app = TestApp::start().await;
     for content_type in ["text/plain", "application/x-www-form-urlencoded", "nonsense"] {
         let request = app.request(Method::POST, "/api/assign_queue_num").header("content-type", content_type);
@@ -101,7 +101,7 @@ async fn joins_at_once_take_distinct_positions_without_a_gap() {
 }
 
 #[actix_web::test]
-async fn a_refusal_says_what_is_wrong() {
+async fn a_refusal_names_the_mistake() {
     let app = TestApp::start().await;
     let id = app.join("Sample").await;
     let upper = id.to_uppercase();
@@ -135,7 +135,7 @@ async fn a_refusal_says_what_is_wrong() {
 }
 
 #[actix_web::test]
-async fn a_join_that_cannot_be_understood_is_refused_and_takes_no_position() {
+async fn a_malformed_join_is_refused_and_takes_no_position() {
     let app = TestApp::start().await;
     let malformed = "The body is not the JSON object that this call takes";
     let bodies = [
@@ -161,7 +161,7 @@ async fn a_join_that_cannot_be_understood_is_refused_and_takes_no_position() {
 }
 
 #[actix_web::test]
-async fn a_ticket_of_another_deployment_is_none() {
+async fn a_ticket_of_another_deployment_is_unknown() {
     let (app, directory) = (TestApp::start().await, tempfile::tempdir().unwrap());
     std::fs::create_dir_all(directory.path().join("data")).unwrap();
     std::fs::write(directory.path().join("data/master-secret"), "ab".repeat(32)).unwrap();
@@ -176,7 +176,7 @@ async fn a_ticket_of_another_deployment_is_none() {
 
 /// What `queue_num` tells of a `sub`, its relying parties have read in `queue_position` already.
 #[actix_web::test]
-async fn a_subject_tells_its_position_and_opens_no_session() {
+async fn a_subject_reveals_its_position_and_opens_no_session() {
     let app = TestApp::start().await;
     let (_, tokens) = app.tokens(&[]).await;
     let claims = claims(tokens["id_token"].as_str().unwrap());
@@ -189,7 +189,7 @@ async fn a_subject_tells_its_position_and_opens_no_session() {
 }
 
 #[actix_web::test]
-async fn the_serving_counter_moves_by_the_operators_hand() {
+async fn an_operator_moves_the_serving_counter() {
     let app = TestApp::start().await;
     let steps = [
         ("/private/increment_serving_counter", json!(5), 5),
@@ -215,7 +215,7 @@ async fn the_serving_counter_moves_by_the_operators_hand() {
 }
 
 #[actix_web::test]
-async fn a_step_that_is_impossible_or_unreadable_changes_nothing() {
+async fn an_impossible_or_malformed_step_changes_nothing() {
     let app = TestApp::start().await;
     app.serve("Sample", MAX - 1).await;
     let before = app.all_counters();
@@ -247,7 +247,7 @@ async fn a_step_that_is_impossible_or_unreadable_changes_nothing() {
 }
 
 #[actix_web::test]
-async fn the_private_api_is_shut_to_who_has_no_admin_key() {
+async fn the_private_api_needs_an_admin_key() {
     let app = TestApp::start().await;
     let before = app.all_counters();
     let (none, wrong) = ("Missing Authentication Token", "Forbidden");
@@ -280,7 +280,7 @@ async fn the_private_api_is_shut_to_who_has_no_admin_key() {
 }
 
 #[actix_web::test]
-async fn those_who_wait_are_those_who_joined_and_took_no_token() {
+async fn waiting_num_counts_visitors_without_tokens() {
     let app = TestApp::start().await;
     let waiting = async || body(get(&app, "/api/waiting_num?event_id=Sample").await).await["waiting_num"].clone();
     assert_eq!(waiting().await, 0);
@@ -318,7 +318,7 @@ async fn a_page_of_any_origin_may_call_the_public_api() {
 }
 
 #[actix_web::test]
-async fn another_method_is_refused_with_those_that_are_answered() {
+async fn an_unsupported_method_is_refused_with_the_supported_ones() {
     let app = TestApp::start().await;
     for (method, path) in PUBLIC {
         for wrong in [Method::PUT, Method::DELETE, Method::PATCH] {
@@ -332,7 +332,7 @@ async fn another_method_is_refused_with_those_that_are_answered() {
 }
 
 #[actix_web::test]
-async fn below_private_only_operators_are_told_that_something_is_not_there() {
+async fn below_private_only_operators_get_404() {
     for app in [TestApp::start().await, TestApp::at("https://queue.example/line").await] {
         refuses_all_but_operators(&app).await;
         app.stop().await;
@@ -366,7 +366,7 @@ async fn refuses_all_but_operators(app: &TestApp) {
 }
 
 #[actix_web::test]
-async fn nothing_else_is_there() {
+async fn unknown_paths_are_not_found() {
     let app = TestApp::start().await;
     for path in ["/api", "/api/", "/api/serving_num/", "/api/nothing", "/privately", "/nothing", "//"] {
         for method in [Method::GET, Method::POST, Method::OPTIONS] {

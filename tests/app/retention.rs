@@ -32,7 +32,7 @@ fn told(status: u16, sentence: &str) -> (u16, String) {
 }
 
 #[actix_web::test]
-async fn a_forgotten_session_is_answered_as_one_that_is_over() {
+async fn a_swept_session_is_answered_as_an_ended_one() {
     let app = TestApp::start().await;
     let id = served(&app).await;
     tokens(&app, &id).await;
@@ -58,7 +58,7 @@ async fn a_forgotten_session_is_answered_as_one_that_is_over() {
 }
 
 #[actix_web::test]
-async fn a_ticket_whose_arrival_is_forgotten_is_expired_not_unknown() {
+async fn a_ticket_whose_arrival_was_swept_is_expired_not_unknown() {
     let app = TestApp::start().await;
     let id = served(&app).await;
     tokens(&app, &id).await;
@@ -78,7 +78,7 @@ async fn a_ticket_whose_arrival_is_forgotten_is_expired_not_unknown() {
 }
 
 #[actix_web::test]
-async fn where_positions_do_not_expire_or_late_a_used_one_opens_no_second_session() {
+async fn a_used_position_opens_no_second_session_even_if_positions_expire_late_or_never() {
     let late = "id = \"Sample\"\nqueue_position_expiry_period = 604800\ninlet";
     // When all before it are used as well, a position is given up.
     let given_up = "Queue position has expired";
@@ -109,7 +109,7 @@ async fn a_used_position_opens_no_second_session(app: TestApp, in_the_end: &str)
 }
 
 #[actix_web::test]
-async fn a_browser_that_was_in_long_ago_joins_anew_and_is_told_nothing() {
+async fn a_browser_with_a_long_ended_session_joins_again_without_an_explanation() {
     for app in [TestApp::start().await, without_expiry().await] {
         let (mut browser, set) = app.tokens(&[]).await;
         let access = set["access_token"].as_str().unwrap();
@@ -252,7 +252,7 @@ async fn a_year_of_an_open_event_occupies_no_more_than_its_first_months() {
 }
 
 #[actix_web::test]
-async fn a_year_without_expiry_is_level_as_long_as_all_come() {
+async fn a_year_without_expiry_occupies_constant_space_if_every_visitor_enters() {
     let app = without_expiry().await;
     let sizes = year(&app, |_| true).await;
     let (early, late) = (Size::largest(&sizes[1..9]), Size::largest(&sizes[18..]));
@@ -261,7 +261,7 @@ async fn a_year_without_expiry_is_level_as_long_as_all_come() {
 }
 
 #[actix_web::test]
-async fn a_year_without_expiry_keeps_a_bit_for_each_who_came_and_a_row_for_each_moment_somebody_came() {
+async fn a_year_without_expiry_keeps_a_bit_per_entry_and_a_row_per_arrival_time() {
     let app = without_expiry().await;
     let sizes = year(&app, |position| position % 10 != 0).await;
     let (early, late) = (Size::largest(&sizes[1..9]), Size::largest(&sizes[18..]));

@@ -60,7 +60,7 @@ async fn active(app: &TestApp) -> u64 {
 }
 
 #[actix_web::test]
-async fn a_served_ticket_is_given_the_contracts_token_set() {
+async fn a_served_ticket_gets_the_contracts_token_set() {
     let app = TestApp::start().await;
     let id = served(&app).await;
     app.pass(7);
@@ -123,7 +123,7 @@ async fn the_same_ticket_always_gets_the_same_claims_and_one_session() {
 }
 
 #[actix_web::test]
-async fn a_ticket_is_refused_tokens_for_a_reason_that_is_told() {
+async fn a_refusal_of_tokens_has_its_reason() {
     let app = TestApp::start().await;
     let id = app.join("Sample").await;
     let asked = async |sent: Value| said(post(&app, "/api/generate_token", &sent).await).await;
@@ -158,7 +158,7 @@ async fn an_ended_session_gives_no_tokens_any_more() {
 }
 
 #[actix_web::test]
-async fn who_knows_a_sub_gets_no_tokens_by_it_but_operators_do() {
+async fn a_sub_yields_tokens_to_operators_alone() {
     let app = TestApp::start().await;
     let (_, set) = app.tokens(&[]).await;
     let sub = claims(set["id_token"].as_str().unwrap())["sub"].as_str().unwrap().to_owned();
@@ -197,7 +197,7 @@ async fn an_event_can_withhold_tokens_from_the_public_api() {
 }
 
 #[actix_web::test]
-async fn overrides_hold_for_their_session_alone() {
+async fn overrides_apply_to_their_session_alone() {
     let app = TestApp::start().await;
     let (first, second) = (served(&app).await, served(&app).await);
     let mut sent = ticket(&first);
@@ -232,7 +232,7 @@ async fn overrides_hold_for_their_session_alone() {
 }
 
 #[actix_web::test]
-async fn a_session_is_ended_once() {
+async fn a_session_is_closed_once() {
     let app = TestApp::start().await;
     let id = served(&app).await;
     assert_eq!(update(&app, &id, 1).await, (404, "This request ID has no session".to_owned()));
@@ -252,7 +252,7 @@ async fn a_session_is_ended_once() {
 }
 
 #[actix_web::test]
-async fn active_and_expired_tokens_are_told_apart_at_the_second() {
+async fn active_and_expired_tokens_are_separated_at_the_second() {
     let app = TestApp::start().await;
     let ids = [served(&app).await, served(&app).await, served(&app).await];
     for id in &ids {
@@ -322,7 +322,7 @@ async fn the_private_calls_are_for_operators_alone() {
 }
 
 #[actix_web::test]
-async fn a_reset_begins_anew_and_voids_every_ticket_and_token() {
+async fn a_reset_zeroes_the_counters_and_voids_every_ticket_and_token() {
     let app = TestApp::start().await;
     let (waits, inside) = (served(&app).await, served(&app).await);
     let (mut browser, login) = app.tokens(&[]).await;
@@ -345,7 +345,7 @@ async fn a_reset_begins_anew_and_voids_every_ticket_and_token() {
 }
 
 #[actix_web::test]
-async fn a_ticket_of_a_reset_that_comes_in_between_is_unknown_and_no_fault() {
+async fn a_ticket_voided_by_a_concurrent_reset_is_unknown() {
     let app = TestApp::start().await;
     let id = app.join("Sample").await;
     let room = app.lobby().room("Sample").unwrap();

@@ -23,7 +23,7 @@ async fn metrics(app: &TestApp) -> String {
 }
 
 #[actix_web::test]
-async fn whoever_asks_again_gets_the_same_bytes_and_the_time_that_is_left() {
+async fn a_repeated_call_gets_the_same_bytes_and_the_remaining_time() {
     let app = TestApp::start().await;
     let id = served(&app).await;
     let sets = join_all((0..50).map(|_| tokens(&app, &id))).await;
@@ -37,7 +37,7 @@ async fn whoever_asks_again_gets_the_same_bytes_and_the_time_that_is_left() {
 }
 
 #[actix_web::test]
-async fn another_key_signs_the_same_claims_anew() {
+async fn another_key_signs_the_same_claims_again() {
     let app = TestApp::start().await;
     let id = served(&app).await;
     let before = tokens(&app, &id).await;
@@ -52,7 +52,7 @@ async fn another_key_signs_the_same_claims_anew() {
 }
 
 #[actix_web::test]
-async fn a_ticket_whose_session_is_over_is_refused_though_its_tokens_are_remembered() {
+async fn a_ticket_with_an_ended_session_is_refused_although_its_tokens_are_cached() {
     let app = TestApp::start().await;
     let (closed, expired) = (served(&app).await, served(&app).await);
     for id in [&closed, &expired] {
@@ -66,7 +66,7 @@ async fn a_ticket_whose_session_is_over_is_refused_though_its_tokens_are_remembe
 }
 
 #[actix_web::test]
-async fn while_too_many_token_sets_wait_the_next_is_told_so_and_logins_go_on() {
+async fn a_full_queue_of_token_sets_refuses_the_next_and_logins_continue() {
     let app = TestApp::start().await;
     let (known, fresh) = (served(&app).await, served(&app).await);
     let set = tokens(&app, &known).await;
@@ -85,7 +85,7 @@ async fn while_too_many_token_sets_wait_the_next_is_told_so_and_logins_go_on() {
 }
 
 #[actix_web::test]
-async fn while_too_many_logins_wait_a_code_is_not_used_up_and_other_algorithms_sign() {
+async fn a_full_queue_of_logins_uses_no_code_up_and_other_algorithms_sign() {
     let app = TestApp::start().await;
     let code = app.code(&[]).await;
     let elsewhere = app.code(&[("client_id", "edwards")]).await;

@@ -150,7 +150,7 @@ async fn a_signed_request_is_answered() {
 }
 
 #[actix_web::test]
-async fn the_path_is_signed_as_the_client_sees_it() {
+async fn the_signed_path_is_the_clients() {
     let app = TestApp::replacing(
         &format!("public_url = \"http://127.0.0.1:0\"\nlisten = \"127.0.0.1:0\"\ntrusted_proxies = [\"127.0.0.1/32\"]\n\n[admin]\n{KEYS}"),
         &format!("public_url = \"http://127.0.0.1:0/queue\"\nlisten = \"127.0.0.1:0\"\ntrusted_proxies = [\"127.0.0.1/32\"]\n\n[admin]\n{WITH_PAIR}"),
@@ -164,7 +164,7 @@ async fn the_path_is_signed_as_the_client_sees_it() {
 }
 
 #[actix_web::test]
-async fn a_trusted_proxy_tells_the_host_that_was_signed() {
+async fn the_signed_host_is_read_from_a_trusted_proxy() {
     let app = start().await;
     let public = Signing { host: "queue.example".into(), ..Signing::post(&app) };
     for (name, value) in [
@@ -229,7 +229,7 @@ async fn a_signature_is_for_one_request_alone() {
 }
 
 #[actix_web::test]
-async fn a_signature_by_the_wrong_means_is_told_what_is_wrong() {
+async fn a_wrong_signature_is_refused_with_the_reason() {
     let app = start().await;
     let post = Signing::post(&app);
     for (signing, said) in [
@@ -264,7 +264,7 @@ async fn a_malformed_header_is_refused() {
 }
 
 #[actix_web::test]
-async fn the_log_names_the_operator_and_nothing_that_opens() {
+async fn the_log_names_the_operator_and_no_secret() {
     capture::start();
     // The log is that of all tests: names that no other uses.
     let admin = WITH_PAIR.replace("AKIDEXAMPLE", "AKIDNIGHTSHIFT").replace("\"ops\"", "\"night shift\"");

@@ -116,7 +116,7 @@ async fn many_tabs_that_are_restored_at_once_share_a_place() {
 }
 
 #[actix_web::test]
-async fn a_place_whose_answer_was_lost_is_given_again_for_some_seconds_and_without_a_budget() {
+async fn a_place_whose_answer_was_lost_is_given_again_for_some_seconds_without_counting() {
     let proxy = "trusted_proxies = [\"127.0.0.1/32\"]";
     let few = "joins_per_second = 1, joins_burst = 1, joins_per_second_ipv6 = 1, joins_burst_ipv6 = 1";
     let app = TestApp::replacing(proxy, &format!("{proxy}\nlimits = {{ {few}, exempt = [] }}")).await;
@@ -136,7 +136,7 @@ async fn a_place_whose_answer_was_lost_is_given_again_for_some_seconds_and_witho
 }
 
 #[actix_web::test]
-async fn who_was_let_in_and_asks_anew_gets_a_new_place() {
+async fn an_admitted_visitor_who_must_log_in_again_gets_a_new_place() {
     let app = TestApp::start().await;
     app.serve("Sample", 1).await;
     let jar = Jar(vec![("anteroom-browser".into(), "AAAAAAAAAAAAAAAAAAAAAA".into())]);

@@ -41,7 +41,7 @@ fn serving(app: &TestApp) -> u64 {
 }
 
 #[actix_web::test]
-async fn who_left_by_a_message_is_followed_by_the_next_whatever_the_version_of_the_signature() {
+async fn departures_in_a_message_admit_the_next_with_either_signature_version() {
     let sns = Sns::start();
     let app = sns.app().await;
     let inside = full(&app).await;
@@ -61,7 +61,7 @@ async fn who_left_by_a_message_is_followed_by_the_next_whatever_the_version_of_t
 }
 
 #[actix_web::test]
-async fn a_long_message_is_read_whole() {
+async fn a_long_message_is_read_completely() {
     let sns = Sns::start();
     let app = sns.app().await;
     let inside = full(&app).await;
@@ -74,7 +74,7 @@ async fn a_long_message_is_read_whole() {
 }
 
 #[actix_web::test]
-async fn a_malformed_id_stops_nothing_of_a_message() {
+async fn a_malformed_id_does_not_stop_a_message() {
     let sns = Sns::start();
     let app = sns.app().await;
     let inside = full(&app).await;
@@ -89,7 +89,7 @@ async fn a_malformed_id_stops_nothing_of_a_message() {
 }
 
 #[actix_web::test]
-async fn a_subscription_is_confirmed_where_sns_is_and_nowhere_else() {
+async fn a_subscription_is_confirmed_at_the_sns_endpoint_alone() {
     let sns = Sns::start();
     let app = sns.app().await;
     let offer = |url: String| {
@@ -112,7 +112,7 @@ async fn a_subscription_is_confirmed_where_sns_is_and_nowhere_else() {
 }
 
 #[actix_web::test]
-async fn what_sns_did_not_sign_for_this_topic_and_now_changes_nothing() {
+async fn messages_of_other_signers_topics_or_times_change_nothing() {
     let sns = Sns::start();
     let app = sns.app().await;
     let inside = full(&app).await;
@@ -174,7 +174,7 @@ fn head(topic: &str, length: usize) -> String {
 }
 
 #[actix_web::test]
-async fn where_no_topic_is_configured_nothing_is_read() {
+async fn without_a_configured_topic_no_body_is_read() {
     let sns = Sns::start();
     let app = TestApp::start().await;
     assert_eq!(deliver(&app, &sns.exits(&json!({ "exited": 1 }))).await.0, 404);
@@ -185,7 +185,7 @@ async fn where_no_topic_is_configured_nothing_is_read() {
 }
 
 #[actix_web::test]
-async fn large_bodies_are_read_only_for_a_topic_that_is_listened_to_and_so_many_at_once() {
+async fn large_bodies_are_read_only_for_configured_topics_and_in_bounded_number() {
     let sns = Sns::start();
     let app = sns.app().await;
     let foreign = exchange(app.address(), head("arn:aws:sns:x:123456789012:other", 200_000).as_bytes()).await.unwrap();

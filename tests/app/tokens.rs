@@ -58,7 +58,7 @@ fn kid(tokens: &Value, name: &str) -> String {
 }
 
 #[actix_web::test]
-async fn no_claim_is_there_that_nobody_asked_for() {
+async fn no_unrequested_claim_is_released() {
     let app = TestApp::start().await;
     let (_, plain) = app.tokens(&[("nonce", ""), ("acr_values", "other")]).await;
     for absent in ["nonce", "acr", "email", "preferred_username", "email_verified", "azp"] {

@@ -76,7 +76,7 @@ async fn a_token_sent_twice_is_an_invalid_request_and_none_gets_a_bare_challenge
 }
 
 #[actix_web::test]
-async fn what_is_no_good_access_token_is_an_invalid_token() {
+async fn every_other_token_is_an_invalid_token() {
     let (app, elsewhere) = (TestApp::start().await, tempfile::tempdir().unwrap());
     // A directory of its own, so keys of its own.
     let foreign = TestApp::in_directory(elsewhere, "").await;

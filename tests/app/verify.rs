@@ -63,7 +63,7 @@ fn rest_token(app: &TestApp, sub: &str, other: &Value) -> String {
 }
 
 #[actix_web::test]
-async fn a_good_token_passes_and_the_site_hears_whose_it_is() {
+async fn a_valid_token_passes_and_identifies_its_visitor_to_the_site() {
     let app = TestApp::start().await;
     let (access, sub) = access(&app).await;
     let rest = rest_token(&app, &sub, &value!({}));
@@ -83,7 +83,7 @@ async fn a_good_token_passes_and_the_site_hears_whose_it_is() {
 }
 
 #[actix_web::test]
-async fn a_token_of_the_rest_door_passes_until_its_session_is_closed_whatever_issuer_it_was_given() {
+async fn a_rest_token_with_any_issuer_passes_until_its_session_is_closed() {
     let app = TestApp::start().await;
     app.serve("Sample", 2).await;
     let private = async |call: &str, sent: &Value| {
@@ -115,7 +115,7 @@ async fn a_token_of_the_rest_door_passes_until_its_session_is_closed_whatever_is
 }
 
 #[actix_web::test]
-async fn the_token_stands_in_the_header_or_else_in_the_cookie_that_the_proxy_names() {
+async fn the_token_is_read_from_the_header_or_else_from_the_named_cookie() {
     let app = TestApp::start().await;
     let (access, _) = access(&app).await;
     let cookie = |name: &str| format!("a=b; {name}={access}; c=d");
@@ -139,7 +139,7 @@ async fn the_token_stands_in_the_header_or_else_in_the_cookie_that_the_proxy_nam
 }
 
 #[actix_web::test]
-async fn a_bearer_token_of_the_sites_own_leaves_the_cookie_to_say_who_passes() {
+async fn a_bearer_token_of_the_site_is_ignored_in_favour_of_the_cookie() {
     let (app, elsewhere) = (TestApp::start().await, tempfile::tempdir().unwrap());
     let foreign = TestApp::in_directory(elsewhere, "").await;
     let (access, sub) = access(&app).await;
@@ -180,7 +180,7 @@ async fn a_bearer_token_of_the_sites_own_leaves_the_cookie_to_say_who_passes() {
 }
 
 #[actix_web::test]
-async fn what_is_no_good_access_token_of_the_event_is_refused() {
+async fn only_a_valid_access_token_of_the_event_is_accepted() {
     let (app, elsewhere) = (TestApp::start().await, tempfile::tempdir().unwrap());
     let foreign = TestApp::in_directory(elsewhere, "").await;
     let (_, tokens) = app.tokens(&[]).await;
@@ -225,7 +225,7 @@ async fn what_is_no_good_access_token_of_the_event_is_refused() {
 }
 
 #[actix_web::test]
-async fn a_closed_session_a_reset_event_or_a_replayed_code_ends_the_pass_at_once() {
+async fn a_closed_session_a_reset_or_a_replayed_code_ends_access_at_once() {
     let app = TestApp::start().await;
     for status in [SessionStatus::Completed, SessionStatus::Abandoned] {
         let (access, sub) = access(&app).await;
@@ -248,7 +248,7 @@ async fn a_closed_session_a_reset_event_or_a_replayed_code_ends_the_pass_at_once
 }
 
 #[actix_web::test]
-async fn a_browser_is_sent_into_the_line_and_a_program_is_told_401() {
+async fn a_browser_is_redirected_to_a_login_and_a_program_gets_401() {
     let app = TestApp::start().await;
     let line = format!("{LINE}{}", encoded(&app.issuer));
     let asked = |query: &str, accept: &str| app.get(&format!("{VERIFY}{query}")).header("accept", accept);
@@ -288,7 +288,7 @@ async fn an_events_only_client_need_not_be_named() {
 }
 
 #[actix_web::test]
-async fn what_was_asked_for_comes_along_if_it_is_the_sites_own() {
+async fn the_requested_address_is_passed_on_if_it_is_the_sites_own() {
     let app = TestApp::start().await;
     let location = async |headers: &[(&'static str, &str)]| {
         let request = app.get(&format!("{VERIFY}{SHOP}")).header("accept", HTML);
@@ -333,7 +333,7 @@ async fn what_was_asked_for_comes_along_if_it_is_the_sites_own() {
 }
 
 #[actix_web::test]
-async fn a_proxy_that_asks_wrongly_is_told_400_and_lets_nobody_in() {
+async fn a_malformed_proxy_call_is_answered_400() {
     let app = TestApp::start().await;
     let (access, _) = access(&app).await;
     let cases = [
@@ -361,7 +361,7 @@ async fn a_proxy_that_asks_wrongly_is_told_400_and_lets_nobody_in() {
 }
 
 #[actix_web::test]
-async fn envoy_puts_the_event_before_the_path_keeps_the_method_and_wants_200() {
+async fn envoys_form_of_call_is_answered_with_200() {
     let app = TestApp::with(
         "[[event]]\nid = \"One\"\n[[client]]\nclient_id = \"one\"\nevent = \"One\"\nclient_secret = \"env:SECRET\"\n\
          redirect_uris = [\"https://one.example/cb\"]\ninitiate_login_uri = \"https://one.example/in\"\n",

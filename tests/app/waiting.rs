@@ -59,7 +59,7 @@ async fn each_tab_of_an_admitted_visitor_is_answered_with_its_own_state() {
 }
 
 #[actix_web::test]
-async fn at_a_door_with_a_button_the_visitor_enters_by_pressing_it() {
+async fn with_a_button_the_visitor_enters_by_pressing_it() {
     let app = TestApp::start().await;
     let mut browser = Browser::default();
     app.serve("Door", 1).await;
@@ -82,7 +82,7 @@ async fn at_a_door_with_a_button_the_visitor_enters_by_pressing_it() {
 }
 
 #[actix_web::test]
-async fn the_door_lets_the_form_lead_on_to_wherever_the_answer_goes() {
+async fn the_button_pages_policy_allows_the_redirects_of_its_form() {
     let app = TestApp::with(
         r#"
         [[client]]
@@ -111,7 +111,7 @@ async fn the_door_lets_the_form_lead_on_to_wherever_the_answer_goes() {
 }
 
 #[actix_web::test]
-async fn who_is_not_served_is_not_let_in_by_the_button() {
+async fn the_button_does_not_admit_an_unserved_visitor() {
     let app = TestApp::start().await;
     let mut browser = Browser::default();
     let page = browser.authorize(&app, &[("client_id", "door")]).await;
@@ -122,7 +122,7 @@ async fn who_is_not_served_is_not_let_in_by_the_button() {
 }
 
 #[actix_web::test]
-async fn a_turn_that_passed_unused_becomes_a_new_place_and_a_notice() {
+async fn an_expired_place_is_replaced_with_an_explanation() {
     let app = TestApp::start().await;
     let mut browser = Browser::default();
     let page = browser.authorize(&app, &[]).await;
@@ -138,7 +138,7 @@ async fn a_turn_that_passed_unused_becomes_a_new_place_and_a_notice() {
 }
 
 #[actix_web::test]
-async fn a_turn_is_good_to_its_last_second() {
+async fn a_served_position_is_valid_to_its_last_second() {
     let app = TestApp::start().await;
     let mut browser = Browser::default();
     browser.authorize(&app, &[]).await;
@@ -150,7 +150,7 @@ async fn a_turn_is_good_to_its_last_second() {
 }
 
 #[actix_web::test]
-async fn a_line_that_began_anew_gives_a_new_place_and_says_so() {
+async fn a_reset_gives_a_new_place_with_an_explanation() {
     let app = TestApp::start().await;
     let (mut browser, mut other) = (Browser::default(), Browser::default());
     other.authorize(&app, &[]).await;
@@ -234,7 +234,7 @@ async fn cookies_are_host_only_secure_and_invisible_to_scripts() {
 }
 
 #[actix_web::test]
-async fn who_knows_a_sub_cannot_become_its_visitor() {
+async fn knowing_a_sub_does_not_log_in_as_its_visitor() {
     let app = TestApp::start().await;
     let (owner, tokens) = app.tokens(&[]).await;
     let subject = sub(&tokens);
@@ -257,7 +257,7 @@ async fn who_knows_a_sub_cannot_become_its_visitor() {
 }
 
 #[actix_web::test]
-async fn a_ticket_of_the_rest_door_is_no_login() {
+async fn a_rest_ticket_is_no_login() {
     let app = TestApp::start().await;
     let joined = app.post_json("/api/assign_queue_num", &serde_json::json!({ "event_id": "Sample" })).send().await;
     let ticket = json(joined.unwrap()).await["api_request_id"].as_str().unwrap().parse().unwrap();
@@ -314,7 +314,7 @@ async fn the_page_has_one_inline_script_that_its_policy_names_and_works_without_
 }
 
 #[actix_web::test]
-async fn a_browser_without_cookies_gets_in_when_its_turn_is_now_and_a_clear_page_otherwise() {
+async fn a_browser_without_cookies_is_admitted_at_once_or_gets_an_explanation() {
     let app = TestApp::start().await;
     let page = Browser::default().authorize(&app, &[]).await;
     assert!(page.waits());

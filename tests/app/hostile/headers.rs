@@ -58,7 +58,7 @@ async fn deployed(public_url: &str, more: &str) -> TestApp {
 }
 
 #[actix_web::test]
-async fn no_response_may_be_taken_for_another_type_and_https_is_remembered() {
+async fn every_response_has_nosniff_and_hsts_headers() {
     for (public_url, base_path, more, remembered) in [
         ("http://127.0.0.1:0", "", "", None),
         ("https://queue.example", "", "", Some("max-age=31536000")),
@@ -86,7 +86,7 @@ async fn no_response_may_be_taken_for_another_type_and_https_is_remembered() {
 }
 
 #[actix_web::test]
-async fn a_stream_carries_them_too() {
+async fn a_stream_has_the_headers_too() {
     let app = deployed("https://queue.example", "").await;
     let stream = app.http.get(format!("http://{}/line/Sample/events", app.address())).send().await.unwrap();
     assert_eq!(stream.headers()["content-type"], "text/event-stream");
@@ -96,7 +96,7 @@ async fn a_stream_carries_them_too() {
 }
 
 #[actix_web::test]
-async fn the_private_address_which_speaks_plain_http_does_not_ask_for_https() {
+async fn the_private_address_sends_no_hsts_header() {
     let app = deployed("https://queue.example", "private_listen = \"127.0.0.1:0\"").await;
     let private = format!("http://{}", app.private_address().unwrap());
     for path in ["/metrics", "/health/ready", "/private/keys", "/nothing"] {

@@ -81,7 +81,7 @@ async fn nothing_else_reaches_them(app: &TestApp, base_path: &str) {
 }
 
 #[actix_web::test]
-async fn another_spelling_of_an_operators_path_is_nowhere() {
+async fn another_spelling_of_an_operators_path_is_not_found() {
     let app = TestApp::start().await;
     let before = app.all_counters();
     nothing_else_reaches_them(&app, "").await;
@@ -90,7 +90,7 @@ async fn another_spelling_of_an_operators_path_is_nowhere() {
 }
 
 #[actix_web::test]
-async fn another_spelling_is_nowhere_below_the_path_of_the_public_url() {
+async fn another_spelling_below_the_base_path_is_not_found() {
     let app = TestApp::replacing("http://127.0.0.1:0\"\nlisten", "http://127.0.0.1:0/in/line\"\nlisten").await;
     nothing_else_reaches_them(&app, "/in/line").await;
     for target in ["/in/%6cine/metrics", "/in%2fline/metrics", "/in//line/metrics", "/in/line//metrics", "/metrics"] {
@@ -101,7 +101,7 @@ async fn another_spelling_is_nowhere_below_the_path_of_the_public_url() {
 }
 
 #[actix_web::test]
-async fn as_written_they_answer_whatever_follows_the_path() {
+async fn exact_operators_paths_answer_with_any_query() {
     let app = TestApp::start().await;
     for path in ["/health/live", "/health/ready", "/metrics"] {
         for target in [path.to_owned(), format!("{path}?%6detrics"), format!("{path}?")] {
@@ -116,7 +116,7 @@ async fn as_written_they_answer_whatever_follows_the_path() {
 }
 
 #[actix_web::test]
-async fn a_public_path_may_have_a_host_before_it_and_what_is_no_path_is_nowhere() {
+async fn a_public_path_may_be_in_absolute_form_and_a_non_path_is_not_found() {
     let app = TestApp::start().await;
     assert_eq!(ask(&app, "GET", "http://anteroom/line/Sample", "").await.status, 200);
     for method in ["OPTIONS", "GET", "POST"] {

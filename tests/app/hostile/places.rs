@@ -28,7 +28,7 @@ async fn come_with(app: &TestApp, cookie: String) -> Page {
 }
 
 #[actix_web::test]
-async fn a_place_that_was_not_given_is_worth_nothing() {
+async fn a_forged_place_is_ignored() {
     let app = TestApp::start().await;
     let (victim, tokens) = app.tokens(&[]).await;
     let claims = claims(tokens["id_token"].as_str().unwrap());
@@ -80,7 +80,7 @@ async fn a_place_in_a_cookie_is_no_rest_ticket() {
 
 /// Every bit of a ticket is under its seal.
 #[actix_web::test]
-async fn a_ticket_with_one_digit_changed_or_cut_is_none() {
+async fn a_ticket_with_one_digit_changed_or_removed_is_refused() {
     let app = TestApp::start().await;
     let ticket = app.join("Sample").await;
     let before = app.all_counters();
@@ -112,7 +112,7 @@ async fn flow_refused(app: &TestApp, browser: &mut Browser, flow: &str, words: &
 }
 
 #[actix_web::test]
-async fn a_flow_that_was_tampered_with_leads_nowhere() {
+async fn a_tampered_flow_is_refused() {
     let app = TestApp::start().await;
     let mut browser = Browser::default();
     let page = browser.authorize(&app, &[]).await;
@@ -150,7 +150,7 @@ async fn a_flow_that_was_tampered_with_leads_nowhere() {
 }
 
 #[actix_web::test]
-async fn a_flow_is_good_in_its_own_browser_alone_and_not_for_ever() {
+async fn a_flow_is_valid_in_its_own_browser_for_a_limited_time() {
     let app = TestApp::start().await;
     let (mut owner, mut thief, mut blank) = (Browser::default(), Browser::default(), Browser::default());
     let page = owner.authorize(&app, &[]).await;

@@ -22,7 +22,7 @@ fn times_asked(sns: &Sns, path: &str) -> usize {
 }
 
 #[actix_web::test]
-async fn a_certificate_stands_alone_and_is_valid_now() {
+async fn a_certificate_must_be_a_single_valid_one() {
     let sns = Sns::start();
     let app = sns.app().await;
     for path in BAD {
@@ -37,7 +37,7 @@ async fn a_certificate_stands_alone_and_is_valid_now() {
 }
 
 #[actix_web::test]
-async fn certificates_that_do_not_exist_are_asked_for_only_so_often() {
+async fn fetches_of_missing_certificates_are_limited() {
     let sns = Sns::start();
     let app = sns.app().await;
     for _ in 0..5 {
@@ -60,7 +60,7 @@ async fn certificates_that_do_not_exist_are_asked_for_only_so_often() {
 }
 
 #[actix_web::test]
-async fn forged_messages_do_not_push_out_a_certificate_that_has_proved_one() {
+async fn forged_messages_do_not_evict_a_proven_certificate() {
     let sns = Sns::start();
     let app = sns.app().await;
     assert_eq!(deliver(&app, &naming(&sns, GOOD)).await.0, 200);
@@ -81,7 +81,7 @@ async fn forged_messages_do_not_push_out_a_certificate_that_has_proved_one() {
 }
 
 #[actix_web::test]
-async fn a_fetch_holds_up_only_who_needs_it_and_is_made_once_for_all_of_them() {
+async fn a_fetch_delays_only_its_own_messages_and_is_shared() {
     let sns = Sns::start();
     let app = sns.app().await;
     assert_eq!(deliver(&app, &naming(&sns, GOOD)).await.0, 200);
