@@ -73,7 +73,7 @@ fn anchors(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_link_leads_somewhere() {
+fn every_link_has_a_target() {
     for (page, text) in pages() {
         for link in between(&prose(&text), "](", ")").filter(|link| !link.contains("://")) {
             let (file, wanted) = link.split_once('#').map_or((link, None), |(file, anchor)| (file, Some(anchor)));
@@ -234,7 +234,7 @@ fn config(text: &str) -> Config {
 }
 
 #[test]
-fn the_readmes_configuration_is_good_as_it_stands() {
+fn the_readmes_configuration_is_valid() {
     let readme = read("README.md");
     let config = config(blocks(&readme, "toml")[0]);
     assert_eq!(config.endpoints.public_url.as_str(), "https://queue.example");
@@ -242,7 +242,7 @@ fn the_readmes_configuration_is_good_as_it_stands() {
 }
 
 #[test]
-fn every_configuration_that_a_page_shows_is_good() {
+fn every_configuration_on_a_page_is_valid() {
     let room = "public_url = \"https://queue.example\"\n[[event]]\nid = \"sale\"\n";
     let client = "[[client]]\nclient_id = \"shop\"\nevent = \"sale\"\nclient_secret = \"env:SHOP_CLIENT_SECRET\"\n";
     let anywhere = "redirect_uris = [\"https://shop.example/oidc/callback\"]\n";

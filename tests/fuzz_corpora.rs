@@ -58,7 +58,7 @@ fn holds(name: &str, file: &str, data: &[u8]) {
 }
 
 #[test]
-fn the_targets_hold_over_their_corpora() {
+fn the_targets_pass_over_their_corpora() {
     for (name, _) in fuzz::TARGETS {
         let inputs = inputs(name);
         assert!(inputs.len() >= 3, "{name} has {} inputs", inputs.len());
@@ -89,7 +89,7 @@ fn mutated(data: &[u8], other: &[u8], entropy: &SeededEntropy) -> Vec<u8> {
 
 /// Not what a fuzzer finds, but at once and the same each time.
 #[test]
-fn the_targets_hold_over_changed_inputs() {
+fn the_targets_pass_over_mutated_inputs() {
     let rounds = env::var(ROUNDS_VARIABLE).ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(ROUNDS);
     for (name, _) in fuzz::TARGETS {
         let (inputs, entropy) = (inputs(name), SeededEntropy::new(1));

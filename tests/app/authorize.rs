@@ -10,13 +10,13 @@ use crate::support::{Browser, Page, REDIRECT, TestApp, challenge, encode, json, 
 
 const STATE: &str = "a \"quoted\" & <state>'s ü+%";
 
-/// The least good request, with more or other parameters.
+/// The minimal valid request, with additional or replaced parameters.
 fn request<'a>(other: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let usual = [("client_id", "Sample"), ("redirect_uri", REDIRECT), ("response_type", "code"), ("scope", "openid")];
     merged(&usual, other)
 }
 
-/// What comes back in the asked response mode.
+/// The parameters of the answer in the requested response mode.
 fn reply(page: &Page, mode: &str) -> std::collections::BTreeMap<String, String> {
     if mode != "form_post" {
         assert_eq!(page.status, StatusCode::SEE_OTHER);
@@ -45,7 +45,7 @@ async fn a_posted_form_is_redirected_to_the_same_get_request() {
     let admitted = browser.resume(&app, &page).await.answer();
     assert_eq!(admitted["state"], STATE);
 
-    // What another site has a browser post comes without our cookies (SameSite=Lax); the GET after it has them.
+    // A browser sends another site's form without our cookies (SameSite=Lax); the GET after it has them.
     let waiting = browser.authorize(&app, &[("prompt", "login")]).await;
     let posted = app.post_form("/authorize", &merged(&fields, &[("prompt", "login")])).send().await.unwrap();
     let again = browser.send(app.get(text_of(posted.headers(), "location"))).await;
@@ -131,7 +131,7 @@ async fn any_loopback_port_matches_for_native_clients_alone() {
     app.stop().await;
 }
 
-/// Requests with a good client and redirect URI that are refused, and how.
+/// Requests with a valid client and redirect URI that are refused, and their errors.
 const REFUSALS: [(&[(&str, &str)], &str); 26] = [
     (&[("response_type", "")], "invalid_request"),
     (&[("response_type", "token")], "unsupported_response_type"),

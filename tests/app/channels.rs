@@ -1,11 +1,11 @@
-//! `channels`: an event that is joined by a login alone, or by the REST API alone.
+//! `channels`: an event with the login channel alone, or with the REST channel alone.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::{ADMIN_KEY, Browser, TestApp, json as body};
 
-/// The calls of a visitor of the REST channel, with a ticket that looks like one.
+/// The calls of a visitor of the REST channel, with a well-formed ticket.
 async fn calls(app: &TestApp, request_id: &str) -> Vec<(String, StatusCode, Value)> {
     let query = format!("event_id=Sample&request_id={request_id}");
     let ticket = json!({ "event_id": "Sample", "request_id": request_id });

@@ -1,4 +1,4 @@
-//! What a client's own settings change: its claims and scopes, and PKCE.
+//! Settings of a client: its claims and scopes, and PKCE.
 
 use serde_json::Value;
 
@@ -41,7 +41,7 @@ async fn scopes_and_claims_are_listed_where_a_client_has_them() {
     }
 }
 
-/// The claims of the line in an ID token or a user info.
+/// The queue claims in an ID token or a user info.
 fn of_the_line(claims: &Value) -> Vec<&str> {
     OF_THE_LINE.into_iter().filter(|name| claims.get(name).is_some()).collect()
 }
@@ -65,7 +65,7 @@ async fn a_client_with_requested_queue_claims_gets_them_on_request_alone() {
         assert_eq!(of_the_line(&id_claims(&tokens)), in_token, "{asked:?}");
         assert_eq!(of_the_line(&info), in_info, "{asked:?}");
         assert_eq!(info["sub"], sub(&tokens));
-        // The token is a hint of the same login, whatever it tells, and opens no gate.
+        // The token works as a hint of the same login, whatever its claims, and `/verify` refuses it.
         let hint = token(&tokens, "id_token");
         let silent = browser.authorize(&app, &[("prompt", "none"), ("id_token_hint", hint)]).await;
         assert!(!silent.code().is_empty());
@@ -105,7 +105,7 @@ async fn pkce_can_be_required_of_a_confidential_client() {
     assert_eq!(without.send().await.unwrap().status(), 400);
     let code = browser.authorize(&app, &asked).await.code();
     assert_eq!(app.redeem(&code, &[("code_verifier", VERIFIER)]).await.status(), 200);
-    // Others go on without.
+    // Other clients may omit it.
     assert!(
         browser
             .authorize(&app, &[("client_id", "other"), ("redirect_uri", "https://other.example/callback")])

@@ -1,5 +1,5 @@
-//! A clock that is far ahead for a while and is put right: nobody is delayed by more than a minute, and nobody loses a
-//! place.
+//! A clock that is far ahead for a while and is corrected: no visitor is delayed by more than a minute, and no place is
+//! lost.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -20,7 +20,7 @@ async fn seconds_left(app: &TestApp, id: &str) -> Value {
     body(get(app, &format!("/api/queue_pos_expiry?event_id=Sample&request_id={id}")).await).await
 }
 
-/// What the background does each second.
+/// The background work of one second.
 async fn a_second_passes(app: &TestApp) {
     app.pass(1);
     app.lobby().expire_positions().await;
@@ -29,7 +29,7 @@ async fn a_second_passes(app: &TestApp) {
 
 #[actix_web::test]
 async fn places_that_were_served_while_the_clock_was_ahead_expire_on_time() {
-    // Ahead by more than the time in which a place is used, and by less; put right at once, and in two steps.
+    // Ahead by more than the expiry period, and by less; corrected in one step, and in two.
     for (ahead, between) in [(DAY, None), (TEN_MINUTES, None), (DAY, Some(HOUR))] {
         let app = TestApp::start().await;
         app.clock.set(NOW + ahead);
@@ -85,7 +85,7 @@ async fn tickets_of_every_time_are_valid_and_new_ones_get_the_current_time() {
         let told = body(get(&app, &format!("/api/queue_num?event_id=Sample&request_id={id}")).await).await;
         assert_eq!((&told["queue_number"], &told["entry_time"]), (&json!(number), &json!(entry)));
     }
-    // The same on a start from what is stored.
+    // The same after a restart from the stored state.
     let app = TestApp::in_directory(app.stop().await, "").await;
     for (id, _) in &ids {
         let answer = get(&app, &format!("/api/queue_num?event_id=Sample&request_id={id}")).await;
@@ -94,7 +94,7 @@ async fn tickets_of_every_time_are_valid_and_new_ones_get_the_current_time() {
     app.stop().await;
 }
 
-/// A room for two whose visitors came while the clock was a day ahead: one entered, one never comes, one waits.
+/// A room for two, filled while the clock was a day ahead: one visitor entered, one never enters, one waits.
 async fn filled_ahead() -> (TestApp, Vec<String>) {
     let app = TestApp::replacing(SAMPLE, ROOM_FOR_TWO).await;
     app.clock.set(NOW + DAY);
@@ -122,7 +122,7 @@ async fn a_room_refills_in_time_even_after_a_restart_with_the_clock_set_back() {
     is_filled_anew(app, &ids).await;
 }
 
-/// What [`filled_ahead`] filled, a second after the clock was put right.
+/// The state of [`filled_ahead`] one second after the clock was corrected.
 async fn is_filled_anew(app: TestApp, ids: &[String]) {
     assert_eq!(app.counters().serving, 2);
     app.pass(900);

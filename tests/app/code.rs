@@ -10,11 +10,11 @@ use serde_json::Value;
 use crate::steps::{code_fields, oauth_error, sub, text_of, token};
 use crate::support::{OTHER_SECRET, REDIRECT, SECRET, TestApp, VERIFIER, basic, challenge, json};
 
-/// How long a code may be redeemed, s.
+/// The lifetime of a code, s.
 const CODE_LIFETIME: u64 = 60;
 const INVALID_GRANT: (u16, &str) = (400, "invalid_grant");
 
-/// That a token request was refused like this.
+/// Asserts that a token request was refused with this error.
 async fn assert_refused(answer: Response, expected: (u16, &str), case: &str) {
     let (status, error) = oauth_error(answer).await;
     assert_eq!((status, error.as_str()), expected, "{case}");

@@ -91,7 +91,7 @@ async fn a_browser_with_an_earlier_cookie_is_not_redirected() {
 #[actix_web::test]
 async fn the_mark_of_another_browser_does_no_harm() {
     let app = TestApp::start().await;
-    // Somebody passes the address of the second request on, or writes the mark there.
+    // The address of the second request is passed to another browser, or the mark is added by hand.
     for mark in ["1", "0", "x", ""] {
         let address = format!("/authorize?{}&anteroom_cookie_check={mark}", encode(&USUAL));
         let mut known = Browser::default();

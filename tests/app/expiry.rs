@@ -1,4 +1,4 @@
-//! Places that are not used in time: what is told, who is counted, who follows.
+//! Places that are not used in time: the answers, the counts, and the next visitors.
 
 use std::collections::HashMap;
 
@@ -48,7 +48,7 @@ async fn expired_visitors_are_not_counted_as_waiting() {
     assert_eq!(waiting(&app).await, 2);
     app.pass(1);
     app.lobby().expire_positions().await;
-    // The second was served and did not come; the third still waits.
+    // The second was served and did not enter; the third still waits.
     assert_eq!(waiting(&app).await, 1);
     let counters = app.all_counters()["Sample"];
     assert_eq!((counters.expired_positions, counters.max_expired, counters.serving), (1, 2, 2));
@@ -69,7 +69,7 @@ async fn the_next_visitors_replace_expired_ones() {
     tokens(&app, &ids[&1]).await;
     app.pass(900);
     app.lobby().expire_positions().await;
-    // Two of the three closed their tabs: two more come in, and they have the whole period.
+    // Two of the three left: the next two are served, with the whole expiry period.
     assert_eq!(app.all_counters()["Sample"].serving, 5);
     app.pass(899);
     app.lobby().expire_positions().await;

@@ -4,14 +4,14 @@ use reqwest::StatusCode;
 
 use crate::support::{Browser, Page, REDIRECT, TestApp, encode, merged};
 
-/// What a relying party waits for an answer (`login_timeout`), s.
+/// How long a relying party waits for an answer (`login_timeout`), s.
 const TIMEOUT: u64 = 600;
 const DAY: u64 = 24 * 3600;
-/// The cookie in which a browser remembers its requests.
+/// The cookie with a browser's first arrivals.
 const COOKIE: &str = "anteroom-arrivals";
 
 impl Page {
-    /// Whether the browser is asked to begin a fresh login at the site.
+    /// Whether the browser is redirected to start a new login at the site.
     fn begins_anew(&self) -> bool {
         let start = "https://shop.example/login?from=queue&iss=";
         self.status == StatusCode::SEE_OTHER
@@ -153,7 +153,7 @@ async fn a_site_with_identical_requests_is_logged_in_to_by_its_second_one() {
         let tokens = browser.authorize(&app, &[]).await.code();
         let subject = crate::steps::sub(&crate::support::json(app.redeem(&tokens, &[]).await).await);
         app.close_session(&subject, anteroom::room::SessionStatus::Completed).await;
-        // The next login: the same request, which has to wait once more, and is new from its return on.
+        // The next login is the same request, which has to wait again, and is new from its return on.
         page = browser.authorize(&app, &[]).await;
         assert!(page.waits() && page.position() == round + 1, "{page:?}");
     }

@@ -1,4 +1,4 @@
-//! Cookies of other software on the same host: whatever bytes they contain, ours are found beside them.
+//! Foreign cookies on the same host: our cookies are found beside any bytes.
 
 use reqwest::RequestBuilder;
 use reqwest::header::{COOKIE, HeaderValue};
@@ -6,11 +6,11 @@ use reqwest::header::{COOKIE, HeaderValue};
 use crate::steps::token;
 use crate::support::{Browser, TestApp, login_query};
 
-/// Cookies as browsers send them, which are no UTF-8, no pair, or wrongly escaped.
+/// Cookies that browsers may send: invalid UTF-8, no pair, or wrong escapes.
 const FOREIGN: [&[u8]; 8] =
     [b"name=M\xfcller", b"M\xfcller=1", b"\xff=\xfe", b"name=%FC", b"%FC=1", b"name", b"=name", b"a=\"b"];
 
-/// The request with `ours` after `foreign`, before it, and in another line than it.
+/// The request with `ours` after `foreign`, before it, and in another header line.
 fn beside(request: &RequestBuilder, foreign: &[u8], ours: &str) -> [RequestBuilder; 4] {
     let ours = ours.as_bytes();
     let lines: [&[&[u8]]; 4] =

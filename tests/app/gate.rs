@@ -1,4 +1,4 @@
-//! The gate of an inlet: while the site is not well, nobody is let in by itself.
+//! The gate of an inlet: while the site is unhealthy, the inlet admits no visitors.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use crate::sessions::{SAMPLE, post, ticket};
 use crate::support::{Browser, TestApp, json};
 use crate::wire::eventually;
 
-/// A site that says how it is.
+/// A site with a health address.
 struct Site {
     address: SocketAddr,
     status: Arc<AtomicU16>,
@@ -43,7 +43,7 @@ impl Site {
         self.status.store(status, Ordering::SeqCst);
     }
 
-    /// An application that asks it each second before `inlet` moves.
+    /// An application that probes the site each second before `inlet` moves.
     async fn guards(&self, inlet: &str) -> TestApp {
         let address = self.address;
         let gate = format!("health_url = \"http://{address}/health\", check_every = 1");
@@ -59,12 +59,12 @@ async fn health(status: Data<Arc<AtomicU16>>) -> HttpResponse {
     HttpResponse::new(StatusCode::from_u16(status.load(Ordering::SeqCst)).unwrap())
 }
 
-/// Waits until the application knows what the site says.
+/// Waits until the application has the site's current state.
 async fn until_open(app: &TestApp, open: bool) {
     eventually(async || (app.lobby().room("Sample").unwrap().is_open() == open).then_some(())).await;
 }
 
-/// What the background does each second.
+/// The background work of one second.
 async fn a_second_passes(app: &TestApp) {
     app.pass(1);
     app.lobby().expire_positions().await;
@@ -75,14 +75,14 @@ fn serving(app: &TestApp) -> u64 {
     app.all_counters()["Sample"].serving
 }
 
-/// What was told of the gate.
+/// The recorded notices about the gate.
 async fn told(app: &TestApp) -> Vec<(&'static str, String)> {
     let letters = app.lobby().store().letters(0, 1000).await.unwrap();
     let gate = letters.into_iter().filter(|letter| letter.kind.name().starts_with("inlet_"));
     gate.map(|letter| (letter.kind.name(), letter.body)).collect()
 }
 
-/// Says to a lobby that nobody else tells what its gate is.
+/// Sets the gate of a lobby that runs no probe.
 async fn note(line: &Line, found: GateState) {
     line.lobby.set_gate_state(line.lobby.room("Sample").unwrap(), found).await.unwrap();
 }
@@ -122,7 +122,7 @@ async fn while_the_site_does_not_answer_only_operators_admit_visitors() {
     let app = site.guards("strategy = \"max_size\", max_size = 3").await;
     join_all((0..5).map(|_| app.join("Sample"))).await;
     until_open(&app, true).await;
-    // Full, so that no step that is under way can move it any more.
+    // The room is full, so that no pending step can move it.
     a_second_passes(&app).await;
     site.handle.stop(false).await;
     until_open(&app, false).await;
@@ -187,7 +187,7 @@ async fn a_change_of_the_gate_is_recorded_once_even_across_a_restart() {
     assert!(
         metrics.contains(r#"anteroom_inlet_open{event="Sample"} 0"#) && !metrics.contains(r#"inlet_open{event="Door"#)
     );
-    // Another node, or this one after a restart, finds that it was told.
+    // Another node, or this one after a restart, finds the recorded state.
     let room = app.lobby().room("Sample").unwrap();
     let closed = GateState::Closed("another reason".to_owned());
     app.lobby().set_gate_state(room, closed).await.unwrap();

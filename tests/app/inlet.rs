@@ -1,6 +1,6 @@
-//! The periodic inlet: by the clock, the same whoever ticks.
+//! The periodic inlet: driven by the clock, the same on any number of nodes.
 //!
-//! On a lobby without the background, whose own ticks come by the machine's clock.
+//! The lobby runs without background tasks, whose ticks follow the machine's clock.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::support::{NOW, config_from};
 
-/// A line of one event under a clock that stands still.
+/// An event with a frozen clock.
 pub struct Line {
     pub lobby: Lobby,
     clock: Arc<FrozenClock>,
@@ -24,7 +24,7 @@ pub struct Line {
 }
 
 impl Line {
-    /// `inlet` as in the configuration, with `crowd` visitors in line.
+    /// `inlet` as in the configuration, with `crowd` visitors in the queue.
     pub async fn with(inlet: &str, crowd: u64) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let text = format!("[[event]]\nid = \"Sample\"\ninlet = {{ strategy = \"periodic\", {inlet} }}\n");
@@ -54,7 +54,7 @@ impl Line {
         self.lobby.room("Sample").unwrap().cache.counters().serving
     }
 
-    /// How far the line has moved after each tick; each comes some seconds after the one before.
+    /// The serving counter after each tick; each tick is some seconds after the previous one.
     pub async fn after_ticks(&mut self, seconds: impl IntoIterator<Item = u64>) -> Vec<u64> {
         let mut moved = Vec::new();
         for wait in seconds {
@@ -88,7 +88,7 @@ async fn missed_ticks_are_not_made_up_for() {
     for (inlet, most) in [
         // Smooth: five seconds' worth of the hour.
         ("increment_by = 6, every = 6", 5),
-        // At once: one step.
+        // Stepped: one step.
         ("increment_by = 6, every = 6, smooth = false", 6),
     ] {
         let mut line = Line::with(inlet, 10_000).await;

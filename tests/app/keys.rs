@@ -1,4 +1,4 @@
-//! The JWK Set (RFC 7517), and how its keys come and go (OIDC Core §10.1.1).
+//! The JWK Set (RFC 7517), and the rotation of its keys (OIDC Core §10.1.1).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -76,11 +76,11 @@ async fn eddsa_is_published_while_a_client_uses_it_and_until_its_last_token_expi
         let document = body(app.get("/.well-known/openid-configuration").send().await.unwrap()).await;
         document["id_token_signing_alg_values_supported"].clone()
     };
-    // Nobody uses it.
+    // No client uses it.
     let app = start(tempfile::tempdir().unwrap(), "").await;
     assert!(published(&app).await.is_empty());
     assert_eq!(listed(&app).await, json!(["RS256", "ES256"]));
-    // A client is added: the key that signs for it is published from the first moment.
+    // A client is added: the key that signs for it is published at once.
     let app = start(app.stop().await, &edwards).await;
     let keys = published(&app).await;
     assert_eq!(listed(&app).await, json!(["RS256", "ES256", "EdDSA"]));
@@ -89,7 +89,7 @@ async fn eddsa_is_published_while_a_client_uses_it_and_until_its_last_token_expi
     let redeemed = app.post_form("/token", &code_fields(&code, &[])).header("authorization", basic("edwards", SECRET));
     let tokens = body(redeemed.send().await.unwrap()).await;
     assert!(keys.contains(&kid(&tokens, "id_token")));
-    // It goes: its tokens can be checked until they have expired.
+    // The client is removed: its tokens can be verified until they have expired.
     let app = start(app.stop().await, "").await;
     assert_eq!(published(&app).await, keys);
     assert_eq!(listed(&app).await, json!(["RS256", "ES256"]));
@@ -97,7 +97,7 @@ async fn eddsa_is_published_while_a_client_uses_it_and_until_its_last_token_expi
     assert_eq!(published(&app).await, keys);
     app.pass(1);
     assert!(published(&app).await.is_empty());
-    // For access tokens the keys are needed, and discovery does not tell of those.
+    // Access tokens need the keys too, and discovery does not list their algorithms.
     let app = start(app.stop().await, &for_access).await;
     assert!(!published(&app).await.is_empty());
     assert_eq!(listed(&app).await, json!(["RS256", "ES256"]));
@@ -106,7 +106,7 @@ async fn eddsa_is_published_while_a_client_uses_it_and_until_its_last_token_expi
 
 #[actix_web::test]
 async fn a_key_is_published_before_it_signs_and_until_its_last_token_has_expired() {
-    // The key of the REST calls rotates with the others, so that no old key is left in use.
+    // The key of the REST calls rotates with the others, so that no old key stays in use.
     let app = with_keys("rest_rotation = \"automatic\"").await;
     app.lobby().run_housekeeping().await;
     let published_early = kids(&app.key_set().await);
@@ -135,7 +135,7 @@ async fn with_keys(keys: &str) -> TestApp {
     TestApp::configured(directory, config).await
 }
 
-/// The same after its keys have been due for the first time, and the keys that signed before.
+/// The same after its keys were due for the first time, and the keys that signed before.
 async fn after_a_period(keys: &str) -> (TestApp, [String; 2]) {
     let app = with_keys(keys).await;
     app.lobby().run_housekeeping().await;

@@ -1,4 +1,4 @@
-//! A room that holds so many and no more.
+//! The max_size inlet: capacity, departures and expiry.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::sessions::{NOBODY, SAMPLE, post, said, ticket, tokens};
 use crate::support::{ADMIN_KEY, Browser, TestApp, json as body};
 
-/// An application whose event `Sample` holds ten at once.
+/// An application whose event `Sample` has a capacity of ten.
 async fn room_for_ten() -> TestApp {
     let small = "id = \"Sample\"\ninlet = { strategy = \"max_size\", max_size = 10 }\n#";
     let app = TestApp::replacing(SAMPLE, small).await;
@@ -17,14 +17,14 @@ async fn room_for_ten() -> TestApp {
     app
 }
 
-/// What the background does each second.
+/// The background work of one second.
 async fn a_second_passes(app: &TestApp) {
     app.pass(1);
     app.lobby().expire_positions().await;
     app.lobby().step_inlets(&mut HashMap::new()).await;
 }
 
-/// Those of `ids` who are given tokens.
+/// The visitors among `ids` who get tokens.
 async fn come_in(app: &TestApp, ids: &[String]) -> Vec<String> {
     let mut inside = Vec::new();
     for id in ids {
@@ -73,7 +73,7 @@ async fn a_session_that_ends_frees_its_capacity_at_once() {
     });
     join_all(closings).await;
     assert_eq!(app.all_counters()["Sample"].serving, 14);
-    // The rest stays for as long as a session may.
+    // The other sessions last for their validity period.
     app.pass(3601);
     a_second_passes(&app).await;
     let counters = app.all_counters()["Sample"];
@@ -84,7 +84,7 @@ async fn a_session_that_ends_frees_its_capacity_at_once() {
 #[actix_web::test]
 async fn a_visitor_who_never_enters_is_passed_over() {
     let app = room_for_ten().await;
-    // Everybody who joins goes away, but for every fifth.
+    // Four of five visitors leave after they joined.
     let ids = join_all((0..60).map(|_| app.join("Sample"))).await;
     let (mut came, mut rounds) = (0, 0);
     while came < 12 {
@@ -97,7 +97,7 @@ async fn a_visitor_who_never_enters_is_passed_over() {
             }
         }
         assert!(inside(&app) <= 10);
-        // Who stays looks often enough.
+        // A visitor who stays polls often enough.
         app.pass(400);
         a_second_passes(&app).await;
         rounds += 1;
@@ -192,7 +192,7 @@ async fn json_that_no_text_or_number_can_hold_is_a_malformed_id() {
 
 #[actix_web::test]
 async fn no_visitor_is_admitted_above_capacity() {
-    // Not even those who would take an expired place.
+    // Not even to replace an expired position.
     let small =
         "id = \"Sample\"\nincrement_serving_on_expiry = true\ninlet = { strategy = \"max_size\", max_size = 10 }\n#";
     let app = TestApp::replacing(SAMPLE, small).await;

@@ -16,7 +16,7 @@ fn authorize(app: &TestApp) -> RequestBuilder {
     app.get(&format!("/authorize?{}", query(&[])))
 }
 
-/// Headers of what is no navigation, and the status that answers it.
+/// Headers of requests that are no navigation, and the status of the answer.
 const OTHERS: [(&str, &str, StatusCode); 9] = [
     ("sec-purpose", "prefetch", StatusCode::SERVICE_UNAVAILABLE),
     ("sec-purpose", "prefetch;prerender", StatusCode::SERVICE_UNAVAILABLE),

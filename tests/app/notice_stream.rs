@@ -1,4 +1,4 @@
-//! Events out as operators hear them.
+//! The stream of notices for operators.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::{ADMIN_KEY, TestApp};
 use crate::wire::PATIENCE;
 
-/// The stream of events out, message by message.
+/// The stream of notices, message by message.
 struct Stream {
     answer: Response,
     read: String,
@@ -93,7 +93,7 @@ async fn an_idle_stream_sends_heartbeats() {
     let mut stream = Stream::open(&app, "?event_id=Sample", None).await;
     let heard = async {
         loop {
-            // What others are told does not break the silence.
+            // Notices for others do not replace the heartbeat.
             app.pass(5);
             app.serve("Door", 1).await;
             if let Ok(message) = tokio::time::timeout(Duration::from_millis(100), stream.next()).await {
@@ -122,7 +122,7 @@ async fn the_stream_ends_after_about_an_hour_with_a_retry_time() {
     let milliseconds = last.strip_prefix("retry: ").unwrap_or_else(|| panic!("{last}"));
     assert!(milliseconds.parse::<u64>().unwrap() >= 3000, "{last}");
     assert_eq!(stream.next().await, None);
-    // Nothing is lost to whoever comes back.
+    // A client that reconnects misses nothing.
     app.serve("Sample", 1).await;
     let mut stream = Stream::open(&app, "", Some(&id)).await;
     assert_eq!(stream.notice().await.2["data"]["current"], 2);

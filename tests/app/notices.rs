@@ -1,4 +1,4 @@
-//! Events out: what happens reaches who listens, signed, in order, and not only in good weather.
+//! Webhooks: notices are signed, in order, and delivered despite failures.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -19,7 +19,7 @@ use crate::wire::eventually;
 
 const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
-/// What a receiver was sent.
+/// A received call.
 #[derive(Clone, Debug)]
 struct Call {
     id: String,
@@ -37,7 +37,7 @@ impl Call {
         self.notice()["type"].as_str().unwrap().to_owned()
     }
 
-    /// Checks the signature as a receiver does, with a library that the program does not use for it.
+    /// Checks the signature as a receiver does, with a library that the program does not use.
     fn verify(&self) {
         let key = PKey::hmac(&STANDARD.decode(KEY).unwrap()).unwrap();
         let mut signer = Signer::new(MessageDigest::sha256(), &key).unwrap();
@@ -46,7 +46,7 @@ impl Call {
     }
 }
 
-/// What came in, and what is answered.
+/// The received calls, and the status of the answers.
 type Inbox = (Arc<Mutex<Vec<Call>>>, Arc<Mutex<u16>>);
 
 /// A receiver of webhooks.
@@ -93,7 +93,7 @@ impl Receiver {
         self.calls.lock().unwrap().clone()
     }
 
-    /// The calls as soon as there are `count`.
+    /// Waits for `count` calls.
     async fn wait_for(&self, count: usize) -> Vec<Call> {
         eventually(async || Some(self.calls()).filter(|calls| calls.len() >= count)).await
     }
@@ -229,7 +229,7 @@ async fn retry_after_of_a_receiver_is_kept_by_the_clock() {
     let app = TestApp::with(&format!("{}{other}", busy.toml(kinds))).await;
     app.serve("Sample", 1).await;
     busy.wait_for(1).await;
-    // The other one, which does not ask, is tried again although the clock stands still.
+    // The other receiver sends no Retry-After and is retried although the clock is frozen.
     broken.wait_for(3).await;
     assert_eq!(busy.calls().len(), 1);
     busy.answers(204);
@@ -270,7 +270,7 @@ async fn a_restart_delivers_only_what_was_not_delivered_before() {
     let app = TestApp::with(&toml).await;
     app.serve("Sample", 1).await;
     receiver.wait_for(1).await;
-    // It is noted soon after it was told: only a crash in between would tell it twice.
+    // The delivery is recorded soon after it: only a crash in between would repeat it.
     let store = app.lobby().store();
     let newest = store.newest_letter().await.unwrap();
     eventually(async || (store.claim_delivery("hook").await.unwrap() == Some(newest)).then_some(())).await;

@@ -1,4 +1,4 @@
-//! What is told to operators alone, and what the log tells of those who are none.
+//! Information for operators alone, and the log of other callers.
 
 use anteroom::ambient::Timestamp;
 use futures_util::future::join_all;
@@ -13,7 +13,7 @@ const WITH_PAIR: &str = "keys = [{ name = \"ops\", key = \"env:ADMIN\" }]\n\
                          sigv4 = [{ access_key_id = \"AKIDEXAMPLE\", secret_access_key = \"env:SECRET\" }]";
 const WRONG_KEY: &str = "wrong-admin-key-0123456789-0123456789-012";
 
-/// How often the store was asked for its health.
+/// The number of health checks that reached the store.
 async fn checks(app: &TestApp) -> u64 {
     let text = app.get("/metrics").send().await.unwrap().text().await.unwrap();
     let counts = text.lines().filter(|line| {
@@ -79,7 +79,7 @@ async fn only_operators_get_the_reason() {
     app.stop().await;
 }
 
-/// An application that `allow` says who may read the metrics of.
+/// An application whose metrics `allow` makes readable.
 async fn metered(allow: &str, more: &str) -> TestApp {
     let section = format!("[metrics]\nallow = {allow}\n[admin]");
     let directory = crate::seeded::directory().await;
@@ -153,7 +153,7 @@ async fn a_proxied_request_for_metrics_needs_a_key_whatever_its_peer() {
         refused(app.get("/metrics").header(name, value).bearer_auth(WRONG_KEY)).await;
         read(app.get("/metrics").header(name, value).bearer_auth(ADMIN_KEY)).await;
     }
-    // What scrapers send of themselves is none of these.
+    // Headers that scrapers add themselves are not proxy headers.
     read(app.get("/metrics").header("x-prometheus-scrape-timeout-seconds", "10").header("user-agent", "via")).await;
     app.stop().await;
 }
@@ -168,7 +168,7 @@ async fn metrics_on_the_private_address_need_no_key() {
     app.stop().await;
 }
 
-/// What the log tells of refused calls from this address.
+/// The log of refused calls from this address.
 fn refusals(client: &str) -> Vec<Value> {
     let lines = capture::lines().into_iter().filter(|line| line.contains("an operator's call was refused"));
     let fields = lines.map(|line| serde_json::from_str::<Value>(&line).unwrap()["fields"].take());
@@ -233,7 +233,7 @@ async fn a_flood_of_wrong_keys_is_logged_in_bounded_lines() {
     app.stop().await;
 }
 
-/// What the log tells of closed sessions of this event.
+/// The log of closed sessions of this event.
 fn closings(event: &str) -> Vec<Value> {
     let lines = capture::lines().into_iter().filter(|line| line.contains("a session was closed"));
     let fields = lines.map(|line| serde_json::from_str::<Value>(&line).unwrap()["fields"].take());
@@ -257,7 +257,7 @@ async fn a_closed_session_is_logged_by_position_and_without_its_request_id() {
     }
     let post = |path: &str, body: Value| app.post_json(path, &body).bearer_auth(ADMIN_KEY).send();
     for status in [1, -1] {
-        // The second call closes nothing, and says so to the caller alone.
+        // The second call closes nothing, and only its caller is informed.
         let update = json!({ "event_id": event, "request_id": ids[0], "status": status });
         post("/private/update_session", update).await.unwrap();
     }

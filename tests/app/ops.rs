@@ -1,4 +1,4 @@
-//! What whoever runs the service relies on: health, metrics, an address of their own, names for requests.
+//! Operations: health, metrics, the private address, request IDs.
 
 use std::collections::BTreeMap;
 
@@ -60,7 +60,7 @@ async fn callers_get_retry_after_while_the_store_is_away() {
     let redeemed = app.redeem(&code, &[]).await;
     assert_eq!(redeemed.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(body(redeemed).await, client);
-    // Those who wait notice nothing: they are answered from memory.
+    // Waiting visitors are not affected: they are answered from memory.
     for path in
         [&format!("/api/queue_num?event_id=Sample&request_id={id}"), "/api/serving_num?event_id=Sample", "/line/Sample"]
     {
@@ -184,7 +184,7 @@ async fn requests_cannot_add_metric_series() {
         app.get(&format!("/line/none-{index}")).send().await.unwrap();
         app.get(&format!("/nothing-{index}?client_id={index}")).send().await.unwrap();
     }
-    // The store's operations are added by what goes on in the background, each under its one name.
+    // Background tasks add the store's operations, each under its own name.
     let names = |samples: BTreeMap<String, f64>| {
         samples.into_keys().filter(|name| !name.starts_with("anteroom_store")).collect::<Vec<_>>()
     };
@@ -215,7 +215,7 @@ async fn the_private_address_serves_operators_paths_alone() {
     let path = "/private/increment_serving_counter";
     let asked = app.request(Method::POST, path).bearer_auth(ADMIN_KEY).body(step.clone()).send().await.unwrap();
     assert_eq!(asked.status(), StatusCode::NOT_FOUND);
-    // Nor does the visitors' address tell a good key from a bad one.
+    // The public address does not reveal whether a key is valid.
     let bare = [app.get("/private/nothing"), app.get(path), app.get(path).bearer_auth("wrong")];
     for status in join_all(bare.map(|request| request.send())).await {
         assert_eq!(status.unwrap().status(), StatusCode::NOT_FOUND);
@@ -243,7 +243,7 @@ async fn every_error_has_its_own_request_id() {
     app.stop().await;
 }
 
-/// Whose address the access log tells of a request that came with these lines of a header.
+/// The client address in the access log for a request with these header lines.
 async fn logged_client(app: &TestApp, header: &str, lines: &[&[u8]]) -> String {
     let before = capture::lines().len();
     let mut request = b"POST /token HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n".to_vec();
@@ -260,8 +260,7 @@ async fn logged_client(app: &TestApp, header: &str, lines: &[&[u8]]) -> String {
         line["fields"]["client"].as_str().map(str::to_owned)
     };
     let clients: Vec<String> = named.filter_map(client).collect();
-    // Applications of other tests log too, with the same names, for their randomness is seeded alike: but theirs all
-    // come from this machine.
+    // Other tests log as well, with equal IDs because their randomness has the same seed, but only from this machine.
     let elsewhere = clients.iter().find(|client| *client != "127.0.0.1");
     elsewhere.or(clients.first()).expect("a line in the access log").clone()
 }
@@ -277,7 +276,7 @@ async fn behind_trusted_proxies_the_log_names_the_visitor() {
         (&[b"198.51.100.1", b"203.0.113.7"], "203.0.113.7"),
         (&[b"203.0.113.7, 127.0.0.1"], "203.0.113.7"),
         (&[b"2001:db8::7"], "2001:db8::7"),
-        // What a visitor wrote before the proxy added its word hides nobody.
+        // Text that a visitor wrote before the proxy's entry hides no address.
         (&[b"nonsense, 203.0.113.7"], "203.0.113.7"),
         (&[b"\xff\xfe, 203.0.113.7", b"127.0.0.1"], "203.0.113.7"),
     ];

@@ -1,4 +1,4 @@
-//! The retired system's control panel, which takes each answer that the browser lets it read for a success.
+//! The retired system's control panel, which takes every answer that it can read for a success.
 
 use reqwest::{Method, StatusCode};
 
@@ -34,7 +34,7 @@ async fn refused_credentials_below_private_are_unreadable_to_other_origins() {
     let count = |status| refused.iter().filter(|refused| **refused == status).count();
     assert_eq!(count(StatusCode::FORBIDDEN), 100);
     assert_eq!(count(StatusCode::TOO_MANY_REQUESTS), refused.len() - 100);
-    // An operator's mistakes stay readable.
+    // Errors of an authenticated operator stay readable.
     let mistake = app.request(Method::POST, "/private/update_session").bearer_auth(ADMIN_KEY).body(BODY);
     let answer = mistake.send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::BAD_REQUEST);

@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use crate::steps::{id_claims, sub, token};
 use crate::support::{Browser, Page, TestApp, json as body};
 
-/// Redeems the code of `page`, whose visitor was let in.
+/// Redeems the code of `page`.
 async fn tokens(app: &TestApp, page: &Page) -> Value {
     body(app.redeem(&page.code(), &[]).await).await
 }
 
-/// Lets the visitor who waits at `page` in, ten seconds later; the tokens.
+/// Admits the visitor who waits at `page`, ten seconds later; the tokens.
 async fn admitted(app: &TestApp, browser: &mut Browser, page: &Page) -> Value {
     assert!(page.waits(), "{page:?}");
     app.pass(10);
@@ -25,7 +25,7 @@ fn auth_time(tokens: &Value) -> u64 {
     id_claims(tokens)["auth_time"].as_u64().unwrap()
 }
 
-/// A `claims` parameter that asks for the visitor `sub`.
+/// A `claims` parameter that requests the visitor `sub`.
 fn claims_for(place: &str, sub: &str) -> String {
     json!({ place: { "sub": { "value": sub } } }).to_string()
 }
@@ -132,7 +132,7 @@ async fn only_the_hinted_visitor_is_accepted() {
 async fn no_visitor_joins_to_become_the_hinted_one() {
     let app = TestApp::start().await;
     let (mut browser, own) = app.tokens(&[]).await;
-    // Whoever lines up now is served at once.
+    // From here on, a visitor who joins is served at once.
     app.serve("Sample", 5).await;
     app.pass(120);
     let by_claims = claims_for("id_token", &sub(&own));

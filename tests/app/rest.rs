@@ -25,7 +25,7 @@ async fn increment(app: &TestApp, body: &Value) -> Response {
     app.post_json("/private/increment_serving_counter", body).bearer_auth(ADMIN_KEY).send().await.unwrap()
 }
 
-/// The sentence of an error; everything about its form is checked here.
+/// The sentence of an error, whose form is checked here.
 async fn refusal(answer: Response) -> (u16, String) {
     assert_eq!(answer.headers()["access-control-allow-origin"], "*");
     assert_eq!(answer.headers()["content-type"], "application/json");
@@ -50,14 +50,14 @@ async fn joining_gives_a_request_id_with_position_and_entry_time() {
     let asked = get(&app, &format!("/api/queue_num?event_id=Sample&request_id={id}&extra=1")).await;
     assert_eq!(asked.status(), StatusCode::OK);
     assert_eq!(asked.headers()["access-control-allow-origin"], "*");
-    // No cache may answer without asking: a reset ends it.
+    // Caches must revalidate, because a reset voids it.
     assert_eq!(asked.headers()["cache-control"], "private, no-cache");
     let expected = json!({ "queue_number": 1, "entry_time": NOW.as_secs() + 5, "event_id": "Sample", "status": 1 });
     assert_eq!(body(asked).await, expected);
     app.stop().await;
 }
 
-/// What `uuid.validate`, `isUUID` and zod demand: version and variant of RFC 9562 §5.4, in the one form of it.
+/// The requirements of `uuid.validate`, `isUUID` and zod: version and variant of RFC 9562 §5.4, in its canonical form.
 fn assert_is_uuid_of_version_4(id: &str) {
     let groups: Vec<&str> = id.split('-').collect();
     assert_eq!(groups.iter().map(|group| group.len()).collect::<Vec<_>>(), [8, 4, 4, 4, 12], "{id}");
@@ -116,7 +116,7 @@ async fn a_refusal_names_the_mistake() {
         ("/api/queue_num?event_id=Sample".to_owned(), 400, "Invalid event or request ID"),
         (format!("/api/queue_num?request_id={id}"), 400, "Invalid event or request ID"),
         (format!("/api/queue_num?event_id=Nowhere&request_id={id}"), 400, "Invalid event ID"),
-        // A ticket of another line is none here, whoever sealed it.
+        // A ticket of another event is invalid here, whichever deployment sealed it.
         (format!("/api/queue_num?event_id=Door&request_id={id}"), 202, "Request ID not found"),
         (format!("/api/queue_num?event_id=Sample&request_id={}", id.replace('-', "0")), 400, "Invalid request ID"),
     ];
@@ -174,7 +174,7 @@ async fn a_ticket_of_another_deployment_is_unknown() {
     other.stop().await;
 }
 
-/// What `queue_num` tells of a `sub`, its relying parties have read in `queue_position` already.
+/// The answer of `queue_num` for a `sub` is the `queue_position` that relying parties have already.
 #[actix_web::test]
 async fn a_subject_reveals_its_position_and_opens_no_session() {
     let app = TestApp::start().await;
@@ -265,7 +265,7 @@ async fn the_private_api_needs_an_admin_key() {
     ];
     for path in ["/private/increment_serving_counter", "/private/increment_serving_num"] {
         for (header, message) in &headers {
-            // The body is good or bad: who may not, is not told which.
+            // A caller without permission does not learn whether the body is valid.
             for sent in [json!({ "event_id": "Sample", "increment_by": 1 }), json!("nonsense")] {
                 let request = app.post_json(path, &sent);
                 let request = header.iter().fold(request, |request, value| request.header("authorization", value));
@@ -339,7 +339,7 @@ async fn below_private_only_operators_get_404() {
     }
 }
 
-/// That a path or method that is not there is shut like all others below `/private`.
+/// An unknown path or method is forbidden like all others below `/private`.
 async fn refuses_all_but_operators(app: &TestApp) {
     let calls = [
         (Method::GET, "/private", 404),
@@ -374,7 +374,7 @@ async fn unknown_paths_are_not_found() {
             assert_eq!(refusal(answer).await, (404, "There is nothing at this path".to_owned()), "{path}");
         }
     }
-    // A person who mistyped an address is shown a page.
+    // A browser gets a page.
     let page = app.get("/nothing").header("accept", "text/html,*/*;q=0.8").send().await.unwrap();
     assert_eq!(page.status(), StatusCode::NOT_FOUND);
     assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");

@@ -1,4 +1,4 @@
-//! What is forgotten, what is answered afterwards, and that an event that is always open does not grow.
+//! Retention: what is deleted, the answers afterwards, and the bounded size of a permanently open event.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::support::{Browser, TestApp, json as body};
 
 const DAY: u64 = 24 * 3600;
 
-/// The clock goes on, and what happens by itself happens.
+/// Advances the clock and runs the background work.
 async fn pass(app: &TestApp, seconds: u64) {
     app.pass(seconds);
     app.lobby().expire_positions().await;
@@ -80,7 +80,7 @@ async fn a_ticket_whose_arrival_was_swept_is_expired_not_unknown() {
 #[actix_web::test]
 async fn a_used_position_opens_no_second_session_even_if_positions_expire_late_or_never() {
     let late = "id = \"Sample\"\nqueue_position_expiry_period = 604800\ninlet";
-    // When all before it are used as well, a position is given up.
+    // When all positions before it are used as well, a position is given up.
     let given_up = "Queue position has expired";
     a_used_position_opens_no_second_session(without_expiry().await, "Token corresponding to request id has expired")
         .await;
@@ -126,7 +126,7 @@ async fn a_browser_with_a_long_ended_session_joins_again_without_an_explanation(
     }
 }
 
-/// What an installation occupies.
+/// The size of an installation.
 #[derive(Debug, Default, Clone, Copy)]
 struct Size {
     sessions: u64,
@@ -175,7 +175,7 @@ impl Size {
         }
     }
 
-    /// Whether it is no more than another, but for a step by which files grow.
+    /// Whether it is at most another's, except for one growth step of a file.
     fn is_level_with(&self, early: &Self) -> bool {
         let rows = |size: &Self| [size.sessions, size.arrivals, size.records, size.used, size.memory];
         rows(self).into_iter().zip(rows(early)).all(|(late, early)| late <= early)
@@ -185,8 +185,8 @@ impl Size {
     }
 }
 
-/// Half a day: a visitor comes each half hour, the line moves, those who come enter, and half an hour later what
-/// happens by itself happens.
+/// Half a day: a visitor joins every half hour, the counter moves, visitors enter, and the background work runs half an
+/// hour later.
 const VISITORS: u64 = 24;
 
 async fn half_a_day(app: &TestApp, room: &Room, present: impl Fn(u64) -> bool) {
@@ -232,7 +232,7 @@ async fn year(app: &TestApp, present: impl Fn(u64) -> bool) -> Vec<Size> {
     sizes
 }
 
-/// How the event stands, by the store: the board hears of it a moment later.
+/// The counters in the store: the cache is updated a moment later.
 async fn counters(app: &TestApp) -> Counters {
     app.lobby().store().counters(&"Sample".parse().unwrap()).await.unwrap()
 }
@@ -240,7 +240,7 @@ async fn counters(app: &TestApp) -> Counters {
 #[actix_web::test]
 async fn a_year_of_an_open_event_occupies_no_more_than_its_first_months() {
     let app = TestApp::start().await;
-    // Each tenth stays away.
+    // Every tenth visitor does not enter.
     let sizes = year(&app, |position| position % 10 != 0).await;
     let (early, late) = (Size::largest(&sizes[1..9]), Size::largest(&sizes[18..]));
     assert!(late.is_level_with(&early), "{early:?}\n{late:?}");

@@ -1,4 +1,4 @@
-//! What an authorization code carries, what is kept of it, and whose clock it believes.
+//! Authorization codes: their content, the stored part, and the clock that counts.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +16,7 @@ use crate::support::{Browser, NOW, TestApp, VERIFIER, challenge, claims, json};
 const HOUR: Duration = Duration::from_secs(3600);
 /// Longest code.
 const LONGEST: usize = 512;
-/// Sweeps after which what is over is forgotten.
+/// Sweeps after which everything expired is deleted.
 const SWEEPS: usize = 11;
 
 /// How many rows each table has.
@@ -153,7 +153,7 @@ async fn a_foreign_code_is_an_invalid_grant_and_changes_nothing() {
 
 #[actix_web::test]
 async fn reuse_revokes_even_if_the_clock_is_an_hour_off() {
-    // Longer than the clock is set back: sessions that lie in the future end as if they were opened then.
+    // Longer than the clock was set back: sessions in the future are shortened as if they were opened then.
     let longer = "id = \"Sample\"\nvalidity_period = 172800\ninlet";
     let app = TestApp::replacing("id = \"Sample\"\ninlet", longer).await;
     for then in [NOW - HOUR, NOW + HOUR, NOW - 24 * HOUR, NOW + 24 * HOUR] {
@@ -161,7 +161,7 @@ async fn reuse_revokes_even_if_the_clock_is_an_hour_off() {
         let tokens = json(app.redeem(&code, &[]).await).await;
         let others = json(app.redeem(&bystander, &[]).await).await;
         app.clock.set(then);
-        // A sweep or two at that moment make no difference.
+        // Additional sweeps make no difference.
         app.lobby().run_housekeeping().await;
         app.lobby().run_housekeeping().await;
         let refused = app.redeem(&code, &[]).await;
@@ -231,7 +231,7 @@ async fn a_silent_login_is_answered_even_if_the_store_is_read_only() {
     let (mut browser, _) = app.tokens(&[]).await;
     let path = app.directory.path().join("data/anteroom.db");
     let other = Connection::open(path).unwrap();
-    // Whoever would write now waits for this transaction's end, and is refused after some seconds.
+    // Any other writer waits for the end of this transaction, and fails after some seconds.
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let page = Browser::authorize(&mut browser, &app, &[("prompt", "none")]).await;
     assert!(!page.code().is_empty());

@@ -1,4 +1,4 @@
-//! Tokens for tickets, sessions and their end, the reset: the rest of the contract's calls.
+//! Tokens for tickets, the end of sessions, the reset: the other calls of the contract.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::{ADMIN_KEY, Browser, NOW, TestApp, claims, header, json as body};
 
-/// Where the settings of the event Sample stand.
+/// Where the settings of the event Sample are in the configuration.
 pub const SAMPLE: &str = "id = \"Sample\"\ninlet";
 pub const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
 
@@ -43,7 +43,7 @@ pub async fn tokens(app: &TestApp, id: &str) -> Value {
     body(answer).await
 }
 
-/// A visitor by the REST door who is served.
+/// A served visitor of the REST channel.
 pub async fn served(app: &TestApp) -> String {
     let id = app.join("Sample").await;
     app.serve("Sample", 1).await;
@@ -206,7 +206,7 @@ async fn overrides_apply_to_their_session_alone() {
     let set = body(post(&app, "/private/generate_token", &sent).await).await;
     let given = claims(set["access_token"].as_str().unwrap());
     assert_eq!((&given["iss"], &set["expires_in"]), (&json!("https://elsewhere.example"), &json!(60)));
-    // The same session keeps its claims, whoever asks; the next one has the usual.
+    // The session keeps its claims for every caller; the next session has the usual ones.
     assert_eq!(claims(tokens(&app, &first).await["access_token"].as_str().unwrap()), given);
     let other = tokens(&app, &second).await;
     assert_eq!(other["expires_in"], json!(3600));
@@ -241,7 +241,7 @@ async fn a_session_is_closed_once() {
         assert_eq!(update(&app, &id, bad).await.0, 400);
     }
     assert_eq!(update(&app, "nonsense", 1).await.0, 400);
-    // Each in a form of its own; all mean the same.
+    // Each in a notation of its own; all have the same meaning.
     let statuses = [json!(-1), json!("-1"), json!(-1.0)].into_iter().cycle().take(9);
     let closings = join_all(statuses.map(|status| update(&app, &id, status))).await;
     assert_eq!(closings.iter().filter(|(status, _)| *status == 200).count(), 1);
@@ -270,7 +270,7 @@ async fn active_and_expired_tokens_are_separated_at_the_second() {
     app.stop().await;
 }
 
-/// Sessions put into the store itself, as many as two full pages and some: each is listed once.
+/// Sessions inserted into the store, somewhat more than two full pages: each is listed once.
 #[actix_web::test]
 async fn all_pages_of_expired_tokens_come_as_one_list() {
     const MANY: u64 = 2_000;
@@ -337,7 +337,7 @@ async fn a_reset_zeroes_the_counters_and_voids_every_ticket_and_token() {
     assert_eq!(asked.status(), StatusCode::ACCEPTED);
     assert_eq!(app.user_info(login["access_token"].as_str().unwrap()).await.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(active(&app).await, 0);
-    // The next visitors, and the old browser among them, are the first.
+    // The next visitors, including the old browser, get the first positions.
     let page = browser.authorize(&app, &[]).await;
     assert!(page.waits());
     assert_eq!(page.position(), 1);

@@ -1,5 +1,5 @@
-//! RSA signatures are the dearest thing that anybody can ask for: tokens of a ticket are signed once, and what waits is
-//! bounded.
+//! RSA signatures are the most expensive work that a client can cause: the tokens of a ticket are signed once, and the
+//! queue is bounded.
 
 use anteroom::keys::{KeyUse, Rotation};
 use anteroom::lobby::{SigningSlot, Urgency};
@@ -13,7 +13,7 @@ use crate::support::{Browser, SECRET, TestApp, basic, claims, header};
 
 const SET: [&str; 3] = ["access_token", "refresh_token", "id_token"];
 
-/// Every place in the queue of this kind.
+/// Every slot in the queue of this kind.
 fn fill(app: &TestApp, urgency: Urgency) -> Vec<SigningSlot> {
     std::iter::from_fn(|| app.lobby().signing().reserve(urgency).ok()).collect()
 }

@@ -1,4 +1,4 @@
-//! Requests to the private API that are signed as AWS does it (Signature Version 4), by a signer of the tests' own.
+//! Requests to the private API with AWS Signature Version 4, made by the tests' own signer.
 
 use openssl::hash::{MessageDigest, hash};
 use openssl::pkey::PKey;
@@ -16,7 +16,7 @@ const INCREMENT: &str = "/private/increment_serving_counter";
 const STEP: &str = r#"{"event_id":"Sample","increment_by":1}"#;
 const MISMATCH: &str = "The request signature we calculated does not match the signature you provided.";
 
-/// What is signed. The tests' clock stands at 2027-01-15 08:00:00 UTC.
+/// The signed values. The tests' clock is frozen at 2027-01-15 08:00:00 UTC.
 #[derive(Clone)]
 struct Signing {
     method: Method,
@@ -28,7 +28,7 @@ struct Signing {
     secret: String,
     service: String,
     host: String,
-    /// The headers that are signed, besides host and date; and whether these are.
+    /// The signed headers besides host and date, and their values.
     more: Vec<(String, String)>,
     hosts: bool,
 }
@@ -75,7 +75,7 @@ impl Signing {
         format!("AWS4-HMAC-SHA256 Credential={id}/{scope}, SignedHeaders={names}, Signature={signature}")
     }
 
-    /// The request, signed as it is.
+    /// The request with its own signature.
     fn request(&self, app: &TestApp) -> RequestBuilder {
         self.signed_as(app, self)
     }
@@ -138,13 +138,13 @@ async fn a_signed_request_is_answered() {
     let token = ("x-amz-security-token".to_owned(), "of-a-role".to_owned());
     let more = Signing { more: vec![hash, token], ..post.clone() };
     assert_eq!(good(more.request(&app)).await, json!({ "serving_num": 2 }));
-    // Who signs well is told that nothing is there, and that the method is another.
+    // An authenticated operator learns that a path or method does not exist.
     let nowhere = Signing { path: "/private/nothing".to_owned(), ..post.clone() };
     assert_eq!(nowhere.request(&app).send().await.unwrap().status(), StatusCode::NOT_FOUND);
     let wrong = Signing { method: Method::PUT, ..post.clone() };
     assert_eq!(wrong.request(&app).send().await.unwrap().status(), StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(refused(&app, nowhere.signed_as(&app, &post)).await, MISMATCH);
-    // The bearer key opens as before.
+    // The bearer key still works.
     assert_eq!(app.serve("Sample", 1).await, 3);
     app.stop().await;
 }
@@ -266,7 +266,7 @@ async fn a_malformed_header_is_refused() {
 #[actix_web::test]
 async fn the_log_names_the_operator_and_no_secret() {
     capture::start();
-    // The log is that of all tests: names that no other uses.
+    // All tests share the log, so the names here are unique.
     let admin = WITH_PAIR.replace("AKIDEXAMPLE", "AKIDNIGHTSHIFT").replace("\"ops\"", "\"night shift\"");
     let app = TestApp::replacing(KEYS, &admin).await;
     let post = Signing { key: "AKIDNIGHTSHIFT".into(), ..Signing::post(&app) };

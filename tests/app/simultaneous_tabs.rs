@@ -1,16 +1,16 @@
-//! Tabs of one browser that are opened at the same moment: one place, and each page is good.
+//! Tabs of one browser that are opened at the same moment: they share one place, and each page is valid.
 
 use futures_util::future::join_all;
 use reqwest::StatusCode;
 
 use crate::support::{Browser, COOKIE_CHECK, Page, REDIRECT, TestApp, encode};
 
-/// A browser's cookies as all of its tabs share them, in the order in which they came (RFC 6265 §5.4).
+/// The cookies that all tabs of a browser share, in the order received (RFC 6265 §5.4).
 #[derive(Default, Clone)]
 struct Jar(Vec<(String, String)>);
 
 impl Jar {
-    /// Keeps what an answer sets; the browser gets the answer now.
+    /// Applies the cookies of an answer, as when the browser receives it.
     fn keep(&mut self, page: &Page) {
         for cookie in page.headers.get_all("set-cookie") {
             let (name, rest) = cookie.to_str().unwrap().split_once('=').unwrap();
@@ -22,7 +22,7 @@ impl Jar {
         }
     }
 
-    /// What the app answers to `target`; the browser does not have the answer yet.
+    /// The answer to `target`, which the browser has not received yet.
     async fn ask(&self, app: &TestApp, target: &str) -> Page {
         let cookies: Vec<_> = self.0.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let request = app.get(target).header("cookie", cookies.join("; "));
@@ -51,7 +51,7 @@ fn checked(page: &Page) -> String {
     page.location.clone().filter(|location| location.contains(COOKIE_CHECK)).unwrap_or_else(|| panic!("{page:?}"))
 }
 
-/// Both pages wait at one place, and both lead on: now, and when the turn has come.
+/// Both pages wait with one place, and both continue: now, and when the place is served.
 async fn assert_both_good(app: &TestApp, jar: &mut Jar, pages: &[Page; 2], case: &str) {
     assert!(pages.iter().all(|page| page.waits()), "{case}: {pages:?}");
     assert_eq!(pages[0].position(), pages[1].position(), "{case}");
@@ -68,8 +68,8 @@ async fn assert_both_good(app: &TestApp, jar: &mut Jar, pages: &[Page; 2], case:
 #[actix_web::test]
 async fn the_first_two_tabs_of_a_browser_share_a_place_however_their_answers_cross() {
     let app = TestApp::start().await;
-    // Who is a step ahead: the first answer reaches the browser before or after the second request has been sent, and
-    // either tab's second request is sent before or after the other's first answer has come.
+    // The order of events: the first answer arrives before or after the second request is sent, and either tab's second
+    // request is sent before or after the other's first answer arrives.
     let cases = ["check 1, ask 1, check 2, ask 2", "check 2, check 1, ask 1, ask 2", "check 1, check 2, ask 2, ask 1"];
     let cases = cases.into_iter().flat_map(|case| [(case, [0, 1]), (case, [1, 0])]);
     for (number, (case, answered)) in (1..).zip(cases) {
@@ -82,7 +82,7 @@ async fn the_first_two_tabs_of_a_browser_share_a_place_however_their_answers_cro
             let tab = tab.parse::<usize>().unwrap() - 1;
             match what {
                 "check" => jar.keep(&checks[tab]),
-                // The answers come after both requests were sent.
+                // The answers arrive after both requests were sent.
                 _ => pages[tab] = Some(jar.ask(&app, &checked(&checks[tab])).await),
             }
         }
@@ -98,7 +98,7 @@ async fn the_first_two_tabs_of_a_browser_share_a_place_however_their_answers_cro
 async fn many_tabs_that_are_restored_at_once_share_a_place() {
     let app = TestApp::start().await;
     let mut jar = Jar::default();
-    // The browser has been here before; the place that it had is over.
+    // The browser has been here before; its earlier place has expired.
     jar.0.push(("anteroom-browser".into(), "AAAAAAAAAAAAAAAAAAAAAA".into()));
     for round in 1..=2 {
         let logins: Vec<_> = (0..20).map(|tab| login(&format!("round {round} tab {tab}"))).collect();
@@ -107,7 +107,7 @@ async fn many_tabs_that_are_restored_at_once_share_a_place() {
         assert_eq!(app.counters().queue, round);
         pages.iter().for_each(|page| jar.keep(page));
         app.serve("Sample", 1).await;
-        // Unused: all tabs ask again at once, with the cookie of the place that has expired.
+        // Unused: all tabs retry at once, with the cookie of the expired place.
         app.pass(901);
     }
     let pages = join_all((0..3).map(async |tab| jar.ask(&app, &login(&format!("other {tab}"))).await)).await;

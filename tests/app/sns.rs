@@ -1,4 +1,4 @@
-//! Messages of an SNS topic that tell who left: only genuine ones are heard.
+//! Departures on an SNS topic: only genuine messages are accepted.
 
 mod certificates;
 mod peer;
@@ -22,7 +22,7 @@ async fn deliver(app: &TestApp, message: &Value) -> (u16, String) {
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
 
-/// Lets ten in; their request IDs.
+/// Admits ten; their request IDs.
 async fn full(app: &TestApp) -> Vec<String> {
     app.lobby().step_inlets(&mut std::collections::HashMap::new()).await;
     let ids = join_all((0..30).map(|_| app.join("Sample"))).await;
@@ -65,7 +65,7 @@ async fn a_long_message_is_read_completely() {
     let sns = Sns::start();
     let app = sns.app().await;
     let inside = full(&app).await;
-    // As many as a message of 256 KiB holds.
+    // As many as a message of 256 KiB contains.
     let mut gone: Vec<String> = (0..6700).map(|number| format!("{number:08x}-0000-0000-0000-000000000000")).collect();
     gone.push(inside[4].clone());
     assert_eq!(deliver(&app, &sns.exits(&json!({ "completed": gone }))).await.0, 200);
@@ -166,7 +166,7 @@ async fn messages_of_other_signers_topics_or_times_change_nothing() {
     app.stop().await;
 }
 
-/// The head of a message that says that its body has `length` bytes.
+/// The head of a message with a body of `length` bytes.
 fn head(topic: &str, length: usize) -> String {
     format!(
         "POST /inlet/sns HTTP/1.1\r\nhost: anteroom\r\nx-amz-sns-topic-arn: {topic}\r\ncontent-length: {length}\r\n\r\n"
@@ -178,7 +178,7 @@ async fn without_a_configured_topic_no_body_is_read() {
     let sns = Sns::start();
     let app = TestApp::start().await;
     assert_eq!(deliver(&app, &sns.exits(&json!({ "exited": 1 }))).await.0, 404);
-    // No body follows: whoever waited for it would miss it.
+    // No body follows, so a server that waits for it times out.
     assert_eq!(exchange(app.address(), head(TOPIC, 200_000).as_bytes()).await.unwrap().status, 404);
     assert!(sns.asked().is_empty());
     app.stop().await;

@@ -1,4 +1,4 @@
-//! What a waiting page listens to.
+//! The stream of the waiting page.
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ async fn a_stream_sends_the_current_state_at_once_and_each_move() {
     let first = stream.next().await.unwrap();
     assert!(first.contains(&("retry".to_owned(), "3000".to_owned())), "{first:?}");
     app.serve("Sample", 5).await;
-    // What was under way when we came may be heard first; then the newest, always.
+    // A pending message may come first; then always the newest.
     let mut state = stream.state().await;
     while state["serving"] != 7 {
         state = stream.state().await;
@@ -150,7 +150,7 @@ async fn a_stream_ends_after_about_an_hour_with_a_retry_time() {
     app.pass(26 * 60);
     app.serve("Sample", 1).await;
     let mut last = stream.next().await.expect("it ended without a hint");
-    // What was under way may be heard first.
+    // A pending message may come first.
     while last.len() > 1 {
         last = stream.next().await.expect("it ended without a hint");
     }

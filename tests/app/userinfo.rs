@@ -1,4 +1,5 @@
-//! `/userInfo` (OIDC Core §5.3 and §5.4, RFC 6750), and what browser applications may call (Fetch standard, CORS).
+//! `/userInfo` (OIDC Core §5.3 and §5.4, RFC 6750), and cross-origin calls of browser applications (Fetch standard,
+//! CORS).
 
 use anteroom::room::SessionStatus;
 use base64::Engine as _;
@@ -78,7 +79,7 @@ async fn a_token_sent_twice_is_an_invalid_request_and_none_gets_a_bare_challenge
 #[actix_web::test]
 async fn every_other_token_is_an_invalid_token() {
     let (app, elsewhere) = (TestApp::start().await, tempfile::tempdir().unwrap());
-    // A directory of its own, so keys of its own.
+    // A directory of its own, and so keys of its own.
     let foreign = TestApp::in_directory(elsewhere, "").await;
     let (_, tokens) = app.tokens(&[]).await;
     let (_, strangers) = foreign.tokens(&[]).await;

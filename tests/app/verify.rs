@@ -1,4 +1,4 @@
-//! `/verify`: what a proxy that guards a site is told, rule by rule.
+//! `/verify`: the answers to a proxy in front of a site, rule by rule.
 
 use anteroom::keys::TokenType;
 use anteroom::oauth::SigningAlg;
@@ -11,12 +11,12 @@ use crate::steps::{sub, text_of, token};
 use crate::support::{ADMIN_KEY, NOW, TestApp, claims, json, part};
 
 const VERIFY: &str = "/verify?event_id=Sample";
-/// Where a browser goes whose proxy says nothing of what it asked for.
+/// The login address without a known target.
 const LINE: &str = "https://shop.example/login?from=queue&iss=";
 const HTML: &str = "text/html,application/xhtml+xml,*/*;q=0.8";
 const SHOP: &str = "&client_id=Sample";
 
-/// What a proxy makes of an answer.
+/// What a proxy does with an answer.
 struct Told {
     status: u16,
     location: Option<String>,
@@ -48,7 +48,7 @@ async fn access(app: &TestApp) -> (String, String) {
     (token(&tokens, "access_token").to_owned(), sub(&tokens))
 }
 
-/// A token of the REST door for the session of `sub`, as the contract has it, with other claims where `other` has some.
+/// A REST token for the session of `sub`, as in the contract, with claims replaced by `other`.
 fn rest_token(app: &TestApp, sub: &str, other: &Value) -> String {
     let now = app.clock_seconds();
     let mut claims = value!({
@@ -169,7 +169,7 @@ async fn a_bearer_token_of_the_site_is_ignored_in_favour_of_the_cookie() {
             }
         }
     }
-    // What we signed counts, as what it says of its session is known.
+    // A token signed by this provider counts, because the state of its session is known.
     app.close_session(&sub, SessionStatus::Completed).await;
     let (good, _) = self::access(&app).await;
     let cookie = format!("anteroom_token={good}");
@@ -323,7 +323,7 @@ async fn the_requested_address_is_passed_on_if_it_is_the_sites_own() {
         &[proto, host, ("x-forwarded-uri", "https://evil.example/")],
         &[proto, host, uri, uri],
         &[("forwarded", "host=evil.example;proto=https"), uri],
-        // A form that was posted cannot be asked for again.
+        // A posted form cannot be requested again.
         &[proto, host, uri, ("x-forwarded-method", "POST")],
     ];
     for headers in hostile {

@@ -1,4 +1,4 @@
-//! Waiting: a place in line belongs to a browser and is lost for no reason that is not the visitor's own.
+//! Waiting: a place belongs to a browser and is lost only through the visitor.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::steps::{id_claims, sub, text_of};
 use crate::support::{Browser, Page, TestApp, json};
 
-/// How long a served position may be used (`queue_position_expiry_period`), and how long a flow is good, s.
+/// The expiry period of a served position (`queue_position_expiry_period`), and the lifetime of a flow, s.
 const TURN: u64 = 900;
 const FLOW: u64 = 24 * 3600;
 
@@ -101,7 +101,7 @@ async fn the_button_pages_policy_allows_the_redirects_of_its_form() {
     for (asked, source) in [(&phone[..], "com.example.app:"), (&[("client_id", "door")], "https:")] {
         let door = Browser::default().authorize(&app, asked).await;
         assert!(door.is_door());
-        // Browsers hold every redirect that follows a form to form-action (CSP 3 §6.4.2).
+        // Browsers apply form-action to every redirect that follows a form (CSP 3 §6.4.2).
         let policy = door.header("content-security-policy");
         let (_, forms) = policy.split_once("form-action ").unwrap();
         let sources: Vec<_> = forms.split_once(';').unwrap().0.split(' ').collect();
@@ -156,7 +156,7 @@ async fn a_reset_gives_a_new_place_with_an_explanation() {
     other.authorize(&app, &[]).await;
     let page = browser.authorize(&app, &[]).await;
     app.lobby().store().reset(&"Sample".parse().unwrap()).await.unwrap();
-    // The board hears of it from the feed; what a join returns tells it at once.
+    // The cache is updated by the feed, and by the result of a join at once.
     Browser::default().authorize(&app, &[]).await;
     let again = browser.resume(&app, &page).await;
     assert_eq!(again.position(), 2);
@@ -264,7 +264,7 @@ async fn a_rest_ticket_is_no_login() {
     app.serve("Sample", 1).await;
     let lobby = app.lobby();
     let room = lobby.room("Sample").unwrap();
-    // Sealed with the cookie's own key, which nobody outside has.
+    // Sealed with the cookie's own key, which is secret.
     let cookie = lobby.cookie(room, &lobby.recognise(room, ticket).await.unwrap().unwrap());
     let mut browser = Browser::default();
     browser.cookies.insert("anteroom-place-Sample".into(), cookie);

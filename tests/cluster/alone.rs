@@ -48,7 +48,7 @@ fn rush(node: &Node, began: Instant, count: &AtomicUsize, gone: &AtomicBool) -> 
 }
 
 #[test]
-fn a_node_that_was_alone_at_a_line_takes_nobodys_place_with_it() {
+fn a_killed_node_with_a_lease_loses_no_visitors_place() {
     let Some(mut cluster) = Cluster::start() else { return };
     let (began, count, gone) = (Instant::now(), AtomicUsize::new(0), AtomicBool::new(false));
     let (alone, elsewhere) = (cluster.nodes[0].clone(), [cluster.nodes[1].clone(), cluster.nodes[2].clone()]);

@@ -29,7 +29,7 @@ fn clocks_may_be_two_seconds_apart() {
 }
 
 #[test]
-fn a_node_whose_clock_is_an_hour_off_revokes_what_is_redeemed_twice() {
+fn a_node_whose_clock_is_an_hour_off_revokes_a_reused_code() {
     let Some(cluster) = shifted(&[(1, "+3600"), (2, "-3600")]) else { return };
     let text = |answer: Answer| match answer {
         Answer::Done(text) => text.as_str().unwrap().to_owned(),

@@ -39,12 +39,12 @@ fn nothing_goes_wrong_when_dynamodb_errs() {
 }
 
 #[test]
-fn what_dynamodb_did_and_did_not_answer_is_done_once() {
+fn a_write_whose_answer_was_lost_is_applied_once() {
     nothing_goes_wrong_while_dynamodb_is(Mood::BreaksOff(3));
 }
 
 #[test]
-fn who_waits_is_answered_while_dynamodb_is_away() {
+fn waiting_visitors_are_answered_while_dynamodb_is_away() {
     let Some(cluster) = Cluster::start() else { return };
     let load = Load::start(&cluster, Store::Failing);
     load.goes_on();

@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_good_history_has_no_faults() {
+    fn a_valid_history_has_no_violations() {
         let shown = |numbers: &[u64]| numbers.iter().map(|number| (Duration::ZERO, *number)).collect();
         let history = History {
             // The first two came together: either may be before the other.
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_is_found() {
+    fn each_violation_is_found() {
         let found = |history: History| history.faults();
         let joins = |joins: &[Join]| found(History { joins: joins.to_vec(), unheard: 5, ..History::default() });
         assert_eq!(joins(&[join(0, 9, 1), join(0, 9, 1)]), ["position 1 was given to two"]);

@@ -25,7 +25,7 @@ fn three_nodes_are_one_waiting_room() {
 }
 
 #[test]
-fn a_node_that_is_killed_takes_nothing_with_it_and_comes_back() {
+fn a_killed_node_loses_nothing_and_returns() {
     let Some(mut cluster) = Cluster::start() else { return };
     let load = Load::start(&cluster, Store::Reliable);
     load.goes_on();
@@ -57,7 +57,7 @@ fn a_rolling_restart_loses_nothing() {
 }
 
 #[test]
-fn a_node_that_starts_while_dynamodb_errs_serves_once_it_does_not() {
+fn a_node_that_starts_while_dynamodb_fails_serves_afterwards() {
     let Some(mut cluster) = Cluster::start() else { return };
     for mood in [Mood::Errs(1), Mood::Throttles(1), Mood::Away] {
         cluster.stop_node(1);
@@ -75,7 +75,7 @@ fn a_node_that_starts_while_dynamodb_errs_serves_once_it_does_not() {
 }
 
 #[test]
-fn a_store_is_not_exported_while_nodes_serve_from_it() {
+fn an_export_is_refused_while_nodes_use_the_store() {
     let Some(mut cluster) = Cluster::start() else { return };
     cluster.until("all listen to Redis", |cluster| cluster.listeners() == NODES);
     let refused = cluster.export();

@@ -8,7 +8,7 @@ use crate::gate::Way;
 use crate::load::{Load, Store};
 
 #[test]
-fn nobody_notices_that_redis_was_killed_and_began_empty() {
+fn a_restart_of_redis_without_data_goes_unnoticed() {
     let Some(mut cluster) = Cluster::start() else { return };
     let load = Load::start(&cluster, Store::Reliable);
     load.goes_on();
@@ -24,7 +24,7 @@ fn nobody_notices_that_redis_was_killed_and_began_empty() {
 }
 
 #[test]
-fn nobody_notices_that_redis_stands_still_for_ten_seconds() {
+fn a_pause_of_redis_for_ten_seconds_goes_unnoticed() {
     let Some(mut cluster) = Cluster::start() else { return };
     let load = Load::start(&cluster, Store::Reliable);
     load.goes_on();
@@ -37,7 +37,7 @@ fn nobody_notices_that_redis_stands_still_for_ten_seconds() {
 }
 
 #[test]
-fn nobody_notices_that_another_redis_took_over_and_lost_the_last_writes() {
+fn a_failover_of_redis_with_lost_writes_goes_unnoticed() {
     let Some(mut cluster) = Cluster::start() else { return };
     let load = Load::start(&cluster, Store::Reliable);
     cluster.redis.save();
@@ -54,7 +54,7 @@ fn nobody_notices_that_another_redis_took_over_and_lost_the_last_writes() {
 }
 
 #[test]
-fn a_node_that_cannot_reach_redis_is_as_good_as_the_others() {
+fn a_node_without_redis_serves_as_well_as_the_others() {
     let Some(cluster) = Cluster::start() else { return };
     let load = Load::start(&cluster, Store::Reliable);
     load.goes_on();

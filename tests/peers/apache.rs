@@ -81,7 +81,7 @@ async fn apache(program: &Path, port: u16, issuer: &str) -> (Process, PathBuf) {
 }
 
 #[tokio::test]
-async fn apache_lets_a_visitor_who_is_third_in_line_in_when_the_counter_reaches_three() {
+async fn apache_admits_the_third_visitor_when_the_counter_reaches_three() {
     let Some(program) = program("apache2") else { return };
     if file(format!("{MODULES}/mod_auth_openidc.so")).is_none() {
         return;

@@ -71,7 +71,7 @@ fn variables_for(url: &str) -> [(&str, &str); 4] {
 const BUS: (&str, &str) = ("ANTEROOM_EVENTBRIDGE", r#"[{ name = "bus", bus = "queue" }]"#);
 
 #[tokio::test]
-async fn an_event_bus_is_told_in_the_words_of_the_retired_system() {
+async fn an_event_bus_gets_notices_in_the_retired_systems_format() {
     let Some(cloud) = Cloud::start().await else { return };
     cloud.does("prepare", &[]);
     let anteroom = cloud.anteroom(&[BUS]).await;
@@ -112,7 +112,7 @@ async fn a_bus_that_does_not_exist_yet_loses_nothing() {
 }
 
 #[tokio::test]
-async fn an_alarm_holds_the_line_up_while_it_rings_or_cannot_be_asked() {
+async fn an_alarm_closes_the_gate_while_it_is_active_or_unreadable() {
     let Some(cloud) = Cloud::start().await else { return };
     let inlet = r#"{ strategy = "periodic", increment_by = 5, every = 1, alarm = "shop-latency", check_every = 1 }"#;
     let anteroom = cloud.anteroom(&[("ANTEROOM_EVENT__0__INLET", inlet)]).await;
@@ -149,7 +149,7 @@ anteroom-TokenTable ENABLED - PAY_PER_REQUEST ENABLED
 ";
 
 #[tokio::test]
-async fn tables_are_made_recoverable_sealed_and_paid_by_use_and_mended_by_a_second_try() {
+async fn tables_are_created_with_recovery_protection_and_on_demand_billing_and_repaired_by_a_second_run() {
     let Some(cloud) = Cloud::start().await else { return };
     let aws = variables_for(&cloud.url);
     let init = || {
@@ -215,7 +215,7 @@ fn checked(references: [&str; 2], variables: &[(&str, &str)]) -> (Option<i32>, V
 }
 
 #[tokio::test]
-async fn secrets_are_had_from_secrets_manager_and_those_that_are_not_are_named() {
+async fn secrets_are_read_from_secrets_manager_and_missing_ones_are_named() {
     let Some(cloud) = Cloud::start().await else { return };
     let arn = cloud.does("secret", &["queue/operators", &json!({ "ops": ADMIN_KEY, "port": 5 }).to_string()]);
     cloud.does("secret", &["queue/redis", "redis://:hidden@redis\n"]);
@@ -239,7 +239,7 @@ async fn secrets_are_had_from_secrets_manager_and_those_that_are_not_are_named()
 }
 
 #[test]
-fn where_secrets_manager_cannot_be_asked_every_secret_says_so_and_the_next_try_may_be_better() {
+fn an_unreachable_secrets_manager_is_reported_for_every_secret_as_a_runtime_failure() {
     let places = ["admin.keys[0].key: the secret one", "store.redis_url: the secret two"];
     let region = "the AWS region is not known: set the variable AWS_REGION, or name it in ~/.aws/config";
     let nowhere = variables_for("http://127.0.0.1:1");

@@ -21,7 +21,7 @@ fn the_check_at_the_edge_follows_its_rules() {
 }
 
 #[tokio::test]
-async fn the_check_at_the_edge_takes_tokens_of_the_running_program_in_both_algorithms() {
+async fn the_check_at_the_edge_accepts_tokens_of_the_running_program_in_both_algorithms() {
     if program("node").is_none() {
         return;
     }

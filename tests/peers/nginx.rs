@@ -140,7 +140,7 @@ impl Guarded {
 }
 
 #[tokio::test]
-async fn nginx_sends_into_the_line_who_has_no_token_and_lets_in_who_has_a_good_one_while_the_session_lasts() {
+async fn nginx_redirects_without_a_token_and_passes_a_valid_one_until_the_session_ends() {
     let Some(shop) = Guarded::start().await else { return };
     let mut stranger = Visitor::stopping_before(&shop.callback);
     assert_eq!(stranger.open(&shop.address).await.position(), Some(1));
@@ -155,7 +155,7 @@ async fn nginx_sends_into_the_line_who_has_no_token_and_lets_in_who_has_a_good_o
 }
 
 #[tokio::test]
-async fn what_a_visitor_says_of_itself_never_reaches_the_site_behind_nginx() {
+async fn identity_headers_of_a_visitor_never_reach_the_site_behind_nginx() {
     let Some(shop) = Guarded::start().await else { return };
     let (mut visitor, token) = shop.inside().await;
     let sub = visitor.open(&shop.address).await.header("x-visitor").to_owned();
@@ -185,7 +185,7 @@ async fn what_a_visitor_says_of_itself_never_reaches_the_site_behind_nginx() {
 }
 
 #[tokio::test]
-async fn a_cache_in_front_takes_work_off_and_never_answers_for_a_line_that_was_reset() {
+async fn a_cache_in_front_answers_calls_and_never_with_data_from_before_a_reset() {
     let Some(program) = program("nginx") else { return };
     let anteroom = Anteroom::for_client("https://shop.example/callback").await;
     let port = free_port();

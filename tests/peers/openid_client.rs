@@ -73,7 +73,7 @@ async fn openid_client_logs_a_visitor_in_by_form_post() {
 }
 
 #[tokio::test]
-async fn openid_client_sees_an_answer_that_another_issuer_sent() {
+async fn openid_client_detects_an_answer_of_another_issuer() {
     let Some(site) = Site::open().await else { return };
     site.anteroom.serve(1).await;
     let mut visitor = Visitor::stopping_before(&format!("{}/callback", site.address));

@@ -98,7 +98,7 @@ fn lambda(mut connection: TcpStream, asked: &Receiver<Value>, answered: &Sender<
 }
 
 #[tokio::test]
-async fn api_gateway_lets_in_who_has_a_token_of_the_running_program_also_when_that_goes_away() {
+async fn api_gateway_admits_tokens_of_the_running_program_even_after_it_stops() {
     let anteroom = Deployment::new();
     let program = anteroom.serve().start();
     let (_, tokens) = Api::of(&program).log_in().await;
@@ -129,7 +129,7 @@ async fn api_gateway_lets_in_who_has_a_token_of_the_running_program_also_when_th
 }
 
 #[test]
-fn the_authorizer_does_not_start_without_its_settings_and_says_which() {
+fn the_authorizer_names_missing_settings_and_does_not_start() {
     let good = [("EVENT_ID", "Sample"), ("ISSUER", "https://queue.example"), ("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:1")];
     for (name, _) in good {
         let others: Vec<_> = good.into_iter().filter(|(other, _)| *other != name).collect();

@@ -122,7 +122,7 @@ fn connect_from(host: u8, address: SocketAddr) -> TcpStream {
 }
 
 #[test]
-fn clients_with_all_connections_of_visitors_do_not_keep_operators_out_however_slowly_they_ask() {
+fn clients_with_all_visitor_connections_do_not_keep_slow_operators_out() {
     let (_deployment, program) = serve("[]");
     let connect_all = |count: usize| (0..count).flat_map(|_| 2..6).map(|host| connect_from(host, program.address));
     let visitors: Vec<_> = connect_all(SHARE).collect();
@@ -152,7 +152,7 @@ fn clients_with_all_connections_of_visitors_do_not_keep_operators_out_however_sl
 }
 
 #[test]
-fn what_comes_while_the_process_is_paused_is_answered_if_it_came_in_time() {
+fn requests_sent_while_the_process_is_paused_are_answered_if_in_time() {
     let (_deployment, program) = serve(r#"["127.0.0.0/8"]"#);
     let (beginning, rest) = ("GET /line/Sample HTTP/1.1\r\n", "host: queue\r\nconnection: close\r\n\r\n");
     let mut connections: Vec<_> = (0..16).map(|_| connect(program.address)).collect();
@@ -176,7 +176,7 @@ fn what_comes_while_the_process_is_paused_is_answered_if_it_came_in_time() {
 }
 
 #[test]
-fn metrics_are_not_made_for_clients_that_do_not_read_them() {
+fn metrics_are_not_rendered_for_clients_that_do_not_read_them() {
     let (_deployment, program) = serve("[]");
     let metrics = "GET /metrics HTTP/1.1\r\nhost: queue\r\n\r\n".repeat(500);
     let mut flood: Vec<_> = (0..SHARE).flat_map(|_| 2..5).map(|host| connect_from(host, program.address)).collect();
@@ -210,13 +210,13 @@ fn metrics_are_not_made_for_clients_that_do_not_read_them() {
 }
 
 #[test]
-fn too_few_open_files_are_no_start() {
+fn too_few_open_files_prevent_the_start() {
     let output = Deployment::new().serve().after("ulimit -n 255").run();
     assert_refused(&output, 1, &["the limit of open files is 255, and at least 256 are needed"]);
 }
 
 #[test]
-fn whoever_is_exempt_may_have_all_connections_of_visitors_and_none_of_operators() {
+fn an_exempt_client_may_use_all_visitor_connections_and_no_operator_connection() {
     let (_deployment, program) = serve(r#"["127.0.0.0/8"]"#);
     let streams: Vec<_> = (0..VISITORS).map(|_| asked(program.address, "/line/Sample/events")).collect();
     assert!(streams.iter().all(|(head, _)| head.starts_with("HTTP/1.1 200 ")));
@@ -265,7 +265,7 @@ fn whoever_is_exempt_may_have_all_connections_of_visitors_and_none_of_operators(
 }
 
 #[test]
-fn connections_that_say_nothing_do_not_keep_operators_out() {
+fn silent_connections_do_not_keep_operators_out() {
     for exempt in ["[]", r#"["127.0.0.0/8"]"#] {
         let (_deployment, program) = serve(exempt);
         let silent: Vec<_> = (0..400).map(|_| connect(program.address)).collect();
@@ -278,7 +278,7 @@ fn connections_that_say_nothing_do_not_keep_operators_out() {
 }
 
 #[test]
-fn a_client_that_never_reads_costs_little_memory_and_gives_it_back() {
+fn a_client_that_never_reads_uses_little_memory_and_releases_it() {
     let (_deployment, program) = serve(r#"["127.0.0.0/8"]"#);
     comes_to(program.address, "/line/Sample", "200");
     let before = resident_kib(&program);

@@ -128,7 +128,7 @@ async fn known_positions(api: &Api, answered: &Answered) -> BTreeSet<u64> {
 }
 
 #[tokio::test]
-async fn nothing_that_was_answered_is_lost_or_given_away_again_by_kill_9_under_load() {
+async fn kill_9_under_load_neither_loses_nor_repeats_an_answered_position() {
     let deployment = Deployment::new();
     let first = deployment.serve().start();
     Api::of(&first).let_in(ADMIN_KEY, 1_000_000).await;
@@ -177,7 +177,7 @@ async fn after_sigterm_under_load_every_position_that_was_taken_was_answered() {
 }
 
 #[tokio::test]
-async fn a_login_that_was_half_done_is_finished_after_kill_9() {
+async fn a_half_finished_login_completes_after_kill_9() {
     let deployment = Deployment::new();
     let program = deployment.serve().start();
     let api = Api::of(&program);

@@ -29,7 +29,7 @@ fn subject(page: &Page) -> String {
 }
 
 #[tokio::test]
-async fn a_newcomer_is_told_where_to_look_and_gets_through_the_line_into_the_shop() {
+async fn a_demonstration_prints_its_addresses_and_admits_a_visitor_to_the_shop() {
     let directory = TempDir::new().unwrap();
     let mut program = launch(directory.path()).start();
     let (shop, key) = (shop(&mut program), program.announced("Admin key:"));
@@ -50,7 +50,7 @@ async fn a_newcomer_is_told_where_to_look_and_gets_through_the_line_into_the_sho
 }
 
 #[tokio::test]
-async fn a_second_start_finds_everything_again() {
+async fn a_second_start_keeps_everything() {
     let directory = TempDir::new().unwrap();
     let mut first = launch(directory.path()).start();
     let (first_shop, key) = (shop(&mut first), first.announced("Admin key:"));

@@ -46,7 +46,7 @@ async fn join_until_full(api: &Api) -> (Vec<String>, reqwest::Response) {
 }
 
 #[tokio::test]
-async fn a_full_disk_refuses_who_comes_and_keeps_who_is_there() {
+async fn a_full_disk_refuses_joins_and_keeps_existing_visitors() {
     let deployment = Deployment::new();
     let program = limited(&deployment.serve()).start();
     let api = Api::of(&program);
@@ -155,7 +155,7 @@ async fn operators_calls_work_on_a_full_disk() {
 }
 
 #[tokio::test]
-async fn a_full_disk_under_data_and_log_alike_does_not_bring_the_program_down() {
+async fn a_full_disk_under_data_and_log_does_not_end_the_program() {
     let deployment = Deployment::new();
     let launch = deployment.serve().after(&format!("trap '' XFSZ; ulimit -f {LIMIT}; exec 2>/dev/full"));
     let program = launch.start();
@@ -172,7 +172,7 @@ async fn a_full_disk_under_data_and_log_alike_does_not_bring_the_program_down() 
 
 /// From nothing at all to more than a start needs: the disk fills up in the midst of every step of a first start.
 #[test]
-fn a_first_start_that_the_disk_broke_off_is_named_and_made_good_by_the_next() {
+fn a_first_start_that_fails_on_a_full_disk_is_reported_and_completed_by_the_next() {
     for limit in [0, 1, 7, 8, 24, 40, 64, 96, 128, 144, 200] {
         let deployment = Deployment::new();
         let mut program = deployment.serve().after(&format!("trap '' XFSZ; ulimit -f {limit}")).begin();
@@ -191,7 +191,7 @@ fn a_first_start_that_the_disk_broke_off_is_named_and_made_good_by_the_next() {
 }
 
 #[test]
-fn how_a_command_ended_can_be_told_though_nothing_can_be_written() {
+fn the_exit_code_of_a_command_is_right_even_if_nothing_can_be_written() {
     let deployment = Deployment::new();
     let mute = |launch: Launch| launch.after("exec 1>/dev/full 2>/dev/full").run().status.code();
     assert_eq!(mute(deployment.command(&["check-config"])), Some(0));

@@ -67,7 +67,7 @@ fn signed_by(tokens: &Tokens) -> [String; 2] {
 }
 
 #[tokio::test]
-async fn keys_of_a_running_service_are_rotated_and_its_old_tokens_stay_good() {
+async fn keys_of_a_running_service_are_rotated_and_its_old_tokens_stay_valid() {
     let deployment = Deployment::new();
     let (program, api) = settled(&deployment).await;
     let (_, old) = api.log_in().await;
@@ -116,7 +116,7 @@ async fn keys_of_a_stopped_service_are_rotated_in_its_data() {
 }
 
 #[tokio::test]
-async fn compromised_keys_go_at_once_and_their_tokens_with_them() {
+async fn compromised_keys_and_their_tokens_are_invalid_at_once() {
     for running in [true, false] {
         let deployment = Deployment::new();
         let (program, api) = settled(&deployment).await;
@@ -143,7 +143,7 @@ async fn compromised_keys_go_at_once_and_their_tokens_with_them() {
 }
 
 #[tokio::test]
-async fn a_rotation_that_comes_too_soon_says_when_it_will_be_possible() {
+async fn a_premature_rotation_is_refused_with_the_earliest_time() {
     let deployment = Deployment::new();
     let (program, api) = settled(&deployment).await;
     let before = api.key_ids().await;
@@ -168,7 +168,7 @@ async fn a_rotation_that_comes_too_soon_says_when_it_will_be_possible() {
 }
 
 #[tokio::test]
-async fn a_command_that_cannot_get_at_the_keys_says_why() {
+async fn a_command_that_cannot_reach_the_keys_reports_the_reason() {
     let deployment = Deployment::new();
     let said = complaint(&keys(&deployment, None, &["list"]), 1);
     assert!(said.contains("there is nothing in the data directory"), "{said}");

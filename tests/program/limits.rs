@@ -8,7 +8,7 @@ use crate::support::{ADMIN_KEY, Api, Browser, Deployment};
 const VISITOR: &str = "203.0.113.7";
 
 #[tokio::test]
-async fn a_flood_of_joins_from_one_address_leaves_the_line_to_others() {
+async fn a_flood_of_joins_from_one_address_does_not_block_others() {
     let deployment = Deployment::new();
     let launch = deployment.serve().with("ANTEROOM_TRUSTED_PROXIES", "[\"127.0.0.1\"]");
     // So slow a refill that the time which the test takes does not matter.
@@ -41,7 +41,7 @@ async fn a_flood_of_joins_from_one_address_leaves_the_line_to_others() {
 }
 
 #[tokio::test]
-async fn where_addresses_are_unknown_nothing_is_limited_and_the_operator_is_told() {
+async fn unknown_addresses_are_not_limited_and_logged_as_a_warning() {
     let deployment = Deployment::new();
     let launch = deployment.serve().with("ANTEROOM_LIMITS__JOINS_BURST", "1");
     let launch = launch.with("ANTEROOM_LIMITS__JOINS_PER_SECOND", "1").with("ANTEROOM_LIMITS__EXEMPT", "[]");

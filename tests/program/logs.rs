@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::support::{ADMIN_KEY, Api, Browser, CLIENT_SECRET, Deployment, text};
 
 #[tokio::test]
-async fn a_json_log_names_every_request_and_holds_no_secret() {
+async fn a_json_log_names_every_request_and_contains_no_secret() {
     let deployment = Deployment::new();
     let launch = deployment.serve().with("ANTEROOM_LOG__FORMAT", "json").with("ANTEROOM_LOG__LEVEL", "trace");
     let program = launch.start();
@@ -86,7 +86,7 @@ fn send(address: SocketAddr, bytes: &[u8]) {
 }
 
 #[test]
-fn a_client_that_sends_nonsense_does_not_fill_the_log() {
+fn malformed_requests_do_not_fill_the_log() {
     let deployment = Deployment::new();
     // Who looks for a fault still sees it.
     for (level, seen) in [("info", false), ("debug", true)] {

@@ -180,7 +180,7 @@ async fn costs_little(program: Program, api: &Api, tls: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_clients_that_never_read_cost_little_whatever_they_ask_for() {
+async fn a_thousand_clients_that_never_read_use_little_memory() {
     let deployment = Deployment::new();
     let program = deployment.serve().start();
     let api = Api::of(&program);
@@ -188,7 +188,7 @@ async fn a_thousand_clients_that_never_read_cost_little_whatever_they_ask_for() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn over_tls_a_thousand_clients_that_never_read_cost_little_as_well() {
+async fn over_tls_a_thousand_clients_that_never_read_use_little_memory() {
     let deployment = Deployment::new();
     let (certificate, key) = self_signed();
     write(&deployment.path(""), &certificate, &key);

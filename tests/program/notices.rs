@@ -26,7 +26,7 @@ fn answer(mut connection: TcpStream) -> String {
 }
 
 #[tokio::test]
-async fn what_happened_before_kill_9_is_told_after_it() {
+async fn notices_from_before_kill_9_are_delivered_after_it() {
     let deployment = Deployment::new();
     // It takes connections and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();

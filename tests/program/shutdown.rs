@@ -126,17 +126,17 @@ async fn ends_well_on(signal: &str) {
 }
 
 #[tokio::test]
-async fn sigterm_answers_whoever_is_being_answered_and_ends_with_0() {
+async fn sigterm_finishes_pending_requests_and_exits_with_0() {
     ends_well_on("TERM").await;
 }
 
 #[tokio::test]
-async fn sigint_answers_whoever_is_being_answered_and_ends_with_0() {
+async fn sigint_finishes_pending_requests_and_exits_with_0() {
     ends_well_on("INT").await;
 }
 
 #[test]
-fn who_never_finishes_a_request_does_not_keep_the_program_from_ending() {
+fn an_unfinished_request_does_not_prevent_the_exit() {
     let deployment = Deployment::new();
     let mut program = deployment.serve().start();
     let _caller = half_way(program.address);
@@ -147,7 +147,7 @@ fn who_never_finishes_a_request_does_not_keep_the_program_from_ending() {
 }
 
 #[test]
-fn a_demonstration_ends_though_browsers_keep_connections_to_the_shop() {
+fn a_demonstration_exits_although_browsers_keep_connections_to_the_shop() {
     let directory = TempDir::new().unwrap();
     let mut program: Program = Launch::serve(directory.path())
         .with("ANTEROOM_DEMO__SHOP_LISTEN", "127.0.0.1:0")
@@ -188,7 +188,7 @@ fn keep_asking(address: SocketAddr, number: u64) -> u64 {
 }
 
 #[tokio::test]
-async fn of_many_requests_on_kept_connections_none_is_lost_at_the_end() {
+async fn no_request_on_a_kept_connection_is_lost_at_the_exit() {
     let deployment = Deployment::new();
     let mut program = deployment.serve().start();
     let address = program.address;

@@ -35,7 +35,7 @@ fn example(arguments: &[&str], data: &Path) -> Launch {
 }
 
 #[tokio::test]
-async fn the_example_of_the_documentation_serves_and_variables_move_it() {
+async fn the_documentations_example_serves_and_variables_override_it() {
     let directory = TempDir::new().unwrap();
     let mut program = example(&["serve"], directory.path()).with("ANTEROOM_LOG__LEVEL", "warn").start();
     assert_eq!(program.issuer, "https://queue.example");
@@ -58,7 +58,7 @@ async fn the_example_of_the_documentation_serves_and_variables_move_it() {
 }
 
 #[tokio::test]
-async fn variables_of_kubernetes_services_are_ignored_and_named_in_the_log_at_debug_alone() {
+async fn ignored_kubernetes_variables_are_logged_at_debug_alone() {
     let directory = TempDir::new().unwrap();
     let port = "tcp://10.96.0.11:8080";
     let beside_services = |level: &str| {
@@ -73,7 +73,7 @@ async fn variables_of_kubernetes_services_are_ignored_and_named_in_the_log_at_de
 }
 
 #[test]
-fn a_mistake_in_the_configuration_ends_with_2_and_names_the_key() {
+fn a_mistake_in_the_configuration_exits_with_2_and_names_the_key() {
     let deployment = Deployment::new();
     for (name, value, words) in [
         ("ANTEROOM_EVENT__0__VALIDITY", "60", &["event[0].validity", "ANTEROOM_EVENT__0__VALIDITY"][..]),
@@ -93,7 +93,7 @@ fn a_mistake_in_the_configuration_ends_with_2_and_names_the_key() {
 }
 
 #[test]
-fn an_address_that_is_taken_is_named() {
+fn an_address_in_use_is_named() {
     let deployment = Deployment::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -150,7 +150,7 @@ fn data_that_were_sealed_with_another_master_secret_are_refused() {
 }
 
 #[tokio::test]
-async fn it_serves_though_nothing_that_it_says_can_be_written() {
+async fn it_serves_even_if_its_output_cannot_be_written() {
     let deployment = Deployment::new();
     let mut program = deployment.serve().after("exec 1>/dev/full").begin();
     let address = program.logged("serving address=");

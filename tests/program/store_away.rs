@@ -82,7 +82,7 @@ fn serve(connection: &TcpStream, error: &Mutex<Option<&'static str>>) {
 }
 
 #[test]
-fn what_dynamodb_refuses_until_somebody_mends_it_ends_the_start_at_once() {
+fn a_permanent_refusal_of_dynamodb_ends_the_start_at_once() {
     let deployment = Deployment::new();
     for (error, words) in [
         ("ResourceNotFoundException", "there is no such table; `anteroom store init` creates it"),
@@ -101,7 +101,7 @@ fn what_dynamodb_refuses_until_somebody_mends_it_ends_the_start_at_once() {
 }
 
 #[test]
-fn a_node_waits_for_a_store_that_errs_and_refuses_connections_meanwhile() {
+fn a_node_waits_for_a_failing_store_and_refuses_connections_meanwhile() {
     for error in ["InternalServerError", "ThrottlingException", "ProvisionedThroughputExceededException"] {
         let deployment = Deployment::new();
         let dynamodb = DynamoDb::answers(Some(error));
@@ -118,7 +118,7 @@ fn a_node_waits_for_a_store_that_errs_and_refuses_connections_meanwhile() {
 }
 
 #[test]
-fn a_node_that_waits_for_its_store_ends_when_it_is_asked_to() {
+fn a_node_that_waits_for_its_store_exits_at_a_signal() {
     let deployment = Deployment::new();
     for signal in ["TERM", "INT"] {
         let mut program = DynamoDb::answers(Some("InternalServerError")).node(&deployment).begin();
@@ -136,7 +136,7 @@ fn a_node_that_waits_for_its_store_ends_when_it_is_asked_to() {
 }
 
 #[test]
-fn an_address_that_is_taken_is_named_though_the_store_is_away() {
+fn an_address_in_use_is_named_even_if_the_store_is_away() {
     let deployment = Deployment::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

@@ -99,7 +99,7 @@ async fn https_is_served_with_the_operators_certificate_and_cookies_bound_to_the
 }
 
 #[test]
-fn a_certificate_or_key_that_is_no_good_is_named() {
+fn an_invalid_certificate_or_key_is_named() {
     let deployment = Deployment::new();
     let directory = deployment.path("");
     let (certificate, key) = self_signed();
@@ -165,7 +165,7 @@ fn the_only_protocol_over_tls_is_http_1_1() {
 }
 
 #[test]
-fn over_tls_a_body_that_stops_coming_is_refused_and_general_headers_are_on_every_answer() {
+fn over_tls_a_stalled_body_is_refused_and_every_answer_has_the_common_headers() {
     let (_deployment, program) = served_over_tls();
     let head = "POST /api/assign_queue_num HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{";
     let long = format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "x".repeat(100_000));

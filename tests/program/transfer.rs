@@ -26,7 +26,7 @@ fn import(deployment: &Deployment, file: &str) -> Output {
 }
 
 #[tokio::test]
-async fn a_line_goes_on_where_it_was_imported() {
+async fn an_imported_event_continues() {
     let here = Deployment::new();
     let program = here.serve().start();
     let api = Api::of(&program);
@@ -69,7 +69,7 @@ fn without_secret(file: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_file_that_is_not_whole_begins_no_line() {
+async fn an_incomplete_file_imports_no_event() {
     let here = Deployment::new();
     let program = here.serve().start();
     let ticket = Api::of(&program).ticket().await;

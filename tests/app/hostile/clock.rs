@@ -1,4 +1,4 @@
-//! A clock that is five minutes off, or is put right while visitors wait: nobody loses a place or a login by it.
+//! A clock that is five minutes off, or is corrected while visitors wait: no place and no login is lost.
 
 use reqwest::StatusCode;
 

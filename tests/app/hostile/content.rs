@@ -1,4 +1,4 @@
-//! Queries, bodies and methods that arrive whole, and mean nothing.
+//! Complete requests with malformed queries, bodies and methods.
 
 use reqwest::{Method, StatusCode};
 use serde_json::json;
@@ -7,7 +7,7 @@ use super::routes::{ROUTES, Route, Takes};
 use crate::support::{ADMIN_KEY, TestApp, json as body};
 use crate::wire::{Answer, exchange};
 
-/// Sends each request to its route; refusals are checked, and afterwards every line stands as it did.
+/// Sends each request to its route, checks the refusal, and checks that the state of every event is unchanged.
 async fn all_refused(app: &TestApp, requests: Vec<(Route, String, Vec<u8>)>) {
     app.join("Sample").await;
     let before = app.all_counters();
@@ -15,7 +15,7 @@ async fn all_refused(app: &TestApp, requests: Vec<(Route, String, Vec<u8>)>) {
         let what = format!("{what} to {} {}", route.method, route.path);
         let mut answer = exchange(app.address(), &request).await.unwrap_or_else(|| panic!("no answer: {what}"));
         if (route.method, route.path, answer.status) == ("POST", "/authorize", 303) {
-            // A form that can be read is asked to come again by GET, whatever it says.
+            // A readable form is redirected to GET, whatever it contains.
             let (_, query) = answer.header("location").unwrap().split_once('?').unwrap();
             let again = Route { method: "GET", ..route }.request(query.as_bytes(), "", None);
             answer = exchange(app.address(), &again).await.unwrap();
@@ -258,7 +258,7 @@ async fn unusual_headers_have_no_effect() {
     app.stop().await;
 }
 
-/// A good request is good: what the tests above refuse, they do not refuse for want of something else.
+/// A valid request is accepted, so the refusals above have no other cause.
 #[actix_web::test]
 async fn a_valid_request_on_the_same_connection_is_answered() {
     let app = TestApp::start().await;

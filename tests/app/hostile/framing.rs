@@ -1,4 +1,4 @@
-//! Requests that are broken as messages: most never reach our code, and are refused all the same.
+//! Malformed HTTP messages: most never reach the handlers, and are refused all the same.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -23,7 +23,7 @@ fn join_with(headers: &[&str]) -> Vec<u8> {
     message(&lines, JOIN)
 }
 
-/// A join that is good, to be made bad.
+/// A valid join, to be broken.
 fn length() -> String {
     format!("content-length: {}", JOIN.len())
 }
@@ -134,7 +134,7 @@ async fn a_truncated_body_joins_no_one() {
             ("a chunk that is longer than it says", with(chunked, b"3\r\nabcdef\r\n0\r\n\r\n")),
         ];
         for (what, request) in bodies {
-            // A connection that the visitor broke off need not be answered.
+            // A connection that the client aborted need not be answered.
             if let Some(answer) = exchange(app.address(), &request).await {
                 assert_clean(&app, &answer, &format!("{what} to {}", route.path));
             }
@@ -167,7 +167,7 @@ async fn chunked_bodies_and_http_1_0_are_accepted() {
     app.stop().await;
 }
 
-/// After all of it, the connection that follows is served like the first.
+/// After all of it, the next connection is served like the first.
 #[actix_web::test]
 async fn a_flood_of_malformed_requests_leaves_the_service_healthy() {
     let app = TestApp::start().await;

@@ -1,4 +1,4 @@
-//! The headers that every response carries, whatever was asked.
+//! The headers of every response, for any request.
 
 use super::routes::ROUTES;
 use crate::support::{ADMIN_KEY, CONFIG, TestApp, config_from};
@@ -11,7 +11,8 @@ async fn ask(app: &TestApp, method: &str, target: &str, headers: &str) -> Answer
     exchange(app.address(), request.as_bytes()).await.unwrap_or_else(|| panic!("no answer: {method} {target}"))
 }
 
-/// Every route by every method, pages, files, redirects, unknown paths, the path of RFC 8414 before the public URL's.
+/// Every route with every method, pages, assets, redirects, unknown paths, the path of RFC 8414 before the public
+/// URL's.
 async fn answers(app: &TestApp, base_path: &str) -> Vec<(String, Answer)> {
     let mut answers = Vec::new();
     let key = format!("authorization: Bearer {ADMIN_KEY}\r\ncontent-length: 0\r\n");

@@ -1,4 +1,4 @@
-//! The operators' paths in other spellings: a proxy in front refuses these paths by their text, so no other text may
+//! Other spellings of the operators' paths: a proxy in front refuses these paths by their text, so no other text may
 //! reach them.
 
 use std::collections::BTreeSet;
@@ -9,13 +9,13 @@ use crate::wire::{Answer, exchange};
 
 const OPERATORS: [&str; 3] = ["/private", "/health", "/metrics"];
 
-/// All operators' routes but `/private/events`, which does not end.
+/// All operators' routes except `/private/events`, which does not end.
 fn operators_paths() -> BTreeSet<&'static str> {
     let paths = ROUTES.iter().map(|route| route.path);
     paths.filter(|path| OPERATORS.iter().any(|prefix| path.starts_with(prefix))).collect()
 }
 
-/// Other spellings of `path` that some server or proxy reads as the same one.
+/// Other spellings of `path` that some server or proxy treats as equal.
 fn spellings(path: &str) -> Vec<String> {
     let escaped = |at: usize| format!("{}%{:02x}{}", &path[..at], path.as_bytes()[at], &path[at + 1..]);
     let mut spellings: Vec<String> = (1..path.len()).map(escaped).collect();
@@ -43,7 +43,7 @@ fn spellings(path: &str) -> Vec<String> {
         format!("{start}\\{last}"),
         path.to_uppercase(),
     ]);
-    // Of a path with one segment, some are no paths.
+    // For a path with one segment, some of these are not paths.
     spellings.retain(|spelling| spelling.starts_with('/'));
     spellings
 }
@@ -55,8 +55,8 @@ async fn ask(app: &TestApp, method: &str, target: &str, headers: &str) -> Answer
     exchange(app.address(), request.as_bytes()).await.unwrap_or_else(|| panic!("no answer: {method} {target}"))
 }
 
-/// Whether the text of a path, below the path of the public URL, is below `/private`, where those without a key are all
-/// refused alike.
+/// Whether the text of a path, below the base path, is below `/private`, where all requests without a key are refused
+/// alike.
 fn is_below_private(path: &str) -> bool {
     path.starts_with("/private/")
 }
@@ -107,7 +107,7 @@ async fn exact_operators_paths_answer_with_any_query() {
         for target in [path.to_owned(), format!("{path}?%6detrics"), format!("{path}?")] {
             assert_eq!(ask(&app, "GET", &target, "").await.status, 200, "{target}");
         }
-        // The absolute form (RFC 9112 §3.2.2) is another text, which a rule for `/metrics` does not meet.
+        // The absolute form (RFC 9112 §3.2.2) is another text, which a proxy rule for `/metrics` does not match.
         for host in ["http://anteroom", "https://anteroom:443", "http://elsewhere.example"] {
             assert_eq!(ask(&app, "GET", &format!("{host}{path}"), "").await.status, 404, "{host}{path}");
         }
@@ -127,7 +127,7 @@ async fn a_public_path_may_be_in_absolute_form_and_a_non_path_is_not_found() {
     app.stop().await;
 }
 
-/// What visitors and relying parties ask may be escaped, as RFC 3986 §6.2.2.2 has it.
+/// Public paths may be escaped (RFC 3986 §6.2.2.2).
 #[actix_web::test]
 async fn an_escaped_public_path_is_the_same_path() {
     let app = TestApp::start().await;

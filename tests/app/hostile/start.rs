@@ -1,4 +1,4 @@
-//! A start that cannot be: it fails with a sentence that names what is wrong, and leaves nothing running.
+//! A start that must fail: with a sentence that names the cause, and without leaving anything running.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ async fn a_data_directory_belongs_to_one_process() {
     let app = TestApp::start().await;
     let error = server::start(config(app.directory.path(), ""), system()).await.err().expect("the directory is held");
     assert!(error.to_string().contains(app.directory.path().to_str().unwrap()), "{error}");
-    // The first goes on as if nothing had been.
+    // The first process is not affected.
     app.join("Sample").await;
     app.stop().await;
 }

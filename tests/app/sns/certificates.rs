@@ -1,4 +1,4 @@
-//! The certificates of SNS: what is one, and that nobody can keep a good one away by asking for others.
+//! The certificates of SNS: their requirements, and requests for others do not evict a valid one.
 
 use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use super::deliver;
 use super::peer::{BAD, GOOD, SLOW, Sns};
 use crate::wire::eventually;
 
-/// A message that is signed as it should be, and names the certificate at `path`.
+/// A correctly signed message that names the certificate at `path`.
 fn naming(sns: &Sns, path: &str) -> Value {
     sns.message("Notification", json!({ "SigningCertURL": sns.url(path) }))
 }
@@ -69,7 +69,7 @@ async fn forged_messages_do_not_evict_a_proven_certificate() {
             app.pass(10);
         }
         deliver(&app, &naming(&sns, &missing(number))).await;
-        // The name of a good one is no proof.
+        // The name of a valid certificate is no proof.
         let mut forged = naming(&sns, GOOD);
         forged["Message"] = "another".into();
         assert_eq!(deliver(&app, &forged).await.0, 403);

@@ -23,7 +23,7 @@ pub async fn look(browser: &Browser, page: &str) {
 }
 
 #[tokio::test]
-async fn every_page_fits_a_phone_and_a_desk() {
+async fn every_page_fits_a_phone_and_a_desktop() {
     let Some(chromium) = Chromium::start().await else { return };
     let anteroom = Anteroom::demonstration(&[("ANTEROOM_EVENT__0__ENTRY", "button")]).await;
     let visitor = chromium.visitor("visitor", Scripts::On).await;

@@ -63,12 +63,12 @@ async fn two_visitors_in_line(scripts: Scripts) {
 }
 
 #[tokio::test]
-async fn two_visitors_wait_and_are_let_in_one_after_the_other() {
+async fn two_visitors_wait_and_are_admitted_one_after_the_other() {
     two_visitors_in_line(Scripts::On).await;
 }
 
 #[tokio::test]
-async fn without_scripts_two_visitors_wait_and_are_let_in_one_after_the_other() {
+async fn without_scripts_two_visitors_wait_and_are_admitted_one_after_the_other() {
     two_visitors_in_line(Scripts::Off).await;
 }
 
@@ -90,7 +90,7 @@ async fn at_an_event_with_a_button_the_visitor_enters_by_pressing_it() {
 }
 
 #[tokio::test]
-async fn an_answer_by_form_post_sends_itself_and_without_scripts_by_a_button() {
+async fn a_form_post_answer_submits_itself_or_without_scripts_by_a_button() {
     let Some(chromium) = Chromium::start().await else { return };
     let Some(site) = Site::open().await else { return };
     site.anteroom.serve(2).await;
@@ -123,7 +123,7 @@ async fn listener(anteroom: &Anteroom) -> (TcpStream, String) {
 }
 
 #[tokio::test]
-async fn a_page_whose_stream_is_refused_asks_instead_and_is_let_in() {
+async fn a_page_whose_stream_is_refused_polls_and_is_admitted() {
     let Some(chromium) = Chromium::start().await else { return };
     let anteroom = Anteroom::demonstration_after(FEW_FILES, &[("ANTEROOM_LIMITS__EXEMPT", "[]")]).await;
     let mut others = Vec::new();

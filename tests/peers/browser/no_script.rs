@@ -40,7 +40,7 @@ const OBSTACLES: [Obstacle; 6] = [
 ];
 
 #[tokio::test]
-async fn whatever_keeps_the_script_from_running_the_page_goes_on_by_itself() {
+async fn the_page_continues_by_itself_whatever_stops_its_script() {
     let Some(chromium) = Chromium::start().await else { return };
     let anteroom = Anteroom::demonstration(&[]).await;
     let mut waiting = Vec::new();
@@ -60,7 +60,7 @@ async fn whatever_keeps_the_script_from_running_the_page_goes_on_by_itself() {
 }
 
 #[tokio::test]
-async fn with_the_script_running_nothing_is_loaded_anew() {
+async fn with_the_script_running_nothing_is_reloaded() {
     let Some(chromium) = Chromium::start().await else { return };
     let anteroom = Anteroom::demonstration(&[]).await;
     anteroom.join_many(30).await;

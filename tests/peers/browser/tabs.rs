@@ -26,7 +26,7 @@ async fn open_tabs(browser: &Browser, anteroom: &Anteroom, count: usize) -> Vec<
 }
 
 #[tokio::test]
-async fn seven_tabs_all_load_and_the_newest_goes_on_by_itself() {
+async fn seven_tabs_all_load_and_the_newest_continues_by_itself() {
     let Some(chromium) = Chromium::start().await else { return };
     let anteroom = Anteroom::demonstration(&[]).await;
     let browser = chromium.visitor("visitor", Scripts::On).await;
@@ -48,7 +48,7 @@ async fn seven_tabs_all_load_and_the_newest_goes_on_by_itself() {
 }
 
 #[tokio::test]
-async fn the_tab_that_holds_the_stream_can_be_closed_and_another_has_queue_claim() {
+async fn closing_the_tab_with_the_stream_hands_it_to_another() {
     let Some(chromium) = Chromium::start().await else { return };
     let anteroom = Anteroom::demonstration(&[]).await;
     anteroom.join_many(3).await;
@@ -72,7 +72,7 @@ async fn the_tab_that_holds_the_stream_can_be_closed_and_another_has_queue_claim
 }
 
 #[tokio::test]
-async fn two_tabs_that_a_newcomer_opens_at_the_same_moment_share_a_place_and_are_both_good() {
+async fn two_tabs_opened_at_once_by_a_new_browser_share_a_place() {
     let Some(chromium) = Chromium::start().await else { return };
     let (callback, shop) = super::leading_on::site();
     let anteroom = Anteroom::for_client(&callback).await;
