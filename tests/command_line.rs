@@ -1,4 +1,4 @@
-//! The program as an operator meets it: its commands, what they print, and how they end.
+//! The program on the command line: its commands, output and exit codes.
 
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is how a failure is told")]
 
@@ -39,7 +39,7 @@ fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// A server that gives each of its visitors this answer.
+/// A server that gives every client this answer.
 fn answering(status: &'static str, body: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -47,10 +47,10 @@ fn answering(status: &'static str, body: &'static str) -> SocketAddr {
     address
 }
 
-/// Answers the one path that a health check asks for.
+/// Answers the path of the health check alone.
 fn answer(mut stream: impl Read + Write, status: &str, body: &str) {
     let mut request = [0; 4096];
-    // A client that breaks off a handshake is part of the tests; there is nobody to answer then.
+    // A client that aborts a handshake is part of the tests; it needs no answer.
     let Ok(length) = stream.read(&mut request) else { return };
     let known = request[..length].starts_with(b"GET /line/health/ready HTTP/1.1\r\n");
     let status = if known { status } else { "404 Not Found" };
@@ -232,7 +232,7 @@ fn a_health_check_reports_a_server_that_is_down() {
     assert!(stderr(&output).starts_with(&format!("{url} does not answer: Connection refused")), "{}", stderr(&output));
 }
 
-/// A certificate that no public authority issued, for a name that is not the address.
+/// A self-signed certificate for a name that is not the address.
 fn certificate() -> (X509, PKey<Private>) {
     let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
     let mut name = X509NameBuilder::new().unwrap();

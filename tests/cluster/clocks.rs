@@ -1,11 +1,11 @@
-//! Clocks that differ.
+//! Nodes with different clocks.
 
 use crate::api::Answer;
 use crate::cluster::{Cluster, NODES, faketime};
 use crate::load::{Load, Store};
 
-/// The cluster, in which the clocks of some nodes are shifted, each as libfaketime writes it; `None`: something that it
-/// needs is not there.
+/// The cluster, with the clocks of some nodes shifted, each in libfaketime's notation; `None`: a required program is
+/// missing.
 fn shifted(shifts: &[(usize, &str)]) -> Option<Cluster> {
     let library = faketime()?;
     let mut variables = vec![Vec::new(); NODES];

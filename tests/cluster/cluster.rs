@@ -1,4 +1,4 @@
-//! Three nodes of one deployment, with the ways between them and what they stand on.
+//! Three nodes of one deployment, their connections, and their servers.
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,10 +17,10 @@ use crate::redis::Redis;
 
 pub const NODES: usize = 3;
 
-/// More than ever come to the event that lets everybody in.
+/// More than the visitors of the event that admits every login.
 const EVERYBODY: i64 = 1_000_000;
 
-/// As on three machines; what is a node's own comes by variables.
+/// As on three machines; values that differ per node are variables.
 const CONFIG: &str = r#"
 public_url = "https://queue.example"
 
@@ -42,16 +42,16 @@ client_secret = "env:SECRET"
 redirect_uris = ["https://shop.example/callback"]
 "#;
 
-/// See the module's documentation. Fields are let go in their order: first the nodes.
+/// See the module's documentation. Fields are dropped in their order: the nodes first.
 pub struct Cluster {
     programs: Vec<Option<Program>>,
     pub nodes: Vec<Node>,
-    /// Each node's way to Redis.
+    /// Each node's connection to Redis.
     pub gates: Vec<Gate>,
-    /// Each node's way to DynamoDB.
+    /// Each node's connection to DynamoDB.
     pub endpoints: Vec<Door>,
     pub redis: Redis,
-    /// By node, what its environment holds besides.
+    /// Additional variables of each node.
     variables: Vec<Vec<(String, String)>>,
     prefix: String,
     directory: TempDir,
@@ -60,7 +60,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// The cluster, which serves; `None`: something that it needs is not there.
+    /// The running cluster; `None`: a required program is missing.
     pub fn start() -> Option<Self> {
         Self::start_with(vec![Vec::new(); NODES])
     }
@@ -102,35 +102,35 @@ impl Cluster {
             .with("ANTEROOM_STORE__TABLE_PREFIX", &self.prefix)
             .with("ANTEROOM_STORE__REDIS_URL", &format!("redis://{}", self.gates[number].address))
             .with("ANTEROOM_STORE__DYNAMODB_ENDPOINT", &format!("http://{}", self.endpoints[number].address));
-        // DynamoDB Local takes any.
+        // DynamoDB Local accepts any credentials.
         let launch = launch.with("AWS_ACCESS_KEY_ID", "local").with("AWS_SECRET_ACCESS_KEY", "local");
         self.variables[number].iter().fold(launch, |launch, (name, value)| launch.with(name, value))
     }
 
-    /// Starts a node that is not running and waits until it serves.
+    /// Starts a stopped node and waits until it serves.
     pub fn start_node(&mut self, number: usize) {
         let program = self.begin_node(number);
         self.serves(number, program);
     }
 
-    /// Starts a node that is not running, no more.
+    /// Starts a stopped node without waiting.
     pub fn begin_node(&self, number: usize) -> Program {
         self.command(number, &["serve"]).begin()
     }
 
-    /// Waits until a node that was begun serves.
+    /// Waits until a starting node serves.
     pub fn serves(&mut self, number: usize, mut program: Program) {
         program.is_serving();
         self.nodes[number].is_at(program.url(""));
         self.programs[number] = Some(program);
     }
 
-    /// What comes of `store export`.
+    /// The outcome of `store export`.
     pub fn export(&self) -> Output {
         self.command(0, &["store", "export"]).run()
     }
 
-    /// How many nodes listen to Redis.
+    /// The number of nodes subscribed to Redis.
     pub fn listeners(&self) -> usize {
         self.redis.listeners(&format!("{}changes", self.prefix))
     }
@@ -140,7 +140,7 @@ impl Cluster {
         self.programs[number].take().unwrap().kill();
     }
 
-    /// SIGTERM; it must end well.
+    /// SIGTERM; it must exit successfully.
     pub fn stop_node(&mut self, number: usize) {
         self.programs[number].take().unwrap().stop();
     }
@@ -150,17 +150,17 @@ impl Cluster {
         self.endpoints.iter().for_each(|door| door.set(mood));
     }
 
-    /// Redis is where it is now.
+    /// The current address of Redis.
     pub fn redis_moved(&self) {
         self.gates.iter().for_each(|gate| gate.leads_to(self.redis.address()));
     }
 
-    /// Asks something in between.
+    /// Changes the behaviour of the connections.
     pub fn ask<T>(&self, question: impl Future<Output = T>) -> T {
         self.runtime.block_on(question)
     }
 
-    /// Waits until something is so, which it soon must be.
+    /// Polls until the condition holds.
     pub fn until(&self, what: &str, mut so: impl FnMut(&Self) -> bool) {
         for _ in 0..ATTEMPTS {
             if so(self) {
@@ -171,8 +171,8 @@ impl Cluster {
         panic!("never: {what}");
     }
 
-    /// Every node hears by Redis what others do: what is done on one is shown by another that cannot ask DynamoDB. To be
-    /// called when nobody comes.
+    /// Every node gets the others' changes through Redis: a change on one is shown by another that cannot reach
+    /// DynamoDB. To be called without other traffic.
     pub fn hears_by_redis(&self) {
         self.until("all listen to Redis", |cluster| cluster.listeners() == NODES);
         for number in 0..NODES {
@@ -194,7 +194,7 @@ impl Cluster {
     }
 }
 
-/// What shifts a program's clock: Debian's libfaketime. `None`: it is not there.
+/// Debian's libfaketime, which shifts a program's clock. `None`: it is missing.
 pub fn faketime() -> Option<PathBuf> {
     let libraries = fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path());
     let places = libraries.map(|library| library.join("faketime/libfaketime.so.1"));

@@ -1,6 +1,6 @@
-//! The way from one node to DynamoDB Local, request by request: here DynamoDB is made to fail as it may.
+//! The connection from one node to DynamoDB Local, request by request: injects DynamoDB's failures.
 //!
-//! A node's connection stays open over many requests, as it does to AWS. Must not know what a request asks for.
+//! A node's connection stays open over many requests, as to AWS. Must not know the content of a request.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,34 +14,34 @@ use tokio::sync::watch;
 use crate::gate::Carrier;
 use crate::servers::Server;
 
-/// The DynamoDB Local of this test process, or `None`: tests are left out.
+/// The DynamoDB Local of this test process, or `None`: the tests are skipped.
 pub fn dynamodb() -> Option<&'static Server> {
     static SERVER: OnceLock<Option<Server>> = OnceLock::new();
     SERVER.get_or_init(Server::dynamodb).as_ref()
 }
 
-/// How DynamoDB answers.
+/// The behaviour of DynamoDB.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mood {
     Well,
-    /// Of so many requests, one is answered by one of its errors for too much work, and not done.
+    /// One of this many requests gets a throttling error, and is not applied.
     Throttles(u64),
-    /// Of so many requests, one is answered by an error of its own, and not done.
+    /// One of this many requests gets an internal error, and is not applied.
     Errs(u64),
-    /// Of so many requests, one is done and not answered: the connection breaks.
+    /// One of this many requests is applied and not answered: the connection breaks.
     BreaksOff(u64),
     /// It cannot be reached.
     Away,
-    /// It can, and says nothing.
+    /// It accepts connections and never answers.
     Mute,
 }
 
 /// See the module's documentation.
 pub struct Door {
-    /// Where the node finds DynamoDB.
+    /// The address of DynamoDB for the node.
     pub address: SocketAddr,
     mood: watch::Sender<Mood>,
-    /// How many requests were not answered as they should.
+    /// The number of injected failures.
     failed: Arc<AtomicU64>,
 }
 
@@ -67,16 +67,16 @@ impl Door {
     }
 }
 
-/// What becomes of one request.
+/// The fate of one request.
 enum Fate {
     Done,
-    /// Answered by this error.
+    /// It gets this error.
     Refused(&'static str, &'static str),
-    /// Done, and the connection ends.
+    /// It is applied, and the connection ends.
     Unanswered,
     /// The connection ends.
     Cut,
-    /// Nothing, ever.
+    /// It is never answered.
     Ignored,
 }
 
@@ -84,7 +84,7 @@ enum Fate {
 struct Guest {
     server: SocketAddr,
     mood: watch::Receiver<Mood>,
-    /// How many requests came, on all connections.
+    /// The number of requests on all connections.
     asked: Arc<AtomicU64>,
     failed: Arc<AtomicU64>,
 }
@@ -153,7 +153,7 @@ fn refusal(status: &str, error: &str) -> Vec<u8> {
     format!("{head}\r\n\r\n{body}").into_bytes()
 }
 
-/// A whole message of HTTP/1.1 with its head; `None`: the connection ended.
+/// A complete HTTP/1.1 message with its head; `None`: the connection ended.
 async fn message(connection: &mut TcpStream) -> Option<Vec<u8>> {
     let mut read = Vec::new();
     let head = loop {

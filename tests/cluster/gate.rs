@@ -1,7 +1,7 @@
-//! A way from one node to a server, which the test can cut.
+//! A connection from one node to a server that the test can cut.
 //!
-//! Owns the thread on which all ways of one cluster are carried, so that they go on whatever the test waits for. Must
-//! not know what is said on them.
+//! Owns the thread that forwards all connections of one cluster, so that they continue whatever the test waits for.
+//! Must not know the forwarded content.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -12,18 +12,18 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{oneshot, watch};
 
-/// How a way is.
+/// The state of the connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Way {
     Open,
-    /// Every connection is closed, also one that comes.
+    /// Every connection is closed, including new ones.
     Closed,
-    /// Nothing comes through any more, and nobody is told; not for the connections of this time even when the way is
-    /// open again, as when the machine at the other end is gone.
+    /// Nothing is forwarded, and no end is notified; connections of this time stay dead even after it is open again, as
+    /// when the machine at the other end is gone.
     Silent,
 }
 
-/// The thread that carries.
+/// The forwarding thread.
 pub struct Carrier {
     pub runtime: Handle,
     thread: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
@@ -34,7 +34,7 @@ impl Carrier {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let handle = runtime.handle().clone();
-        // An error says that the sender was dropped, which means the same.
+        // An error means that the sender was dropped, which has the same effect.
         let thread = thread::spawn(move || drop(runtime.block_on(stopped)));
         Self { runtime: handle, thread: Some((stop, thread)) }
     }
@@ -61,7 +61,7 @@ impl Drop for Carrier {
 
 /// See the module's documentation.
 pub struct Gate {
-    /// Where the node finds the server.
+    /// The address of the server for the node.
     pub address: SocketAddr,
     way: watch::Sender<Way>,
     server: Arc<Mutex<SocketAddr>>,
@@ -85,7 +85,7 @@ impl Gate {
         self.way.send_replace(way);
     }
 
-    /// From now on connections lead to another server.
+    /// New connections lead to another server from now on.
     pub fn leads_to(&self, server: SocketAddr) {
         *self.server.lock().unwrap() = server;
     }

@@ -1,4 +1,4 @@
-//! A node ends, badly or well, and comes back.
+//! A node stops, by a kill or gracefully, and returns.
 
 use crate::api::LINE;
 use crate::cluster::{Cluster, NODES};
@@ -13,7 +13,7 @@ fn three_nodes_are_one_waiting_room() {
     load.goes_on();
     load.finish(&cluster);
     cluster.hears_by_redis();
-    // The one way back for the serving counter is the operator's, and every node goes it.
+    // Only the operator moves the serving counter back, and every node follows.
     let before = cluster.ask(cluster.nodes[0].let_in(LINE, 1_000)).number();
     for node in &cluster.nodes {
         cluster.until("the step is shown", |cluster| cluster.ask(node.serving()).number() >= before);
@@ -67,7 +67,7 @@ fn a_node_that_starts_while_dynamodb_fails_serves_afterwards() {
         assert!(said.contains("DynamoDB, table"), "{said}");
         cluster.endpoints[1].set(Mood::Well);
         cluster.serves(1, program);
-        // It knows the line as the others do.
+        // It knows the event as the others do.
         let served = cluster.ask(cluster.nodes[0].let_in(LINE, 1)).number();
         cluster.until("the move is shown", |cluster| cluster.ask(cluster.nodes[1].serving()).number() >= served);
     }

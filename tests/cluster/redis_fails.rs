@@ -1,5 +1,5 @@
-//! Redis ends, forgets, stands still, is another, or is out of reach of one node. It only tells the nodes of news: nobody
-//! is answered otherwise because of it, only later.
+//! Redis stops, loses data, pauses, fails over, or is unreachable for one node. It only notifies nodes, so answers are
+//! delayed at most, and otherwise unchanged.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ fn a_failover_of_redis_with_lost_writes_goes_unnoticed() {
     let load = Load::start(&cluster, Store::Reliable);
     cluster.redis.save();
     load.goes_on();
-    // The machine is gone: its connections end without a word.
+    // The machine is gone: its connections end without notice.
     cluster.gates.iter().for_each(|gate| gate.set(Way::Silent));
     cluster.redis.fail_over();
     cluster.redis_moved();

@@ -1,5 +1,4 @@
-//! Amazon's services over the wire, as moto plays them: an alarm that holds the line up, a bus that is told, secrets
-//! that are kept.
+//! AWS services over the wire, emulated by moto: an alarm that closes a gate, an event bus, secrets.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use crate::support::process::Process;
 use crate::support::program::{ADMIN_KEY, Anteroom, SECRET, http};
 use crate::support::{eventually, file};
 
-/// An Amazon of our own.
+/// An emulated AWS.
 struct Cloud {
     python: PathBuf,
     url: String,
@@ -32,20 +31,20 @@ impl Cloud {
         Some(Self { python, url, _process: process })
     }
 
-    /// What the script prints.
+    /// The output of the script.
     fn does(&self, what: &str, more: &[&str]) -> String {
         let run = Command::new(&self.python).arg(script()).args([what, &self.url]).args(more).output().unwrap();
         assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
         String::from_utf8(run.stdout).unwrap()
     }
 
-    /// Anteroom as it runs beside it.
+    /// Anteroom with its AWS.
     async fn anteroom(&self, variables: &[(&str, &str)]) -> Anteroom {
         Anteroom::for_client_with("https://shop.example/callback", &[&variables_for(&self.url), variables].concat())
             .await
     }
 
-    /// What the bus was told since the last time, as (kind, detail).
+    /// The events on the bus since the last call, as (kind, detail).
     fn told(&self) -> Vec<(String, Value)> {
         let lines = self.does("events", &[]);
         let events = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -58,7 +57,7 @@ impl Cloud {
     }
 }
 
-/// What a process needs to call `url` as Amazon.
+/// The variables that a process needs to use `url` as AWS.
 fn variables_for(url: &str) -> [(&str, &str); 4] {
     [
         ("AWS_ENDPOINT_URL", url),
@@ -75,7 +74,7 @@ async fn an_event_bus_gets_notices_in_the_retired_systems_format() {
     let Some(cloud) = Cloud::start().await else { return };
     cloud.does("prepare", &[]);
     let anteroom = cloud.anteroom(&[BUS]).await;
-    // More than one call of PutEvents holds.
+    // More than one call of PutEvents accepts.
     for _ in 0..25 {
         anteroom.serve(1).await;
     }
@@ -93,7 +92,7 @@ async fn an_event_bus_gets_notices_in_the_retired_systems_format() {
     assert_eq!(of("token_generated"), [json!({ "event_id": "Sample", "request_id": ticket })]);
     let ended = json!({ "event_id": "Sample", "request_id": ticket, "status": "completed" });
     assert_eq!(of("session_updated"), [ended]);
-    // The queue does not keep the order; that nothing is missing and nothing came twice is for us to see to.
+    // The queue does not keep the order, but every event must be in it once.
     let mut moves: Vec<u64> =
         of("serving_counter_changed").iter().map(|moved| moved["current"].as_u64().unwrap()).collect();
     moves.sort_unstable();
@@ -188,7 +187,7 @@ async fn a_master_secret_of_the_configuration_is_not_kept_in_dynamodb() {
     assert_eq!(cloud.does("documents", &[]), "import master-secret\n");
 }
 
-/// What a command says, of a configuration with these secrets, with these variables.
+/// The output of a command, with a configuration of these secrets and with these variables.
 fn run(arguments: &[&str], secrets: [&str; 2], variables: &[(&str, &str)]) -> Output {
     run_with(arguments, secrets, variables, "")
 }
@@ -207,7 +206,7 @@ fn run_with(arguments: &[&str], [key, redis]: [&str; 2], variables: &[(&str, &st
     command.env_clear().envs(variables.iter().copied()).output().unwrap()
 }
 
-/// What `check-config` says of secrets in these places, with these variables: how it ends, and its complaints.
+/// The outcome of `check-config` with secrets in these keys and with these variables: its exit code and its messages.
 fn checked(references: [&str; 2], variables: &[(&str, &str)]) -> (Option<i32>, Vec<String>) {
     let output = run(&["check-config"], references, variables);
     let complaints = String::from_utf8(output.stderr).unwrap();

@@ -1,4 +1,4 @@
-//! deploy/edge/verify.js, the check for the edge of a content network, under Node.
+//! deploy/edge/verify.js, the check at the edge of a CDN, under Node.
 
 use std::process::{Command, Output};
 

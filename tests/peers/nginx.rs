@@ -15,7 +15,7 @@ use crate::support::program::{Anteroom, http};
 use crate::support::visitor::{Page, Visitor};
 use crate::support::{eventually, free_port, program};
 
-/// A whole nginx in one directory.
+/// A complete nginx in one directory.
 const CONFIG: &str = r#"
 daemon off;
 pid "{directory}/pid";
@@ -37,10 +37,10 @@ http {
 }
 "#;
 
-/// The page that tells how nginx guards a site.
+/// The documentation page with the nginx configuration.
 const INTEGRATORS: &str = include_str!("../../docs/integrators.md");
 
-/// The recipe of that page, for a site and an issuer of this machine.
+/// The configuration of that page, for a site and an issuer on this machine.
 fn recipe(site: SocketAddr, issuer: &str) -> String {
     let recipe = INTEGRATORS.split("```nginx\n").nth(1).unwrap().split("```").next().unwrap();
     let ours = [("http://127.0.0.1:3000", format!("http://{site}")), ("https://queue.example", issuer.to_owned())];
@@ -51,7 +51,7 @@ fn recipe(site: SocketAddr, issuer: &str) -> String {
     })
 }
 
-/// The site behind it: its login leads to `login`, and each page tells what it was told of its visitor.
+/// The site behind it: its login redirects to `login`, and each page shows the identity headers that it received.
 fn site(login: String) -> SocketAddr {
     let login = Data::new(login);
     let server = HttpServer::new(move || App::new().app_data(Data::clone(&login)).default_service(web::to(page)));
@@ -71,7 +71,7 @@ async fn page(request: HttpRequest, login: Data<String>) -> HttpResponse {
     HttpResponse::Ok().insert_header(("x-visitor", visitor)).insert_header(("x-told", told.join(" "))).body(PAGE)
 }
 
-/// A cache that believes what answers say of themselves, and nothing else.
+/// A cache that follows the cache headers of the answers alone.
 const CACHE: &str = r#"
 location / {
     proxy_pass {issuer};
@@ -83,7 +83,7 @@ location / {
 
 const PAGE: &str = "<p>The shop</p>";
 
-/// nginx on `port`, in a directory that its own user may look into.
+/// nginx on `port`, in a directory that its own user can read.
 async fn nginx(program: &Path, port: u16, (http, server): (&str, &str)) -> Process {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();
@@ -105,7 +105,7 @@ fn shows_the_shop(page: &Page) -> bool {
     page.status == StatusCode::OK && page.body == PAGE
 }
 
-/// A site behind the recipe.
+/// A site behind that configuration.
 struct Guarded {
     anteroom: Anteroom,
     address: String,
@@ -127,7 +127,7 @@ impl Guarded {
         Some(Self { anteroom, address, callback, _nginx: nginx })
     }
 
-    /// A visitor who was let in, and the token.
+    /// An admitted visitor, and the token.
     async fn inside(&self) -> (Visitor, String) {
         let mut visitor = Visitor::stopping_before(&self.callback);
         let page = visitor.open(&self.address).await;

@@ -1,5 +1,5 @@
-//! `anteroom-authorizer` as Lambda runs it: the test plays Lambda's runtime interface and API Gateway, and a running
-//! Anteroom publishes the keys.
+//! `anteroom-authorizer` in a simulated Lambda: the test plays Lambda's runtime interface and API Gateway, and a
+//! running Anteroom publishes the keys.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 use crate::support::{Api, Deployment};
 
 const ARN: &str = "arn:aws:execute-api:eu-west-1:123456789012:abc123/prod/GET/cart";
-/// Far longer than an answer takes, so that only what never comes fails.
+/// Far longer than an answer takes, so that only a missing answer fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The function, and Lambda around it.
+/// The function in its simulated Lambda.
 struct Function {
     child: Child,
     events: Sender<Value>,
@@ -49,13 +49,13 @@ impl Function {
 
 impl Drop for Function {
     fn drop(&mut self) {
-        // Fails for one reason: it has ended already.
+        // Fails only if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The program with what Lambda always sets, and `variables`.
+/// The program with Lambda's own variables, and `variables`.
 fn command(variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_anteroom-authorizer"));
     let of_lambda = ["NAME", "MEMORY_SIZE", "VERSION"].map(|name| (format!("AWS_LAMBDA_FUNCTION_{name}"), "128"));
@@ -63,7 +63,7 @@ fn command(variables: &[(&str, &str)]) -> Command {
     command
 }
 
-/// One request of the function: for the next event, or with an answer. `None` when it or the test has gone.
+/// One request of the function: for the next event, or with an answer. `None` when it or the test has ended.
 fn lambda(mut connection: TcpStream, asked: &Receiver<Value>, answered: &Sender<Value>) -> Option<()> {
     let mut reader = BufReader::new(connection.try_clone().ok()?);
     let (mut head, mut length) = (String::new(), 0);

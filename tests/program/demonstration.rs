@@ -1,4 +1,4 @@
-//! `serve` with no configuration in an empty directory: a newcomer's first five minutes, and the day after.
+//! `serve` without a configuration in an empty directory: the first start, and a second one.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use crate::process::{Launch, Program};
 use crate::support::{Api, Browser, Page};
 
-/// What is on the page of the shop for those who are in.
+/// A text of the shop's page for visitors with a session.
 const INSIDE: &str = "You are in, ";
 
 fn launch(directory: &Path) -> Launch {
@@ -74,7 +74,7 @@ async fn a_second_start_keeps_everything() {
     assert_eq!(api.position(&ticket).await, position);
     assert_eq!(api.position(&api.ticket().await).await, position + 1, "the line goes on where it was");
 
-    // The shop forgot everybody, for it keeps its visitors in memory; the provider did not: no waiting page is met.
+    // The shop lost its sessions, which are in memory; the provider did not: no waiting page appears.
     let window = browser.send(api.http.get(&second_shop)).await.unwrap();
     assert!(!window.body.contains(INSIDE));
     let silently = browser.send(api.http.get(format!("{second_shop}/login"))).await.unwrap();

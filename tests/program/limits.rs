@@ -1,4 +1,4 @@
-//! What one address may do to the running program, and what an operator is told where addresses are unknown.
+//! The limits per address in the running program, and the warning where addresses are unknown.
 
 use reqwest::StatusCode;
 use serde_json::json;
@@ -11,7 +11,7 @@ const VISITOR: &str = "203.0.113.7";
 async fn a_flood_of_joins_from_one_address_does_not_block_others() {
     let deployment = Deployment::new();
     let launch = deployment.serve().with("ANTEROOM_TRUSTED_PROXIES", "[\"127.0.0.1\"]");
-    // So slow a refill that the time which the test takes does not matter.
+    // The refill is so slow that the duration of the test does not matter.
     let launch = launch.with("ANTEROOM_LIMITS__JOINS_PER_SECOND", "1").with("ANTEROOM_LIMITS__JOINS_BURST", "500");
     let program = launch.start();
     let api = Api::of(&program);
@@ -28,7 +28,7 @@ async fn a_flood_of_joins_from_one_address_does_not_block_others() {
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
     assert!(refused.headers().contains_key("retry-after"));
     assert!(given >= 500, "{given}");
-    // Others join, log in and operate; those from this machine are not limited at all.
+    // Others join, log in and operate; this machine's own addresses are not limited.
     let other = api.join().header("x-forwarded-for", "198.51.100.1").send().await.unwrap();
     assert_eq!(other.status(), StatusCode::OK);
     api.let_in(ADMIN_KEY, given + 10).await;

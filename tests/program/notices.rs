@@ -1,4 +1,4 @@
-//! Events out across a crash.
+//! Notices across a crash.
 
 use std::fs::OpenOptions;
 use std::io::{Read as _, Write as _};
@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 
 use crate::support::{ADMIN_KEY, Api, Deployment};
 
-/// Reads one request to its end and answers it; its text.
+/// Reads one complete request and answers it; returns its text.
 fn answer(mut connection: TcpStream) -> String {
     let (mut text, mut buffer) = (String::new(), [0; 4096]);
     loop {
@@ -28,7 +28,7 @@ fn answer(mut connection: TcpStream) -> String {
 #[tokio::test]
 async fn notices_from_before_kill_9_are_delivered_after_it() {
     let deployment = Deployment::new();
-    // It takes connections and never answers.
+    // It accepts connections and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap();
     let mut config = OpenOptions::new().append(true).open(deployment.path("anteroom.toml")).unwrap();

@@ -1,16 +1,16 @@
-//! The waiting page where its script does not run, or where nothing that the script asks for comes through: it goes on
-//! by itself all the same.
+//! The waiting page without a running script, or without answers to the script's requests: it continues by itself all
+//! the same.
 
 use super::chromium::{Chromium, Scripts};
 use super::{COUNT, assert_inside, join};
 use crate::support::program::Anteroom;
 
-/// What keeps the page from being kept current.
+/// A cause that keeps the page from being updated.
 struct Obstacle {
     name: &'static str,
-    /// Addresses that do not load.
+    /// Blocked addresses.
     blocked: &'static [&'static str],
-    /// What runs before the page's own scripts.
+    /// A script that runs before the page's own.
     script: &'static str,
 }
 
@@ -68,7 +68,7 @@ async fn with_the_script_running_nothing_is_reloaded() {
     join(&visitor, &anteroom).await;
     visitor.sees(COUNT, "30\npeople ahead of you").await;
     visitor.run("window.loaded = 'once'").await;
-    // Longer than the watchdog of a page waits whose script gives no sign of life.
+    // Longer than the watchdog waits for a script without progress.
     for ahead in (1..30).rev() {
         anteroom.serve(1).await;
         visitor.sees(COUNT, &ahead.to_string()).await;

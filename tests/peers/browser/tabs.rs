@@ -12,7 +12,7 @@ use crate::support::program::Anteroom;
 /// The button of the waiting page.
 const CHECK: &str = "#check";
 
-/// The tabs, each with a login that waits.
+/// The tabs, each with a waiting login.
 async fn open_tabs(browser: &Browser, anteroom: &Anteroom, count: usize) -> Vec<WindowHandle> {
     let mut tabs = browser.tabs().await;
     for number in 0..count {
@@ -93,7 +93,7 @@ async fn two_tabs_opened_at_once_by_a_new_browser_share_a_place() {
             browser.sees(NUMBER, &position.to_string()).await;
         }
         anteroom.serve(1).await;
-        // One of them is newer, and goes on by itself.
+        // One of them is newer, and continues by itself.
         let mut arrived = Vec::new();
         eventually("one tab arrives", async || {
             for tab in &tabs {
