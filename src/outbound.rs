@@ -172,8 +172,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_error_has_the_reason_and_not_the_address() {
-        let nobody: Url = "http://127.0.0.1:1/?token=hush".parse().unwrap();
-        let error = fetched(&nobody).await.unwrap_err().to_string();
+        let unreachable: Url = "http://127.0.0.1:1/?token=hush".parse().unwrap();
+        let error = fetched(&unreachable).await.unwrap_err().to_string();
         assert!(error.contains("refused") && !error.contains("hush"), "{error}");
     }
 
@@ -181,8 +181,8 @@ mod tests {
     fn a_failure_is_logged_when_it_changes_and_once_a_minute() {
         let (log_throttle, at) = (LogThrottle::default(), Timestamp::from_secs);
         let news = |reason, seconds| log_throttle.should_log(reason, at(seconds));
-        let told = [("a", 0), ("a", 59), ("b", 59), ("a", 60), ("a", 119), ("a", 120)];
-        assert_eq!(told.map(|(reason, seconds)| news(reason, seconds)), [true, false, true, true, false, true]);
+        let expected = [("a", 0), ("a", 59), ("b", 59), ("a", 60), ("a", 119), ("a", 120)];
+        assert_eq!(expected.map(|(reason, seconds)| news(reason, seconds)), [true, false, true, true, false, true]);
         log_throttle.reset();
         assert!(news("a", 121));
     }

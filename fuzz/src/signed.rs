@@ -1,4 +1,4 @@
-//! What somebody signed: requests of operators (Signature Version 4), tokens (JWS), messages of Amazon SNS.
+//! Signed input: requests of operators (Signature Version 4), tokens (JWS), messages of Amazon SNS.
 
 use std::sync::LazyLock;
 
@@ -68,7 +68,8 @@ static RING: LazyLock<KeyRing> = LazyLock::new(|| KeyRing::generate(NOW).unwrap(
 static PUBLISHED: LazyLock<PublicKeySet> =
     LazyLock::new(|| PublicKeySet::from_json(RING.jwks().json().as_bytes()).unwrap());
 
-/// A token: as text; with a header in the first line, in which `$kid` is a key of ours; and one of ours that is changed.
+/// A token: as text; with a header in the first line, in which `$kid` is one of our keys; and a valid one that is
+/// changed.
 pub fn jwt(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     assert!(RING.verify(&text).is_err() && PUBLISHED.verify(&text).is_err(), "a guess is no token");
@@ -80,7 +81,7 @@ pub fn jwt(data: &[u8]) {
     let header = header.replace("$kid", RING.public_jwk(alg).kid());
     let parts = [header.as_bytes(), payload.as_bytes(), signature.as_bytes()].map(|part| URL_SAFE_NO_PAD.encode(part));
     assert!(RING.verify(&parts.join(".")).is_err(), "nobody signed it");
-    // RSA takes a millisecond: seldom.
+    // RSA takes a millisecond, so it is used rarely.
     if alg == SigningAlg::Rs256 && choice > 8 {
         return;
     }
@@ -105,7 +106,7 @@ fn change(token: &str, data: &[u8]) -> String {
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Builder::new_current_thread().enable_all().build().unwrap());
 
-/// Certificates are asked for where nobody answers, ten times at most.
+/// Certificates are fetched from an address without a server, ten times at most.
 static INBOX: LazyLock<Inbox> = LazyLock::new(|| {
     let arn = "arn:aws:sns:eu-central-1:123456789012:exits".parse().unwrap();
     Inbox::new(Topic { arn, endpoint: Some("http://127.0.0.1:1/".parse().unwrap()) }).unwrap()

@@ -53,7 +53,7 @@ fn channels(value: &Value<'_>) -> Read<Channels> {
         names.claim(entry, entry.text()?).map(|()| channel)
     })?;
     match channels.as_slice() {
-        [] => Err(value.refuse("at least one is needed: nobody could join")),
+        [] => Err(value.refuse("at least one is needed: otherwise no visitor could join")),
         [alone] => Ok(*alone),
         [..] => Ok(Channels::Both),
     }

@@ -31,7 +31,7 @@ pub enum PublicUrlError {
     #[error("it must be an absolute URL, such as https://queue.example")]
     NotAbsolute,
     /// It has a user name or password.
-    #[error("it must not contain credentials: everybody gets to see it")]
+    #[error("it must not contain credentials, because it is public")]
     Credentials,
     /// It has a query.
     #[error("it must not have a query (OpenID Connect Core 2)")]

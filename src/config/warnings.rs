@@ -131,9 +131,9 @@ fn untimely(event: &EventSettings, now: Timestamp) -> Option<String> {
     };
     let id = &event.id;
     match (start, end) {
-        (_, Some(end)) if end <= now => Some(format!("event {id} ended at {end}: its inlet lets nobody in any more")),
+        (_, Some(end)) if end <= now => Some(format!("event {id} ended at {end}: its inlet admits no more visitors")),
         (Some(start), _) if start.since(now) > policy::START_FAR_AHEAD => {
-            Some(format!("event {id} starts at {start}, more than a day from now: its inlet lets nobody in before"))
+            Some(format!("event {id} starts at {start}, more than a day from now: its inlet admits no visitors before"))
         }
         _ => None,
     }

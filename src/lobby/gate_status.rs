@@ -54,10 +54,10 @@ impl Lobby {
             }
         }
         let name = format!("gate/{event}");
-        let told = self.store.document(&name).await?;
-        let (version, told) = told.map_or((0, OPEN.to_vec()), |told| (told.version, told.body));
+        let recorded = self.store.document(&name).await?;
+        let (version, recorded) = recorded.map_or((0, OPEN.to_vec()), |recorded| (recorded.version, recorded.body));
         let now = if open { OPEN } else { CLOSED };
-        if told == now {
+        if recorded == now {
             return Ok(());
         }
         let news = match found {

@@ -251,7 +251,7 @@ mod tests {
     #[tokio::test]
     async fn a_job_whose_caller_has_gone_is_skipped_and_frees_its_slot() {
         let (queue, free, first) = held().await;
-        let mut abandoned = Box::pin(queue.reserve(Urgency::Login).unwrap().run(|| panic!("nobody waits for it")));
+        let mut abandoned = Box::pin(queue.reserve(Urgency::Login).unwrap().run(|| panic!("its caller has gone")));
         assert!(futures_util::future::poll_immediate(&mut abandoned).await.is_none());
         drop(abandoned);
         assert_eq!(queue.slots_in_use(Urgency::Login), 1, "the job holds its slot until it is skipped");
@@ -264,8 +264,8 @@ mod tests {
     #[tokio::test]
     async fn a_panicking_job_fails_its_caller_and_the_thread_continues() {
         let queue = SigningQueue::start(1).unwrap();
-        let told = queue.reserve(Urgency::Login).unwrap().run(|| panic!("on purpose")).await;
-        assert!(matches!(told, Err::<(), _>(LobbyError::Internal(_))));
+        let outcome = queue.reserve(Urgency::Login).unwrap().run(|| panic!("on purpose")).await;
+        assert!(matches!(outcome, Err::<(), _>(LobbyError::Internal(_))));
         assert_eq!(queue.reserve(Urgency::Login).unwrap().run(|| 1).await.unwrap(), 1);
     }
 

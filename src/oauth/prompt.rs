@@ -77,14 +77,14 @@ pub fn decide(
     let made_since = |login: &Login| not_before.is_some_and(|earliest| login.auth_time >= earliest);
     let recent = |login: &Login| request.max_age.is_none_or(|age| login.auth_time + age > now);
     let fresh_enough = |login: &Login| made_since(login) || (request.prompt != Prompt::Login && recent(login));
-    let nobody = |why: &'static str| LoginDecision::Refuse(OAuthError::new(ErrorCode::LoginRequired, why));
+    let login_required = |why: &'static str| LoginDecision::Refuse(OAuthError::new(ErrorCode::LoginRequired, why));
     match login {
         Some(login) if is_wanted(login) && fresh_enough(login) => LoginDecision::Reuse,
         // A new login is a new place, so a new subject, which cannot be the requested one.
         _ if wanted.clone().next().is_some() => {
-            nobody("the visitor asked for is not logged in, or not recently enough")
+            login_required("the visitor asked for is not logged in, or not recently enough")
         }
-        _ if request.prompt == Prompt::None => nobody("nobody is logged in, or not recently enough"),
+        _ if request.prompt == Prompt::None => login_required("nobody is logged in, or not recently enough"),
         _ => LoginDecision::LineUp,
     }
 }

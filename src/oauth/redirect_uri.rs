@@ -286,8 +286,8 @@ mod tests {
         ] {
             assert_eq!(register(text), Err(RedirectUriError::Host(correct.map(str::to_owned))), "{text}");
         }
-        let told = register("https://exämple.example/cb").unwrap_err().to_string();
-        assert!(told.ends_with("; the correct form is https://xn--exmple-cua.example/cb"), "{told}");
+        let error = register("https://exämple.example/cb").unwrap_err().to_string();
+        assert!(error.ends_with("; the correct form is https://xn--exmple-cua.example/cb"), "{error}");
         for good in [
             "HTTPS://SHOP.example.:8443?a=b",
             "http://[::1]:8080/cb",

@@ -103,9 +103,9 @@ mod tests {
             StartError::HalfImported,
         ];
         for error in permanent {
-            let told = error.to_string();
+            let expected = error.to_string();
             let (outcome, left) = opened(vec![StartError::HalfImported, error]).await;
-            assert_eq!((outcome.unwrap_err().to_string(), left), (told, 1));
+            assert_eq!((outcome.unwrap_err().to_string(), left), (expected, 1));
         }
     }
 }

@@ -169,10 +169,10 @@ mod tests {
 
     #[test]
     fn a_duration_is_rounded_to_the_microsecond() {
-        for (nanoseconds, told) in
+        for (nanoseconds, expected) in
             [(2_051_701, "2.052"), (0, "0"), (499, "0"), (100_000, "0.1"), (3_600_000_000_001, "3600000")]
         {
-            assert_eq!(milliseconds(Duration::from_nanos(nanoseconds)).to_string(), told);
+            assert_eq!(milliseconds(Duration::from_nanos(nanoseconds)).to_string(), expected);
         }
     }
 }

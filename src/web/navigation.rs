@@ -79,7 +79,7 @@ mod tests {
 
     use super::*;
 
-    fn told(headers: &[(&str, &str)]) -> Result<(), NavigationError> {
+    fn checked(headers: &[(&str, &str)]) -> Result<(), NavigationError> {
         let request = headers.iter().fold(TestRequest::default(), |request, header| request.append_header(*header));
         check(request.to_http_request().headers())
     }
@@ -98,7 +98,7 @@ mod tests {
             &[("purpose", "login")],
             &[("user-agent", "curl/8.5.0"), ("accept", "*/*")],
         ] {
-            assert_eq!(told(headers), Ok(()), "{headers:?}");
+            assert_eq!(checked(headers), Ok(()), "{headers:?}");
         }
     }
 
@@ -107,14 +107,14 @@ mod tests {
         for destination in
             ["empty", "image", "script", "style", "object", "embed", "worker", "fencedframe", "webidentity", "x"]
         {
-            assert_eq!(told(&[("sec-fetch-dest", destination)]), Err(NavigationError::Subresource), "{destination}");
+            assert_eq!(checked(&[("sec-fetch-dest", destination)]), Err(NavigationError::Subresource), "{destination}");
         }
         let twice = [("sec-fetch-dest", "document"), ("sec-fetch-dest", "image")];
-        assert_eq!(told(&twice), Err(NavigationError::Subresource));
+        assert_eq!(checked(&twice), Err(NavigationError::Subresource));
         let by_script = [("sec-fetch-dest", "empty"), ("sec-fetch-mode", "cors")];
-        assert_eq!(told(&by_script), Err(NavigationError::Subresource));
+        assert_eq!(checked(&by_script), Err(NavigationError::Subresource));
         let image = [("sec-fetch-dest", "image"), ("sec-fetch-mode", "navigate")];
-        assert_eq!(told(&image), Err(NavigationError::Subresource));
+        assert_eq!(checked(&image), Err(NavigationError::Subresource));
     }
 
     #[test]
@@ -136,7 +136,7 @@ mod tests {
             ("sec-purpose", "prefetch\tprerender"),
         ] {
             assert_eq!(
-                told(&[(name, value), ("sec-fetch-dest", "document")]),
+                checked(&[(name, value), ("sec-fetch-dest", "document")]),
                 Err(NavigationError::Speculative),
                 "{value}"
             );
@@ -146,6 +146,6 @@ mod tests {
     #[test]
     fn an_announced_crawler_is_no_navigation_whatever_its_other_headers() {
         let agent = ("user-agent", "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)");
-        assert_eq!(told(&[agent, ("sec-fetch-dest", "document")]), Err(NavigationError::Crawler));
+        assert_eq!(checked(&[agent, ("sec-fetch-dest", "document")]), Err(NavigationError::Crawler));
     }
 }

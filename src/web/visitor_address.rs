@@ -84,7 +84,7 @@ impl<'a> RequestOrigin<'a> {
     pub fn behind(trusted: &[IpNet], peer: Option<IpAddr>, headers: &'a HeaderMap) -> Self {
         let peer = peer.map(|peer| peer.to_canonical());
         let visitor = match peer {
-            Some(address) if contains(trusted, address) => return Self::told(trusted, peer, headers),
+            Some(address) if contains(trusted, address) => return Self::from_headers(trusted, peer, headers),
             Some(address) if !is_internal(address) => VisitorAddress::Known(address),
             _ => VisitorAddress::Unknown { peer },
         };
@@ -95,7 +95,7 @@ impl<'a> RequestOrigin<'a> {
     ///
     /// `X-Forwarded-For`, `-Host` and `-Proto` take precedence over the equivalent parameter of `Forwarded` (RFC 7239):
     /// proxies that write the former forward the latter as they received it.
-    pub fn told(trusted: &[IpNet], peer: Option<IpAddr>, headers: &'a HeaderMap) -> Self {
+    pub fn from_headers(trusted: &[IpNet], peer: Option<IpAddr>, headers: &'a HeaderMap) -> Self {
         let (address, host, scheme) = forwarded(trusted, headers);
         let address = if headers.contains_key(X_FORWARDED_FOR) { forwarded_for(trusted, headers) } else { address };
         let first = |name| first_value(headers, name).map(Cow::Borrowed);

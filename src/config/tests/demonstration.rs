@@ -45,7 +45,7 @@ fn a_second_start_uses_the_files_of_the_first() {
     fs::remove_file(&files.admin_key).unwrap();
     demonstrate(directory.path(), &SeededEntropy::new(3)).unwrap();
     assert_eq!(read()[2], before[2]);
-    assert_ne!(read()[1], before[1], "what is missing is made anew");
+    assert_ne!(read()[1], before[1], "missing files are created");
 }
 
 #[test]

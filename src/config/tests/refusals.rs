@@ -144,7 +144,7 @@ fn each_bad_key_of_an_event_is_named() {
         ),
         ("entry = 'knock'".into(), "event[0].entry: it must be \"automatic\" or \"button\"".into()),
         ("channels = ['web']".into(), "event[0].channels[0]: it must be \"login\" or \"rest\"".into()),
-        ("channels = []".into(), "event[0].channels: at least one is needed: nobody could join".into()),
+        ("channels = []".into(), "event[0].channels: at least one is needed: otherwise no visitor could join".into()),
         ("channels = ['rest', 'rest']".into(), "event[0].channels[1]: \"rest\" is there twice".into()),
         ("channels = 'rest'".into(), "event[0].channels: it must be a list in brackets".into()),
         ("inlet = {}".into(), "event[0].inlet.strategy: it is missing".into()),

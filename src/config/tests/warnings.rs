@@ -95,20 +95,20 @@ fn a_client_with_an_operators_key_is_warned_of() {
     let client = format!(
         "{SMALL}[[client]]\nclient_id = 'shop'\nevent = 'Sample'\nclient_secret = 'env:KEY'\nredirect_uris = ['https://shop.example/cb']\n"
     );
-    let told = "the secret of the client \"shop\" equals an admin key: its site is an operator";
+    let expected = "the secret of the client \"shop\" equals an admin key: its site is an operator";
     let key = format!("admin.keys = [{{ name = 'ops', key = '{SECRET}' }}]");
     let pair = format!("admin.sigv4 = [{{ access_key_id = 'AK', secret_access_key = '{SECRET}' }}]");
     for admin in [key, pair] {
-        assert_eq!(warnings(&format!("{admin}\n{client}")), [told]);
+        assert_eq!(warnings(&format!("{admin}\n{client}")), [expected]);
     }
     assert!(warnings(&client).is_empty());
 }
 
 #[test]
 fn an_end_in_the_past_and_a_start_far_ahead_are_warned_of() {
-    let ended = "ended at 2026-12-01 09:00:00 UTC: its inlet lets nobody in any more";
-    let far = "starts at 2026-12-02 09:00:01 UTC, more than a day from now: its inlet lets nobody in before";
-    for (times, told) in [
+    let ended = "ended at 2026-12-01 09:00:00 UTC: its inlet admits no more visitors";
+    let far = "starts at 2026-12-02 09:00:01 UTC, more than a day from now: its inlet admits no visitors before";
+    for (times, expected) in [
         (", end = 2026-12-01T09:00:00Z", Some(ended)),
         (", start = 2026-11-01T09:00:00Z, end = 2026-12-01T10:00:00+01:00", Some(ended)),
         (", end = 2026-12-01T09:00:01Z", None),
@@ -118,7 +118,7 @@ fn an_end_in_the_past_and_a_start_far_ahead_are_warned_of() {
         ("", None),
     ] {
         let expected: Vec<String> =
-            told.iter().flat_map(|told| ["a", "b"].map(|id| format!("event {id} {told}"))).collect();
+            expected.iter().flat_map(|expected| ["a", "b"].map(|id| format!("event {id} {expected}"))).collect();
         assert_eq!(warnings(&inlet(times)), expected, "{times}");
     }
 }

@@ -28,11 +28,11 @@ pub async fn ready(request: HttpRequest, app: Data<App>, body: Body) -> HttpResp
             .insert_header((header::CACHE_CONTROL, "no-store"))
             .json(json!({ "status": "ready", "store": "ok" }));
     }
-    let mut told = json!({ "status": "not ready" });
+    let mut answer = json!({ "status": "not ready" });
     if let Some(Err(error)) = outcome
         && is_operator(&app, &request, &body)
     {
-        told["store"] = error.to_string().into();
+        answer["store"] = error.to_string().into();
     }
-    HttpResponse::ServiceUnavailable().insert_header((header::CACHE_CONTROL, "no-store")).json(told)
+    HttpResponse::ServiceUnavailable().insert_header((header::CACHE_CONTROL, "no-store")).json(answer)
 }

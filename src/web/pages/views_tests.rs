@@ -156,7 +156,7 @@ fn the_waiting_page_works_without_a_script() {
 fn the_waiting_page_announces_changes_politely() {
     let page = waiting("Spring sale").render().expect("renders");
     assert!(page.contains("role=\"status\" aria-live=\"polite\"></p>"), "{page}");
-    assert_eq!(page.matches("aria-live").count(), 1, "only milestones are told aloud: {page}");
+    assert_eq!(page.matches("aria-live").count(), 1, "only milestones are announced: {page}");
     assert!(page.contains("aria-label=\"Your way to the front of the line\""), "{page}");
     assert!(page.contains("aria-valuetext=\"1,384 people ahead of you\""), "{page}");
     assert!(page.contains("<title>1,384 ahead · Spring sale</title>"), "a background tab shows the place: {page}");

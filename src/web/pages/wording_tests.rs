@@ -45,10 +45,10 @@ fn a_visitor_with_no_one_ahead_is_next() {
 
 #[test]
 fn an_estimate_counts_the_visitors_own_place() {
-    let told = |ahead, figures| Estimate::from(room::Estimate::of(ahead, figures));
-    assert_eq!(told(0, [0.4, 0.7, 0.0]), Estimate { low_s: 0, high_s: 1 });
-    assert_eq!(told(99, [0.5, 1.0, 10.0]), Estimate { low_s: 40, high_s: 110 });
-    assert_eq!(told(u64::MAX, [1e9, f64::INFINITY, 1.0]).high_s, u64::MAX);
+    let estimate = |ahead, figures| Estimate::from(room::Estimate::of(ahead, figures));
+    assert_eq!(estimate(0, [0.4, 0.7, 0.0]), Estimate { low_s: 0, high_s: 1 });
+    assert_eq!(estimate(99, [0.5, 1.0, 10.0]), Estimate { low_s: 40, high_s: 110 });
+    assert_eq!(estimate(u64::MAX, [1e9, f64::INFINITY, 1.0]).high_s, u64::MAX);
 }
 
 #[test]

@@ -83,7 +83,7 @@ fn lobby_error(error: KeyServiceError) -> LobbyError {
         KeyServiceError::Key(error) => error.into(),
         KeyServiceError::Unseal(_) => LobbyError::Internal("the key ring in the store cannot be opened"),
         KeyServiceError::Seal(_) => LobbyError::Internal("the key ring cannot be sealed"),
-        KeyServiceError::Contended => LobbyError::Internal("somebody else changes the key ring"),
+        KeyServiceError::Contended => LobbyError::Internal("the key ring is changed concurrently"),
         KeyServiceError::ThreadDied => LobbyError::Internal("the thread that generates keys died"),
         KeyServiceError::Threads(_) => LobbyError::Internal("no thread that signs can be started"),
     }

@@ -172,7 +172,7 @@ impl VerifyRequest<'_> {
         if self.deny == DenyMode::Unauthorized {
             return None;
         }
-        let origin = RequestOrigin::told(&app.site.trusted_proxies, None, request.headers());
+        let origin = RequestOrigin::from_headers(&app.site.trusted_proxies, None, request.headers());
         let target = self.forwarded(request, &origin).and_then(|forwarded| forwarded.below(start));
         Some(initiate_login(start, app.lobby.issuer(), target.as_ref()))
     }

@@ -108,12 +108,12 @@ fn an_exempt_address_is_not_limited() {
 fn origin(trusted_proxies: &[&str], peer: &str, headers: &[(&str, &str)]) -> [String; 3] {
     let request = TestRequest::default().peer_addr(SocketAddr::new(peer.parse().unwrap(), 4711));
     let request = headers.iter().fold(request, |request, header| request.append_header(*header)).to_http_request();
-    let told = RequestOrigin::of(&site(trusted_proxies, None), &request);
-    let visitor = match told.visitor {
+    let origin = RequestOrigin::of(&site(trusted_proxies, None), &request);
+    let visitor = match origin.visitor {
         VisitorAddress::Known(address) => Some(address.to_string()),
         VisitorAddress::Unknown { .. } => None,
     };
-    [visitor, told.host.map(Cow::into_owned), told.scheme].map(|told| told.unwrap_or_else(|| "-".to_owned()))
+    [visitor, origin.host.map(Cow::into_owned), origin.scheme].map(|origin| origin.unwrap_or_else(|| "-".to_owned()))
 }
 
 const FOR: &str = "X-Forwarded-For";
@@ -209,6 +209,6 @@ fn visitor_host_and_scheme_are_read_in_each_form() {
 fn a_harmless_origin_is_read_from_any_peer() {
     let request = TestRequest::default().insert_header((RFC_7239, "for=192.0.2.1;host=shop.example;proto=https"));
     let request = request.to_http_request();
-    let told = RequestOrigin::told(&[], None, request.headers());
-    assert_eq!((told.host.as_deref(), told.scheme.as_deref()), (Some("shop.example"), Some("https")));
+    let origin = RequestOrigin::from_headers(&[], None, request.headers());
+    assert_eq!((origin.host.as_deref(), origin.scheme.as_deref()), (Some("shop.example"), Some("https")));
 }
