@@ -77,12 +77,12 @@ pub fn token(data: &[u8]) {
         None => (None, data),
     };
     let params = parameters(form);
-    if let Ok(presented) = oauth::presented(header, &params) {
+    if let Ok(credentials) = oauth::credentials(header, &params) {
         for method in [AuthMethod::Any, AuthMethod::Basic, AuthMethod::Post, AuthMethod::None] {
             let client = client(method, ClientKind::Web, &REGISTERED);
-            let known = (presented.client_id == client.id).then_some(&client);
-            if oauth::authenticate(known, &presented).is_ok() {
-                assert_eq!(presented.client_id, "shop");
+            let known = (credentials.client_id == client.id).then_some(&client);
+            if oauth::authenticate(known, &credentials).is_ok() {
+                assert_eq!(credentials.client_id, "shop");
                 let posted = params.get("client_secret").unwrap() == Some(SECRET);
                 let in_header = header.is_some_and(|header| access::holds(header, "shop", SECRET));
                 let public = method == AuthMethod::None && header.is_none();
@@ -110,22 +110,22 @@ fn redeem(params: &Params) {
 pub fn basic(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let none = Params::default();
-    if let Ok(presented) = oauth::presented(Some(&text), &none) {
-        assert!(!presented.client_id.is_empty() && text.len() >= 6 && text[..6].eq_ignore_ascii_case("basic "));
-        let good = oauth::authenticate(Some(&WEB), &presented).is_ok();
-        assert!(!good || access::holds(&text, &presented.client_id, SECRET), "without the secret");
+    if let Ok(credentials) = oauth::credentials(Some(&text), &none) {
+        assert!(!credentials.client_id.is_empty() && text.len() >= 6 && text[..6].eq_ignore_ascii_case("basic "));
+        let good = oauth::authenticate(Some(&WEB), &credentials).is_ok();
+        assert!(!good || access::holds(&text, &credentials.client_id, SECRET), "without the secret");
     }
     let (id, secret) = text.split_once('\n').unwrap_or((&text, ""));
     let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
     let header = format!("Basic {}", STANDARD.encode(format!("{}:{}", encode(id), encode(secret))));
-    let presented = oauth::presented(Some(&header), &none);
+    let credentials = oauth::credentials(Some(&header), &none);
     if id.is_empty() || text.contains('\0') {
-        assert!(presented.is_err());
+        assert!(credentials.is_err());
         return;
     }
-    let presented = presented.unwrap();
-    assert_eq!(presented.client_id, id);
-    assert_eq!(oauth::authenticate(Some(&WEB), &presented).is_ok(), secret == SECRET);
+    let credentials = credentials.unwrap();
+    assert_eq!(credentials.client_id, id);
+    assert_eq!(oauth::authenticate(Some(&WEB), &credentials).is_ok(), secret == SECRET);
 }
 
 /// A redirect URI to register in the first line, a requested one in the second.

@@ -27,10 +27,10 @@ pub(super) fn check(file: Option<&Path>, url: Option<String>, environment: &Envi
     let url = Url::parse(&url).map_err(|_| CliError::Configuration(format!("{url} is not an absolute URL")))?;
     let certificate = endpoints.and_then(|endpoints| endpoints.tls).map(|tls| tls.certificate);
     let client = client(certificate.as_deref(), HEALTHCHECK_TIMEOUT)?;
-    block_on(ask(&client, url))
+    block_on(request_readiness(&client, url))
 }
 
-async fn ask(client: &Client, url: Url) -> Result<(), CliError> {
+async fn request_readiness(client: &Client, url: Url) -> Result<(), CliError> {
     let answer = client.get(url.clone()).send().await;
     let answer = answer.map_err(|error| CliError::Runtime(format!("{url} does not answer: {}", cause(&error))))?;
     let status = answer.status();

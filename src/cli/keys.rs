@@ -62,7 +62,7 @@ impl From<Channel> for KeyChannel {
 }
 
 pub(super) fn run(command: KeysCommand, environment: &Environment) -> Result<(), CliError> {
-    let (file, order) = match command {
+    let (file, rotation) = match command {
         KeysCommand::List(file) => (file, None),
         KeysCommand::Rotate(Rotate { file, at_once, compromised, channel }) => {
             let how = match (at_once, compromised) {
@@ -77,8 +77,8 @@ pub(super) fn run(command: KeysCommand, environment: &Environment) -> Result<(),
     let keys = block_on(async {
         let system = SystemDeps { clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy) };
         match server::open_offline(&config, &system).await {
-            Ok(lobby) => run_locally(&lobby, order).await,
-            Err(StartError::Store(held @ OpenError::InUse { .. })) => run_remotely(&config, order, &held).await,
+            Ok(lobby) => run_locally(&lobby, rotation).await,
+            Err(StartError::Store(held @ OpenError::InUse { .. })) => run_remotely(&config, rotation, &held).await,
             Err(error) => Err(CliError::Runtime(error.to_string())),
         }
     })?;
@@ -86,11 +86,11 @@ pub(super) fn run(command: KeysCommand, environment: &Environment) -> Result<(),
     Ok(())
 }
 
-async fn run_locally(lobby: &Lobby, order: Option<RotateKeys>) -> Result<Vec<PublishedKey>, CliError> {
-    let keys = match order {
+async fn run_locally(lobby: &Lobby, rotation: Option<RotateKeys>) -> Result<Vec<PublishedKey>, CliError> {
+    let keys = match rotation {
         None => Ok(lobby.keys().published(lobby.now())),
-        Some(order) => {
-            lobby.rotate_keys(order.uses(), order.how).await.map_err(|error| CliError::Runtime(error.to_string()))
+        Some(rotation) => {
+            lobby.rotate_keys(rotation.uses(), rotation.how).await.map_err(|error| CliError::Runtime(error.to_string()))
         }
     };
     lobby.store().close().await;
@@ -100,7 +100,7 @@ async fn run_locally(lobby: &Lobby, order: Option<RotateKeys>) -> Result<Vec<Pub
 /// Calls the process that holds the state; `held` names it.
 async fn run_remotely(
     config: &Config,
-    order: Option<RotateKeys>,
+    rotation: Option<RotateKeys>,
     held: &OpenError,
 ) -> Result<Vec<PublishedKey>, CliError> {
     let failed = |reason: String| CliError::Runtime(format!("{held}, and {reason}"));
@@ -108,12 +108,12 @@ async fn run_remotely(
         return Err(failed("[admin] has no key to ask that process with".to_owned()));
     };
     let key = std::str::from_utf8(admin.key.expose()).map_err(|_| failed("its admin key is not text".to_owned()))?;
-    let (method, path) = if order.is_some() { (Method::POST, ROTATE_KEYS) } else { (Method::GET, KEYS) };
+    let (method, path) = if rotation.is_some() { (Method::POST, ROTATE_KEYS) } else { (Method::GET, KEYS) };
     let url = operators_url(&config.endpoints, path);
     let certificate = config.endpoints.tls.as_ref().map(|tls| tls.certificate.as_path());
     let mut request = client(certificate, KEYS_CALL_TIMEOUT)?.request(method, &url).bearer_auth(key);
-    if let Some(order) = order {
-        let body = serde_json::to_string(&order).map_err(|error| failed(error.to_string()))?;
+    if let Some(rotation) = rotation {
+        let body = serde_json::to_string(&rotation).map_err(|error| failed(error.to_string()))?;
         request = request.header(CONTENT_TYPE, "application/json").body(body);
     }
     let answer = request.send().await.map_err(|error| failed(format!("{url} does not answer: {}", cause(&error))))?;

@@ -32,30 +32,30 @@ pub(super) struct Export {
 }
 
 /// The action, without its location.
-enum Order {
+enum Action {
     Init,
     Export(SecretLine),
     Import,
 }
 
 pub(super) fn run(command: StoreCommand, environment: &Environment) -> Result<(), CliError> {
-    let (file, order) = match command {
-        StoreCommand::Init(file) => (file, Order::Init),
-        StoreCommand::Import(file) => (file, Order::Import),
-        StoreCommand::Export(Export { file, with_master_secret: true }) => (file, Order::Export(SecretLine::Written)),
-        StoreCommand::Export(Export { file, .. }) => (file, Order::Export(SecretLine::LeftOut)),
+    let (file, action) = match command {
+        StoreCommand::Init(file) => (file, Action::Init),
+        StoreCommand::Import(file) => (file, Action::Import),
+        StoreCommand::Export(Export { file, with_master_secret: true }) => (file, Action::Export(SecretLine::Written)),
+        StoreCommand::Export(Export { file, .. }) => (file, Action::Export(SecretLine::LeftOut)),
     };
     let config = existing_config(file.named(environment).as_deref(), environment)?;
     let system = SystemDeps { clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy) };
     let failed = |error: MoveError| CliError::Runtime(error.to_string());
-    match order {
-        Order::Init => print(&block_on(init(&config))?),
-        Order::Export(secret) => {
+    match action {
+        Action::Init => print(&block_on(init(&config))?),
+        Action::Export(secret) => {
             let mut out = BufWriter::new(io::stdout());
             let lines = block_on(async { server::export(&config, &system, secret, &mut out).await.map_err(failed) })?;
             eprintln!("{lines} lines");
         }
-        Order::Import => {
+        Action::Import => {
             let mut input = io::BufReader::new(io::stdin());
             let lines = block_on(async { server::import(&config, &system, &mut input).await.map_err(failed) })?;
             print(&format!("{lines} lines were taken\n"));

@@ -42,10 +42,10 @@ impl<V> ExpiringMap<V> {
         self.entries().remove(key).filter(|entry| now < entry.until).map(|entry| entry.value)
     }
 
-    /// The result of `look` on the value and its end; `None` when it has expired.
-    pub(super) fn look<T>(&self, key: &str, now: Timestamp, look: impl FnOnce(&V, Timestamp) -> T) -> Option<T> {
+    /// The result of `read` on the value and its end; `None` when it has expired.
+    pub(super) fn read<T>(&self, key: &str, now: Timestamp, read: impl FnOnce(&V, Timestamp) -> T) -> Option<T> {
         let entries = self.entries();
-        entries.get(key).filter(|entry| now < entry.until).map(|entry| look(&entry.value, entry.until))
+        entries.get(key).filter(|entry| now < entry.until).map(|entry| read(&entry.value, entry.until))
     }
 
     fn entries(&self) -> MutexGuard<'_, HashMap<String, Entry<V>>> {
@@ -73,7 +73,7 @@ mod tests {
     fn an_expired_value_is_not_returned() {
         let shelf = ExpiringMap::new(2);
         shelf.put("a".into(), 1, NOON);
-        assert_eq!(shelf.look("a", NOON, |value, _| *value), None);
+        assert_eq!(shelf.read("a", NOON, |value, _| *value), None);
         assert_eq!(shelf.take("a", NOON), None);
     }
 

@@ -38,7 +38,7 @@ pub(super) struct Login {
 pub(super) async fn window(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
     let now = state.clock.now();
     let seat = sent(&request, SESSION_COOKIE).and_then(|session| {
-        state.visitors.look(&session, now, |visitor, until| views::Seat {
+        state.visitors.read(&session, now, |visitor, until| views::Seat {
             name: visitor.name.clone(),
             subject: visitor.subject.clone(),
             position: visitor.position,

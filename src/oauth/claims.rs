@@ -137,13 +137,13 @@ pub(super) fn released_by(scope: Scope, name: &str) -> bool {
 /// The `claims` parameter: claims requested individually, for the ID token or for `/userInfo`.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ClaimsRequest {
-    userinfo: BTreeMap<String, Wish>,
-    id_token: BTreeMap<String, Wish>,
+    userinfo: BTreeMap<String, ClaimRequest>,
+    id_token: BTreeMap<String, ClaimRequest>,
 }
 
 /// The request for one claim. `essential` has no effect: existing claims are always given.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-struct Wish {
+struct ClaimRequest {
     values: Vec<String>,
 }
 
@@ -153,14 +153,15 @@ impl ClaimsRequest {
         let Some(text) = params.get("claims")? else { return Ok(Self::default()) };
         let malformed = || OAuthError::invalid_request("claims is not a JSON object as OIDC Core 5.5 describes it");
         let Ok(Value::Object(members)) = serde_json::from_str(text) else { return Err(malformed()) };
-        let wishes = |member: &str| match members.get(member) {
+        let requests = |member: &str| match members.get(member) {
             None | Some(Value::Null) => Ok(BTreeMap::new()),
-            Some(Value::Object(wishes)) => {
-                wishes.iter().map(|(name, wish)| Ok((name.clone(), Wish::read(wish).ok_or_else(malformed)?))).collect()
-            }
+            Some(Value::Object(requests)) => requests
+                .iter()
+                .map(|(name, request)| Ok((name.clone(), ClaimRequest::read(request).ok_or_else(malformed)?)))
+                .collect(),
             Some(_) => Err(malformed()),
         };
-        Ok(Self { userinfo: wishes("userinfo")?, id_token: wishes("id_token")? })
+        Ok(Self { userinfo: requests("userinfo")?, id_token: requests("id_token")? })
     }
 
     /// Whether the claim is requested at `/userInfo`.
@@ -175,19 +176,19 @@ impl ClaimsRequest {
 
     /// The subject that must be the one logged in (OIDC Core §5.5.1).
     pub fn subject(&self) -> Option<&str> {
-        let wish = self.id_token.get("sub").or_else(|| self.userinfo.get("sub"))?;
-        wish.values.first().map(String::as_str)
+        let request = self.id_token.get("sub").or_else(|| self.userinfo.get("sub"))?;
+        request.values.first().map(String::as_str)
     }
 
     /// The requested `acr` values.
     pub fn acr_values(&self) -> impl Iterator<Item = &str> {
-        self.id_token.get("acr").into_iter().flat_map(|wish| wish.values.iter().map(String::as_str))
+        self.id_token.get("acr").into_iter().flat_map(|request| request.values.iter().map(String::as_str))
     }
 }
 
-impl Wish {
-    fn read(wish: &Value) -> Option<Self> {
-        let members = match wish {
+impl ClaimRequest {
+    fn read(request: &Value) -> Option<Self> {
+        let members = match request {
             Value::Null => return Some(Self::default()),
             Value::Object(members) => members,
             _ => return None,

@@ -26,7 +26,7 @@ mod tokens;
 pub use bearer::{BearerError, bearer_token};
 pub use claims::{ClaimTemplates, ClaimsRequest, QUEUE_CLAIMS, Subject, TemplateError};
 pub use client::{AuthMethod, Client, ClientKind, Pkce, QueueClaims};
-pub use client_auth::{AuthenticatedClient, Presented, authenticate, presented};
+pub use client_auth::{AuthenticatedClient, ClientCredentials, authenticate, credentials};
 pub use discovery::{Discovery, paths};
 pub use error::{ErrorCode, OAuthError};
 pub use grant::{AskedClaims, CodeRequest, Grant, RedirectHash};

@@ -82,24 +82,21 @@ pub fn json<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
 
 /// A query that lacks a parameter or repeats one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct UnclearQuery;
+pub struct QueryError;
 
 /// These parameters of the query, each present exactly once; others are ignored. Allocates only for escaped values.
 ///
 /// # Errors
-/// [`UnclearQuery`].
-pub fn query<'a, const N: usize>(
-    request: &'a HttpRequest,
-    names: [&str; N],
-) -> Result<[Cow<'a, str>; N], UnclearQuery> {
+/// [`QueryError`].
+pub fn query<'a, const N: usize>(request: &'a HttpRequest, names: [&str; N]) -> Result<[Cow<'a, str>; N], QueryError> {
     let mut found = [const { None }; N];
     for (name, value) in form_urlencoded::parse(request.query_string().as_bytes()) {
         let wanted = names.iter().position(|wanted| *wanted == name).and_then(|index| found.get_mut(index));
         if wanted.is_some_and(|place| place.replace(value).is_some()) {
-            return Err(UnclearQuery);
+            return Err(QueryError);
         }
     }
-    if found.iter().any(Option::is_none) { Err(UnclearQuery) } else { Ok(found.map(Option::unwrap_or_default)) }
+    if found.iter().any(Option::is_none) { Err(QueryError) } else { Ok(found.map(Option::unwrap_or_default)) }
 }
 
 /// The room that a call names.
@@ -154,7 +151,7 @@ mod tests {
 
     use super::*;
 
-    fn asked(query_string: &str) -> Result<[String; 2], UnclearQuery> {
+    fn parse(query_string: &str) -> Result<[String; 2], QueryError> {
         let request = TestRequest::with_uri(&format!("/?{query_string}")).to_http_request();
         query(&request, ["event_id", "request_id"]).map(|found| found.map(Cow::into_owned))
     }
@@ -162,8 +159,8 @@ mod tests {
     #[test]
     fn parameters_are_read_in_any_order_and_unescaped() {
         let found = ["Sample".to_owned(), "a b&c".to_owned()];
-        assert_eq!(asked("event_id=Sample&request_id=a+b%26c"), Ok(found.clone()));
-        assert_eq!(asked("x=1&request_id=a%20b%26c&event_id=%53ample&x=2"), Ok(found));
+        assert_eq!(parse("event_id=Sample&request_id=a+b%26c"), Ok(found.clone()));
+        assert_eq!(parse("x=1&request_id=a%20b%26c&event_id=%53ample&x=2"), Ok(found));
     }
 
     #[test]
@@ -181,7 +178,7 @@ mod tests {
     #[test]
     fn a_missing_or_repeated_parameter_is_an_error() {
         for unclear in ["", "event_id=Sample", "event_id=a&event_id=a&request_id=b", "Event_id=a&request_id=b"] {
-            assert_eq!(asked(unclear), Err(UnclearQuery), "{unclear}");
+            assert_eq!(parse(unclear), Err(QueryError), "{unclear}");
         }
     }
 }

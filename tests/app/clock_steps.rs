@@ -110,7 +110,7 @@ async fn a_room_refills_when_its_sessions_expire() {
     app.clock.set(NOW);
     a_second_passes(&app).await;
     app.lobby().run_housekeeping().await;
-    is_filled_anew(app, &ids).await;
+    is_refilled(app, &ids).await;
 }
 
 #[actix_web::test]
@@ -119,11 +119,11 @@ async fn a_room_refills_in_time_even_after_a_restart_with_the_clock_set_back() {
     let config = config_replacing(app.directory.path(), SAMPLE, ROOM_FOR_TWO);
     let app = TestApp::configured(app.stop().await, config).await;
     a_second_passes(&app).await;
-    is_filled_anew(app, &ids).await;
+    is_refilled(app, &ids).await;
 }
 
 /// The state of [`filled_ahead`] one second after the clock was corrected.
-async fn is_filled_anew(app: TestApp, ids: &[String]) {
+async fn is_refilled(app: TestApp, ids: &[String]) {
     assert_eq!(app.counters().serving, 2);
     app.pass(900);
     a_second_passes(&app).await;

@@ -39,7 +39,7 @@ impl Site {
         Self { address, status, handle }
     }
 
-    fn says(&self, status: u16) {
+    fn set_status(&self, status: u16) {
         self.status.store(status, Ordering::SeqCst);
     }
 
@@ -76,7 +76,7 @@ fn serving(app: &TestApp) -> u64 {
 }
 
 /// The recorded notices about the gate.
-async fn told(app: &TestApp) -> Vec<(&'static str, String)> {
+async fn recorded_notices(app: &TestApp) -> Vec<(&'static str, String)> {
     let letters = app.lobby().store().letters(0, 1000).await.unwrap();
     let gate = letters.into_iter().filter(|letter| letter.kind.name().starts_with("inlet_"));
     gate.map(|letter| (letter.kind.name(), letter.body)).collect()
@@ -108,9 +108,9 @@ async fn a_2xx_answer_opens_the_gate() {
     let app = site.guards("strategy = \"periodic\", increment_by = 60, every = 60").await;
     until_open(&app, true).await;
     for sick in [503, 302, 404] {
-        site.says(sick);
+        site.set_status(sick);
         until_open(&app, false).await;
-        site.says(204);
+        site.set_status(204);
         until_open(&app, true).await;
     }
     app.stop().await;
@@ -140,14 +140,14 @@ async fn a_room_refills_when_the_gate_opens_again() {
     a_second_passes(&app).await;
     assert_eq!(serving(&app), 3);
     assert_eq!(post(&app, "/api/generate_token", &ticket(&first)).await.status(), 200);
-    site.says(500);
+    site.set_status(500);
     until_open(&app, false).await;
     let left = serde_json::json!({ "event_id": "Sample", "completed": [first] });
     assert_eq!(post(&app, "/private/inlet", &left).await.status(), 200);
     app.pass(1000);
     a_second_passes(&app).await;
     assert_eq!(serving(&app), 3, "neither who left nor who did not come is replaced");
-    site.says(200);
+    site.set_status(200);
     until_open(&app, true).await;
     a_second_passes(&app).await;
     assert_eq!(serving(&app), 6);
@@ -173,9 +173,9 @@ async fn a_change_of_the_gate_is_recorded_once_even_across_a_restart() {
     let inlet = "strategy = \"periodic\", increment_by = 60, every = 60";
     let app = site.guards(inlet).await;
     until_open(&app, true).await;
-    assert!(told(&app).await.is_empty(), "a gate that is open from the start is no news");
-    site.says(503);
-    let paused = eventually(async || told(&app).await.pop()).await;
+    assert!(recorded_notices(&app).await.is_empty(), "a gate that is open from the start is no news");
+    site.set_status(503);
+    let paused = eventually(async || recorded_notices(&app).await.pop()).await;
     let reason = "the health address is not well: it answered 503";
     assert_eq!(paused, ("inlet_paused", format!(r#"{{"event_id":"Sample","reason":"{reason}"}}"#)));
     let mut browser = Browser::default();
@@ -191,9 +191,9 @@ async fn a_change_of_the_gate_is_recorded_once_even_across_a_restart() {
     let room = app.lobby().room("Sample").unwrap();
     let closed = GateState::Closed("another reason".to_owned());
     app.lobby().set_gate_state(room, closed).await.unwrap();
-    assert_eq!(told(&app).await.len(), 1);
-    site.says(200);
-    let resumed = eventually(async || told(&app).await.into_iter().nth(1)).await;
+    assert_eq!(recorded_notices(&app).await.len(), 1);
+    site.set_status(200);
+    let resumed = eventually(async || recorded_notices(&app).await.into_iter().nth(1)).await;
     assert_eq!(resumed, ("inlet_resumed", r#"{"event_id":"Sample"}"#.to_owned()));
     assert!(browser.resume(&app, &waiting).await.body.contains(r#"id="paused" hidden>The line is paused"#));
     app.stop().await;
@@ -207,6 +207,6 @@ async fn the_gates_first_state_and_each_change_are_logged_with_the_reason() {
         note(&line, GateState::Closed(reason.to_owned())).await;
     }
     let lines = capture::lines();
-    let told = |what: &str| lines.iter().filter(|line| line.contains(what)).count();
-    assert_eq!((told("the alarm is red"), told("the alarm is blue")), (2, 1));
+    let logged = |what: &str| lines.iter().filter(|line| line.contains(what)).count();
+    assert_eq!((logged("the alarm is red"), logged("the alarm is blue")), (2, 1));
 }

@@ -27,7 +27,7 @@ async fn without_expiry() -> TestApp {
     TestApp::replacing(SAMPLE, "id = \"Sample\"\nqueue_position_expiry = false\ninlet").await
 }
 
-fn told(status: u16, sentence: &str) -> (u16, String) {
+fn error(status: u16, sentence: &str) -> (u16, String) {
     (status, sentence.to_owned())
 }
 
@@ -44,9 +44,9 @@ async fn a_swept_session_is_answered_as_an_ended_one() {
     assert_eq!(body(get(&app, "/private/expired_tokens?event_id=Sample").await).await, json!([]));
     assert_eq!(app.lobby().store().session(&"Sample".parse().unwrap(), &id.parse().unwrap()).await.unwrap(), None);
     let answer = said(post(&app, "/api/generate_token", &ticket(&id)).await).await;
-    assert_eq!(answer, told(410, "Queue position has expired"));
+    assert_eq!(answer, error(410, "Queue position has expired"));
     let expiry = get(&app, &format!("/api/queue_pos_expiry?event_id=Sample&request_id={id}")).await;
-    assert_eq!(said(expiry).await, told(410, "Queue position has expired"));
+    assert_eq!(said(expiry).await, error(410, "Queue position has expired"));
     let ended = json!({ "event_id": "Sample", "request_id": id, "status": 1 });
     assert_eq!(said(post(&app, "/private/update_session", &ended).await).await.0, 404);
     assert_eq!(app.all_counters(), counters, "what was counted stays counted");
@@ -70,10 +70,10 @@ async fn a_ticket_whose_arrival_was_swept_is_expired_not_unknown() {
     let place = body(get(&app, &format!("/api/queue_num?event_id=Sample&request_id={id}")).await).await;
     assert_eq!(place["queue_number"], json!(1), "a ticket is its own record");
     let answer = said(post(&app, "/api/generate_token", &ticket(&id)).await).await;
-    assert_eq!(answer, told(410, "Queue position has expired"));
+    assert_eq!(answer, error(410, "Queue position has expired"));
     let app = TestApp::in_directory(app.stop().await, "").await;
     let answer = said(post(&app, "/api/generate_token", &ticket(&id)).await).await;
-    assert_eq!(answer, told(410, "Queue position has expired"), "after a start as well");
+    assert_eq!(answer, error(410, "Queue position has expired"), "after a start as well");
     app.stop().await;
 }
 
@@ -96,14 +96,14 @@ async fn a_used_position_opens_no_second_session(app: TestApp, in_the_end: &str)
     assert_eq!(app.lobby().store().session(&name, &id.parse().unwrap()).await.unwrap(), None);
     for _ in 0..2 {
         let answer = said(post(&app, "/api/generate_token", &ticket(&id)).await).await;
-        assert_eq!(answer, told(410, "Token corresponding to request id has expired"));
+        assert_eq!(answer, error(410, "Token corresponding to request id has expired"));
         assert_eq!(app.all_counters()["Sample"].sessions_opened, opened);
     }
     tokens(&app, &away).await;
     pass(&app, 3_600 + DAY).await;
     for id in [&away, &id] {
         let answer = said(post(&app, "/api/generate_token", &ticket(id)).await).await;
-        assert_eq!(answer, told(410, in_the_end));
+        assert_eq!(answer, error(410, in_the_end));
     }
     app.stop().await;
 }

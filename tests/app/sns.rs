@@ -56,7 +56,7 @@ async fn departures_in_a_message_admit_the_next_with_either_signature_version() 
     assert_eq!(serving(&app), 14);
     let nothing = json!({ "exited": null, "completed": null, "abandoned": null });
     assert_eq!(deliver(&app, &sns.exits(&nothing)).await, (200, r#"{"updated":0,"admitted":0}"#.to_owned()));
-    assert_eq!(sns.asked(), [GOOD], "the certificate is fetched once");
+    assert_eq!(sns.requests(), [GOOD], "the certificate is fetched once");
     app.stop().await;
 }
 
@@ -97,17 +97,17 @@ async fn a_subscription_is_confirmed_at_the_sns_endpoint_alone() {
         sns.message("SubscriptionConfirmation", members)
     };
     assert_eq!(deliver(&app, &offer(sns.url("/confirm?Token=t0ken"))).await.0, 200);
-    assert_eq!(sns.asked(), [GOOD, "/confirm?Token=t0ken"]);
+    assert_eq!(sns.requests(), [GOOD, "/confirm?Token=t0ken"]);
     assert_eq!(deliver(&app, &offer(sns.url("/gone"))).await.0, 503, "SNS will try again");
     for elsewhere in ["http://127.0.0.1:1/confirm", "https://sns.eu-central-1.amazonaws.com/", "file:///etc/passwd"] {
         assert_eq!(deliver(&app, &offer(elsewhere.to_owned())).await.0, 403, "{elsewhere}");
     }
     let with_user = offer(sns.url("/confirm").replace("http://", "http://user:secret@"));
     assert_eq!(deliver(&app, &with_user).await.0, 403);
-    assert_eq!(sns.asked().len(), 3);
+    assert_eq!(sns.requests().len(), 3);
     let end = json!({ "Message": "bye", "Token": "t", "SubscribeURL": sns.url("/confirm") });
     assert_eq!(deliver(&app, &sns.message("UnsubscribeConfirmation", end)).await.0, 200);
-    assert_eq!(sns.asked().len(), 3, "who unsubscribed is not subscribed again");
+    assert_eq!(sns.requests().len(), 3, "who unsubscribed is not subscribed again");
     app.stop().await;
 }
 
@@ -159,7 +159,7 @@ async fn messages_of_other_signers_topics_or_times_change_nothing() {
         assert!(body.contains("\"error\"") && !body.contains(TOPIC), "{what}: {body}");
     }
     assert_eq!((serving(&app), app.all_counters()["Sample"].completed), (10, 0));
-    assert_eq!(sns.asked(), [GOOD]);
+    assert_eq!(sns.requests(), [GOOD]);
     let oversized =
         app.http.post(app.url("/inlet/sns")).header("x-amz-sns-topic-arn", TOPIC).body(vec![b' '; 300 * 1024]);
     assert_eq!(said(oversized.send().await.unwrap()).await.0, 400);
@@ -180,7 +180,7 @@ async fn without_a_configured_topic_no_body_is_read() {
     assert_eq!(deliver(&app, &sns.exits(&json!({ "exited": 1 }))).await.0, 404);
     // No body follows, so a server that waits for it times out.
     assert_eq!(exchange(app.address(), head(TOPIC, 200_000).as_bytes()).await.unwrap().status, 404);
-    assert!(sns.asked().is_empty());
+    assert!(sns.requests().is_empty());
     app.stop().await;
 }
 

@@ -25,7 +25,7 @@ fn clocks_may_be_two_seconds_apart() {
     load.goes_on();
     load.goes_on();
     load.finish(&cluster);
-    cluster.hears_by_redis();
+    cluster.is_connected_by_redis();
 }
 
 #[test]

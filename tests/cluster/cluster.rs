@@ -173,7 +173,7 @@ impl Cluster {
 
     /// Every node gets the others' changes through Redis: a change on one is shown by another that cannot reach
     /// DynamoDB. To be called without other traffic.
-    pub fn hears_by_redis(&self) {
+    pub fn is_connected_by_redis(&self) {
         self.until("all listen to Redis", |cluster| cluster.listeners() == NODES);
         for number in 0..NODES {
             self.endpoints[number].set(Mood::Away);

@@ -68,7 +68,7 @@ impl Door {
 }
 
 /// The fate of one request.
-enum Fate {
+enum Outcome {
     Done,
     /// It gets this error.
     Refused(&'static str, &'static str),
@@ -99,19 +99,19 @@ impl Guest {
                 () = away(&mut self.mood) => None,
             };
             let Some(request) = request else { return };
-            let fate = self.fate();
-            if !matches!(fate, Fate::Done) {
+            let fate = self.outcome();
+            if !matches!(fate, Outcome::Done) {
                 self.failed.fetch_add(1, Ordering::Relaxed);
             }
             let answer = match fate {
-                Fate::Refused(status, error) => Some(refusal(status, error)),
-                Fate::Done => self.forward(&mut server, &request).await,
-                Fate::Unanswered => {
+                Outcome::Refused(status, error) => Some(refusal(status, error)),
+                Outcome::Done => self.forward(&mut server, &request).await,
+                Outcome::Unanswered => {
                     self.forward(&mut server, &request).await;
                     None
                 }
-                Fate::Cut => None,
-                Fate::Ignored => std::future::pending().await,
+                Outcome::Cut => None,
+                Outcome::Ignored => std::future::pending().await,
             };
             let Some(answer) = answer else { return };
             if connection.write_all(&answer).await.is_err() {
@@ -120,19 +120,19 @@ impl Guest {
         }
     }
 
-    fn fate(&self) -> Fate {
+    fn outcome(&self) -> Outcome {
         let number = self.asked.fetch_add(1, Ordering::Relaxed);
         let hits = |every: u64| number.is_multiple_of(every);
         match *self.mood.borrow() {
             Mood::Throttles(every) if hits(every) => match number / every % 2 {
-                0 => Fate::Refused("400 Bad Request", "ProvisionedThroughputExceededException"),
-                _ => Fate::Refused("400 Bad Request", "ThrottlingException"),
+                0 => Outcome::Refused("400 Bad Request", "ProvisionedThroughputExceededException"),
+                _ => Outcome::Refused("400 Bad Request", "ThrottlingException"),
             },
-            Mood::Errs(every) if hits(every) => Fate::Refused("500 Internal Server Error", "InternalServerError"),
-            Mood::BreaksOff(every) if hits(every) => Fate::Unanswered,
-            Mood::Away => Fate::Cut,
-            Mood::Mute => Fate::Ignored,
-            _ => Fate::Done,
+            Mood::Errs(every) if hits(every) => Outcome::Refused("500 Internal Server Error", "InternalServerError"),
+            Mood::BreaksOff(every) if hits(every) => Outcome::Unanswered,
+            Mood::Away => Outcome::Cut,
+            Mood::Mute => Outcome::Ignored,
+            _ => Outcome::Done,
         }
     }
 

@@ -25,7 +25,7 @@ fn nothing_goes_wrong_while_dynamodb_is(mood: Mood) {
     cluster.dynamodb_is(Mood::Well);
     load.goes_on();
     load.finish(&cluster);
-    cluster.hears_by_redis();
+    cluster.is_connected_by_redis();
 }
 
 #[test]
@@ -59,5 +59,5 @@ fn waiting_visitors_are_answered_while_dynamodb_is_away() {
     cluster.dynamodb_is(Mood::Well);
     load.goes_on();
     load.finish(&cluster);
-    cluster.hears_by_redis();
+    cluster.is_connected_by_redis();
 }

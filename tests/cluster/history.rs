@@ -73,12 +73,12 @@ impl History {
         let mut faults = self.wrong.clone();
         faults.extend(self.positions_twice());
         faults.extend(self.positions_out_of_order());
-        faults.extend(self.positions_of_nobody());
+        faults.extend(self.unowned_positions());
         faults.extend(self.steps_back());
-        faults.extend(self.moves_at_odds());
+        faults.extend(self.inconsistent_moves());
         faults.extend(self.claims_changed());
         faults.extend(self.let_in_too_early());
-        faults.extend(self.codes_at_odds());
+        faults.extend(self.inconsistent_codes());
         faults
     }
 
@@ -122,14 +122,14 @@ impl History {
     }
 
     /// A join takes one position, however often the store call was retried.
-    fn positions_of_nobody(&self) -> Option<String> {
+    fn unowned_positions(&self) -> Option<String> {
         let last = self.joins.iter().map(|join| join.position).max().unwrap_or(0);
         let nobodys = last.saturating_sub(self.joins.len() as u64);
         (nobodys > self.unheard).then(|| format!("{nobodys} positions are nobody's, of {} unheard joins", self.unheard))
     }
 
     /// A move is applied once, however often the store call was retried.
-    fn moves_at_odds(&self) -> Vec<String> {
+    fn inconsistent_moves(&self) -> Vec<String> {
         let sure = self.moves.windows(2).filter(|pair| !pair[1].unsure);
         let steps = sure.map(|pair| (pair[0].served, pair[1].served));
         let odd = steps.filter(|(before, then)| then <= before || (then - before).is_multiple_of(2));
@@ -167,7 +167,7 @@ impl History {
         faults
     }
 
-    fn codes_at_odds(&self) -> Vec<String> {
+    fn inconsistent_codes(&self) -> Vec<String> {
         let odd = self.codes.iter().filter(|code| code.taken > 1 || code.taken == 0 && !code.unsure);
         odd.map(|code| format!("a code was redeemed {} times", code.taken)).collect()
     }

@@ -147,7 +147,7 @@ impl Load {
         let (joins, refused) = (sum(|count| count.joins), sum(|count| count.refused));
         assert!(self.store == Store::Failing || refused * 5 <= joins, "{refused} refused, {joins} joined");
         cluster.all_well();
-        cluster.ask(look_after(&cluster.nodes, &mut history));
+        cluster.ask(check_end(&cluster.nodes, &mut history));
         let faults = history.faults();
         assert!(faults.is_empty(), "{} faults, among them {:#?}", faults.len(), &faults[..faults.len().min(20)]);
         history
@@ -155,7 +155,7 @@ impl Load {
 }
 
 /// Requests all tokens again, and the number of sessions: every node must know all.
-async fn look_after(nodes: &[Node], history: &mut History) {
+async fn check_end(nodes: &[Node], history: &mut History) {
     let mut sessions = BTreeMap::new();
     for token in &history.tokens {
         sessions.insert(token.ticket.clone(), token.clone());

@@ -12,7 +12,7 @@ fn three_nodes_are_one_waiting_room() {
     load.goes_on();
     load.goes_on();
     load.finish(&cluster);
-    cluster.hears_by_redis();
+    cluster.is_connected_by_redis();
     // Only the operator moves the serving counter back, and every node follows.
     let before = cluster.ask(cluster.nodes[0].let_in(LINE, 1_000)).number();
     for node in &cluster.nodes {
@@ -36,7 +36,7 @@ fn a_killed_node_loses_nothing_and_returns() {
     });
     load.goes_on();
     load.finish(&cluster);
-    cluster.hears_by_redis();
+    cluster.is_connected_by_redis();
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn a_rolling_restart_loses_nothing() {
     }
     load.goes_on();
     load.finish(&cluster);
-    cluster.hears_by_redis();
+    cluster.is_connected_by_redis();
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn a_restart_of_redis_without_data_goes_unnoticed() {
     cluster.redis.flush();
     load.goes_on();
     load.finish(&cluster);
-    cluster.hears_by_redis();
+    cluster.is_connected_by_redis();
 }
 
 #[test]
@@ -33,7 +33,7 @@ fn a_pause_of_redis_for_ten_seconds_goes_unnoticed() {
     cluster.redis.go_on();
     load.goes_on();
     load.finish(&cluster);
-    cluster.hears_by_redis();
+    cluster.is_connected_by_redis();
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn a_failover_of_redis_with_lost_writes_goes_unnoticed() {
     cluster.gates.iter().for_each(|gate| gate.set(Way::Open));
     load.goes_on();
     load.finish(&cluster);
-    cluster.hears_by_redis();
+    cluster.is_connected_by_redis();
 }
 
 #[test]
@@ -63,5 +63,5 @@ fn a_node_without_redis_serves_as_well_as_the_others() {
     cluster.gates[1].set(Way::Open);
     load.goes_on();
     load.finish(&cluster);
-    cluster.hears_by_redis();
+    cluster.is_connected_by_redis();
 }

@@ -45,7 +45,7 @@ impl Cloud {
     }
 
     /// The events on the bus since the last call, as (kind, detail).
-    fn told(&self) -> Vec<(String, Value)> {
+    fn events(&self) -> Vec<(String, Value)> {
         let lines = self.does("events", &[]);
         let events = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         events
@@ -83,7 +83,7 @@ async fn an_event_bus_gets_notices_in_the_retired_systems_format() {
     anteroom.end_session(&ticket).await;
     let mut told = Vec::new();
     eventually("everything is on the bus", async || {
-        told.extend(cloud.told());
+        told.extend(cloud.events());
         told.iter().any(|(kind, _)| kind == "session_updated").then_some(())
     })
     .await;
@@ -105,7 +105,7 @@ async fn a_bus_that_does_not_exist_yet_loses_nothing() {
     let anteroom = cloud.anteroom(&[BUS]).await;
     anteroom.serve(3).await;
     cloud.does("prepare", &[]);
-    let told = eventually("the bus is told", async || Some(cloud.told()).filter(|told| !told.is_empty())).await;
+    let told = eventually("the bus is told", async || Some(cloud.events()).filter(|told| !told.is_empty())).await;
     let moved = json!({ "event_id": "Sample", "previous": 0, "current": 3 });
     assert_eq!(told, [("serving_counter_changed".to_owned(), moved)]);
 }

@@ -6,19 +6,19 @@ use super::*;
 use crate::ambient::Secret;
 
 /// A source of one secret, which records its calls.
-struct Keeps {
+struct OneSecret {
     name: &'static str,
     text: String,
     asked: RefCell<Vec<String>>,
 }
 
-impl Keeps {
+impl OneSecret {
     fn new(name: &'static str, text: impl Into<String>) -> Self {
         Self { name, text: text.into(), asked: RefCell::default() }
     }
 }
 
-impl SecretSource for Keeps {
+impl SecretSource for OneSecret {
     fn secret(&self, name: &str) -> Result<Secret, SecretSourceError> {
         self.asked.borrow_mut().push(name.to_owned());
         let known = (name == self.name).then(|| Secret::new(self.text.as_str()));
@@ -30,7 +30,7 @@ fn admin_key(reference: &str) -> String {
     format!("admin.keys = [{{ name = 'ops', key = '{reference}' }}]\n{SMALL}")
 }
 
-fn read(text: &str, secret_source: &Keeps) -> Result<Config, ConfigError> {
+fn read(text: &str, secret_source: &OneSecret) -> Result<Config, ConfigError> {
     Config::parse_with(text, Path::new("anteroom.toml"), &Environment::default(), secret_source)
 }
 
@@ -39,10 +39,10 @@ fn a_secret_is_read_as_a_whole_or_as_a_member() {
     const ARN: &str = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:line/ops-AbCdEf";
     let json = format!(r#"{{"port":6379,"key":"{SECRET}"}}"#);
     let cases = [
-        ("secret:line/ops", Keeps::new("line/ops", SECRET)),
-        ("secret:line/ops", Keeps::new("line/ops", format!("{SECRET}\n"))),
-        (&format!("secret:{ARN}"), Keeps::new(ARN, SECRET)),
-        (&format!("secret:{ARN}#key"), Keeps::new(ARN, json.as_str())),
+        ("secret:line/ops", OneSecret::new("line/ops", SECRET)),
+        ("secret:line/ops", OneSecret::new("line/ops", format!("{SECRET}\n"))),
+        (&format!("secret:{ARN}"), OneSecret::new(ARN, SECRET)),
+        (&format!("secret:{ARN}#key"), OneSecret::new(ARN, json.as_str())),
     ];
     for (reference, secret_source) in cases {
         let config = read(&admin_key(reference), &secret_source).unwrap();
@@ -63,7 +63,7 @@ fn every_secret_key_accepts_a_reference_to_the_secret_source() {
         "sigv4": SECRET, "redis": "redis://:hidden@redis", "master": MASTER, "client": SECRET,
         "hook": "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
     });
-    let config = read(&text, &Keeps::new("all", all.to_string())).unwrap();
+    let config = read(&text, &OneSecret::new("all", all.to_string())).unwrap();
     let StoreConfig::Distributed(store) = &config.store else { panic!("the distributed engine was asked for") };
     assert_eq!(store.redis_urls[0].expose(), "redis://:hidden@redis");
     assert!(store.master_secret.is_some());
@@ -79,10 +79,10 @@ fn a_missing_secret_is_named_without_its_content() {
         ("secret:line#short", "the secret has 6 bytes; at least 32 are needed"),
     ];
     for (reference, complaint) in cases {
-        let found = complaints(read(&admin_key(reference), &Keeps::new("line", json)));
+        let found = complaints(read(&admin_key(reference), &OneSecret::new("line", json)));
         assert_eq!(found, [format!("admin.keys[0].key: {complaint}")]);
     }
-    let found = complaints(read(&admin_key("secret:line#key"), &Keeps::new("line", "hidden")));
+    let found = complaints(read(&admin_key("secret:line#key"), &OneSecret::new("line", "hidden")));
     assert_eq!(found, ["admin.keys[0].key: the secret line is no JSON object, so it has no members"]);
     let found = complaints(Config::parse(&admin_key("secret:line"), Path::new("a.toml"), &Environment::default()));
     assert_eq!(found, ["admin.keys[0].key: the secret line cannot be had: no secret store is configured"]);
@@ -90,7 +90,7 @@ fn a_missing_secret_is_named_without_its_content() {
 
 #[test]
 fn only_secrets_are_read_from_the_secret_source() {
-    let secret_source = Keeps::new("line", SECRET);
+    let secret_source = OneSecret::new("line", SECRET);
     let found = complaints(read(&format!("data_dir = 'secret:line'\nlisten = 'secret:line'\n{SMALL}"), &secret_source));
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(secret_source.asked.into_inner(), Vec::<String>::new());

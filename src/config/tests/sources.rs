@@ -187,7 +187,7 @@ fn a_missing_file_is_named() {
 
 proptest::proptest! {
     #[test]
-    fn whatever_a_variable_says_it_is_taken_or_blamed(
+    fn any_variable_is_applied_or_named_in_a_problem(
         name in "(EVENT|CLIENT|ADMIN|STORE|LISTEN|)(__)?[A-Z0-9_]{0,12}",
         value in r#"[a-z0-9"\[\]{}=,:. -]{0,24}"#,
     ) {

@@ -53,7 +53,7 @@ fn names() -> impl Strategy<Value = Vec<String>> {
 
 proptest! {
     #[test]
-    fn a_code_says_what_its_grant_says_however_long(
+    fn a_code_contains_its_grant_of_any_length(
         nonce in prop::option::of(".{0,600}"),
         acr in prop::option::of("[a-z:]{0,300}"),
         (id_token, user_info) in (names(), names()),

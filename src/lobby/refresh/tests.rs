@@ -64,12 +64,12 @@ impl Node {
     }
 
     /// The same, with an announcement on the feed.
-    async fn moves_and_tells(&self, number: usize, by: i64) {
+    async fn moves_and_announces(&self, number: usize, by: i64) {
         let counters = self.moves(number, by).await;
-        self.tell(number, counters);
+        self.announce(number, counters);
     }
 
-    fn tell(&self, number: usize, counters: Counters) {
+    fn announce(&self, number: usize, counters: Counters) {
         self.store.announce(Change::Counters(name(number), counters));
     }
 
@@ -103,15 +103,15 @@ async fn a_move_is_shown_and_announced_while_another_events_rows_are_being_read(
     let node = Node::open(2, 64).await;
     node.follow();
     node.store.hold("arrivals", 1);
-    node.moves_and_tells(0, 3).await;
+    node.moves_and_announces(0, 3).await;
     node.store.until_waiting(1).await;
     let mut changed = node.room(1).cache.subscribe();
     changed.borrow_and_update();
-    node.moves_and_tells(1, 5).await;
+    node.moves_and_announces(1, 5).await;
     changed.changed().await.unwrap();
     until(|| node.counters(1).serving == 5 && node.records(1) == [5]).await;
     // The event whose rows are being read shows its next move as well, and reads it afterwards.
-    node.moves_and_tells(0, 4).await;
+    node.moves_and_announces(0, 4).await;
     until(|| node.counters(0).serving == 7).await;
     assert_eq!((node.store.waiting(), node.records(0)), (1, Vec::new()));
     node.store.release(1);
@@ -125,14 +125,14 @@ async fn a_reset_is_shown_while_the_rows_of_the_old_line_are_being_read() {
     node.follow();
     until(|| node.room(0).cache.view().arrivals.newest().is_some()).await;
     node.store.hold("recent_serving_records", 1);
-    node.moves_and_tells(0, 3).await;
+    node.moves_and_announces(0, 3).await;
     node.store.until_waiting(1).await;
     let reset = node.store.store.reset(&name(0)).await.unwrap();
-    node.tell(0, reset);
+    node.announce(0, reset);
     until(|| node.counters(0).generation == reset.generation).await;
     assert_eq!(node.room(0).cache.view().arrivals.newest(), None);
     node.store.release(1);
-    node.moves_and_tells(0, 2).await;
+    node.moves_and_announces(0, 2).await;
     until(|| node.records(0) == [2]).await;
     assert_eq!(node.counters(0).serving, 2);
 }
@@ -142,16 +142,16 @@ async fn an_announcement_that_comes_late_moves_nothing_back() {
     let node = Node::open(1, 64).await;
     node.follow();
     let early = node.moves(0, 3).await;
-    node.moves_and_tells(0, 4).await;
+    node.moves_and_announces(0, 4).await;
     until(|| node.counters(0).serving == 7).await;
     let reset = node.store.store.reset(&name(0)).await.unwrap();
-    node.tell(0, reset);
-    node.tell(0, early);
+    node.announce(0, reset);
+    node.announce(0, early);
     // The feed is received in order.
-    node.moves_and_tells(0, 2).await;
+    node.moves_and_announces(0, 2).await;
     until(|| node.counters(0).generation == reset.generation && node.counters(0).serving == 2).await;
-    node.tell(0, early);
-    node.tell(0, reset);
+    node.announce(0, early);
+    node.announce(0, reset);
     until(|| node.records(0) == [2]).await;
     assert_eq!((node.counters(0).generation, node.counters(0).serving), (reset.generation, 2));
 }
@@ -161,7 +161,7 @@ async fn changes_dropped_by_a_full_feed_are_found_for_every_event() {
     let node = Node::open(40, 4).await;
     let work = refresh::work(&node.lobby);
     for number in 0..40 {
-        node.moves_and_tells(number, 2).await;
+        node.moves_and_announces(number, 2).await;
     }
     // More reads are waiting than may run: the counters are shown all the same.
     node.store.hold("recent_serving_records", 40);
@@ -178,11 +178,11 @@ async fn concurrent_reads_are_bounded_and_each_follows_its_last_announcement() {
     node.follow();
     node.store.hold("arrivals", events);
     for number in 0..events {
-        node.moves_and_tells(number, 1).await;
+        node.moves_and_announces(number, 1).await;
     }
     node.store.until_waiting(REFRESHES_AT_ONCE).await;
     for number in 0..events {
-        node.moves_and_tells(number, 1).await;
+        node.moves_and_announces(number, 1).await;
     }
     until(|| (0..events).all(|number| node.counters(number).serving == 2)).await;
     assert_eq!(node.store.waiting(), REFRESHES_AT_ONCE);
@@ -199,7 +199,7 @@ async fn announcements_of_a_hundred_events_are_shown_before_any_read_ends() {
     node.follow();
     for serving in 1..=3 {
         for number in 0..EVENTS {
-            node.moves_and_tells(number, 1).await;
+            node.moves_and_announces(number, 1).await;
         }
         for number in 0..EVENTS {
             node.shows(number, serving).await;
@@ -216,7 +216,7 @@ async fn a_failed_read_of_rows_is_retried() {
     let node = Node::open(1, 64).await;
     node.follow();
     node.store.fail("recent_serving_records", 1);
-    node.moves_and_tells(0, 3).await;
+    node.moves_and_announces(0, 3).await;
     until(|| node.records(0) == [3]).await;
 }
 
@@ -225,7 +225,7 @@ async fn new_keys_are_loaded_while_rows_are_being_read_and_after_a_failure() {
     let node = Node::open(1, 64).await;
     node.follow();
     node.store.hold("arrivals", 1);
-    node.moves_and_tells(0, 3).await;
+    node.moves_and_announces(0, 3).await;
     node.store.until_waiting(1).await;
     let deps = LobbyDeps {
         clock: Arc::new(FrozenClock::at(NOW)),

@@ -27,9 +27,9 @@ pub async fn post(request: HttpRequest, app: Data<App>, body: Body) -> Result<Ht
 fn authenticated<'a>(app: &'a App, request: &HttpRequest, params: &Params) -> Result<AuthenticatedClient<'a>, Problem> {
     let authorization = header_text(request, &header::AUTHORIZATION);
     let refuse = |error, client_id| refused(app, request, error, client_id);
-    let presented = oauth::presented(authorization, params).map_err(|error| refuse(error, None))?;
-    let client = app.lobby.clients().find(&presented.client_id).map(|registered| &registered.client);
-    oauth::authenticate(client, &presented).map_err(|error| refuse(error, client.map(|client| client.id.as_str())))
+    let credentials = oauth::credentials(authorization, params).map_err(|error| refuse(error, None))?;
+    let client = app.lobby.clients().find(&credentials.client_id).map(|registered| &registered.client);
+    oauth::authenticate(client, &credentials).map_err(|error| refuse(error, client.map(|client| client.id.as_str())))
 }
 
 /// The answer to a failed client authentication. Only failures count against the limit, so a client with the secret

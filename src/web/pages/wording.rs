@@ -167,7 +167,7 @@ impl Words {
         self.units
             .iter()
             .find(|unit| high_s <= unit.up_to)
-            .map_or_else(|| self.unknown.into(), |unit| unit.tell(low_s, high_s))
+            .map_or_else(|| self.unknown.into(), |unit| unit.range(low_s, high_s))
     }
 }
 
@@ -176,7 +176,7 @@ impl Unit {
         self.steps.iter().find(|(below, _)| number < *below).map_or(1, |(_, step)| *step)
     }
 
-    fn tell(&self, low_s: u64, high_s: u64) -> String {
+    fn range(&self, low_s: u64, high_s: u64) -> String {
         let (low, high) = (low_s / self.seconds, high_s.div_ceil(self.seconds));
         let low = low - low % self.step(low);
         let high = high.next_multiple_of(self.step(high));

@@ -6,7 +6,7 @@ use crate::wire::{Answer, exchange};
 
 const HSTS: &str = "strict-transport-security";
 
-async fn ask(app: &TestApp, method: &str, target: &str, headers: &str) -> Answer {
+async fn request(app: &TestApp, method: &str, target: &str, headers: &str) -> Answer {
     let request = format!("{method} {target} HTTP/1.1\r\nhost: anteroom\r\nconnection: close\r\n{headers}\r\n");
     exchange(app.address(), request.as_bytes()).await.unwrap_or_else(|| panic!("no answer: {method} {target}"))
 }
@@ -21,22 +21,22 @@ async fn answers(app: &TestApp, base_path: &str) -> Vec<(String, Answer)> {
     for path in ROUTES.iter().map(|route| route.path).chain(elsewhere) {
         for method in ["GET", "HEAD", "POST", "OPTIONS", "DELETE"] {
             let target = format!("{base_path}{path}");
-            answers.push((format!("{method} {target}"), ask(app, method, &target, &key).await));
-            answers.push((format!("{method} {target} without a key"), ask(app, method, &target, "").await));
+            answers.push((format!("{method} {target}"), request(app, method, &target, &key).await));
+            answers.push((format!("{method} {target} without a key"), request(app, method, &target, "").await));
         }
-        answers.push((format!("a form to {path}"), ask(app, "POST", &format!("{base_path}{path}"), form).await));
+        answers.push((format!("a form to {path}"), request(app, "POST", &format!("{base_path}{path}"), form).await));
     }
-    let page = ask(app, "GET", &format!("{base_path}/"), "accept: text/html\r\n").await;
+    let page = request(app, "GET", &format!("{base_path}/"), "accept: text/html\r\n").await;
     let (_, asset) = page.body.split_once("/assets/").unwrap();
     let asset = format!("{base_path}/assets/{}", asset.split('"').next().unwrap());
-    let file = ask(app, "GET", &asset, "").await;
+    let file = request(app, "GET", &asset, "").await;
     let tag = format!("if-none-match: {}\r\n", file.header("etag").unwrap());
-    let unchanged = ask(app, "GET", &asset, &tag).await;
+    let unchanged = request(app, "GET", &asset, &tag).await;
     assert_eq!((file.status, unchanged.status), (200, 304));
     answers.extend([("a page".to_owned(), page), (asset.clone(), file), (asset, unchanged)]);
     let (broken, long) = ("x : y\r\n", format!("x: {}\r\n", "y".repeat(100_000)));
     for (what, headers) in [("no request", broken), ("a long head", &long), ("a line feed alone", "x: y\n")] {
-        let refused = ask(app, "GET", "/", headers).await;
+        let refused = request(app, "GET", "/", headers).await;
         let error: serde_json::Value = serde_json::from_str(&refused.body).unwrap();
         assert!(error["error"].is_string() && refused.header("x-request-id").is_some(), "{what}: {refused:?}");
         assert_eq!(refused.header("content-type"), Some("application/json"), "{what}");
@@ -45,8 +45,8 @@ async fn answers(app: &TestApp, base_path: &str) -> Vec<(String, Answer)> {
     }
     for method in ["GET", "OPTIONS", "PUT"] {
         let target = format!("/.well-known/oauth-authorization-server{base_path}");
-        answers.push((format!("{method} {target}"), ask(app, method, &target, "").await));
-        answers.push((format!("{method} outside"), ask(app, method, "/outside", "").await));
+        answers.push((format!("{method} {target}"), request(app, method, &target, "").await));
+        answers.push((format!("{method} outside"), request(app, method, "/outside", "").await));
     }
     answers
 }

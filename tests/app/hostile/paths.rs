@@ -48,7 +48,7 @@ fn spellings(path: &str) -> Vec<String> {
     spellings
 }
 
-async fn ask(app: &TestApp, method: &str, target: &str, headers: &str) -> Answer {
+async fn request(app: &TestApp, method: &str, target: &str, headers: &str) -> Answer {
     let request = format!(
         "{method} {target} HTTP/1.1\r\nhost: anteroom\r\nconnection: close\r\ncontent-length: 0\r\n{headers}\r\n"
     );
@@ -69,11 +69,11 @@ async fn nothing_else_reaches_them(app: &TestApp, base_path: &str) {
             let target = format!("{base_path}{spelling}");
             for method in ["GET", "POST", "OPTIONS", "PUT"] {
                 let what = format!("{method} {target}");
-                let bare = ask(app, method, &target, if method == "OPTIONS" { preflight } else { "" }).await;
+                let bare = request(app, method, &target, if method == "OPTIONS" { preflight } else { "" }).await;
                 assert_clean(app, &bare, &what);
                 assert_eq!(bare.status, if is_below_private(&spelling) { 403 } else { 404 }, "{what}");
-                let keyed = ask(app, method, &target, &key).await;
-                let nowhere = ask(app, method, &format!("{base_path}/nothing-at-all"), &key).await;
+                let keyed = request(app, method, &target, &key).await;
+                let nowhere = request(app, method, &format!("{base_path}/nothing-at-all"), &key).await;
                 assert_eq!((keyed.status, keyed.body), (404, nowhere.body), "{what}");
             }
         }
@@ -94,9 +94,9 @@ async fn another_spelling_below_the_base_path_is_not_found() {
     let app = TestApp::replacing("http://127.0.0.1:0\"\nlisten", "http://127.0.0.1:0/in/line\"\nlisten").await;
     nothing_else_reaches_them(&app, "/in/line").await;
     for target in ["/in/%6cine/metrics", "/in%2fline/metrics", "/in//line/metrics", "/in/line//metrics", "/metrics"] {
-        assert_eq!(ask(&app, "GET", target, "").await.status, 404, "{target}");
+        assert_eq!(request(&app, "GET", target, "").await.status, 404, "{target}");
     }
-    assert_eq!(ask(&app, "GET", "/in/line/metrics", "").await.status, 200);
+    assert_eq!(request(&app, "GET", "/in/line/metrics", "").await.status, 200);
     app.stop().await;
 }
 
@@ -105,11 +105,11 @@ async fn exact_operators_paths_answer_with_any_query() {
     let app = TestApp::start().await;
     for path in ["/health/live", "/health/ready", "/metrics"] {
         for target in [path.to_owned(), format!("{path}?%6detrics"), format!("{path}?")] {
-            assert_eq!(ask(&app, "GET", &target, "").await.status, 200, "{target}");
+            assert_eq!(request(&app, "GET", &target, "").await.status, 200, "{target}");
         }
         // The absolute form (RFC 9112 §3.2.2) is another text, which a proxy rule for `/metrics` does not match.
         for host in ["http://anteroom", "https://anteroom:443", "http://elsewhere.example"] {
-            assert_eq!(ask(&app, "GET", &format!("{host}{path}"), "").await.status, 404, "{host}{path}");
+            assert_eq!(request(&app, "GET", &format!("{host}{path}"), "").await.status, 404, "{host}{path}");
         }
     }
     app.stop().await;
@@ -118,9 +118,9 @@ async fn exact_operators_paths_answer_with_any_query() {
 #[actix_web::test]
 async fn a_public_path_may_be_in_absolute_form_and_a_non_path_is_not_found() {
     let app = TestApp::start().await;
-    assert_eq!(ask(&app, "GET", "http://anteroom/line/Sample", "").await.status, 200);
+    assert_eq!(request(&app, "GET", "http://anteroom/line/Sample", "").await.status, 200);
     for method in ["OPTIONS", "GET", "POST"] {
-        let answer = ask(&app, method, "*", "").await;
+        let answer = request(&app, method, "*", "").await;
         assert_clean(&app, &answer, method);
         assert_eq!((answer.status, answer.body.contains("error")), (404, true), "{method}: {answer:?}");
     }
@@ -131,7 +131,7 @@ async fn a_public_path_may_be_in_absolute_form_and_a_non_path_is_not_found() {
 #[actix_web::test]
 async fn an_escaped_public_path_is_the_same_path() {
     let app = TestApp::start().await;
-    assert_eq!(ask(&app, "GET", "/l%69ne/Sample", "").await.status, 200);
-    assert_eq!(ask(&app, "GET", "/.well-known/openid%2dconfiguration", "").await.status, 200);
+    assert_eq!(request(&app, "GET", "/l%69ne/Sample", "").await.status, 200);
+    assert_eq!(request(&app, "GET", "/.well-known/openid%2dconfiguration", "").await.status, 200);
     app.stop().await;
 }

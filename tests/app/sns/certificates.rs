@@ -17,8 +17,8 @@ fn missing(number: u32) -> String {
     format!("/SimpleNotificationService-{number:032x}.pem")
 }
 
-fn times_asked(sns: &Sns, path: &str) -> usize {
-    sns.asked().iter().filter(|asked| *asked == path).count()
+fn requests_for(sns: &Sns, path: &str) -> usize {
+    sns.requests().iter().filter(|asked| *asked == path).count()
 }
 
 #[actix_web::test]
@@ -28,7 +28,7 @@ async fn a_certificate_must_be_a_single_valid_one() {
     for path in BAD {
         assert_eq!(deliver(&app, &naming(&sns, path)).await.0, 403, "{path}");
     }
-    assert_eq!(sns.asked(), BAD, "all of them were looked at");
+    assert_eq!(sns.requests(), BAD, "all of them were looked at");
     assert_eq!(deliver(&app, &naming(&sns, GOOD)).await.0, 200);
     app.pass(25 * 3600);
     let later = json!({ "Timestamp": app.lobby().now().rfc3339() });
@@ -43,19 +43,19 @@ async fn fetches_of_missing_certificates_are_limited() {
     for _ in 0..5 {
         assert_eq!(deliver(&app, &naming(&sns, &missing(0))).await.0, 403);
     }
-    assert_eq!(sns.asked(), [missing(0)], "each once");
+    assert_eq!(sns.requests(), [missing(0)], "each once");
     for number in 1..anteroom::policy::SNS_FETCHES {
         assert_eq!(deliver(&app, &naming(&sns, &missing(number))).await.0, 403);
     }
-    let before = sns.asked().len();
+    let before = sns.requests().len();
     for number in 100..110 {
         assert_eq!(deliver(&app, &naming(&sns, &missing(number))).await.0, 429, "all of them so often");
     }
-    assert_eq!(sns.asked().len(), before);
+    assert_eq!(sns.requests().len(), before);
     app.pass(10);
     assert_eq!(deliver(&app, &naming(&sns, GOOD)).await.0, 200);
     assert_eq!(deliver(&app, &naming(&sns, &missing(0))).await.0, 403);
-    assert_eq!(times_asked(&sns, &missing(0)), 2, "it may have come into being");
+    assert_eq!(requests_for(&sns, &missing(0)), 2, "it may have come into being");
     app.stop().await;
 }
 
@@ -76,7 +76,7 @@ async fn forged_messages_do_not_evict_a_proven_certificate() {
     }
     assert_eq!(deliver(&app, &naming(&sns, &missing(999))).await.0, 429, "the budget is spent");
     assert_eq!(deliver(&app, &naming(&sns, GOOD)).await.0, 200);
-    assert_eq!(times_asked(&sns, GOOD), 1);
+    assert_eq!(requests_for(&sns, GOOD), 1);
     app.stop().await;
 }
 
@@ -88,7 +88,7 @@ async fn a_fetch_delays_only_its_own_messages_and_is_shared() {
     let slow = naming(&sns, SLOW);
     let waiting = join_all((0..5).map(|_| deliver(&app, &slow)));
     let others = async {
-        eventually(async || (times_asked(&sns, SLOW) == 1).then_some(())).await;
+        eventually(async || (requests_for(&sns, SLOW) == 1).then_some(())).await;
         for _ in 0..5 {
             assert_eq!(deliver(&app, &naming(&sns, GOOD)).await.0, 200);
         }
@@ -96,6 +96,6 @@ async fn a_fetch_delays_only_its_own_messages_and_is_shared() {
     };
     let (answers, ()) = join(waiting, others).await;
     assert!(answers.iter().all(|(status, _)| *status == 200), "{answers:?}");
-    assert_eq!(times_asked(&sns, SLOW), 1);
+    assert_eq!(requests_for(&sns, SLOW), 1);
     app.stop().await;
 }

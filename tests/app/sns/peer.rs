@@ -56,7 +56,7 @@ fn certificate(key: &PKey<Private>, from: Timestamp, days: u64) -> Vec<u8> {
     builder.build().to_pem().unwrap()
 }
 
-fn shelf(key: &PKey<Private>) -> HashMap<&'static str, Vec<u8>> {
+fn files(key: &PKey<Private>) -> HashMap<&'static str, Vec<u8>> {
     let good = certificate(key, NOW, 1);
     let [nonsense, old, future, two] = BAD;
     HashMap::from([
@@ -73,7 +73,7 @@ impl Sns {
     pub fn start() -> Self {
         let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
         let (asked, release) = (Arc::<Mutex<Vec<String>>>::default(), Arc::new(Semaphore::new(0)));
-        let state = Data::new((shelf(&key), Arc::clone(&asked), Arc::clone(&release)));
+        let state = Data::new((files(&key), Arc::clone(&asked), Arc::clone(&release)));
         let server = HttpServer::new(move || App::new().app_data(Data::clone(&state)).default_service(web::to(answer)));
         let server = server.workers(1).disable_signals().bind("127.0.0.1:0").unwrap();
         let address = server.addrs()[0];
@@ -124,7 +124,7 @@ impl Sns {
         self.message("Notification", json!({ "Message": exits.to_string(), "Subject": "gone" }))
     }
 
-    pub fn asked(&self) -> Vec<String> {
+    pub fn requests(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
     }
 

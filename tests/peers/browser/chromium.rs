@@ -148,7 +148,7 @@ impl Browser {
     }
 
     /// Changes the window size.
-    pub async fn look_through(&self, screen: Screen) {
+    pub async fn resize(&self, screen: Screen) {
         let Screen { width, height, scale, dark, .. } = screen;
         let scheme = if dark { "dark" } else { "light" };
         let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": scale, "mobile": false });
@@ -167,7 +167,7 @@ impl Browser {
     }
 
     /// Whether the page has requested this path by itself.
-    pub async fn has_asked_for(&self, path: &str) -> bool {
+    pub async fn has_requested(&self, path: &str) -> bool {
         let look = "return performance.getEntriesByType('resource').some(({ name }) => new URL(name).pathname === arguments[0])";
         self.client.execute(look, vec![json!(path)]).await.unwrap().as_bool().unwrap()
     }
@@ -191,7 +191,7 @@ impl Browser {
     /// Opens another tab and switches to it.
     pub async fn open_tab(&self) -> WindowHandle {
         let opened = self.client.new_window(true).await.unwrap().handle;
-        self.look_at(&opened).await;
+        self.switch_to(&opened).await;
         opened
     }
 
@@ -201,7 +201,7 @@ impl Browser {
     }
 
     /// Switches to another tab.
-    pub async fn look_at(&self, tab: &WindowHandle) {
+    pub async fn switch_to(&self, tab: &WindowHandle) {
         self.client.switch_to_window(tab.clone()).await.unwrap();
     }
 

@@ -15,7 +15,7 @@ const SCREENS: [Screen; 4] = [
 /// Saves a screenshot of the page in each window size.
 pub async fn look(browser: &Browser, page: &str) {
     for screen in SCREENS {
-        browser.look_through(screen).await;
+        browser.resize(screen).await;
         let overhang = browser.overhang().await;
         assert!(overhang <= 0, "{page} at {}: {overhang} px too wide", screen.name);
         browser.photograph(&format!("{page}-{}", screen.name)).await;

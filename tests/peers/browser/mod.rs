@@ -139,7 +139,7 @@ async fn a_page_whose_stream_is_refused_polls_and_is_admitted() {
     join(&visitor, &anteroom).await;
     visitor.sees(COUNT, "You are next").await;
     // With a working stream, a page makes no other request.
-    eventually("the page asks", async || visitor.has_asked_for("/line/Sample").await.then_some(())).await;
+    eventually("the page asks", async || visitor.has_requested("/line/Sample").await.then_some(())).await;
     anteroom.serve(1).await;
     assert_inside(&visitor, &anteroom, 1).await;
     drop(others);

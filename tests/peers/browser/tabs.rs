@@ -33,10 +33,10 @@ async fn seven_tabs_all_load_and_the_newest_continues_by_itself() {
     let tabs = open_tabs(&browser, &anteroom, 7).await;
     let (newest, older) = tabs.split_last().unwrap();
     anteroom.serve(1).await;
-    browser.look_at(newest).await;
+    browser.switch_to(newest).await;
     browser.sees(GREETING, "You are in, visitor-1").await;
     for tab in older {
-        browser.look_at(tab).await;
+        browser.switch_to(tab).await;
         browser.sees(COUNT, "You go on in the tab in which you last opened the site").await;
         browser.sees(CHECK, "Go on in this tab").await;
     }
@@ -61,9 +61,9 @@ async fn closing_the_tab_with_the_stream_hands_it_to_another() {
     browser.sees(COUNT, "3\npeople ahead of you").await;
     anteroom.serve(1).await;
     browser.sees(COUNT, "2\npeople ahead of you").await;
-    browser.look_at(&first).await;
+    browser.switch_to(&first).await;
     browser.close_tab().await;
-    browser.look_at(&second).await;
+    browser.switch_to(&second).await;
     anteroom.serve(1).await;
     browser.sees(COUNT, "1\nperson ahead of you").await;
     anteroom.serve(2).await;
@@ -89,7 +89,7 @@ async fn two_tabs_opened_at_once_by_a_new_browser_share_a_place() {
         })
         .await;
         for tab in &tabs {
-            browser.look_at(tab).await;
+            browser.switch_to(tab).await;
             browser.sees(NUMBER, &position.to_string()).await;
         }
         anteroom.serve(1).await;
@@ -97,7 +97,7 @@ async fn two_tabs_opened_at_once_by_a_new_browser_share_a_place() {
         let mut arrived = Vec::new();
         eventually("one tab arrives", async || {
             for tab in &tabs {
-                browser.look_at(tab).await;
+                browser.switch_to(tab).await;
                 if browser.address().await == shop {
                     arrived.push(tab.clone());
                 }
@@ -106,7 +106,7 @@ async fn two_tabs_opened_at_once_by_a_new_browser_share_a_place() {
         })
         .await;
         let other = tabs.iter().find(|tab| !arrived.contains(tab)).unwrap();
-        browser.look_at(other).await;
+        browser.switch_to(other).await;
         browser.sees(CHECK, "Go on in this tab").await;
         browser.click(CHECK).await;
         browser.sees("h1", "Arrived").await;

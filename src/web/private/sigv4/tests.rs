@@ -101,7 +101,7 @@ proptest! {
     }
 
     #[test]
-    fn what_looks_like_a_signature_is_refused_too(
+    fn text_that_resembles_a_signature_is_refused_too(
         credential in "(AKIDEXAMPLE|[A-Z]{0,4})(/[0-9]{0,9}|/20150830)(/[a-z-]{0,9}){0,2}(/execute-api)?(/aws4_request)?",
         headers in "[a-z;-]{0,20}|host;x-amz-date",
         signature in "[0-9a-f]{0,70}",
