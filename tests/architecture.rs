@@ -2,7 +2,7 @@
 //!
 //! The compiler lets every module of a crate use every other; these tests do not.
 
-#![expect(clippy::unwrap_used, reason = "in a test, a panic is how a failure is told")]
+#![expect(clippy::unwrap_used, reason = "in a test, a panic reports a failure")]
 
 use std::collections::BTreeSet;
 use std::fs;

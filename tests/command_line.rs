@@ -1,6 +1,6 @@
 //! The program on the command line: its commands, output and exit codes.
 
-#![expect(clippy::unwrap_used, reason = "in a test, a panic is how a failure is told")]
+#![expect(clippy::unwrap_used, reason = "in a test, a panic reports a failure")]
 
 use std::fs;
 use std::io::{Read, Write};

@@ -1,7 +1,7 @@
 //! Cheap checks of the documentation: links have targets, paths exist, every route and metric is described, and
 //! examples are valid.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "in a test, a panic is how a failure is told")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "in a test, a panic reports a failure")]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -114,8 +114,8 @@ fn the_map_of_the_modules_is_complete_and_in_the_order_of_the_library() {
     let name = |path: &str| path.trim_start_matches("src/").trim_end_matches('/').trim_end_matches(".rs").to_owned();
     let mapped: Vec<String> = map().iter().map(|(path, _)| name(path)).filter(|module| module != "cli").collect();
     assert_eq!(mapped.iter().map(String::as_str).collect::<BTreeSet<_>>(), modules);
-    let (told, _) = library.split_once("pub mod").unwrap();
-    let position = |module: &str| told.find(&format!("[`{module}`]")).unwrap_or_else(|| panic!("{module}"));
+    let (map, _) = library.split_once("pub mod").unwrap();
+    let position = |module: &str| map.find(&format!("[`{module}`]")).unwrap_or_else(|| panic!("{module}"));
     let first = ["ambient", "room", "oauth", "keys", "store", "lobby", "web", "demo", "server"];
     let in_map: Vec<&String> = mapped.iter().filter(|module| first.contains(&module.as_str())).collect();
     assert!(in_map.is_sorted_by_key(|module| position(module)), "{in_map:?}");

@@ -1,6 +1,6 @@
 //! The fuzz targets over their committed corpora: bugs that a fuzzer found stay fixed, and the corpora stay readable.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test, a panic is how a failure is told")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test, a panic reports a failure")]
 
 use std::collections::BTreeSet;
 use std::panic::catch_unwind;

@@ -208,9 +208,9 @@ pub async fn tickets(server: &Server) -> Outcome<Load> {
         let target = format!("/api/queue_num?event_id=Sample&request_id={ticket}");
         let (body, length) = server.get(&target).await?;
         position += 1;
-        let told: Value = serde_json::from_str(&body)?;
-        let good = told["queue_number"] == position && told["status"] == 1 && told["event_id"] == "Sample";
-        ensure(good, || format!("position {position} is told {body}"))?;
+        let answer: Value = serde_json::from_str(&body)?;
+        let good = answer["queue_number"] == position && answer["status"] == 1 && answer["event_id"] == "Sample";
+        ensure(good, || format!("position {position} is answered {body}"))?;
         ensure(answer_length == 0 || answer_length == length, || "answers differ in length".to_owned())?;
         answer_length = length;
         requests.push(format!("GET {target}"));

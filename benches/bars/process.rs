@@ -121,7 +121,7 @@ impl Server {
     /// Stops it gracefully.
     pub fn stop(mut self) -> Outcome<()> {
         let asked = Command::new("kill").arg(self.process.id().to_string()).status()?;
-        ensure(asked.success(), || "the server cannot be told to stop".to_owned())?;
+        ensure(asked.success(), || "the server cannot be stopped".to_owned())?;
         let patience = Instant::now() + Duration::from_secs(10);
         while Instant::now() < patience {
             if let Some(status) = self.process.try_wait()? {

@@ -86,8 +86,8 @@ impl Stream {
         let mut serving = 0;
         while serving < last {
             let line = self.message().await?;
-            let told = line["serving"].as_u64().filter(|&told| told >= serving && told <= last);
-            serving = told.ok_or_else(|| format!("after {serving} of {last} served, a stream says {line}"))?;
+            let shown = line["serving"].as_u64().filter(|&shown| shown >= serving && shown <= last);
+            serving = shown.ok_or_else(|| format!("after {serving} of {last} served, a stream says {line}"))?;
             heard(serving);
         }
         Ok(())
@@ -109,8 +109,8 @@ pub async fn hear(streams: &mut [Stream], by: &Server, from: u64, moves: u64, pa
     let listening = try_join_all(streams.iter_mut().map(async |stream| {
         let next = Cell::new(0);
         let heard = |serving: u64| {
-            let told = serving.saturating_sub(from) as usize;
-            for index in next.replace(told.max(next.get()))..told {
+            let shown = serving.saturating_sub(from) as usize;
+            for index in next.replace(shown.max(next.get()))..shown {
                 let delay = sent[index].get().map_or(0.0, |sent| sent.elapsed().as_secs_f64() * 1e3);
                 slowest[index].set(slowest[index].get().max(delay));
             }

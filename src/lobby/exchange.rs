@@ -59,7 +59,7 @@ impl Lobby {
         request: &CodeRequest<'_>,
     ) -> Result<TokenSet, ExchangeError> {
         let client = Arc::clone(self.clients.find(&client.get().id).ok_or(LobbyError::Internal("a client vanished"))?);
-        let place = signs_slowly(&client.client).then(|| self.signing.reserve(Urgency::Login)).transpose()?;
+        let slot = signs_slowly(&client.client).then(|| self.signing.reserve(Urgency::Login)).transpose()?;
         let code = self.redeem(&client, request.code).await?;
         code.grant.check(request)?;
         let session = self.store.session(&client.event, &code.request_id).await?;
@@ -73,10 +73,10 @@ impl Lobby {
             now: self.now(),
             session,
         };
-        let keys = self.keys.ring();
-        Ok(match place {
+        let keys = self.keys.key_ring();
+        Ok(match slot {
             None => input.mint(&keys)?,
-            Some(place) => place.run(move || input.mint(&keys)).await??,
+            Some(slot) => slot.run(move || input.mint(&keys)).await??,
         })
     }
 

@@ -86,20 +86,20 @@ impl KeyService {
     }
 
     /// The current key ring.
-    pub fn ring(&self) -> Arc<KeyRing> {
+    pub fn key_ring(&self) -> Arc<KeyRing> {
         self.versioned().1
     }
 
     /// The JWK Set to publish at `now`, as JSON.
     pub fn jwks(&self, now: Timestamp) -> Arc<str> {
-        let ring = self.ring();
+        let ring = self.key_ring();
         let set = if self.on_demand.are_published(now) { ring.jwks() } else { ring.jwks_without_eddsa() };
         Arc::clone(set.json())
     }
 
     /// The state of each key that is published at `now`, in the order of the JWK Set.
     pub fn published(&self, now: Timestamp) -> Vec<PublishedKey> {
-        let mut published = self.ring().published();
+        let mut published = self.key_ring().published();
         published.retain(|key| key.alg != ON_DEMAND || self.on_demand.are_published(now));
         published
     }
@@ -131,7 +131,7 @@ impl KeyService {
         now: Timestamp,
         token: &str,
     ) -> Result<Result<Verified, VerifyError>, LobbyError> {
-        let verified = self.ring().verify(token);
+        let verified = self.key_ring().verify(token);
         if !matches!(verified, Err(VerifyError::UnknownKey)) {
             return Ok(verified);
         }
@@ -148,7 +148,7 @@ impl KeyService {
             }
         };
         drop(last_reload);
-        outcome.map(|()| self.ring().verify(token))
+        outcome.map(|()| self.key_ring().verify(token))
     }
 
     /// Loads another node's changes, which the feed may have missed; then publishes missing keys, rotates due ones and
@@ -173,7 +173,7 @@ impl KeyService {
         Ok(())
     }
 
-    /// Rotates the keys of `uses`; [`KeyService::ring`] signs with the new ones from then on.
+    /// Rotates the keys of `uses`; [`KeyService::key_ring`] signs with the new ones from then on.
     ///
     /// # Errors
     /// When the rotation comes too early, the store is away, or the key ring is changed concurrently.
@@ -264,12 +264,12 @@ mod tests {
         let entropy = SeededEntropy::new(1);
         let master = MasterSecret::generate(&entropy);
         let keys = open(&store, master.clone(), &entropy).await;
-        let before = ids(&keys.ring(), KeyState::Signing);
+        let before = ids(&keys.key_ring(), KeyState::Signing);
         let rotation = keys.rotate(&store, &entropy, (&KeyUse::ALL, Rotation::Compromised), NOW, HOUR);
         let (rotated, maintained) = tokio::join!(rotation, keys.maintain(&store, &entropy, NOW, HOUR));
         rotated.and(maintained).unwrap();
         let stored = KeyRing::unseal(&store.document(KEYS_DOCUMENT).await.unwrap().unwrap().body, &master).unwrap();
-        assert_eq!(stored.published(), keys.ring().published());
+        assert_eq!(stored.published(), keys.key_ring().published());
         assert!(ids(&stored, KeyState::Signing).iter().all(|kid| !before.contains(kid)));
         assert_eq!(ids(&stored, KeyState::Next).len(), 3);
         assert_eq!(ids(&stored, KeyState::Retired), Vec::<String>::new());
@@ -287,7 +287,7 @@ mod tests {
         let late = ring.rotate(&KeyUse::ALL, Rotation::AtOnce, NOW, HOUR).unwrap();
         theirs.rotate(&store, &entropy, (&KeyUse::ALL, Rotation::AtOnce), NOW, HOUR).await.unwrap();
         assert!(!ours.replace(&store, &entropy, version, late).await.unwrap());
-        assert_eq!(ours.ring().published(), theirs.ring().published());
+        assert_eq!(ours.key_ring().published(), theirs.key_ring().published());
     }
 
     async fn open(store: &EmbeddedStore, master: MasterSecret, entropy: &SeededEntropy) -> KeyService {
@@ -305,8 +305,8 @@ mod tests {
         ours.maintain(store, &entropy, NOW, HOUR).await.unwrap();
         let theirs = open(store, master, &entropy).await;
         theirs.rotate(store, &entropy, (&KeyUse::ALL, Rotation::Compromised), NOW, HOUR).await.unwrap();
-        let token = theirs.ring().sign(SigningAlg::EdDsa, TokenType::Jwt, b"{}").unwrap();
-        assert_ne!(ours.ring().published(), theirs.ring().published());
+        let token = theirs.key_ring().sign(SigningAlg::EdDsa, TokenType::Jwt, b"{}").unwrap();
+        assert_ne!(ours.key_ring().published(), theirs.key_ring().published());
         (ours, theirs, token)
     }
 
@@ -315,9 +315,9 @@ mod tests {
         let directory = TempDir::new().unwrap();
         let store = EmbeddedStore::open(directory.path()).unwrap();
         let (ours, theirs, _) = two_nodes(&store).await;
-        let published = theirs.ring().published();
+        let published = theirs.key_ring().published();
         ours.maintain(&store, &SeededEntropy::new(2), NOW, HOUR).await.unwrap();
-        assert_eq!(ours.ring().published(), published);
+        assert_eq!(ours.key_ring().published(), published);
     }
 
     #[tokio::test]
@@ -329,7 +329,7 @@ mod tests {
         assert!(ours.verify(&store, NOW, &token).await.unwrap().is_ok());
         assert_eq!(ours.verify(&store, NOW, &stranger).await.unwrap(), Err(VerifyError::UnknownKey));
         theirs.rotate(&store, &SeededEntropy::new(3), (&KeyUse::ALL, Rotation::Compromised), NOW, HOUR).await.unwrap();
-        let token = theirs.ring().sign(SigningAlg::EdDsa, TokenType::Jwt, b"{}").unwrap();
+        let token = theirs.key_ring().sign(SigningAlg::EdDsa, TokenType::Jwt, b"{}").unwrap();
         assert_eq!(ours.verify(&store, NOW, &token).await.unwrap(), Err(VerifyError::UnknownKey), "reloaded just now");
         let later = NOW + policy::KEYS_ASKED_ANEW;
         assert!(ours.verify(&store, later, &token).await.unwrap().is_ok());
@@ -344,7 +344,7 @@ mod tests {
         for _ in 0..2 {
             assert!(matches!(ours.verify(&store, NOW, &token).await, Err(LobbyError::Store(_))));
         }
-        let known = ours.ring().sign(SigningAlg::EdDsa, TokenType::Jwt, b"{}").unwrap();
+        let known = ours.key_ring().sign(SigningAlg::EdDsa, TokenType::Jwt, b"{}").unwrap();
         assert!(ours.verify(&store, NOW, &known).await.unwrap().is_ok());
     }
 }

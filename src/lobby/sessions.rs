@@ -148,7 +148,7 @@ impl Lobby {
         if !session.is_live(now) {
             return Ok(TokenOutcome::Ended);
         }
-        let keys = self.keys.ring();
+        let keys = self.keys.key_ring();
         let signing = {
             let (keys, session, issuer) = (Arc::clone(&keys), session.clone(), self.issuer.clone());
             async { self.signing.reserve(Urgency::Rest)?.run(move || sign(&session, &issuer, &keys)).await? }

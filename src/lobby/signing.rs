@@ -207,8 +207,8 @@ mod tests {
         let queue = SigningQueue::start(1).unwrap();
         let (free, held) = mpsc::channel::<()>();
         let (begun, begins) = oneshot::channel();
-        let place = queue.reserve(Urgency::Rest).unwrap();
-        let first = tokio::spawn(place.run(move || {
+        let slot = queue.reserve(Urgency::Rest).unwrap();
+        let first = tokio::spawn(slot.run(move || {
             begun.send(()).unwrap();
             let _freed = held.recv();
         }));
@@ -239,12 +239,12 @@ mod tests {
     #[tokio::test]
     async fn a_full_queue_refuses_only_jobs_of_its_kind() {
         let queue = SigningQueue::start(1).unwrap();
-        let mut places: Vec<_> =
+        let mut slots: Vec<_> =
             (0..policy::SIGNING_REST).map(|_| queue.reserve(Urgency::Rest).unwrap_or_else(|_| panic!())).collect();
         assert!(matches!(queue.reserve(Urgency::Rest), Err(LobbyError::Busy)));
         assert_eq!((queue.refused(Urgency::Rest), queue.refused(Urgency::Login)), (1, 0));
         assert_eq!(queue.reserve(Urgency::Login).unwrap().run(|| 7).await.unwrap(), 7);
-        places.pop();
+        slots.pop();
         assert!(queue.reserve(Urgency::Rest).is_ok());
     }
 

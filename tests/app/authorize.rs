@@ -90,7 +90,7 @@ async fn an_unknown_client_or_an_unregistered_redirect_uri_gets_a_page_and_never
             assert_eq!(page.header("cache-control"), "no-store");
         }
     }
-    assert_eq!(app.counters().queue, 0, "nobody was given a place");
+    assert_eq!(app.counters().queue, 0, "no place was given");
     app.stop().await;
 }
 
@@ -178,7 +178,7 @@ async fn every_other_error_goes_to_the_redirect_uri_with_state_and_issuer() {
             assert_eq!(names, ["error", "error_description", "iss", "state"], "{asked:?}");
             assert_eq!((answer["error"].as_str(), answer["state"].as_str()), (error, STATE), "{asked:?}");
             assert_eq!(answer["iss"], app.issuer);
-            assert!(browser.cookies.is_empty(), "{asked:?}: nobody was let into the line");
+            assert!(browser.cookies.is_empty(), "{asked:?}: no visitor joined");
         }
     }
     let stateless = Browser::default().authorize(&app, &[("state", ""), ("scope", "")]).await;

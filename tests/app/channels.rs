@@ -36,9 +36,9 @@ async fn without_the_rest_channel_its_calls_answer_403_and_give_no_place() {
     let before = app.all_counters();
     let refusal = json!({ "error": "This event has no REST channel" });
     for request_id in ["8f14e45f-ceea-467f-a8c6-1d2e3f405162", "nonsense", ""] {
-        for (call, status, told) in calls(&app, request_id).await {
+        for (call, status, actual) in calls(&app, request_id).await {
             assert_eq!(status, StatusCode::FORBIDDEN, "{call}");
-            assert!(told == refusal || call.starts_with("HEAD"), "{call}: {told}");
+            assert!(actual == refusal || call.starts_with("HEAD"), "{call}: {actual}");
         }
     }
     assert_eq!(app.all_counters(), before);

@@ -96,7 +96,7 @@ async fn pkce_can_be_required_of_a_confidential_client() {
     app.serve("Sample", 1).await;
     let mut browser = Browser::default();
     assert_eq!(browser.authorize(&app, &[]).await.error(), "invalid_request");
-    assert_eq!(app.counters().queue, 0, "nobody was given a place");
+    assert_eq!(app.counters().queue, 0, "no place was given");
     let hash = challenge(VERIFIER);
     let asked = [("code_challenge", hash.as_str()), ("code_challenge_method", "S256")];
     let code = browser.authorize(&app, &asked).await.code();

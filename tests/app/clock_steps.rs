@@ -82,8 +82,8 @@ async fn tickets_of_every_time_are_valid_and_new_ones_get_the_current_time() {
         ids.push((app.join("Sample").await, then.as_secs()));
     }
     for (number, (id, entry)) in (1..).zip(&ids) {
-        let told = body(get(&app, &format!("/api/queue_num?event_id=Sample&request_id={id}")).await).await;
-        assert_eq!((&told["queue_number"], &told["entry_time"]), (&json!(number), &json!(entry)));
+        let actual = body(get(&app, &format!("/api/queue_num?event_id=Sample&request_id={id}")).await).await;
+        assert_eq!((&actual["queue_number"], &actual["entry_time"]), (&json!(number), &json!(entry)));
     }
     // The same after a restart from the stored state.
     let app = TestApp::in_directory(app.stop().await, "").await;
@@ -127,7 +127,7 @@ async fn is_refilled(app: TestApp, ids: &[String]) {
     assert_eq!(app.counters().serving, 2);
     app.pass(900);
     a_second_passes(&app).await;
-    assert_eq!(app.counters().serving, 3, "the place of whoever did not come");
+    assert_eq!(app.counters().serving, 3, "the place of the visitor who did not enter");
     tokens(&app, &ids[2]).await;
     app.pass(3_600 - 900);
     a_second_passes(&app).await;

@@ -190,7 +190,7 @@ async fn a_client_authenticates_in_the_ways_it_registered() {
         let with_good = if client == other { post(other, OTHER_SECRET) } else { post(sample, SECRET) };
         let fields = [code_fields(&code, &[("redirect_uri", redirect)]), with_good].concat();
         let untouched = app.token_request(&fields, None).await.status() == StatusCode::OK;
-        assert!(untouched || client == odd, "{case}: nobody uses up a code who is not a client");
+        assert!(untouched || client == odd, "{case}: only a client uses a code up");
     }
     app.stop().await;
 }

@@ -148,9 +148,9 @@ async fn waiting_visitors_without_their_cookies_get_an_explanation_and_no_second
     let page = browser.authorize(&app, &[]).await;
     let before = app.all_counters();
     assert!(place(&browser).is_some());
-    let told = Browser::default().resume(&app, &page).await;
-    assert!(blocked(&told), "{told:?}");
-    assert!(told.body.contains("Try again"), "{}", told.body);
+    let actual = Browser::default().resume(&app, &page).await;
+    assert!(blocked(&actual), "{actual:?}");
+    assert!(actual.body.contains("Try again"), "{}", actual.body);
     assert_eq!(app.all_counters(), before);
     app.stop().await;
 }

@@ -36,12 +36,12 @@ async fn a_place_is_kept_and_admitted_beside_foreign_cookies_of_any_bytes() {
     let ours = sent_by(&owner);
     let (authorize, resume) = (format!("/authorize?{}", login_query(&[])), page.resume_url());
     for foreign in FOREIGN {
-        let told = String::from_utf8_lossy(foreign);
+        let actual = String::from_utf8_lossy(foreign);
         for path in [&authorize, &resume] {
             for request in beside(&app.get(path), foreign, &ours) {
                 let again = Browser::default().send_once(request).await;
-                assert!(again.waits(), "{told}: {again:?}");
-                assert_eq!(again.attribute("data-position"), page.attribute("data-position"), "{told}");
+                assert!(again.waits(), "{actual}: {again:?}");
+                assert_eq!(again.attribute("data-position"), page.attribute("data-position"), "{actual}");
             }
         }
     }
@@ -61,8 +61,8 @@ async fn verify_finds_its_token_beside_foreign_cookies_of_any_bytes() {
     for foreign in FOREIGN {
         for path in ["/verify?event_id=Sample", "/verify/Sample/shop"] {
             for request in beside(&app.get(path), foreign, &ours) {
-                let told = request.send().await.unwrap().status();
-                assert!(told.is_success(), "{}: {told}", String::from_utf8_lossy(foreign));
+                let actual = request.send().await.unwrap().status();
+                assert!(actual.is_success(), "{}: {actual}", String::from_utf8_lossy(foreign));
             }
         }
     }

@@ -92,7 +92,7 @@ async fn the_counter_moves_only_while_the_gate_is_open_and_catches_nothing_up() 
     let closed = || GateState::Closed("the site is not well".to_owned());
     for inlet in ["increment_by = 60, every = 60", "increment_by = 1, every = 1, smooth = false"] {
         let mut line = Line::with(&format!("{inlet}, health_url = \"http://127.0.0.1:1/\""), 50).await;
-        assert_eq!(line.after_ticks([1, 1]).await, [0, 0], "nobody has looked yet");
+        assert_eq!(line.after_ticks([1, 1]).await, [0, 0], "no probe has run yet");
         note(&line, GateState::Open).await;
         assert_eq!(line.after_ticks([1, 1]).await, [1, 2]);
         note(&line, closed()).await;

@@ -114,8 +114,8 @@ async fn a_departures_message_closes_sessions_and_serves_the_next() {
     let message = json!({
         "event_id": "Sample", "completed": [served[0], served[1]], "abandoned": [served[2], NOBODY, served[0]],
     });
-    let told = exits(&app, message.clone()).await;
-    assert_eq!(told, json!({ "serving_num": 13, "updated": 3, "skipped": [NOBODY, served[0]], "admitted": 3 }));
+    let actual = exits(&app, message.clone()).await;
+    assert_eq!(actual, json!({ "serving_num": 13, "updated": 3, "skipped": [NOBODY, served[0]], "admitted": 3 }));
     let again = exits(&app, message).await;
     assert_eq!((&again["updated"], &again["admitted"]), (&json!(0), &json!(0)));
     let few = json!({ "event_id": "Sample", "exited": "1", "completed": [served[3], served[4]] });
@@ -150,7 +150,7 @@ async fn malformed_ids_of_a_message_are_skipped_and_reported() {
         "completed": [served[0], "nonsense", served[1].to_uppercase(), null, served[2]],
         "abandoned": [7, "", served[3], NOBODY, { "id": served[4] }, long],
     });
-    let told = exits(&app, message).await;
+    let actual = exits(&app, message).await;
     let named = json!([
         "nonsense",
         served[1].to_uppercase(),
@@ -163,11 +163,14 @@ async fn malformed_ids_of_a_message_are_skipped_and_reported() {
     let expected = json!({
         "serving_num": 13, "updated": 3, "skipped": [NOBODY], "invalid_count": 7, "invalid": named, "admitted": 3,
     });
-    assert_eq!(told, expected);
+    assert_eq!(actual, expected);
     let many: Vec<String> = (0..500).map(|number| number.to_string()).collect();
-    let told = exits(&app, json!({ "event_id": "Sample", "completed": many, "abandoned": [served[5]] })).await;
-    assert_eq!((&told["updated"], &told["admitted"], &told["invalid_count"]), (&json!(1), &json!(1), &json!(500)));
-    assert_eq!(told["invalid"].as_array().unwrap().len(), 100);
+    let actual = exits(&app, json!({ "event_id": "Sample", "completed": many, "abandoned": [served[5]] })).await;
+    assert_eq!(
+        (&actual["updated"], &actual["admitted"], &actual["invalid_count"]),
+        (&json!(1), &json!(1), &json!(500))
+    );
+    assert_eq!(actual["invalid"].as_array().unwrap().len(), 100);
     let alone = exits(&app, json!({ "event_id": "Sample", "exited": 0, "completed": ["nonsense"] })).await;
     assert_eq!((&alone["updated"], &alone["admitted"]), (&json!(0), &json!(0)));
     app.stop().await;
@@ -183,10 +186,13 @@ async fn json_that_no_text_or_number_can_hold_is_a_malformed_id() {
     let list = format!("{}, \"{}\"", strange.join(", "), served[0]);
     let message = format!(r#"{{ "event_id": "Sample", "completed": [{list}], "unknown": [{list}] }}"#);
     let request = app.request(Method::POST, "/private/inlet").bearer_auth(ADMIN_KEY).body(message);
-    let told = body(request.send().await.unwrap()).await;
+    let actual = body(request.send().await.unwrap()).await;
     let mut named = strange;
     named[4] = &deep[..64];
-    assert_eq!((&told["updated"], &told["invalid_count"], &told["invalid"]), (&json!(1), &json!(5), &json!(named)));
+    assert_eq!(
+        (&actual["updated"], &actual["invalid_count"], &actual["invalid"]),
+        (&json!(1), &json!(5), &json!(named))
+    );
     app.stop().await;
 }
 
@@ -205,7 +211,7 @@ async fn no_visitor_is_admitted_above_capacity() {
     app.pass(1000);
     a_second_passes(&app).await;
     let counters = app.all_counters()["Sample"];
-    assert_eq!((counters.serving, counters.expired_positions), (30, 15), "15 are inside, and nobody else may come");
+    assert_eq!((counters.serving, counters.expired_positions), (30, 15), "15 are inside, and no other may enter");
     let leave = json!({ "event_id": "Sample", "completed": served[..6] });
     assert_eq!(exits(&app, leave).await, json!({ "serving_num": 31, "updated": 6, "skipped": [], "admitted": 1 }));
     app.stop().await;

@@ -70,8 +70,8 @@ async fn an_operator_streams_notices_and_resumes_after_a_break() {
     assert_eq!(stream.notice().await.2["data"]["current"], 3);
     assert_eq!(stream.notice().await.2["data"]["current"], 4);
     let mut all = Stream::open(&app, "", Some("0")).await;
-    let told = [all.notice().await, all.notice().await];
-    assert_eq!(told.map(|(_, _, data)| data["data"]["event_id"].clone()), ["Sample", "Door"]);
+    let actual = [all.notice().await, all.notice().await];
+    assert_eq!(actual.map(|(_, _, data)| data["data"]["event_id"].clone()), ["Sample", "Door"]);
     app.stop().await;
     assert_eq!(stream.next().await, None, "streams end with the service");
 }

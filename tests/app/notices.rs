@@ -154,9 +154,9 @@ async fn operator_actions_are_delivered_as_notices() {
         assert_eq!(answer.status(), StatusCode::OK, "{path}");
     }
     let calls = receiver.wait_for(2).await;
-    let told: Vec<Value> = calls.iter().map(|call| call.notice()["data"].clone()).collect();
+    let actual: Vec<Value> = calls.iter().map(|call| call.notice()["data"].clone()).collect();
     let closed = json!({ "event_id": "Sample", "request_id": subject, "status": "abandoned" });
-    assert_eq!(told, [closed, json!({ "event_id": "Sample", "generation": 1 })]);
+    assert_eq!(actual, [closed, json!({ "event_id": "Sample", "generation": 1 })]);
     app.stop().await;
 }
 
@@ -208,13 +208,13 @@ async fn delivery_to_a_failing_receiver_is_retried_in_order() {
     let failed = receiver.wait_for(2).await;
     assert_eq!((&failed[0].id, servings(&failed)), (&failed[1].id, vec![1, 1]), "the same message once more");
     receiver.answers(204);
-    let told = eventually(async || {
+    let actual = eventually(async || {
         app.pass(600);
         Some(receiver.calls()).filter(|calls| servings(calls).contains(&3))
     });
-    let mut told = servings(&told.await);
-    told.dedup();
-    assert_eq!(told, [1, 2, 3]);
+    let mut actual = servings(&actual.await);
+    actual.dedup();
+    assert_eq!(actual, [1, 2, 3]);
     assert!(dead_letters(&app).await.is_empty());
     app.stop().await;
 }

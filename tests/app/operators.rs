@@ -69,10 +69,10 @@ async fn only_operators_get_the_reason() {
         (ask().basic_auth("ops", Some(ADMIN_KEY)), open),
         (ask().bearer_auth(ADMIN_KEY), json!({ "status": "not ready", "store": reason })),
     ];
-    for (request, told) in cases {
+    for (request, expected) in cases {
         let answer = request.send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(body(answer).await, told);
+        assert_eq!(body(answer).await, expected);
     }
     let logged = |line: &String| line.contains("the service is not ready") && line.contains(reason);
     assert!(capture::lines().iter().any(logged), "the log has the reason");
@@ -204,9 +204,9 @@ async fn a_refused_key_is_logged_with_client_and_reason_and_without_the_key() {
     for (request, _) in cases {
         assert_eq!(request.send().await.unwrap().status(), StatusCode::FORBIDDEN);
     }
-    let told = refusals(client);
-    assert_eq!(told.len(), reasons.len(), "{told:?}");
-    for (fields, reason) in told.iter().zip(reasons) {
+    let logged = refusals(client);
+    assert_eq!(logged.len(), reasons.len(), "{logged:?}");
+    for (fields, reason) in logged.iter().zip(reasons) {
         assert!(fields["reason"].as_str().unwrap().starts_with(reason), "{fields}");
     }
     for secret in [WRONG_KEY, forged, SECRET] {
@@ -263,10 +263,10 @@ async fn a_closed_session_is_logged_by_position_and_without_its_request_id() {
     }
     let exits = json!({ "event_id": event, "completed": [ids[1], ids[0]], "abandoned": [ids[3]] });
     assert_eq!(post("/private/inlet", exits).await.unwrap().status(), StatusCode::OK);
-    let told: Vec<(Value, Value)> =
+    let logged: Vec<(Value, Value)> =
         closings(event).into_iter().map(|mut line| (line["position"].take(), line["status"].take())).collect();
     let expected = [("1", "Completed"), ("2", "Completed"), ("4", "Abandoned")];
-    assert_eq!(told, expected.map(|(position, status)| (json!(position), json!(status))));
+    assert_eq!(logged, expected.map(|(position, status)| (json!(position), json!(status))));
     assert!(closings(event).iter().all(|line| line["by"] == "ops"));
     for id in ids {
         assert!(!capture::lines().iter().any(|line| line.contains(&id)), "a request ID is in the log");

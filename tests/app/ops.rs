@@ -13,7 +13,7 @@ use crate::wire::exchange;
 #[actix_web::test]
 async fn a_healthy_service_is_live_and_ready() {
     let app = TestApp::start().await;
-    for (path, told) in
+    for (path, expected) in
         [("/health/live", json!({"status": "live"})), ("/health/ready", json!({"status": "ready", "store": "ok"}))]
     {
         let answer = app.get(path).send().await.unwrap();
@@ -21,7 +21,7 @@ async fn a_healthy_service_is_live_and_ready() {
             (answer.status(), &answer.headers()["cache-control"]),
             (StatusCode::OK, &"no-store".parse().unwrap())
         );
-        assert_eq!(body(answer).await, told);
+        assert_eq!(body(answer).await, expected);
     }
     app.stop().await;
 }
@@ -33,8 +33,8 @@ async fn without_its_store_the_service_is_live_and_operators_get_the_reason() {
     assert_eq!(app.get("/health/live").send().await.unwrap().status(), StatusCode::OK);
     let ready = app.get("/health/ready").bearer_auth(ADMIN_KEY).send().await.unwrap();
     assert_eq!(ready.status(), StatusCode::SERVICE_UNAVAILABLE);
-    let told = body(ready).await;
-    assert_eq!(told, json!({ "status": "not ready", "store": "the store is unavailable: the store is closed" }));
+    let health = body(ready).await;
+    assert_eq!(health, json!({ "status": "not ready", "store": "the store is unavailable: the store is closed" }));
     app.stop().await;
 }
 
@@ -50,12 +50,12 @@ async fn callers_get_retry_after_while_the_store_is_away() {
     let join = app.post_json("/api/assign_queue_num", &json!({ "event_id": "Sample" }));
     let step = app.post_json("/private/increment_serving_num", &json!({ "event_id": "Sample", "increment_by": 1 }));
     let info = app.get("/userInfo").bearer_auth(tokens["access_token"].as_str().unwrap());
-    for (request, told) in [(join, &rest), (step.bearer_auth(ADMIN_KEY), &rest), (info, &client)] {
+    for (request, expected) in [(join, &rest), (step.bearer_auth(ADMIN_KEY), &rest), (info, &client)] {
         let answer = request.send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(answer.headers()["retry-after"], "5");
         assert_eq!(answer.headers()["access-control-allow-origin"], "*");
-        assert_eq!(&body(answer).await, told);
+        assert_eq!(&body(answer).await, expected);
     }
     let redeemed = app.redeem(&code, &[]).await;
     assert_eq!(redeemed.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -85,7 +85,7 @@ async fn the_page_says_that_the_place_is_kept_while_the_store_is_away() {
         assert!(page.body.contains("Your place is kept"), "{}", page.body);
         assert!(page.body.contains(page.headers["x-request-id"].to_str().unwrap()), "the page names the request");
     }
-    assert_eq!(waiting.cookies, cookies, "no place is taken from anybody");
+    assert_eq!(waiting.cookies, cookies, "no place is lost");
     assert!(!new.cookies.contains_key("anteroom-place-Sample"));
     app.stop().await;
 }
@@ -288,7 +288,7 @@ async fn behind_trusted_proxies_the_log_names_the_visitor() {
     app.stop().await;
     let app = TestApp::replacing("trusted_proxies = [\"127.0.0.1/32\"]", "").await;
     for (header, line) in [("x-forwarded-for", b"203.0.113.7".as_slice()), ("forwarded", b"for=203.0.113.7")] {
-        assert_eq!(logged_client(&app, header, &[line]).await, "127.0.0.1", "anybody can write that header");
+        assert_eq!(logged_client(&app, header, &[line]).await, "127.0.0.1", "any client can write that header");
     }
     app.stop().await;
 }

@@ -184,15 +184,15 @@ async fn a_visitor_whose_place_was_used_can_join_again() {
     let mut copy = browser.clone();
     assert!(browser.resume(&app, &page).await.location.is_some());
     let refused = copy.authorize(&app, &[("state", "copy")]).await;
-    let told = copy.send(app.get(&refused.retry_url().unwrap())).await;
-    let rejoined = copy.send(app.get(&told.link())).await;
+    let actual = copy.send(app.get(&refused.retry_url().unwrap())).await;
+    let rejoined = copy.send(app.get(&actual.link())).await;
     assert!(rejoined.waits());
     assert_eq!(rejoined.position(), 2);
     assert!(copy.authorize(&app, &[("state", "copy")]).await.waits(), "and has a place of its own from then on");
     app.serve("Sample", 1).await;
     assert!(copy.resume(&app, &rejoined).await.location.is_some());
     // In the admitted browser, the link logs in.
-    assert!(browser.send(app.get(&told.link())).await.location.is_some());
+    assert!(browser.send(app.get(&actual.link())).await.location.is_some());
     assert_eq!(app.counters().sessions_opened, 2);
     app.stop().await;
 }

@@ -142,7 +142,7 @@ async fn no_visitor_joins_to_become_the_hinted_one() {
             assert_eq!(page.error(), "login_required", "{again:?} {wanted:?}");
         }
     }
-    assert_eq!(app.counters().queue, 1, "and nobody lost a place by it");
+    assert_eq!(app.counters().queue, 1, "no place was lost");
     app.stop().await;
 }
 

@@ -192,13 +192,13 @@ async fn a_client_that_fails_to_authenticate_too_often_is_answered_429_and_the_r
     let app = limited().await;
     for (wrong, expected) in [(401, 3), (429, 4)] {
         for _ in 0..expected {
-            let (status, told) = token(&app, VISITOR, ("Sample", WRONG)).await;
-            assert_eq!((status, &told["error"]), (wrong, &json!("invalid_client")));
+            let (status, actual) = token(&app, VISITOR, ("Sample", WRONG)).await;
+            assert_eq!((status, &actual["error"]), (wrong, &json!("invalid_client")));
         }
     }
     for _ in 0..10 {
-        let (status, told) = token(&app, VISITOR, ("Sample", SECRET)).await;
-        assert_eq!((status, &told["error"]), (400, &json!("invalid_grant")), "authenticated, and never limited");
+        let (status, actual) = token(&app, VISITOR, ("Sample", SECRET)).await;
+        assert_eq!((status, &actual["error"]), (400, &json!("invalid_grant")), "authenticated, and never limited");
     }
     assert_eq!(token(&app, VISITOR, ("Sample", WRONG)).await.0, 429);
     // Other clients and other addresses have budgets of their own. Unknown clients share one.

@@ -205,10 +205,10 @@ async fn an_operator_moves_the_serving_counter() {
         let answer = app.post_json(path, &sent).bearer_auth(ADMIN_KEY).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK, "{sent}");
         assert_eq!(body(answer).await, json!({ "serving_num": serving }));
-        let told = get(&app, "/api/serving_num?event_id=Sample").await;
-        assert_eq!(told.headers()["cache-control"], "public, max-age=1, stale-while-revalidate=4");
-        assert_eq!(told.headers()["access-control-allow-origin"], "*");
-        assert_eq!(body(told).await, json!({ "serving_counter": serving }));
+        let actual = get(&app, "/api/serving_num?event_id=Sample").await;
+        assert_eq!(actual.headers()["cache-control"], "public, max-age=1, stale-while-revalidate=4");
+        assert_eq!(actual.headers()["access-control-allow-origin"], "*");
+        assert_eq!(body(actual).await, json!({ "serving_counter": serving }));
     }
     assert_eq!(body(get(&app, "/api/serving_num?event_id=Door").await).await["serving_counter"], 0);
     app.stop().await;
@@ -360,8 +360,8 @@ async fn refuses_all_but_operators(app: &TestApp) {
             assert!(!answer.headers().contains_key("allow"), "{method} {path}");
             assert_eq!(body(answer).await, json!({ "message": message }), "{method} {path}");
         }
-        let told = ask().bearer_auth(ADMIN_KEY).header("accept", "*/*").send().await.unwrap();
-        assert_eq!(told.status().as_u16(), status, "{method} {path}");
+        let actual = ask().bearer_auth(ADMIN_KEY).header("accept", "*/*").send().await.unwrap();
+        assert_eq!(actual.status().as_u16(), status, "{method} {path}");
     }
 }
 

@@ -127,15 +127,15 @@ async fn a_refusal_of_tokens_has_its_reason() {
     let app = TestApp::start().await;
     let id = app.join("Sample").await;
     let asked = async |sent: Value| said(post(&app, "/api/generate_token", &sent).await).await;
-    let told = |status, sentence: &str| (status, sentence.to_owned());
-    assert_eq!(asked(ticket(&id)).await, told(202, "Request ID not being served yet"));
-    assert_eq!(asked(ticket(NOBODY)).await, told(404, "Request ID not found"));
-    assert_eq!(asked(ticket("nonsense")).await, told(400, "Invalid request ID"));
-    assert_eq!(asked(json!({ "event_id": "Nowhere", "request_id": id })).await, told(400, "Invalid event ID"));
+    let error = |status, sentence: &str| (status, sentence.to_owned());
+    assert_eq!(asked(ticket(&id)).await, error(202, "Request ID not being served yet"));
+    assert_eq!(asked(ticket(NOBODY)).await, error(404, "Request ID not found"));
+    assert_eq!(asked(ticket("nonsense")).await, error(400, "Invalid request ID"));
+    assert_eq!(asked(json!({ "event_id": "Nowhere", "request_id": id })).await, error(400, "Invalid event ID"));
     assert_eq!(asked(json!({ "event_id": "Sample" })).await.0, 400);
     app.serve("Sample", 1).await;
     app.pass(900);
-    assert_eq!(asked(ticket(&id)).await, told(410, "Queue position has expired"));
+    assert_eq!(asked(ticket(&id)).await, error(410, "Queue position has expired"));
     assert_eq!(app.all_counters()["Sample"].sessions_opened, 0);
     app.stop().await;
 }

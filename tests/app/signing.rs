@@ -70,16 +70,16 @@ async fn a_full_queue_of_token_sets_refuses_the_next_and_logins_continue() {
     let app = TestApp::start().await;
     let (known, fresh) = (served(&app).await, served(&app).await);
     let set = tokens(&app, &known).await;
-    let places = fill(&app, Urgency::Rest);
+    let slots = fill(&app, Urgency::Rest);
     let refused = post(&app, "/api/generate_token", &ticket(&fresh)).await;
     assert_eq!(refused.headers()["retry-after"], "5");
     assert_eq!(said(refused).await, (503, "The service is temporarily unavailable".to_owned()));
-    assert_eq!(tokens(&app, &known).await["id_token"], set["id_token"], "what is signed needs no place");
+    assert_eq!(tokens(&app, &known).await["id_token"], set["id_token"], "what is signed needs no slot");
     assert_eq!(app.redeem(&app.code(&[]).await, &[]).await.status(), StatusCode::OK);
-    let told = metrics(&app).await;
-    assert!(told.contains(&format!("anteroom_signing_queue{{kind=\"rest\"}} {}\n", places.len())), "{told}");
-    assert!(told.contains("anteroom_signing_refused_total{kind=\"login\"} 0\n"), "{told}");
-    drop(places);
+    let actual = metrics(&app).await;
+    assert!(actual.contains(&format!("anteroom_signing_queue{{kind=\"rest\"}} {}\n", slots.len())), "{actual}");
+    assert!(actual.contains("anteroom_signing_refused_total{kind=\"login\"} 0\n"), "{actual}");
+    drop(slots);
     tokens(&app, &fresh).await;
     app.stop().await;
 }
@@ -89,13 +89,13 @@ async fn a_full_queue_of_logins_uses_no_code_up_and_other_algorithms_sign() {
     let app = TestApp::start().await;
     let code = app.code(&[]).await;
     let elsewhere = app.code(&[("client_id", "edwards")]).await;
-    let places = fill(&app, Urgency::Login);
+    let slots = fill(&app, Urgency::Login);
     let refused = app.redeem(&code, &[]).await;
     assert_eq!(refused.headers()["retry-after"], "5");
     assert_eq!(oauth_error(refused).await, (503, "temporarily_unavailable".to_owned()));
     let edwards = app.token_request(&code_fields(&elsewhere, &[]), Some(&basic("edwards", SECRET))).await;
     assert_eq!(edwards.status(), StatusCode::OK);
-    drop(places);
+    drop(slots);
     assert_eq!(app.redeem(&code, &[]).await.status(), StatusCode::OK);
     assert!(Browser::default().authorize(&app, &[]).await.waits());
     app.stop().await;

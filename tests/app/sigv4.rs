@@ -277,17 +277,17 @@ async fn the_log_names_the_operator_and_no_secret() {
     app.stop().await;
     let lines = capture::lines();
     let answered = |line: &&String| line.contains("\"anteroom::access\"") && line.contains(INCREMENT);
-    let told: Vec<Value> = lines
+    let actual: Vec<Value> = lines
         .iter()
         .filter(answered)
         .map(|line| serde_json::from_str::<Value>(line).unwrap()["fields"].clone())
         .collect();
     for operator in ["AKIDNIGHTSHIFT", "night shift"] {
-        let lines: Vec<_> = told.iter().filter(|fields| fields["operator"] == operator).collect();
+        let lines: Vec<_> = actual.iter().filter(|fields| fields["operator"] == operator).collect();
         assert_eq!(lines.len(), 1, "{operator}");
         assert_eq!(lines[0]["status"], 200);
     }
-    let mut refused = told.iter().filter(|fields| fields["status"] == 403).peekable();
+    let mut refused = actual.iter().filter(|fields| fields["status"] == 403).peekable();
     assert!(refused.peek().is_some() && refused.all(|fields| fields.get("operator").is_none()));
     for secret in [signature.as_str(), SECRET, ADMIN_KEY] {
         assert!(!lines.iter().any(|line| line.contains(secret)));

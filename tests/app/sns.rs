@@ -80,10 +80,10 @@ async fn a_malformed_id_does_not_stop_a_message() {
     let inside = full(&app).await;
     let before = serving(&app);
     let message = json!({ "completed": ["nonsense", inside[0], null], "abandoned": [inside[1], 5] });
-    let (status, told) = deliver(&app, &sns.exits(&message)).await;
-    let told: Value = serde_json::from_str(&told).unwrap();
+    let (status, actual) = deliver(&app, &sns.exits(&message)).await;
+    let actual: Value = serde_json::from_str(&actual).unwrap();
     let expected = json!({ "updated": 2, "invalid_count": 3, "invalid": ["nonsense", "null", "5"], "admitted": 2 });
-    assert_eq!((status, told), (200, expected));
+    assert_eq!((status, actual), (200, expected));
     assert_eq!(serving(&app), before + 2);
     app.stop().await;
 }

@@ -76,10 +76,10 @@ async fn an_unchanged_state_is_repeated_even_while_others_join() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    let told = async { while stream.state().await["waiting"] == 0 {} };
+    let actual = async { while stream.state().await["waiting"] == 0 {} };
     tokio::select! {
         () = joins => {}
-        () = told => {}
+        () = actual => {}
     }
     app.stop().await;
 }

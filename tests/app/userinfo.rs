@@ -188,9 +188,9 @@ async fn browser_applications_may_call_the_endpoints_of_the_protocol_and_never_a
         assert_eq!(header("access-control-allow-credentials"), "", "{path}");
         let answer = ask(method, path).send().await.unwrap();
         assert_eq!(text_of(answer.headers(), "access-control-allow-origin"), "*", "{path}: errors too");
-        let told = answer.headers().contains_key("www-authenticate");
+        let actual = answer.headers().contains_key("www-authenticate");
         let exposed = text_of(answer.headers(), "access-control-expose-headers").contains("WWW-Authenticate");
-        assert!(exposed || !told, "{path}: the page may read why");
+        assert!(exposed || !actual, "{path}: the page may read why");
     }
     for path in ["/authorize", "/authorize/resume", "/authorize?client_id=Sample&prompt=none"] {
         for method in [Method::GET, Method::POST, Method::OPTIONS, Method::PUT] {

@@ -58,7 +58,7 @@ fn rest_token(app: &TestApp, sub: &str, other: &Value) -> String {
     for (name, value) in other.as_object().unwrap() {
         claims[name] = value.clone();
     }
-    let ring = app.lobby().keys().ring();
+    let ring = app.lobby().keys().key_ring();
     ring.sign(SigningAlg::Rs256, TokenType::Jwt, claims.to_string().as_bytes()).unwrap()
 }
 
@@ -69,9 +69,9 @@ async fn a_valid_token_passes_and_identifies_its_visitor_to_the_site() {
     let rest = rest_token(&app, &sub, &value!({}));
     for token in [&access, &rest] {
         for method in [Method::GET, Method::HEAD] {
-            let told = verify(app.request(method, VERIFY).bearer_auth(token)).await;
-            assert_eq!(told.status, 204, "{}", told.challenge);
-            let header = |name| text_of(told.answer.headers(), name);
+            let actual = verify(app.request(method, VERIFY).bearer_auth(token)).await;
+            assert_eq!(actual.status, 204, "{}", actual.challenge);
+            let header = |name| text_of(actual.answer.headers(), name);
             assert_eq!(header("x-anteroom-sub"), sub);
             assert_eq!(header("x-anteroom-event"), "Sample");
             assert_eq!(header("x-anteroom-position"), claims(&access)["queue_position"].to_string());
@@ -101,8 +101,8 @@ async fn a_rest_token_with_any_issuer_passes_until_its_session_is_closed() {
                 private("generate_token", &asked).await
             }
         };
-        let told = verify(app.get(VERIFY).bearer_auth(token(&tokens, "access_token"))).await;
-        assert_eq!((told.status, text_of(told.answer.headers(), "x-anteroom-sub")), (204, id.as_str()));
+        let actual = verify(app.get(VERIFY).bearer_auth(token(&tokens, "access_token"))).await;
+        assert_eq!((actual.status, text_of(actual.answer.headers(), "x-anteroom-sub")), (204, id.as_str()));
         for other in ["refresh_token", "id_token"] {
             assert!(verify(app.get(VERIFY).bearer_auth(token(&tokens, other))).await.is_challenge(), "{other}");
         }
@@ -131,9 +131,9 @@ async fn the_token_is_read_from_the_header_or_else_from_the_named_cookie() {
         app.get(&format!("{VERIFY}&access_token={access}&anteroom_token={access}")),
     ];
     for request in none {
-        let told = verify(request).await;
-        assert!(told.is_challenge());
-        assert_eq!(told.challenge, "Bearer realm=\"anteroom\"", "RFC 6750 §3.1: no error without a token");
+        let actual = verify(request).await;
+        assert!(actual.is_challenge());
+        assert_eq!(actual.challenge, "Bearer realm=\"anteroom\"", "RFC 6750 §3.1: no error without a token");
     }
     app.stop().await;
 }
@@ -161,9 +161,9 @@ async fn a_bearer_token_of_the_site_is_ignored_in_favour_of_the_cookie() {
         for path in [VERIFY, "/verify/Sample/shop"] {
             let authorization = HeaderValue::from_bytes(authorization.as_bytes()).unwrap();
             let asked = |cookie: &str| app.get(path).header("authorization", &authorization).header("cookie", cookie);
-            let told = verify(asked(&format!("a=b; anteroom_token={access}"))).await;
-            assert!(matches!(told.status, 200 | 204), "{authorization:?}: {} {}", told.status, told.challenge);
-            assert_eq!(text_of(told.answer.headers(), "x-anteroom-sub"), sub);
+            let actual = verify(asked(&format!("a=b; anteroom_token={access}"))).await;
+            assert!(matches!(actual.status, 200 | 204), "{authorization:?}: {} {}", actual.status, actual.challenge);
+            assert_eq!(text_of(actual.answer.headers(), "x-anteroom-sub"), sub);
             for bad in ["a=b", "anteroom_token=", "anteroom_token=garbage", &format!("anteroom_token={strangers}")] {
                 assert!(verify(asked(bad)).await.is_challenge(), "{authorization:?}, {bad}");
             }
@@ -210,10 +210,10 @@ async fn only_a_valid_access_token_of_the_event_is_accepted() {
         ("far too long", "A".repeat(20_000)),
     ];
     for (case, bad) in cases {
-        let told = verify(app.get(VERIFY).bearer_auth(bad)).await;
-        assert!(told.is_challenge(), "{case}: {}", told.status);
-        assert!(told.challenge.contains("error=\"invalid_token\""), "{case}: {}", told.challenge);
-        assert_eq!(text_of(told.answer.headers(), "access-control-allow-origin"), "", "{case}");
+        let actual = verify(app.get(VERIFY).bearer_auth(bad)).await;
+        assert!(actual.is_challenge(), "{case}: {}", actual.status);
+        assert!(actual.challenge.contains("error=\"invalid_token\""), "{case}: {}", actual.challenge);
+        assert_eq!(text_of(actual.answer.headers(), "access-control-allow-origin"), "", "{case}");
     }
     let door = verify(app.get("/verify?event_id=Door").bearer_auth(access)).await;
     assert!(door.is_challenge(), "a token of another event");
@@ -253,8 +253,8 @@ async fn a_browser_is_redirected_to_a_login_and_a_program_gets_401() {
     let line = format!("{LINE}{}", encoded(&app.issuer));
     let asked = |query: &str, accept: &str| app.get(&format!("{VERIFY}{query}")).header("accept", accept);
     for request in [asked(SHOP, HTML), asked(SHOP, HTML).bearer_auth("expired")] {
-        let told = verify(request).await;
-        assert_eq!((told.status, told.location.as_deref()), (302, Some(line.as_str())));
+        let actual = verify(request).await;
+        assert_eq!((actual.status, actual.location.as_deref()), (302, Some(line.as_str())));
     }
     let head = app.request(Method::HEAD, &format!("{VERIFY}{SHOP}")).header("accept", HTML);
     assert_eq!(verify(head).await.location, Some(line));
@@ -282,8 +282,8 @@ async fn an_events_only_client_need_not_be_named() {
          redirect_uris = [\"https://one.example/cb\"]\ninitiate_login_uri = \"https://one.example/in\"\n",
     )
     .await;
-    let told = verify(app.get("/verify?event_id=One").header("accept", HTML)).await;
-    assert_eq!(told.location, Some(format!("https://one.example/in?iss={}", encoded(&app.issuer))));
+    let actual = verify(app.get("/verify?event_id=One").header("accept", HTML)).await;
+    assert_eq!(actual.location, Some(format!("https://one.example/in?iss={}", encoded(&app.issuer))));
     app.stop().await;
 }
 
@@ -293,9 +293,9 @@ async fn the_requested_address_is_passed_on_if_it_is_the_sites_own() {
     let location = async |headers: &[(&'static str, &str)]| {
         let request = app.get(&format!("{VERIFY}{SHOP}")).header("accept", HTML);
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-        let told = verify(request).await;
-        assert_eq!(told.status, 302);
-        told.location.unwrap()
+        let actual = verify(request).await;
+        assert_eq!(actual.status, 302);
+        actual.location.unwrap()
     };
     let (proto, host) = (("x-forwarded-proto", "https"), ("x-forwarded-host", "shop.example"));
     let uri = ("x-forwarded-uri", "/cart?item=1&size=2");
@@ -351,12 +351,12 @@ async fn a_malformed_proxy_call_is_answered_400() {
         ("/verify/None/cart", "Invalid event ID"),
     ];
     for (path, sentence) in cases {
-        let told = verify(app.get(path).header("accept", HTML).bearer_auth(&access)).await;
-        assert_eq!((told.status, told.location), (400, None), "{path}");
-        assert_eq!(json(told.answer).await["error"], sentence, "{path}");
+        let actual = verify(app.get(path).header("accept", HTML).bearer_auth(&access)).await;
+        assert_eq!((actual.status, actual.location), (400, None), "{path}");
+        assert_eq!(json(actual.answer).await["error"], sentence, "{path}");
     }
-    let told = app.request(Method::POST, VERIFY).bearer_auth(&access).send().await.unwrap();
-    assert_eq!((told.status().as_u16(), text_of(told.headers(), "allow")), (405, "GET, HEAD"));
+    let actual = app.request(Method::POST, VERIFY).bearer_auth(&access).send().await.unwrap();
+    assert_eq!((actual.status().as_u16(), text_of(actual.headers(), "allow")), (405, "GET, HEAD"));
     app.stop().await;
 }
 
@@ -370,8 +370,8 @@ async fn envoys_form_of_call_is_answered_with_200() {
     let (access, _) = access(&app).await;
     let path = "/verify/Sample/cart?event_id=One&cookie=x";
     for method in [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS] {
-        let told = verify(app.request(method.clone(), path).bearer_auth(&access)).await;
-        assert_eq!(told.status, 200, "{method}");
+        let actual = verify(app.request(method.clone(), path).bearer_auth(&access)).await;
+        assert_eq!(actual.status, 200, "{method}");
         assert!(verify(app.request(method, path)).await.is_challenge());
     }
     let browser = |method: Method| {

@@ -202,7 +202,7 @@ async fn a_tampered_truncated_or_expired_flow_is_refused_and_the_place_is_kept()
     assert!(browser.resume(&app, &page).await.waits());
     app.pass(1);
     let expired = browser.resume(&app, &page).await;
-    assert!(expired.location.unwrap().starts_with("/authorize?client_id=Sample&"), "its request comes anew");
+    assert!(expired.location.unwrap().starts_with("/authorize?client_id=Sample&"), "its request is sent again");
     assert_eq!(browser.authorize(&app, &[]).await.position(), 1);
     app.stop().await;
 }

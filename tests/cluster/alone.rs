@@ -62,7 +62,7 @@ fn a_killed_node_with_a_lease_loses_no_visitors_place() {
     });
     for node in elsewhere.iter().cycle().take(20) {
         let asked = began.elapsed();
-        let Answer::Done(Value::String(ticket)) = cluster.ask(node.join()) else { panic!("nobody can join") };
+        let Answer::Done(Value::String(ticket)) = cluster.ask(node.join()) else { panic!("a join failed") };
         joined.push((Span { asked, answered: began.elapsed() }, ticket));
     }
     let mut history = History { unheard: unheard + ASIDE, ..History::default() };

@@ -11,7 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::api::{ADMIN_KEY, Answer, CLIENT_SECRET, DOOR, LINE, Node, http};
 use crate::dynamodb::{Door, Mood, dynamodb};
-use crate::gate::{Carrier, Gate};
+use crate::link::{Forwarder, Link};
 use crate::process::{ATTEMPTS, Launch, PAUSE, Program};
 use crate::redis::Redis;
 
@@ -47,7 +47,7 @@ pub struct Cluster {
     programs: Vec<Option<Program>>,
     pub nodes: Vec<Node>,
     /// Each node's connection to Redis.
-    pub gates: Vec<Gate>,
+    pub redis_links: Vec<Link>,
     /// Each node's connection to DynamoDB.
     pub endpoints: Vec<Door>,
     pub redis: Redis,
@@ -56,7 +56,7 @@ pub struct Cluster {
     prefix: String,
     directory: TempDir,
     runtime: Runtime,
-    _carrier: Carrier,
+    _forwarder: Forwarder,
 }
 
 impl Cluster {
@@ -71,18 +71,18 @@ impl Cluster {
         let (redis, dynamodb) = (Redis::start()?, dynamodb()?);
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("anteroom.toml"), CONFIG).unwrap();
-        let (carrier, http) = (Carrier::start(), http());
+        let (forwarder, http) = (Forwarder::start(), http());
         let mut cluster = Self {
             programs: (0..NODES).map(|_| None).collect(),
             nodes: (0..NODES).map(|number| Node::new(number, &http)).collect(),
-            gates: (0..NODES).map(|_| Gate::before(redis.address(), &carrier)).collect(),
-            endpoints: (0..NODES).map(|_| Door::before(dynamodb.address, &carrier)).collect(),
+            redis_links: (0..NODES).map(|_| Link::before(redis.address(), &forwarder)).collect(),
+            endpoints: (0..NODES).map(|_| Door::before(dynamodb.address, &forwarder)).collect(),
             redis,
             variables,
             prefix: format!("cluster{}-", CLUSTERS.fetch_add(1, Ordering::Relaxed)),
             directory,
             runtime: Builder::new_current_thread().enable_all().build().unwrap(),
-            _carrier: carrier,
+            _forwarder: forwarder,
         };
         let made = cluster.command(0, &["store", "init"]).run();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
@@ -100,7 +100,7 @@ impl Cluster {
             .with("ANTEROOM_LOG__LEVEL", "warn")
             .with("ANTEROOM_STORE__ENGINE", "distributed")
             .with("ANTEROOM_STORE__TABLE_PREFIX", &self.prefix)
-            .with("ANTEROOM_STORE__REDIS_URL", &format!("redis://{}", self.gates[number].address))
+            .with("ANTEROOM_STORE__REDIS_URL", &format!("redis://{}", self.redis_links[number].address))
             .with("ANTEROOM_STORE__DYNAMODB_ENDPOINT", &format!("http://{}", self.endpoints[number].address));
         // DynamoDB Local accepts any credentials.
         let launch = launch.with("AWS_ACCESS_KEY_ID", "local").with("AWS_SECRET_ACCESS_KEY", "local");
@@ -152,7 +152,7 @@ impl Cluster {
 
     /// The current address of Redis.
     pub fn redis_moved(&self) {
-        self.gates.iter().for_each(|gate| gate.leads_to(self.redis.address()));
+        self.redis_links.iter().for_each(|gate| gate.leads_to(self.redis.address()));
     }
 
     /// Changes the behaviour of the connections.
@@ -180,7 +180,7 @@ impl Cluster {
             let other = &self.nodes[(number + 1) % NODES];
             let served = self.ask(other.let_in(LINE, 1)).number();
             let shown = |cluster: &Self| cluster.ask(cluster.nodes[number].serving()).number();
-            self.until("a node hears of another", |cluster| shown(cluster) >= served);
+            self.until("a node gets another's changes", |cluster| shown(cluster) >= served);
             self.endpoints[number].set(Mood::Well);
         }
         self.all_well();

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use crate::gate::Carrier;
+use crate::link::Forwarder;
 use crate::servers::Server;
 
 /// The DynamoDB Local of this test process, or `None`: the tests are skipped.
@@ -46,11 +46,11 @@ pub struct Door {
 }
 
 impl Door {
-    pub fn before(server: SocketAddr, carrier: &Carrier) -> Self {
-        let (listener, address) = carrier.listen();
+    pub fn before(server: SocketAddr, forwarder: &Forwarder) -> Self {
+        let (listener, address) = forwarder.listen();
         let (mood, failed) = (watch::Sender::new(Mood::Well), Arc::default());
         let guest = Guest { server, mood: mood.subscribe(), asked: Arc::default(), failed: Arc::clone(&failed) };
-        carrier.runtime.spawn(async move {
+        forwarder.runtime.spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
                 tokio::spawn(guest.clone().serve(connection));
             }

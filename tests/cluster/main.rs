@@ -5,7 +5,7 @@
 //! failure, and checks the recorded answers against the invariants (`history.rs`). Tests wait for a number of answers,
 //! except where a failure has to last. `ANTEROOM_TEST_OUTAGE`: how many seconds DynamoDB is away, instead of a few.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "in a test, a panic is how a failure is told")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "in a test, a panic reports a failure")]
 
 #[path = "../common/process.rs"]
 #[expect(dead_code, reason = "it serves other tests as well")]
@@ -17,8 +17,8 @@ mod api;
 mod cluster;
 mod crowd;
 mod dynamodb;
-mod gate;
 mod history;
+mod link;
 mod load;
 mod redis;
 

@@ -83,7 +83,7 @@ fn an_export_is_refused_while_nodes_use_the_store() {
     assert!(complaint.contains("3 of its nodes still serve"), "{complaint}");
     assert_eq!((refused.status.code(), refused.stdout.len()), (Some(1), 0));
     (0..NODES).for_each(|number| cluster.stop_node(number));
-    cluster.until("nobody listens to Redis", |cluster| cluster.listeners() == 0);
+    cluster.until("no node is subscribed to Redis", |cluster| cluster.listeners() == 0);
     let exported = cluster.export();
     assert!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
     assert!(String::from_utf8_lossy(&exported.stdout).lines().last().is_some_and(|line| line.contains("\"end\"")));

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::cluster::Cluster;
-use crate::gate::Way;
+use crate::link::LinkState;
 use crate::load::{Load, Store};
 
 #[test]
@@ -43,11 +43,11 @@ fn a_failover_of_redis_with_lost_writes_goes_unnoticed() {
     cluster.redis.save();
     load.goes_on();
     // The machine is gone: its connections end without notice.
-    cluster.gates.iter().for_each(|gate| gate.set(Way::Silent));
+    cluster.redis_links.iter().for_each(|gate| gate.set(LinkState::Silent));
     cluster.redis.fail_over();
     cluster.redis_moved();
     load.goes_on();
-    cluster.gates.iter().for_each(|gate| gate.set(Way::Open));
+    cluster.redis_links.iter().for_each(|gate| gate.set(LinkState::Open));
     load.goes_on();
     load.finish(&cluster);
     cluster.is_connected_by_redis();
@@ -58,9 +58,9 @@ fn a_node_without_redis_serves_as_well_as_the_others() {
     let Some(cluster) = Cluster::start() else { return };
     let load = Load::start(&cluster, Store::Reliable);
     load.goes_on();
-    cluster.gates[1].set(Way::Closed);
+    cluster.redis_links[1].set(LinkState::Closed);
     load.goes_on();
-    cluster.gates[1].set(Way::Open);
+    cluster.redis_links[1].set(LinkState::Open);
     load.goes_on();
     load.finish(&cluster);
     cluster.is_connected_by_redis();

@@ -81,14 +81,15 @@ async fn an_event_bus_gets_notices_in_the_retired_systems_format() {
     let ticket = anteroom.ticket().await;
     anteroom.generate_token(&ticket).await;
     anteroom.end_session(&ticket).await;
-    let mut told = Vec::new();
+    let mut actual = Vec::new();
     eventually("everything is on the bus", async || {
-        told.extend(cloud.events());
-        told.iter().any(|(kind, _)| kind == "session_updated").then_some(())
+        actual.extend(cloud.events());
+        actual.iter().any(|(kind, _)| kind == "session_updated").then_some(())
     })
     .await;
-    let of =
-        |kind: &str| told.iter().filter(|(name, _)| name == kind).map(|(_, detail)| detail.clone()).collect::<Vec<_>>();
+    let of = |kind: &str| {
+        actual.iter().filter(|(name, _)| name == kind).map(|(_, detail)| detail.clone()).collect::<Vec<_>>()
+    };
     assert_eq!(of("token_generated"), [json!({ "event_id": "Sample", "request_id": ticket })]);
     let ended = json!({ "event_id": "Sample", "request_id": ticket, "status": "completed" });
     assert_eq!(of("session_updated"), [ended]);
@@ -105,9 +106,10 @@ async fn a_bus_that_does_not_exist_yet_loses_nothing() {
     let anteroom = cloud.anteroom(&[BUS]).await;
     anteroom.serve(3).await;
     cloud.does("prepare", &[]);
-    let told = eventually("the bus is told", async || Some(cloud.events()).filter(|told| !told.is_empty())).await;
+    let actual =
+        eventually("the bus has the notices", async || Some(cloud.events()).filter(|actual| !actual.is_empty())).await;
     let moved = json!({ "event_id": "Sample", "previous": 0, "current": 3 });
-    assert_eq!(told, [("serving_counter_changed".to_owned(), moved)]);
+    assert_eq!(actual, [("serving_counter_changed".to_owned(), moved)]);
 }
 
 #[tokio::test]

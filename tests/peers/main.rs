@@ -4,7 +4,7 @@
 //! test whose peer is not installed reports it and passes; with `ANTEROOM_TEST_ALL` set, as in `scripts/test`, it
 //! fails.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "in a test, a panic is how a failure is told")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "in a test, a panic reports a failure")]
 
 mod apache;
 mod aws;

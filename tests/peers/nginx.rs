@@ -65,10 +65,10 @@ async fn page(request: HttpRequest, login: Data<String>) -> HttpResponse {
     if request.path() == "/queue/login" {
         return HttpResponse::Found().insert_header(("location", login.as_str())).finish();
     }
-    let told = request.headers().iter().filter(|(name, _)| name.as_str().starts_with("x-anteroom-"));
-    let told: Vec<_> = told.map(|(name, value)| format!("{name}={}", value.to_str().unwrap())).collect();
+    let actual = request.headers().iter().filter(|(name, _)| name.as_str().starts_with("x-anteroom-"));
+    let actual: Vec<_> = actual.map(|(name, value)| format!("{name}={}", value.to_str().unwrap())).collect();
     let visitor = request.headers().get("x-anteroom-sub").map_or("", |value| value.to_str().unwrap());
-    HttpResponse::Ok().insert_header(("x-visitor", visitor)).insert_header(("x-told", told.join(" "))).body(PAGE)
+    HttpResponse::Ok().insert_header(("x-visitor", visitor)).insert_header(("x-identity", actual.join(" "))).body(PAGE)
 }
 
 /// A cache that follows the cache headers of the answers alone.
@@ -159,29 +159,29 @@ async fn identity_headers_of_a_visitor_never_reach_the_site_behind_nginx() {
     let Some(shop) = Guarded::start().await else { return };
     let (mut visitor, token) = shop.inside().await;
     let sub = visitor.open(&shop.address).await.header("x-visitor").to_owned();
-    let told = async |path: &str, cookie: &str| {
+    let actual = async |path: &str, cookie: &str| {
         let names = ["Sub", "Event", "Position", "Expires", "sub", "Other"];
         let request = http().get(format!("{}{path}", shop.address)).header("cookie", cookie);
         let request =
             names.iter().fold(request, |request, name| request.header(format!("X-Anteroom-{name}"), "forged"));
         let answer = request.header("X_Anteroom_Sub", "forged").send().await.unwrap();
-        let told = answer.headers().get("x-told").map(|told| told.to_str().unwrap().to_owned());
-        (answer.status().as_u16(), told)
+        let actual = answer.headers().get("x-identity").map(|actual| actual.to_str().unwrap().to_owned());
+        (answer.status().as_u16(), actual)
     };
     let cookie = format!("anteroom_token={token}");
     for path in ["/", "/api/cart"] {
-        let (status, told) = told(path, &cookie).await;
-        let told = told.unwrap();
-        let known: Vec<_> = told.split(' ').filter(|one| !one.starts_with("x-anteroom-other=")).collect();
+        let (status, actual) = actual(path, &cookie).await;
+        let actual = actual.unwrap();
+        let known: Vec<_> = actual.split(' ').filter(|one| !one.starts_with("x-anteroom-other=")).collect();
         assert_eq!(status, 200, "{path}");
         assert!(
             known.contains(&&*format!("x-anteroom-sub={sub}")) && known.contains(&"x-anteroom-position=1"),
-            "{told}"
+            "{actual}"
         );
-        assert!(known.len() == 4 && known.iter().all(|one| !one.contains("forged")), "{told}");
+        assert!(known.len() == 4 && known.iter().all(|one| !one.contains("forged")), "{actual}");
     }
-    assert_eq!(told("/api/cart", "").await, (401, None), "a program is told");
-    assert_eq!(told("/queue/callback", &cookie).await, (200, Some("x-anteroom-other=forged".to_owned())));
+    assert_eq!(actual("/api/cart", "").await, (401, None), "a program gets 401");
+    assert_eq!(actual("/queue/callback", &cookie).await, (200, Some("x-anteroom-other=forged".to_owned())));
 }
 
 #[tokio::test]

@@ -125,7 +125,7 @@ async fn api_gateway_admits_tokens_of_the_running_program_even_after_it_stops() 
     assert!(function.lets_in(&tokens.access), "with the keys that it has");
 
     let elsewhere = Function::start(&[("EVENT_ID", "Other"), ("ISSUER", "https://queue.example"), variables[2]]);
-    assert!(!elsewhere.lets_in(&tokens.access), "without keys nobody is let in");
+    assert!(!elsewhere.lets_in(&tokens.access), "without keys every request is denied");
 }
 
 #[test]

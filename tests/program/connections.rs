@@ -87,7 +87,7 @@ fn one_client_with_600_streams_leaves_operators_and_health_checks_answered() {
     let streams: Vec<_> = (0..600).map(|_| asked(program.address, "/line/Sample/events")).collect();
     let opened = streams.iter().filter(|(head, _)| head.starts_with("HTTP/1.1 200 ")).count();
     assert_eq!(opened, SHARE);
-    // The other clients are told to poll, and are answered when they do.
+    // The other clients are actual to poll, and are answered when they do.
     assert!(streams[SHARE..].iter().all(|(head, _)| head.starts_with("HTTP/1.1 204 ")));
     for path in ["/line/Sample", "/api/serving_num?event_id=Sample"] {
         let (head, _) = asked(program.address, path);

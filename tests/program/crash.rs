@@ -28,7 +28,7 @@ struct Answered {
     /// The number of answers in this run.
     count: Cell<usize>,
     enough: Cell<usize>,
-    bell: Notify,
+    enough_answers: Notify,
 }
 
 impl Answered {
@@ -36,7 +36,7 @@ impl Answered {
         self.count.set(self.count.get() + 1);
         // Exactly once: a second notification would end the next run before it began.
         if self.count.get() == self.enough.get() {
-            self.bell.notify_one();
+            self.enough_answers.notify_one();
         }
     }
 }
@@ -92,7 +92,7 @@ async fn live(
             }
         })
         .collect();
-    load.run_until(answered.bell.notified()).await;
+    load.run_until(answered.enough_answers.notified()).await;
     match end {
         End::Kill => program.strike(),
         // The load continues until the signal arrives.

@@ -41,7 +41,7 @@ async fn a_demonstration_prints_its_addresses_and_admits_a_visitor_to_the_shop()
     let login = browser.follow(&api.http, &format!("{shop}/login"), "You are in line for Sample shop").await;
     assert!(login.waits());
     let resume = format!("{}{}", program.issuer, login.refresh().unwrap());
-    assert!(browser.send(api.http.get(&resume)).await.unwrap().waits(), "nobody is let in before anybody is served");
+    assert!(browser.send(api.http.get(&resume)).await.unwrap().waits(), "no visitor is admitted before one is served");
 
     api.let_in(&key, 1).await;
     let inside = browser.follow(&api.http, &resume, INSIDE).await;

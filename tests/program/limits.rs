@@ -50,7 +50,7 @@ async fn unknown_addresses_are_not_limited_and_logged_as_a_warning() {
     for _ in 0..20 {
         let body = json!({ "event_id": "Sample" });
         let joined = api.post("/api/assign_queue_num", &body).header("x-forwarded-for", VISITOR).send().await.unwrap();
-        assert_eq!(joined.status(), StatusCode::OK, "anybody can write that header");
+        assert_eq!(joined.status(), StatusCode::OK, "any client can write that header");
     }
     let log = program.stop();
     let warned = |text: &str| text.lines().filter(|line| line.contains("trusted_proxies names no proxy")).count();

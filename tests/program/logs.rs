@@ -61,7 +61,7 @@ async fn a_json_log_names_every_request_and_contains_no_secret() {
     for secret in secrets.into_iter().chain(cookies) {
         // Half of a secret is a leak as well.
         let half = &secret[secret.len() / 2..];
-        assert!(!log.contains(half), "the log tells {secret}:\n{log}");
+        assert!(!log.contains(half), "the log contains {secret}:\n{log}");
     }
 }
 

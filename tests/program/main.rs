@@ -2,7 +2,7 @@
 //!
 //! Every test has a directory and system-chosen ports of its own; tests wait for events, never for a time to pass.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "in a test, a panic is how a failure is told")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "in a test, a panic reports a failure")]
 
 #[path = "../common/process.rs"]
 mod process;

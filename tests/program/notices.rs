@@ -46,8 +46,8 @@ async fn notices_from_before_kill_9_are_delivered_after_it() {
     let program = deployment.serve().start();
     for details in [r#""previous":0,"current":3"#, r#""previous":3,"current":7"#] {
         let (connection, _) = receiver.accept().unwrap();
-        let told = answer(connection);
-        assert!(told.contains(details), "{told}");
+        let actual = answer(connection);
+        assert!(actual.contains(details), "{actual}");
     }
     program.stop();
 }

@@ -110,11 +110,11 @@ fn receiver() -> (String, Receiver<String>) {
     thread::spawn(move || {
         for (count, connection) in listener.incoming().enumerate() {
             let mut connection = connection.unwrap();
-            let told = request(&mut connection);
+            let actual = request(&mut connection);
             let status = if count == 0 { "500 Internal Server Error" } else { "204 No Content" };
             let answer = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
             connection.write_all(answer.as_bytes()).unwrap();
-            if sender.send(told).is_err() {
+            if sender.send(actual).is_err() {
                 return;
             }
         }
@@ -347,8 +347,8 @@ async fn no_secret_of_a_run_is_in_its_log_its_metrics_or_its_error_pages() {
     operate(&mut run, &api, &program).await;
     master_secret(&mut run, &deployment);
     let (failed, repeated) = (received.recv().unwrap(), received.recv().unwrap());
-    for told in [&failed, &repeated] {
-        run.used("webhook signature", header(told, "webhook-signature"));
+    for call in [&failed, &repeated] {
+        run.used("webhook signature", header(call, "webhook-signature"));
     }
     let metrics = api.get("/metrics").bearer_auth(ADMIN_KEY).send().await.unwrap().text().await.unwrap();
     let log = program.stop();
@@ -370,8 +370,8 @@ async fn no_secret_of_a_run_is_in_its_log_its_metrics_or_its_error_pages() {
     ] {
         run.used(name, secret);
     }
-    for told in ["/authorize", "/token", "/api/generate_token", "hook", "a session was closed", "was refused"] {
-        assert!(log.contains(told), "the log does not tell of {told}:\n{log}");
+    for part in ["/authorize", "/token", "/api/generate_token", "hook", "a session was closed", "was refused"] {
+        assert!(log.contains(part), "the log does not contain {part}:\n{log}");
     }
     assert!(metrics.contains("anteroom_joins_total") && output.contains("configuration is good"), "{output}");
     assert!(run.errors.len() >= 20, "{}", run.errors.len());

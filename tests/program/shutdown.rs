@@ -184,7 +184,7 @@ fn keep_asking(address: SocketAddr, number: u64) -> u64 {
         // Some send without a pause, others now and then.
         thread::sleep(Duration::from_millis(number % 8 * 5));
     }
-    unreachable!("it asks until it is told")
+    unreachable!("it sends until the server announces the end")
 }
 
 #[tokio::test]

@@ -87,9 +87,9 @@ async fn an_incomplete_file_imports_no_event() {
         (&file.replacen("\"format\":1", "\"format\":2", 1), "another version wrote it"),
         ("", "the file is not whole"),
     ] {
-        let told = said(&import(&there, broken), 1);
-        assert!(told.contains(complaint), "{complaint}: {told}");
-        assert_eq!(told.lines().count(), 1, "{told}");
+        let actual = said(&import(&there, broken), 1);
+        assert!(actual.contains(complaint), "{complaint}: {actual}");
+        assert_eq!(actual.lines().count(), 1, "{actual}");
     }
     let other = Deployment::new();
     other.serve().start().stop();

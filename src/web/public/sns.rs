@@ -51,7 +51,7 @@ const TOPIC: HeaderName = HeaderName::from_static("x-amz-sns-topic-arn");
 /// only a few at a time; most messages are short and are not affected.
 pub struct MessageBody {
     body: Body,
-    _place: Option<OwnedSemaphorePermit>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl FromRequest for MessageBody {
@@ -59,11 +59,11 @@ impl FromRequest for MessageBody {
     type Future = LocalBoxFuture<'static, Result<Self, Error>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let place = place(request);
-        let body = place.is_ok().then(|| Body::from_request(request, payload));
+        let permit = permit(request);
+        let body = permit.is_ok().then(|| Body::from_request(request, payload));
         Box::pin(async move {
-            let _place = place?;
-            Ok(Self { body: body.ok_or(BODY_TOO_LARGE)?.await?, _place })
+            let _permit = permit?;
+            Ok(Self { body: body.ok_or(BODY_TOO_LARGE)?.await?, _permit })
         })
     }
 }
@@ -72,7 +72,7 @@ impl FromRequest for MessageBody {
 ///
 /// # Errors
 /// When the body is not read: no topic is configured, or not this one, or every permit is taken.
-fn place(request: &HttpRequest) -> Result<Option<OwnedSemaphorePermit>, Problem> {
+fn permit(request: &HttpRequest) -> Result<Option<OwnedSemaphorePermit>, Problem> {
     let app = request.app_data::<Data<App>>().filter(|app| !app.topics.is_empty()).ok_or(NO_TOPIC)?;
     let length = header_text(request, &header::CONTENT_LENGTH).and_then(|length| length.parse::<usize>().ok());
     let unknown = request.headers().contains_key(header::TRANSFER_ENCODING);
@@ -85,7 +85,7 @@ fn place(request: &HttpRequest) -> Result<Option<OwnedSemaphorePermit>, Problem>
 }
 
 /// The endpoint.
-pub async fn message(app: Data<App>, MessageBody { body, _place }: MessageBody) -> Result<HttpResponse, Problem> {
+pub async fn message(app: Data<App>, MessageBody { body, _permit }: MessageBody) -> Result<HttpResponse, Problem> {
     let message = UnverifiedMessage::parse(body.bytes().ok_or(BODY_TOO_LARGE)?)?;
     let (inbox, event) = app.topics.get(message.topic()).ok_or(SnsError::Foreign)?;
     match inbox.verify(message, app.lobby.now()).await? {

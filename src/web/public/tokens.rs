@@ -74,7 +74,7 @@ pub async fn queue_pos_expiry(app: Data<App>, request: HttpRequest) -> Result<Ht
 /// `GET /api/public_key?event_id=…`: the key that signs the tokens of this API.
 pub async fn public_key(app: Data<App>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     room_of_query(&app, &request)?;
-    Ok(answer(FIVE_MINUTES, app.lobby.keys().ring().public_jwk(KeyUse::Rest)))
+    Ok(answer(FIVE_MINUTES, app.lobby.keys().key_ring().public_jwk(KeyUse::Rest)))
 }
 
 const NOT_SERVED: Problem = Problem::Rest(StatusCode::ACCEPTED, "Request ID not being served yet");

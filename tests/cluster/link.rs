@@ -14,7 +14,7 @@ use tokio::sync::{oneshot, watch};
 
 /// The state of the connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Way {
+pub enum LinkState {
     Open,
     /// Every connection is closed, including new ones.
     Closed,
@@ -24,12 +24,12 @@ pub enum Way {
 }
 
 /// The forwarding thread.
-pub struct Carrier {
+pub struct Forwarder {
     pub runtime: Handle,
     thread: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
-impl Carrier {
+impl Forwarder {
     pub fn start() -> Self {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -50,7 +50,7 @@ impl Carrier {
     }
 }
 
-impl Drop for Carrier {
+impl Drop for Forwarder {
     fn drop(&mut self) {
         if let Some((stop, thread)) = self.thread.take() {
             drop(stop);
@@ -60,19 +60,19 @@ impl Drop for Carrier {
 }
 
 /// See the module's documentation.
-pub struct Gate {
+pub struct Link {
     /// The address of the server for the node.
     pub address: SocketAddr,
-    way: watch::Sender<Way>,
+    way: watch::Sender<LinkState>,
     server: Arc<Mutex<SocketAddr>>,
 }
 
-impl Gate {
-    pub fn before(server: SocketAddr, carrier: &Carrier) -> Self {
-        let (listener, address) = carrier.listen();
-        let (way, server) = (watch::Sender::new(Way::Open), Arc::new(Mutex::new(server)));
+impl Link {
+    pub fn before(server: SocketAddr, forwarder: &Forwarder) -> Self {
+        let (listener, address) = forwarder.listen();
+        let (way, server) = (watch::Sender::new(LinkState::Open), Arc::new(Mutex::new(server)));
         let (watched, behind) = (way.subscribe(), Arc::clone(&server));
-        carrier.runtime.spawn(async move {
+        forwarder.runtime.spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
                 let server = *behind.lock().unwrap();
                 tokio::spawn(carry(connection, server, watched.clone()));
@@ -81,7 +81,7 @@ impl Gate {
         Self { address, way, server }
     }
 
-    pub fn set(&self, way: Way) {
+    pub fn set(&self, way: LinkState) {
         self.way.send_replace(way);
     }
 
@@ -91,15 +91,15 @@ impl Gate {
     }
 }
 
-async fn carry(mut connection: TcpStream, server: SocketAddr, mut way: watch::Receiver<Way>) {
-    if *way.borrow() == Way::Open {
+async fn carry(mut connection: TcpStream, server: SocketAddr, mut way: watch::Receiver<LinkState>) {
+    if *way.borrow() == LinkState::Open {
         let Ok(mut server) = TcpStream::connect(server).await else { return };
         tokio::select! {
             _ = copy_bidirectional(&mut connection, &mut server) => return,
-            _ = way.wait_for(|way| *way != Way::Open) => {}
+            _ = way.wait_for(|way| *way != LinkState::Open) => {}
         }
     }
-    if *way.borrow() == Way::Silent {
+    if *way.borrow() == LinkState::Silent {
         std::future::pending::<()>().await;
     }
 }
