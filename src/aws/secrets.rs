@@ -14,7 +14,7 @@ pub enum SecretError {
     #[error("{0}")]
     Refused(String),
     /// Secrets Manager cannot be reached, or there are no credentials: other secrets would fail as well.
-    #[error("AWS Secrets Manager cannot be reached: {0}")]
+    #[error("AWS Secrets Manager cannot be asked: {0}")]
     Away(String),
 }
 

@@ -47,9 +47,9 @@ impl Lobby {
         }
         if room.gate.replace(&found) {
             match &found {
-                GateState::Open => tracing::info!(%event, "the gate is open: the inlet admits visitors"),
+                GateState::Open => tracing::info!(%event, "the gate of the inlet is open: it admits visitors"),
                 GateState::Closed(reason) => {
-                    tracing::warn!(%event, reason, "the gate is closed: the inlet admits no visitors");
+                    tracing::warn!(%event, reason, "the gate of the inlet is closed: it admits no visitors");
                 }
             }
         }

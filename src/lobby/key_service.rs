@@ -142,7 +142,7 @@ impl KeyService {
             None => {
                 let outcome = self.reload(store).await.map_err(|error| match error {
                     KeyServiceError::Store(error) => LobbyError::Store(error),
-                    _ => LobbyError::Internal("the signing keys in the store cannot be opened"),
+                    _ => LobbyError::Internal("the signing keys in the store cannot be decrypted"),
                 });
                 last_reload.insert((now, outcome)).1.clone()
             }

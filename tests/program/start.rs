@@ -145,7 +145,7 @@ fn data_that_were_sealed_with_another_master_secret_are_refused() {
     deployment.serve().start().stop();
     fs::write(deployment.path("data/master-secret"), "ab".repeat(32)).unwrap();
     let output = deployment.serve().run();
-    assert_refused(&output, 1, &["the signing keys in the store cannot be opened", "another master secret"]);
+    assert_refused(&output, 1, &["the signing keys in the store cannot be decrypted", "another master secret"]);
 }
 
 #[tokio::test]
