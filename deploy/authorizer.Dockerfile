@@ -11,5 +11,5 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates libssl3 \
     && rm --recursive /var/lib/apt/lists/*
 COPY --from=build /build/target/release/anteroom-authorizer /usr/local/bin/anteroom-authorizer
-# It speaks Lambda's runtime interface itself.
+# It implements Lambda's runtime interface itself.
 ENTRYPOINT ["anteroom-authorizer"]

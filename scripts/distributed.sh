@@ -1,14 +1,14 @@
 # `scripts/serve --distributed`: two nodes of Anteroom on a Redis and a DynamoDB Local, all on this machine and in memory.
 # Sourced by scripts/serve, never run; lib.sh comes before it.
 
-# Where to begin to look for free ports.
+# The first port to try.
 readonly NODE_PORT=8080 SHOP_PORT=8090 REDIS_PORT=6379 DYNAMODB_PORT=8000
 
-# Everything that was started, by name: the nodes, and what they stand on.
+# Every started process, by name: the nodes, and their servers.
 declare -A nodes=() servers=()
 
-# launch COMMAND…: in the background as $launched, in a process group of its own: so Ctrl-C is the script's alone, and
-# the nodes end before what they stand on.
+# launch COMMAND…: in the background as $launched, in a process group of its own, so that Ctrl-C reaches the script
+# alone, and the nodes end before their servers.
 launch() {
     set -o monitor
     "$@" &
@@ -21,7 +21,7 @@ end() {
     local process
     for process in "$@"; do
         kill -TERM "$process" 2>/dev/null || true
-        # A paused one would never hear of it.
+        # A paused process would not get the signal.
         kill -CONT "$process" 2>/dev/null || true
     done
     for process in "$@"; do
@@ -30,7 +30,7 @@ end() {
 }
 
 end_all() {
-    # Who does not want to wait for them presses Ctrl-C again.
+    # A second Ctrl-C skips the wait.
     trap 'kill -KILL "${nodes[@]}" "${servers[@]}" 2>/dev/null || true' INT TERM HUP
     end "${nodes[@]}"
     end "${servers[@]}"
@@ -41,7 +41,7 @@ listens() {
     (: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null
 }
 
-# free_port FIRST: the first port from there on that nobody listens at.
+# free_port FIRST: the first free port from there on.
 free_port() {
     local port=$1
     while listens "$port"; do
@@ -50,7 +50,7 @@ free_port() {
     printf '%s' "$port"
 }
 
-# await NAME PROCESS COMMAND…: until the command succeeds; it is over when the process is.
+# await NAME PROCESS COMMAND…: until the command succeeds; fails when the process has ended.
 await() {
     local name=$1 process=$2
     shift 2
@@ -75,7 +75,7 @@ start_servers() {
     await "DynamoDB Local" "${servers[DynamoDB]}" listens "$dynamodb"
     redis_url=redis://127.0.0.1:$redis
     dynamodb_endpoint=http://127.0.0.1:$dynamodb
-    # DynamoDB Local takes any.
+    # DynamoDB Local accepts any credentials.
     export AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local
 }
 
@@ -83,7 +83,7 @@ fresh_secret() {
     od --address-radix=n --format=x1 --read-bytes=32 /dev/urandom | tr --delete ' \n'
 }
 
-# One file for both nodes, as it would be on two machines; what is a node's own comes by variables.
+# One file for both nodes, as on two machines; values that differ per node are variables.
 write_configuration() {
     # For their owner alone, as `anteroom check-config` asks.
     umask 077

@@ -1,6 +1,6 @@
-# Shared by the scripts beside it: sees to it that what they need is there. Sourced by bash, never run.
+# Shared by the scripts beside it: installs what they need. Sourced by bash, never run.
 #
-# Each ensure_ function does nothing, and says nothing, when there is nothing to do.
+# Each ensure_ function does nothing, and prints nothing, when there is nothing to do.
 
 sources=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -13,7 +13,7 @@ die() {
     exit 1
 }
 
-# Runs a command with the rights of root; fails when there is no way to them.
+# Runs a command as root; fails if that is not possible.
 as_root() {
     if ((EUID == 0)); then
         "$@"
@@ -24,7 +24,7 @@ as_root() {
     fi
 }
 
-# ensure_apt PACKAGE…: installs those Debian packages that are missing.
+# ensure_apt PACKAGE…: installs the missing ones of those Debian packages.
 ensure_apt() {
     local package missing=()
     for package in "$@"; do
@@ -47,21 +47,21 @@ ensure_apt() {
         die "These packages cannot be installed: ${missing[*]}"
 }
 
-# What the build needs beside Rust: a C compiler (SQLite, ring), make (jemalloc) and OpenSSL's headers (JOSE). Looked for
-# by what they do, so that other systems than Debian are served too.
+# Build dependencies beside Rust: a C compiler (SQLite, ring), make (jemalloc) and OpenSSL's headers (JOSE). They are
+# detected by their function, so that systems other than Debian work too.
 ensure_build_tools() {
     local packages=()
     command -v cc >/dev/null || packages+=(gcc libc6-dev)
     command -v make >/dev/null || packages+=(make)
     command -v pkg-config >/dev/null || packages+=(pkg-config)
     { command -v pkg-config >/dev/null && pkg-config --exists openssl; } || packages+=(libssl-dev)
-    # cargo brings its own trust store; curl, for rustup, takes the system's.
+    # cargo has its own trust store; curl, for rustup, uses the system's.
     if ((${#packages[@]} > 0)); then
         ensure_apt "${packages[@]}"
     fi
 }
 
-# A Rust toolchain on PATH: the one there is, else rustup's stable one.
+# A Rust toolchain on PATH: the existing one, or else rustup's stable one.
 ensure_rust() {
     local home=${CARGO_HOME:-$HOME/.cargo}
     if command -v cargo >/dev/null; then
@@ -79,12 +79,12 @@ ensure_rust() {
     export PATH="$home/bin:$PATH"
 }
 
-# Where cargo puts what it makes of these sources.
+# The target directory of these sources.
 target_directory() {
     (cd "$sources" && realpath --canonicalize-missing "${CARGO_TARGET_DIR:-target}")
 }
 
-# What the distributed engine stands on: redis-server on PATH, and Amazon DynamoDB Local with its Java.
+# The servers of the distributed engine: redis-server on PATH, and Amazon DynamoDB Local with its Java.
 ensure_store_servers() {
     local packages=()
     command -v redis-server >/dev/null || packages+=(redis-server)
@@ -95,7 +95,7 @@ ensure_store_servers() {
     ensure_dynamodb_local
 }
 
-# DynamoDB Local in dynamodb-local/ of the target directory, as the file that names its version asks for it.
+# DynamoDB Local in dynamodb-local/ of the target directory, in the version that its pom.xml names.
 ensure_dynamodb_local() {
     local wanted=$sources/tests/peers/dynamodb/pom.xml place
     place=$(target_directory)/dynamodb-local
@@ -107,7 +107,7 @@ ensure_dynamodb_local() {
     rm -rf "$place" "$place.part"
     mvn --batch-mode --quiet --strict-checksums --file "$wanted" dependency:copy-dependencies \
         "-DoutputDirectory=$place.part" >&2 || die "DynamoDB Local cannot be fetched."
-    # Last: what is there is whole.
+    # Copied last: a directory that has this file is complete.
     cp "$wanted" "$place.part/pom.xml"
     mv "$place.part" "$place"
 }

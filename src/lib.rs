@@ -1,17 +1,18 @@
-//! Anteroom: an OpenID Connect identity provider whose login step is a place in line.
+//! Anteroom: an OpenID Connect identity provider whose login step is a virtual waiting-room queue.
 //!
-//! The map, from the ground up; a module may use what stands above it in this list, never below:
+//! The map, from the ground up; a module may use modules above it in this list, never below:
 //!
-//! - [`ambient`] time, randomness and secrets, injected; [`text`] what editors leave around text;
-//!   [`policy`] every duration and limit, by name; [`durable`] files that are made once; [`outbound`] requests that we send
-//! - [`room`]    the rules of waiting, pure; [`oauth`] the rules of the protocol, pure
-//! - [`aws`]     what we say to AWS, and hear from it
-//! - [`keys`]    signing keys and JOSE; [`store`] where state lives: the port and its engines
-//! - [`config`]  what the operator wrote; [`telemetry`] metrics and logs
+//! - [`ambient`] time, randomness and secrets, injected; [`text`] byte order marks and line ends; [`policy`] every
+//!   duration and limit, by name; [`durable`] files created atomically; [`outbound`] outgoing requests
+//! - [`room`]    the rules of the queue, pure; [`oauth`] the rules of the protocol, pure
+//! - [`aws`]     clients of AWS services
+//! - [`keys`]    signing keys and JOSE; [`store`] the state: the port and its engines
+//! - [`config`]  the configuration; [`telemetry`] metrics and logs
 //! - [`lobby`]   the use cases
-//! - [`notices`] events out; [`gates`] whether the site can take more
+//! - [`notices`] delivery of notices; [`gates`] health probes of the sites
 //! - [`http`]    connections, and HTTP/1.1 on them
-//! - [`web`]     what is asked and answered; [`demo`] the demonstration shop, a relying party; [`authorizer`] a program for API Gateway
+//! - [`web`]     HTTP requests and answers; [`demo`] the demonstration shop, a relying party; [`authorizer`] a program
+//!   for API Gateway
 //! - [`server`]  wiring: the only place that picks an engine
 
 pub mod ambient;

@@ -1,4 +1,4 @@
-//! The program `anteroom`: its command line is in `cli`, all else in the library.
+//! The program `anteroom`: its command line is in `cli`, everything else in the library.
 
 mod cli;
 
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use tikv_jemallocator::Jemalloc;
 
-/// Gives memory back once a rush is over, which glibc's does not (docs/adr/0030). How it does is set in
+/// Returns memory to the system after a rush, which glibc's allocator does not (docs/adr/0030). It is configured in
 /// `.cargo/config.toml`.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;

@@ -1,7 +1,7 @@
-//! Requests that Anteroom itself sends: to webhooks, health addresses, certificates, key sets.
+//! Outgoing requests: to webhooks, health addresses, certificates, key sets.
 //!
-//! Owns how such a request behaves: it trusts whom the system trusts (`SSL_CERT_FILE` names others), follows no
-//! redirect, waits only so long and reads only so much. Must not know what is asked, nor why. Its errors never name the
+//! Owns how such a request behaves: it trusts the system's certificate authorities (`SSL_CERT_FILE` names others),
+//! follows no redirect, and bounds time and size. Must not know the purpose of a request. Its errors never contain the
 //! address, which may hold a secret.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,16 +18,16 @@ use crate::policy;
 /// Why a request cannot be sent, or its answer not be used. For the log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OutboundError {
-    /// The system trusts nobody, or TLS does not start.
+    /// The system trusts no certificate authority, or TLS does not start.
     #[error("TLS cannot be used: {0}")]
     Tls(String),
-    /// Nobody answers.
+    /// The target cannot be reached.
     #[error("{0}")]
     Unreachable(String),
-    /// The answer is not a 2xx, but this.
+    /// The answer has this status instead of 2xx.
     #[error("it answered {0}")]
     Answered(u16),
-    /// The answer has more bytes than this.
+    /// The answer has more than this many bytes.
     #[error("the answer has more than {0} bytes")]
     TooLarge(usize),
 }
@@ -35,7 +35,7 @@ pub enum OutboundError {
 impl From<reqwest::Error> for OutboundError {
     fn from(error: reqwest::Error) -> Self {
         let error = error.without_url();
-        // The reason is at the end of the chain: "connection refused", not "error sending request".
+        // The cause is the end of the chain: "connection refused", not "error sending request".
         let mut reason: &dyn std::error::Error = &error;
         let mut text = reason.to_string();
         while let Some(source) = reason.source() {
@@ -46,7 +46,7 @@ impl From<reqwest::Error> for OutboundError {
     }
 }
 
-/// Whether a proxy for the way out is used where the environment names one.
+/// Whether a proxy from the environment is used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Proxies {
     /// As the environment says (`HTTPS_PROXY`).
@@ -55,15 +55,15 @@ pub enum Proxies {
     Ignored,
 }
 
-/// A client for requests to addresses such as `target`, each of which may take `patience`. Reading all trusted
-/// certificates takes some milliseconds, which plain HTTP need not pay.
+/// A client for requests to addresses such as `target`, with a timeout of `patience`. Loading the trusted certificates
+/// takes some milliseconds and is skipped for plain HTTP.
 ///
 /// # Errors
-/// When TLS cannot be used: the system trusts nobody.
+/// When TLS cannot be used: the system trusts no certificate authority.
 pub fn client(target: &Url, patience: Duration, proxies: Proxies) -> Result<Client, OutboundError> {
     let secure = target.scheme() == "https";
     let builder = Client::builder().timeout(patience).redirect(redirect::Policy::none());
-    // On the way to this machine a proxy for the way out is of no use.
+    // Plain HTTP goes to this machine, which needs no proxy.
     let direct = !secure || proxies == Proxies::Ignored;
     let builder = if direct { builder.no_proxy() } else { builder };
     Ok(builder.use_preconfigured_tls(tls(secure)?).build()?)
@@ -84,12 +84,12 @@ fn tls(secure: bool) -> Result<ClientConfig, OutboundError> {
     Ok(versions.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// What `target` holds: the body of a 2xx answer of `most` bytes at most.
+/// The body of a 2xx answer of `target`, of `most` bytes at most.
 ///
 /// # Errors
-/// When it cannot be reached, says anything else, or says too much.
+/// When it cannot be reached, answers anything else, or sends more.
 pub async fn fetch(client: &Client, target: &Url, most: usize) -> Result<Vec<u8>, OutboundError> {
-    let mut answer = consent(client.get(target.clone()).send().await?)?;
+    let mut answer = require_success(client.get(target.clone()).send().await?)?;
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await? {
         if body.len() + chunk.len() > most {
@@ -104,19 +104,19 @@ pub async fn fetch(client: &Client, target: &Url, most: usize) -> Result<Vec<u8>
 ///
 /// # Errors
 /// With the status, if it is another.
-pub fn consent(answer: Response) -> Result<Response, OutboundError> {
+pub fn require_success(answer: Response) -> Result<Response, OutboundError> {
     let status = answer.status();
     if status.is_success() { Ok(answer) } else { Err(OutboundError::Answered(status.as_u16())) }
 }
 
-/// What went wrong last with something that is tried again and again, so that the log hears of it when it changes, and
-/// else once in [`policy::COMPLAIN_EVERY`].
+/// Throttles the log of an operation that fails repeatedly: an entry when the reason changes, and otherwise one in
+/// [`policy::COMPLAIN_EVERY`].
 #[derive(Default)]
-pub struct Complaints(Mutex<Option<(String, Timestamp)>>);
+pub struct LogThrottle(Mutex<Option<(String, Timestamp)>>);
 
-impl Complaints {
-    /// Whether the log should hear of `reason` now.
-    pub fn is_news(&self, reason: &str, now: Timestamp) -> bool {
+impl LogThrottle {
+    /// Whether `reason` should be logged now.
+    pub fn should_log(&self, reason: &str, now: Timestamp) -> bool {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = last
             .as_ref()
@@ -127,8 +127,8 @@ impl Complaints {
         !known
     }
 
-    /// It went well: whatever goes wrong next is news.
-    pub fn settle(&self) {
+    /// The operation succeeded: the next failure is logged.
+    pub fn reset(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_a_success_that_is_short_enough_is_read() {
+    async fn only_a_short_2xx_answer_is_read() {
         let cases = [
             ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello", Ok(b"hello".to_vec())),
             ("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nhello!", Err(OutboundError::TooLarge(5))),
@@ -171,19 +171,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_error_says_why_and_never_where() {
-        let nobody: Url = "http://127.0.0.1:1/?token=hush".parse().unwrap();
-        let error = fetched(&nobody).await.unwrap_err().to_string();
+    async fn an_error_has_the_reason_and_not_the_address() {
+        let unreachable: Url = "http://127.0.0.1:1/?token=hush".parse().unwrap();
+        let error = fetched(&unreachable).await.unwrap_err().to_string();
         assert!(error.contains("refused") && !error.contains("hush"), "{error}");
     }
 
     #[test]
-    fn a_complaint_is_news_when_it_changes_and_once_a_minute() {
-        let (complaints, at) = (Complaints::default(), Timestamp::from_secs);
-        let news = |reason, seconds| complaints.is_news(reason, at(seconds));
-        let told = [("a", 0), ("a", 59), ("b", 59), ("a", 60), ("a", 119), ("a", 120)];
-        assert_eq!(told.map(|(reason, seconds)| news(reason, seconds)), [true, false, true, true, false, true]);
-        complaints.settle();
+    fn a_failure_is_logged_when_it_changes_and_once_a_minute() {
+        let (log_throttle, at) = (LogThrottle::default(), Timestamp::from_secs);
+        let news = |reason, seconds| log_throttle.should_log(reason, at(seconds));
+        let expected = [("a", 0), ("a", 59), ("b", 59), ("a", 60), ("a", 119), ("a", 120)];
+        assert_eq!(expected.map(|(reason, seconds)| news(reason, seconds)), [true, false, true, true, false, true]);
+        log_throttle.reset();
         assert!(news("a", 121));
     }
 }

@@ -1,7 +1,7 @@
-//! Wiring: from a configuration to a running service, and back to nothing. The only place that picks an engine.
+//! Wiring: starts a service from a configuration, and stops it. The only place that picks an engine.
 
 mod connections;
-mod opening;
+mod startup_retry;
 mod state;
 mod tls;
 mod transfer;
@@ -21,11 +21,11 @@ pub use tls::{TlsError, check as check_tls};
 pub use transfer::{MoveError, SecretLine, export, import};
 
 use connections::{Connections, Socket, serve, serve_shop};
-use opening::patiently;
-use state::{Opened, open_store, read_state};
+use startup_retry::retry_until_open;
+use state::{OpenState, open_store, read_state};
 
 use crate::ambient::{Clock, Entropy};
-use crate::aws::NoRegion;
+use crate::aws::MissingRegionError;
 use crate::aws::sns::Inbox;
 use crate::config::{Config, Hsts, SampleShop, Scheme, StoreConfig, TopicConfig};
 use crate::demo::{Shop, ShopApp};
@@ -44,15 +44,15 @@ use crate::web::{App, Feeds, Mounts, Site, Streams, Topics};
 /// Why the service does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// An address is taken, or not ours.
+    /// An address is in use or not available.
     #[error("cannot listen on {address}: {source}")]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// The process may open too few files, of which each connection is one.
+    /// The process may open too few files; each connection is one.
     #[error(
         "the limit of open files is {limit}, and at least {} are needed: raise it (ulimit -n, LimitNOFILE)",
         policy::LEAST_FILES
@@ -67,9 +67,9 @@ pub enum StartError {
         /// The data directory.
         path: PathBuf,
     },
-    /// The tables of the distributed engine cannot be spoken to.
+    /// The DynamoDB client cannot be configured.
     #[error("store: {0}")]
-    Aws(#[from] NoRegion),
+    Aws(#[from] MissingRegionError),
     /// An address of Redis cannot be used.
     #[error("store.redis_url: {0}")]
     Redis(String),
@@ -84,56 +84,56 @@ pub enum StartError {
     MasterSecret {
         /// Its file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         source: MasterSecretError,
     },
-    /// An import was broken off.
+    /// An import was interrupted.
     #[error("an import into this store was broken off: run `anteroom store import` with the same file once more")]
     HalfImported,
     /// The master secret that the nodes share cannot be used.
     #[error("the master secret in the table of documents: {0}")]
     SharedSecret(MasterSecretError),
-    /// The master secret is gone while what was sealed under it is there.
+    /// The master secret is missing although data sealed under it exists.
     #[error("{} is missing, and the signing keys in the store were sealed under it: put it back from your backup, or \
              begin with an empty data directory", path.display())]
     SecretMissing {
         /// Its file.
         path: PathBuf,
     },
-    /// What is in the store cannot be read, or not be completed.
+    /// The stored state cannot be read or completed.
     #[error("the state in {place} cannot be opened: {source}")]
     State {
         /// The data directory, or the tables.
         place: String,
-        /// What is wrong.
+        /// The cause.
         source: KeyServiceError,
     },
     /// The certificate or its key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// Nothing can be sent out.
+    /// The delivery of notices cannot start.
     #[error(transparent)]
     Notices(#[from] NoticesError),
-    /// Nobody can be asked how the site is.
+    /// The probes of gates cannot start.
     #[error(transparent)]
     Gates(#[from] GatesError),
-    /// A topic's messages cannot be checked.
+    /// The messages of a topic cannot be verified.
     #[error("the messages of {topic} cannot be checked: {source}")]
     Topic {
         /// The topic.
         topic: String,
-        /// What is wrong.
+        /// The cause.
         source: OutboundError,
     },
-    /// The demonstration cannot be shown.
+    /// The sample shop cannot start.
     #[error("the sample shop cannot be opened: {0}")]
     Shop(#[source] io::Error),
-    /// The discovery document cannot be written.
+    /// The discovery document cannot be serialised.
     #[error("the discovery document cannot be written: {0}")]
     Discovery(#[from] serde_json::Error),
 }
 
-/// Time and randomness for the whole service.
+/// The injected clock and randomness.
 #[derive(Clone)]
 pub struct SystemDeps {
     /// The time.
@@ -142,13 +142,13 @@ pub struct SystemDeps {
     pub entropy: Arc<dyn Entropy>,
 }
 
-/// A service that answers.
+/// A running service.
 pub struct Running {
-    /// Where it answers the public.
+    /// The public listening address.
     pub address: SocketAddr,
-    /// Where it answers operators, if that is elsewhere.
+    /// The private listening address, if there is one.
     pub private_address: Option<SocketAddr>,
-    /// The address of the sample shop, if it is shown.
+    /// The address of the sample shop, if it runs.
     pub shop: Option<String>,
     /// Its public URL.
     pub issuer: String,
@@ -163,8 +163,8 @@ pub struct Running {
     serving: Vec<JoinHandle<io::Result<()>>>,
 }
 
-/// Starts the service. It answers when this returns, and does not listen before; while a store that other nodes share is
-/// away, that takes until it is there. Dropping the future ends the start.
+/// Starts the service. It serves when this returns, and does not listen before; while a shared store is away, the start
+/// waits. Dropping the future ends the start.
 ///
 /// # Errors
 /// See [`StartError`]; nothing keeps running then.
@@ -188,9 +188,9 @@ pub async fn start(mut config: Config, system: SystemDeps) -> Result<Running, St
         let notices = open_notices(&config, &opened.lobby).await?;
         Ok((opened, notices))
     };
-    let (Opened { lobby, master }, notices) = match config.store {
+    let (OpenState { lobby, master }, notices) = match config.store {
         StoreConfig::Embedded => opening().await?,
-        StoreConfig::Distributed(_) => patiently(address, opening).await?,
+        StoreConfig::Distributed(_) => retry_until_open(address, opening).await?,
     };
     let feeds = Arc::new(Feeds::new(&lobby));
     let site = site(&config);
@@ -228,24 +228,24 @@ pub async fn start(mut config: Config, system: SystemDeps) -> Result<Running, St
 }
 
 impl Running {
-    /// The use cases, for tests that look inside.
+    /// The use cases, for tests.
     pub const fn lobby(&self) -> &Arc<Lobby> {
         &self.lobby
     }
 
-    /// Lets requests under way finish, ends the streams, and stops everything that was started.
+    /// Finishes pending requests, ends the streams, and stops all tasks.
     pub async fn stop(self) {
         self.stop_within(StopTimes::default()).await;
     }
 
-    /// The same, in another time.
+    /// The same with other time limits.
     pub async fn stop_within(self, times: StopTimes) {
         self.feeds.close();
         self.notices.iter().for_each(|notices| notices.close());
         self.shutdown.run(&self.servers, times).await;
         for serving in self.serving {
             if let Ok(Err(error)) = serving.await {
-                tracing::error!(%error, "a listener ended badly");
+                tracing::error!(%error, "a listener failed; the stop continues");
             }
         }
         self.publishers.iter().for_each(JoinHandle::abort);
@@ -258,7 +258,7 @@ impl Running {
     }
 }
 
-/// Takes the address, at which connections are still refused.
+/// Binds the address; connections are still refused.
 fn reserve(address: SocketAddr) -> Result<TcpListener, StartError> {
     let bind = || {
         let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
@@ -272,7 +272,7 @@ fn reserve(address: SocketAddr) -> Result<TcpListener, StartError> {
     bind().map_err(|source| StartError::Listen { address, source })
 }
 
-/// Lets connections come.
+/// Accepts connections.
 fn listen(reserved: &TcpListener) -> Result<(), StartError> {
     let address = address_of(reserved)?;
     SockRef::from(reserved).listen(policy::BACKLOG).map_err(|source| StartError::Listen { address, source })

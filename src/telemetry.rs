@@ -1,7 +1,7 @@
-//! What operators see of the running service: metrics for Prometheus, and logs.
+//! Metrics for Prometheus, and logs.
 //!
-//! Knows names and numbers, not what they count. No label holds what visitors choose, so that nobody can make
-//! the number of series grow.
+//! Knows names and numbers, not their meaning. No label contains a value that visitors choose, so the number of series
+//! is bounded.
 
 mod connections;
 
@@ -27,7 +27,7 @@ use crate::store::timed::Stopwatch;
 
 pub use connections::{ConnectionEnd, ConnectionMetrics, ConnectionRefusal, OpenConnection};
 
-/// What is logged at a level. Libraries speak up only when something is wrong.
+/// The filter of a log level. Libraries log only warnings and errors.
 pub fn log_filter(level: LogLevel) -> String {
     format!("warn,anteroom={}", level.as_str())
 }
@@ -35,11 +35,11 @@ pub fn log_filter(level: LogLevel) -> String {
 /// Starts the log, on standard error.
 pub fn start_logging(log: &Log) {
     let filter = EnvFilter::new(log_filter(log.level));
-    // A line that cannot be written (a full disk, a reader that went away) is lost; the subscriber's own complaint
-    // about it would go to standard error as well, and there panic in whichever thread wanted to log.
+    // A line that cannot be written (a full disk, a closed reader) is lost; the subscriber's own message about it would
+    // go to standard error as well, and panic there in the logging thread.
     let log_lines =
         tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false).with_writer(std::io::stderr);
-    // A second start in one process keeps the first one's log.
+    // A second start in one process keeps the first log.
     let _already_started = match log.format {
         LogFormat::Text => log_lines.with_ansi(std::io::stderr().is_terminal()).try_init(),
         LogFormat::Json => log_lines.json().flatten_event(true).try_init(),
@@ -83,8 +83,8 @@ struct SigningLabels {
 }
 
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
-/// Counts what a limit by address refused.
-pub type Refused = Counter<u64, AtomicU64>;
+/// Counts the refusals of a limit by address.
+pub type RefusalCounter = Counter<u64, AtomicU64>;
 type Gauges = Family<EventLabels, Gauge<u64, AtomicU64>>;
 type Counts = Family<EventLabels, Counter<u64, AtomicU64>>;
 
@@ -94,14 +94,14 @@ pub struct Telemetry {
     requests: Histograms<RouteLabels>,
     store: Histograms<StoreLabels>,
     dynamodb: DynamoDb,
-    limited: Family<LimitLabels, Refused>,
+    limited: Family<LimitLabels, RefusalCounter>,
     rooms: Rooms,
     signing: Signing,
     connections: ConnectionMetrics,
     rendered_length: AtomicU64,
 }
 
-/// What waits to be signed, and what was refused because too much did.
+/// The signing queue: waiting jobs, and refusals because it was full.
 #[derive(Default)]
 struct Signing {
     queue: Family<SigningLabels, Gauge<u64, AtomicU64>>,
@@ -115,7 +115,7 @@ impl Signing {
     }
 }
 
-/// What is asked of DynamoDB, by kind of capacity.
+/// Requests to DynamoDB, by kind of capacity.
 #[derive(Default)]
 struct DynamoDb {
     requests: Family<CapacityLabels, Counter<u64, AtomicU64>>,
@@ -140,7 +140,7 @@ impl Meter for Telemetry {
     }
 }
 
-/// How the rooms stand. What only grows is a counter: that a reset of the event begins it anew is what Prometheus
+/// The counters of rooms. Growing numbers are exported as counters; a reset of the event restarts them, as Prometheus
 /// expects of counters.
 #[derive(Default)]
 struct Rooms {
@@ -179,21 +179,21 @@ impl Rooms {
     }
 }
 
-/// How the gate of an inlet is shown.
+/// The exported state of a gate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum GateMetric {
-    /// Nobody is let in by itself.
+    /// The inlet admits no visitors.
     Closed = 0,
-    /// The inlet does its work.
+    /// The inlet works.
     Open = 1,
 }
 
-/// The metrics of one route, looked up once: one histogram for each class of status.
+/// The metrics of one route, looked up once: one histogram per class of status.
 #[derive(Clone)]
 pub struct RouteMetrics([Histogram; 5]);
 
 impl RouteMetrics {
-    /// Notes an answer.
+    /// Records an answer.
     pub fn observe(&self, status: u16, took: Duration) {
         let class = usize::from(status / 100).clamp(1, self.0.len()) - 1;
         if let Some(histogram) = self.0.get(class) {
@@ -246,22 +246,22 @@ impl Telemetry {
         self.connections.clone()
     }
 
-    /// The number of requests that were beyond a limit by address.
-    pub fn limited(&self, limit: &'static str) -> Refused {
+    /// The counter of a limit by address.
+    pub fn limited(&self, limit: &'static str) -> RefusalCounter {
         self.limited.get_or_create_owned(&LimitLabels { limit })
     }
 
-    /// Takes over how the rooms stand.
+    /// Updates the counters of the rooms.
     pub fn show_rooms<'a>(&self, rooms: impl Iterator<Item = (&'a str, Counters)>) {
         rooms.for_each(|(event, counters)| self.rooms.show(event, &counters));
     }
 
-    /// Takes over how the gate of a room stands.
+    /// Updates the gate of a room.
     pub fn show_gate(&self, event: &str, gate: GateMetric) {
         self.rooms.inlet_open.get_or_create(&EventLabels { event: event.to_owned() }).set(gate as u64);
     }
 
-    /// Takes over how much of a `kind` waits to be signed, and how much was refused since the start.
+    /// Updates the signing queue: waiting jobs of a `kind`, and refusals since the start.
     pub fn show_signing(&self, kind: &'static str, waiting: u64, refused: u64) {
         let labels = SigningLabels { kind };
         self.signing.queue.get_or_create(&labels).set(waiting);
@@ -275,13 +275,13 @@ impl Telemetry {
         if encode(&mut text, &self.registry).is_err() {
             text.clear();
         }
-        // It may be held for a while, by a client that takes it slowly.
+        // A slow client may hold it for a while.
         text.shrink_to_fit();
         self.rendered_length.store(text.len() as u64, Relaxed);
         text
     }
 
-    /// How long that text was the last time, in bytes; 0 before the first.
+    /// The length of the last rendered text, in bytes; 0 before the first.
     pub fn rendered_length(&self) -> u64 {
         self.rendered_length.load(Relaxed)
     }

@@ -1,7 +1,7 @@
-//! Text as editors, shells and operating systems leave it: what they add around it and nobody means.
+//! Byte order marks and line ends that editors, shells and operating systems add to text.
 
-/// Bytes without the UTF-8 byte order mark before them, which some editors and shells of Windows write. Nothing that is
-/// read here begins with that character otherwise.
+/// Removes the UTF-8 byte order mark that some editors and shells of Windows write at the start. Nothing that is read
+/// here begins with that character otherwise.
 pub fn without_byte_order_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
@@ -11,7 +11,7 @@ pub fn unmarked(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
-/// Bytes without the one line end after them, which editors and `echo` write.
+/// Removes the line end that editors and `echo` add.
 pub fn without_line_end(bytes: &[u8]) -> &[u8] {
     let line = bytes.strip_suffix(b"\n").map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     line.unwrap_or(bytes)

@@ -1,14 +1,14 @@
-//! The house as `lib.rs` describes it, held against the source: which module may use which, which crate is whose.
+//! The architecture in `lib.rs`, checked against the source: which module may use which, and where a crate may be used.
 //!
 //! The compiler lets every module of a crate use every other; these tests do not.
 
-#![expect(clippy::unwrap_used, reason = "in a test, a panic is how a failure is told")]
+#![expect(clippy::unwrap_used, reason = "in a test, a panic reports a failure")]
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The modules from the ground up. Each may use those in the rows before its own, and none beside it.
+/// The modules from the ground up. Each may use those in earlier rows, and none in its own.
 const ROWS: &[&[&str]] = &[
     &["ambient", "text"],
     &["policy"],
@@ -30,12 +30,12 @@ const ROWS: &[&[&str]] = &[
 /// Modules that may use less than their row allows.
 const NARROW: &[(&str, &[&str])] = &[
     ("demo", &["ambient", "http"]),
-    // A program of its own: what it does not use is not linked into it, nor it into `anteroom`.
+    // A program of its own: modules that it does not use are not linked into it, nor it into `anteroom`.
     ("authorizer", &["ambient", "policy", "outbound", "oauth", "keys"]),
     ("bin", &["authorizer"]),
 ];
 
-/// Crates that only these places may name.
+/// Crates, and the only places that may use them.
 const OWNED: &[(&str, &[&str])] = &[
     ("josekit", &["src/keys/"]),
     ("rusqlite", &["src/store/embedded/"]),
@@ -62,7 +62,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("prometheus_client", &["src/telemetry.rs", "src/telemetry/"]),
 ];
 
-/// What rules that are pure have no use for.
+/// Items that pure rules must not use.
 const IMPURE: &[&str] =
     &["tokio", "async fn", "async move", ".await", "std::fs", "std::net", "std::env", "std::process", "std::thread"];
 
@@ -74,7 +74,7 @@ struct Source {
 }
 
 impl Source {
-    /// The top-level module that it belongs to.
+    /// The top-level module of the file.
     fn module(&self) -> &str {
         let inside = self.path.strip_prefix("src/").unwrap();
         inside.split('/').next().unwrap().trim_end_matches(".rs")
@@ -86,7 +86,7 @@ impl Source {
         lines.filter(|(_, line)| !line.trim_start().starts_with("//"))
     }
 
-    /// The modules that it names, each with the line where it does.
+    /// The modules that it names, each with its line.
     fn arrows(&self) -> Vec<(usize, String)> {
         let root = if ["cli", "bin"].contains(&self.module()) { "anteroom::" } else { "crate::" };
         self.code().flat_map(|(number, line)| modules_in(line, root).map(move |name| (number, name))).collect()
@@ -101,7 +101,7 @@ impl Source {
     }
 }
 
-/// The identifiers that follow each `prefix` in `line`, where that begins a path.
+/// The identifiers after each `prefix` in `line`, where it begins a path.
 fn names_after<'a>(line: &'a str, prefix: &'a str) -> impl Iterator<Item = &'a str> {
     line.match_indices(prefix).filter(|(at, _)| !ends_in_a_word(&line[..*at])).map(|(at, _)| {
         let rest = &line[at + prefix.len()..];
@@ -170,7 +170,7 @@ fn none(found: &[String], rule: &str) {
 }
 
 #[test]
-fn no_arrow_between_modules_runs_back() {
+fn no_module_uses_one_above_it() {
     let mut found = Vec::new();
     for source in modules() {
         for (line, to) in source.arrows() {
@@ -234,7 +234,7 @@ fn a_crate_is_named_only_where_it_belongs() {
 }
 
 #[test]
-fn the_rules_of_waiting_and_of_the_protocol_are_pure() {
+fn room_and_oauth_are_pure() {
     let mut found = Vec::new();
     for source in modules().iter().filter(|source| source.is_in(&["src/room", "src/oauth"])) {
         for (number, line) in source.code() {
@@ -245,9 +245,9 @@ fn the_rules_of_waiting_and_of_the_protocol_are_pure() {
 }
 
 #[test]
-fn a_session_is_made_by_who_was_served_and_read_by_the_store() {
+fn only_served_and_the_store_construct_a_session() {
     let mut found = Vec::new();
-    // `oauth` has a login of its own by that name.
+    // `oauth` has a login type of its own.
     for source in modules().iter().filter(|source| !source.is_in(&["src/room/", "src/store/", "src/oauth/"])) {
         for (number, line) in source.code() {
             let made = line.match_indices("Session {").map(|(at, _)| &line[..at]);
@@ -261,7 +261,7 @@ fn a_session_is_made_by_who_was_served_and_read_by_the_store() {
 }
 
 #[test]
-fn a_file_is_short_or_says_why_not() {
+fn every_file_is_short_or_states_a_reason() {
     let mut found = Vec::new();
     for source in sources("src").iter().chain(&sources("tests")) {
         let lines = source.text.lines().count();

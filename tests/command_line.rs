@@ -1,6 +1,6 @@
-//! The program as an operator meets it: its commands, what they print, and how they end.
+//! The program on the command line: its commands, output and exit codes.
 
-#![expect(clippy::unwrap_used, reason = "in a test, a panic is how a failure is told")]
+#![expect(clippy::unwrap_used, reason = "in a test, a panic reports a failure")]
 
 use std::fs;
 use std::io::{Read, Write};
@@ -39,7 +39,7 @@ fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// A server that gives each of its visitors this answer.
+/// A server that gives every client this answer.
 fn answering(status: &'static str, body: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -47,10 +47,10 @@ fn answering(status: &'static str, body: &'static str) -> SocketAddr {
     address
 }
 
-/// Answers the one path that a health check asks for.
+/// Answers the path of the health check alone.
 fn answer(mut stream: impl Read + Write, status: &str, body: &str) {
     let mut request = [0; 4096];
-    // A client that breaks off a handshake is part of the tests; there is nobody to answer then.
+    // A client that aborts a handshake is part of the tests; it needs no answer.
     let Ok(length) = stream.read(&mut request) else { return };
     let known = request[..length].starts_with(b"GET /line/health/ready HTTP/1.1\r\n");
     let status = if known { status } else { "404 Not Found" };
@@ -59,7 +59,7 @@ fn answer(mut stream: impl Read + Write, status: &str, body: &str) {
 }
 
 #[test]
-fn a_good_configuration_is_summed_up() {
+fn a_valid_configuration_is_summarised() {
     let directory = configuration("[[event]]\nid = 'Sample'\n");
     let output = anteroom(directory.path(), &["check-config", "--config", "anteroom.toml"], &[]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
@@ -71,7 +71,7 @@ fn a_good_configuration_is_summed_up() {
 }
 
 #[test]
-fn the_sum_names_each_events_start_and_end_and_what_is_odd_about_them() {
+fn the_summary_names_each_events_start_and_end_with_warnings() {
     let inlet = |times: &str| format!("inlet = {{ strategy = 'periodic', increment_by = 1{times} }}");
     let text = format!(
         "[[event]]\nid = 'a'\n{}\n[[event]]\nid = 'b'\n{}\n[[event]]\nid = 'c'\n{}\n[[event]]\nid = 'd'\n",
@@ -94,7 +94,7 @@ fn the_sum_names_each_events_start_and_end_and_what_is_odd_about_them() {
 }
 
 #[test]
-fn tls_files_that_cannot_be_used_make_a_configuration_bad() {
+fn unusable_tls_files_make_a_configuration_invalid() {
     let directory = configuration("tls = { certificate = 'c.pem', key = 'k.pem' }\n[[event]]\nid = 'a'");
     let check = || anteroom(directory.path(), &["check-config", "--config", "anteroom.toml"], &[]);
     let refused = |words: &[&str]| {
@@ -120,7 +120,7 @@ fn tls_files_that_cannot_be_used_make_a_configuration_bad() {
 }
 
 #[test]
-fn the_sum_names_gates_listeners_and_topics_but_no_address_that_may_hold_a_secret() {
+fn the_summary_names_gates_sinks_and_topics_but_no_address_that_may_contain_a_secret() {
     let inlet = "{ strategy = 'max_size', max_size = 5, health_url = 'https://shop.example/health?key=hush' }";
     let alarm = "{ strategy = 'periodic', increment_by = 1, alarm = 'latency', check_every = 30 }";
     let secret = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
@@ -146,7 +146,7 @@ fn the_sum_names_gates_listeners_and_topics_but_no_address_that_may_hold_a_secre
 }
 
 #[test]
-fn the_sum_names_the_shared_store_but_not_its_password() {
+fn the_summary_names_the_shared_store_but_not_its_password() {
     let store = "[store]\nengine = 'distributed'\nredis_url = 'rediss://line:hush-hush@redis:6380'\n";
     let directory = configuration(&format!("{store}[[event]]\nid = 'Sample'\n"));
     let endpoint = ("ANTEROOM_STORE__DYNAMODB_ENDPOINT", "http://127.0.0.1:8000");
@@ -158,7 +158,7 @@ fn the_sum_names_the_shared_store_but_not_its_password() {
 }
 
 #[test]
-fn a_bad_configuration_ends_with_2_and_every_problem_on_a_line() {
+fn an_invalid_configuration_exits_with_2_and_one_line_per_problem() {
     let directory = configuration("listne = 1\n[admin]\nkeys = [{ name = 'a', key = 'hush-hush' }]\n");
     for command in ["check-config", "serve", "healthcheck"] {
         let output = anteroom(directory.path(), &[command], &[("ANTEROOM_CONFIG", "anteroom.toml")]);
@@ -177,7 +177,7 @@ fn a_bad_configuration_ends_with_2_and_every_problem_on_a_line() {
 }
 
 #[test]
-fn a_command_that_finds_no_configuration_says_where_it_looked() {
+fn a_command_without_a_configuration_names_the_places_it_looked_in() {
     let directory = tempfile::tempdir().unwrap();
     for command in ["check-config", "healthcheck"] {
         let output = anteroom(directory.path(), &[command], &[]);
@@ -191,7 +191,7 @@ fn a_command_that_finds_no_configuration_says_where_it_looked() {
 }
 
 #[test]
-fn a_health_check_ends_with_what_the_server_says() {
+fn a_health_check_exits_with_the_servers_readiness() {
     for (status, body, code) in [("200 OK", "", 0), ("503 Service Unavailable", "the store is away\n", 1)] {
         let address = answering(status, body);
         let text = format!(
@@ -208,7 +208,7 @@ fn a_health_check_ends_with_what_the_server_says() {
 }
 
 #[test]
-fn a_health_check_asks_at_the_private_address_or_where_it_is_told() {
+fn a_health_check_calls_the_private_address_or_the_given_one() {
     let address = answering("200 OK", "");
     let text = format!(
         "public_url = 'https://q.example/line'\nprivate_listen = '{address}'\n\
@@ -224,7 +224,7 @@ fn a_health_check_asks_at_the_private_address_or_where_it_is_told() {
 }
 
 #[test]
-fn a_health_check_of_a_server_that_is_down_says_so() {
+fn a_health_check_reports_a_server_that_is_down() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("http://{free}/");
     let output = anteroom(Path::new("."), &["healthcheck", "--url", &url], &[]);
@@ -232,7 +232,7 @@ fn a_health_check_of_a_server_that_is_down_says_so() {
     assert!(stderr(&output).starts_with(&format!("{url} does not answer: Connection refused")), "{}", stderr(&output));
 }
 
-/// A certificate that no public authority issued, for a name that is not the address.
+/// A self-signed certificate for a name that is not the address.
 fn certificate() -> (X509, PKey<Private>) {
     let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
     let mut name = X509NameBuilder::new().unwrap();

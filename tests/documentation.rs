@@ -1,7 +1,7 @@
-//! The documentation is true, as far as that can be checked cheaply: links lead somewhere, paths exist, every route
-//! and metric is described, and what readers are told to copy is good.
+//! Cheap checks of the documentation: links have targets, paths exist, every route and metric is described, and
+//! examples are valid.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "in a test, a panic is how a failure is told")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "in a test, a panic reports a failure")]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -37,7 +37,7 @@ fn all_pages() -> String {
     pages().into_iter().map(|(_, text)| text).collect()
 }
 
-/// What stands between each `open` and the next `close`.
+/// The text between each `open` and the next `close`.
 fn between<'a>(text: &'a str, open: &'a str, close: &'a str) -> impl Iterator<Item = &'a str> {
     text.split(open).skip(1).filter_map(move |rest| rest.split_once(close).map(|(inside, _)| inside))
 }
@@ -59,7 +59,7 @@ fn prose(text: &str) -> String {
     text.split("```").step_by(2).collect()
 }
 
-/// The anchor that a heading gets where the pages are shown.
+/// The anchor of a heading on the pages' host.
 fn anchor(heading: &str) -> String {
     let kept = heading.to_lowercase();
     let kept = kept.chars().filter(|character| character.is_alphanumeric() || " -_".contains(*character));
@@ -73,7 +73,7 @@ fn anchors(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_link_leads_somewhere() {
+fn every_link_has_a_target() {
     for (page, text) in pages() {
         for link in between(&prose(&text), "](", ")").filter(|link| !link.contains("://")) {
             let (file, wanted) = link.split_once('#').map_or((link, None), |(file, anchor)| (file, Some(anchor)));
@@ -99,7 +99,7 @@ fn every_path_that_a_page_names_exists() {
     }
 }
 
-/// The rows of the map: the module's path and what is said of it.
+/// The rows of the map: the module's path and its description.
 fn map() -> Vec<(String, String)> {
     let page = read("docs/architecture.md");
     let section = between(&page, "## The map", "\n## ").next().unwrap();
@@ -114,8 +114,8 @@ fn the_map_of_the_modules_is_complete_and_in_the_order_of_the_library() {
     let name = |path: &str| path.trim_start_matches("src/").trim_end_matches('/').trim_end_matches(".rs").to_owned();
     let mapped: Vec<String> = map().iter().map(|(path, _)| name(path)).filter(|module| module != "cli").collect();
     assert_eq!(mapped.iter().map(String::as_str).collect::<BTreeSet<_>>(), modules);
-    let (told, _) = library.split_once("pub mod").unwrap();
-    let position = |module: &str| told.find(&format!("[`{module}`]")).unwrap_or_else(|| panic!("{module}"));
+    let (map, _) = library.split_once("pub mod").unwrap();
+    let position = |module: &str| map.find(&format!("[`{module}`]")).unwrap_or_else(|| panic!("{module}"));
     let first = ["ambient", "room", "oauth", "keys", "store", "lobby", "web", "demo", "server"];
     let in_map: Vec<&String> = mapped.iter().filter(|module| first.contains(&module.as_str())).collect();
     assert!(in_map.is_sorted_by_key(|module| position(module)), "{in_map:?}");
@@ -131,7 +131,7 @@ fn the_files_that_the_map_names_are_in_their_module() {
     }
 }
 
-/// The text of every source file; not of what tests install beside theirs.
+/// The text of every source file, without those that tests install.
 fn sources(folder: &Path) -> String {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let ours = entries.filter(|path| !path.ends_with("node_modules") && !path.ends_with("venv"));
@@ -143,7 +143,7 @@ fn sources(folder: &Path) -> String {
     .collect()
 }
 
-/// Every path that is mounted, whether it stands in `routes.rs` itself or is named there; not the pattern for all others.
+/// Every mounted path, whether it is in `routes.rs` itself or named there; not the pattern for all others.
 fn routes() -> Vec<String> {
     let (routes, sources) = (read("src/web/routes.rs"), sources(&root().join("src")));
     let literal =
@@ -169,7 +169,8 @@ fn every_route_is_described() {
     }
 }
 
-/// The sentences that a source file answers with. A name of a header or a scheme is none: no small letter follows.
+/// The sentences that a source file answers with. Names of headers and schemes are no sentences: no small letter
+/// follows.
 fn sentences(path: &Path) -> Vec<String> {
     let text = fs::read_to_string(path).unwrap();
     let (code, _) = text.split_once("#[cfg(test)]").unwrap_or((&text, ""));
@@ -191,13 +192,13 @@ fn every_sentence_that_the_rest_api_answers_is_described() {
     let folders = ["src/web/public", "src/web/private"].map(|folder| root().join(folder));
     let files = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap()).map(|entry| entry.unwrap().path());
     let shared = ["extract", "exits", "respond", "routes"].map(|name| root().join(format!("src/web/{name}.rs")));
-    // The words of API Gateway (403) are in docs/operators.md.
+    // The messages of API Gateway (403) are in docs/operators.md.
     let files = files.chain(shared).filter(|path| path.is_file() && !path.ends_with("sigv4.rs"));
     let answered: BTreeSet<String> = files.flat_map(|path| sentences(&path)).collect();
     assert!(answered.contains("Invalid event ID") && answered.len() >= 35, "{answered:?}");
     let (page, document) = (read("docs/integrators.md"), read("docs/openapi.json"));
     let (_, page) = page.split_once("## The REST calls").unwrap();
-    // What is answered where the document has no path.
+    // Answers to unknown paths of the document.
     let elsewhere = ["There is no such line", "There is nothing at this path"];
     for sentence in answered {
         let shown = [format!("`{sentence}`"), format!("\"{sentence}\"")].iter().any(|shown| page.contains(shown));
@@ -227,14 +228,14 @@ fn every_metric_is_described() {
     }
 }
 
-/// Reads a configuration whose secrets are all there.
+/// Parses a configuration with all its secrets present.
 fn config(text: &str) -> Config {
     let environment: Environment = between(text, "\"env:", "\"").map(|name| (name, SECRET)).collect();
     Config::parse(text, Path::new("anteroom.toml"), &environment).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
 #[test]
-fn the_readmes_configuration_is_good_as_it_stands() {
+fn the_readmes_configuration_is_valid() {
     let readme = read("README.md");
     let config = config(blocks(&readme, "toml")[0]);
     assert_eq!(config.endpoints.public_url.as_str(), "https://queue.example");
@@ -242,7 +243,7 @@ fn the_readmes_configuration_is_good_as_it_stands() {
 }
 
 #[test]
-fn every_configuration_that_a_page_shows_is_good() {
+fn every_configuration_on_a_page_is_valid() {
     let room = "public_url = \"https://queue.example\"\n[[event]]\nid = \"sale\"\n";
     let client = "[[client]]\nclient_id = \"shop\"\nevent = \"sale\"\nclient_secret = \"env:SHOP_CLIENT_SECRET\"\n";
     let anywhere = "redirect_uris = [\"https://shop.example/oidc/callback\"]\n";

@@ -1,6 +1,6 @@
 "use strict";
-// How the waiting page reaches the server. Extensions and policies of browsers remove interfaces or replace them with ones
-// that throw: that is the same here as a request that fails.
+// The waiting page's requests to the server. Extensions and policies of browsers remove interfaces or replace them with
+// ones that throw: both count as a failed request.
 
 const ANSWER_S = 10; // longest wait for an answer
 
@@ -31,7 +31,7 @@ function requestPicture(address, done) {
     picture.onload = done;
     picture.src = address;
   } catch (error) {
-    // The same as a picture that does not load: it says nothing about the server.
+    // A failed image load counts the same: it says nothing about the server.
   }
 }
 
@@ -53,6 +53,6 @@ function closeStream(opened) {
   try {
     if (opened) opened.close();
   } catch (error) {
-    // The page ignores what this stream says from now on.
+    // Later messages of this stream are ignored.
   }
 }

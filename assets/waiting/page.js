@@ -1,10 +1,10 @@
 "use strict";
-// The waiting page, kept current. Without this file the page works too, only it must be loaded anew.
+// Keeps the waiting page current. The page also works without this script, by reloading.
 //
-// It hears of the line by one stream, which one tab of the browser holds and tells the others of (tabs.js), and where
-// streams fail by asking now and then. It never decides who may enter: when the turn seems to have come, or anything is
-// odd, it goes to the resume address, where the server decides anew. All words come from the server (words.js). Requests and
-// streams never throw (network.js).
+// It gets the queue's state from one stream, which one tab of the browser holds and shares with the others (tabs.js);
+// where streams fail, it polls. It never decides who may enter: when the position seems to be served, or anything is
+// unexpected, it opens the resume address, where the server decides. All words come from the server (words.js).
+// Requests and streams never throw (network.js).
 
 const TURN_SPREAD_S = 2; // those admitted together do not all knock in the same instant
 const RESET_SPREAD = { perSecond: 2000, most: 60 }; // nor do all those waiting, when the line begins anew
@@ -51,7 +51,7 @@ function start(main) {
   const announced = { ahead, at: Date.now() };
   const lead = leadership(storage, tab, gain, lose);
 
-  // One timer of each name, so that nothing is ever waited for twice. Each is a sign of life.
+  // One timer per name, so that nothing is waited for twice. Each is a sign of life for the watchdog.
   function later(name, seconds, action) {
     clearTimeout(timers[name]);
     timers[name] = setTimeout(() => {
@@ -65,7 +65,7 @@ function start(main) {
     timers[name] = 0;
   }
   const jittered = (seconds) => seconds * (0.5 + Math.random());
-  // The inline watchdog goes on should this script ever stop.
+  // The inline watchdog continues if this script stops.
   const alive = () => window["watchdog"] && window["watchdog"](ALIVE_S);
 
   function show(pace) {
@@ -103,7 +103,7 @@ function start(main) {
     later("leave", Math.random() * withinS, () => location.replace(resume));
   }
 
-  // The turn has come. The tab of the newest login goes on; the others say so, and have a button.
+  // The position is served. The tab of the newest login continues; the others show a message and a button.
   function enter() {
     const newer = logins.newer();
     at("count").textContent = words.turn;
@@ -133,7 +133,7 @@ function start(main) {
     overtaken = true;
   }
 
-  // What the line's state is, in the server's own text.
+  // The queue's state, as the server sent it.
   function hear(text) {
     if (leaving) return;
     const message = JSON.parse(text);
@@ -148,7 +148,7 @@ function start(main) {
     ahead = Math.max(0, position - serving - 1);
     if (serving >= position) enter();
     else show(message.pace);
-    // Only now: a page that cannot show what it hears has not heard it.
+    // Recorded only after rendering: a page that cannot render a state has not received it.
     never("lost");
     misses = 0;
     missedSince = 0;
@@ -156,14 +156,14 @@ function start(main) {
     alive();
   }
 
-  // What this tab hears, the others are told.
+  // Shares a received state with the other tabs.
   function pass(text) {
     if (storage) keep(storage, KEYS.heard, { tab, stream, text, leads, at: Date.now() });
     lead.renew();
     hear(text);
   }
 
-  // Nothing came when something should have: said only when it lasts.
+  // An expected message is missing: shown only when that lasts.
   function miss() {
     missedSince = missedSince || Date.now();
     later("lost", LOST_AFTER_S - (Date.now() - missedSince) / 1000, () => {
@@ -172,7 +172,7 @@ function start(main) {
     });
   }
 
-  // Asks how the line stands, once. Answers whether that was heard.
+  // Polls the queue's state once. Returns whether that succeeded.
   function ask(done) {
     asked = Date.now();
     alive();
@@ -184,15 +184,15 @@ function start(main) {
           good = true;
         }
       } catch (error) {
-        // Not the state of a line, or a page that cannot show it.
+        // Not a queue's state, or a page that cannot render it.
       }
       if (!good && !leaving) blind();
       done(good);
     });
   }
 
-  // A question had no answer. When that goes on, the page is loaded anew, as it is without this script: where only its
-  // questions are blocked the way is free. Not while the service is away, for then the page would be lost.
+  // A poll failed. If that continues, the page reloads, as it does without this script: if only the script's requests
+  // are blocked, a reload works. Not while the service is away, because the page would be lost.
   function blind() {
     misses += 1;
     miss();
@@ -237,7 +237,7 @@ function start(main) {
     never("silence");
   }
 
-  // The browser would reconnect by itself, but all browsers at once after a restart of the server.
+  // The browser would reconnect by itself, but after a restart of the server all browsers would do so at once.
   function retry() {
     hangUp();
     if (leaving || !leads) return;
@@ -287,9 +287,9 @@ function start(main) {
     }
   }
 
-  // ---- The tabs that are told of it.
+  // ---- The tabs without the stream.
 
-  // Nothing was told for so long: ask. When that happens again, take the stream over: its tab may be frozen.
+  // No message for a while: poll. If that repeats, take the stream over, because its tab may be frozen.
   function awaitNews() {
     later("silence", Math.max(NEWS_S, pollPause(ahead) * 1.5) * (1 + Math.random() / 2), () => {
       suspicions += 1;
@@ -300,8 +300,8 @@ function start(main) {
     });
   }
 
-  // A tab of another line holds the stream: this one asks for its own line, prompted by what is told there, because timers of
-  // hidden tabs are slow.
+  // A tab of another event holds the stream: this one polls its own event, triggered by that tab's messages, because
+  // timers of hidden tabs are slow.
   function askBeside() {
     const due = Date.now() - asked >= pollPause(ahead) * 1000;
     if (due) ask(() => {});
@@ -327,9 +327,9 @@ function start(main) {
     }
   }
 
-  // ---- The page's life.
+  // ---- The page's lifecycle.
 
-  // After sleep, a tunnel or the back button: ask at once, and make sure that the stream lives.
+  // After sleep, a tunnel or the back button: poll at once, and make sure that the stream is alive.
   function catchUp() {
     if (leaving) return;
     retries = 0;
@@ -354,7 +354,7 @@ function start(main) {
 
   window.addEventListener("storage", changed);
   document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && catchUp());
-  // A page that the browser freezes cannot tell the others anything (Page Lifecycle).
+  // A frozen page cannot share messages (Page Lifecycle).
   document.addEventListener("freeze", lead.resign);
   document.addEventListener("resume", () => {
     lead.join();

@@ -1,8 +1,8 @@
 "use strict";
-// What the tabs of one browser agree on: which of them holds the one stream, what it heard, and which login is the newest.
+// What the tabs of one browser share: which of them holds the stream, its latest state, and which login is the newest.
 //
-// They share localStorage, whose changes each tab is told of at once, hidden or not. Where a page may keep nothing there,
-// each tab is on its own.
+// They use localStorage, whose changes notify every tab at once, hidden or not. Where a page has no storage, each tab
+// works alone.
 
 const KEYS = { lead: "anteroom-lead", heard: "anteroom-heard", login: "anteroom-login-" };
 const LEASE_MS = 90000; // a lead that was not renewed for so long is over (where the browser has no locks)
@@ -28,7 +28,7 @@ function discard(storage, key) {
   try {
     storage.removeItem(key);
   } catch (error) {
-    // An old entry does no harm.
+    // An old entry is harmless.
   }
 }
 
@@ -45,12 +45,12 @@ function keep(storage, key, value) {
   try {
     storage.setItem(key, JSON.stringify(value));
   } catch (error) {
-    // The storage is full or forbidden by now: the other tabs help themselves.
+    // The storage is full or no longer allowed: the other tabs work alone.
   }
 }
 
-// One tab of the browser leads. `gain` is called when it is this one from now on, `lose` when it is another. A tab that
-// closes or crashes is followed by the next; of one that is frozen the others say so (`suspect`).
+// Leader election among the tabs. `gain` is called when this tab becomes the leader, `lose` when another does. A tab
+// that closes or crashes is succeeded by the next; a frozen one is reported by the others (`suspect`).
 function leadership(storage, tab, gain, lose) {
   if (!storage) return { join: gain, resign: lose, suspect() {}, renew() {}, changed() {} };
   const byLease = leaseLeadership(storage, tab, gain, lose);
@@ -62,8 +62,8 @@ function leadership(storage, tab, gain, lose) {
   }
 }
 
-// Whether the page took the lead up. Where `gain` throws, the tab gives the lead up and the next attempt is at least a minute
-// later: when no tab tells any news (`suspect`), or when the lease is over.
+// Whether the page accepted the lead. If `gain` throws, the tab gives the lead up, and its next attempt is at least a
+// minute later: when no tab sends any message (`suspect`), or when the lease is over.
 function takenUp(gain, lose) {
   try {
     gain();
@@ -96,7 +96,7 @@ function lockLeadership(locks, byLease, gain, lose) {
       refused = true;
       if (takesPart) byLease.join();
     };
-    // This promise is rejected also where `request` throws or does not exist.
+    // This promise also rejects if `request` throws or does not exist.
     new Promise((resolve) => resolve(locks.request(KEYS.lead, options, held))).then(
       () => granted || refuse(),
       (error) => {
@@ -104,8 +104,8 @@ function lockLeadership(locks, byLease, gain, lose) {
         if (!leads) return undefined;
         leads = false;
         lose();
-        // AbortError: another tab stole the lock because it heard nothing from this one. Any other error means that the
-        // browser's locks do not work: asking again would fail again, without end.
+        // AbortError: another tab stole the lock because this one sent no message. Any other error means that the
+        // browser's locks do not work, and another request would fail again, without end.
         return error && error.name === "AbortError" ? ask({}) : refuse();
       },
     );
@@ -151,7 +151,7 @@ function leaseLeadership(storage, tab, gain, lose) {
     }, CLAIM_MS);
   }
 
-  // A lead that another tab took, perhaps while this one was frozen, is gone.
+  // A lead that another tab took, perhaps while this one was frozen, is lost.
   function renew() {
     if (!leads) return;
     if (!holder() || holder() === tab) write();
@@ -185,7 +185,7 @@ function leaseLeadership(storage, tab, gain, lose) {
       if (takesPart && !leads) claim();
     },
     renew,
-    // Another tab has written or ended its lead.
+    // Another tab has taken or given up the lead.
     changed(value) {
       if (!takesPart) return;
       if (value === null) setTimeout(look, Math.random() * CLAIM_MS);
@@ -194,9 +194,9 @@ function leaseLeadership(storage, tab, gain, lose) {
   };
 }
 
-// Which tab goes on by itself when the turn comes: relying parties that keep one login in a cookie know the newest alone.
-// Logins of different clients have nothing to do with each other. Each tab writes a key of its own, so that tabs that come
-// together lose nothing of each other.
+// Which tab continues by itself when the position is served: relying parties that keep one login in a cookie know only
+// the newest. Logins of different clients are independent. Each tab writes a key of its own, so that concurrent tabs
+// lose no writes.
 function newestLogin(storage, { tab, client, login, began }) {
   let own = { tab, client, login, began, order: 0, state: "here", at: Date.now() };
   const later = (a, b) => a.began - b.began || a.order - b.order || (a.tab < b.tab ? -1 : 1);
@@ -210,7 +210,7 @@ function newestLogin(storage, { tab, client, login, began }) {
         if (other && other.order > 0 && other.tab !== tab) found.push(other);
       }
     } catch (error) {
-      // The browser has withdrawn the storage, or an extension has replaced it: this tab is the newest that it knows of.
+      // The browser has withdrawn the storage, or an extension has replaced it: this tab is the newest known.
     }
     return found;
   }

@@ -1,6 +1,6 @@
-// Goes on from the waiting page should nobody else: where the page's script is blocked, broken or too new for the browser.
-// It stands inline in the page, allowed by its hash alone (src/web/pages/assets.rs). Older browsers than any that the
-// script is for must run it, so it is written as in 1999. The script calls watchdog(seconds) as long as it lives.
+// Reloads the waiting page if its script is blocked, broken or too new for the browser. It is inline in the page,
+// allowed by its hash alone (src/web/pages/assets.rs). Browsers older than any that the script supports must run it, so
+// it uses the syntax of 1999. The script calls watchdog(seconds) as long as it lives.
 var watchdog = (function () {
   var own = document.getElementById("watchdog");
   var again = 30;

@@ -1,6 +1,6 @@
 "use strict";
-// What the waiting page says of a place in line: the same rules as in src/web/pages/wording.rs, over the same data. A test
-// runs both over the same cases.
+// The wording of a place in the queue: the same rules as in src/web/pages/wording.rs, over the same data. A test
+// compares both over the same cases.
 
 const POLL_S = { first: 3, per1000: 10, most: 60 }; // pause between questions; grows with the distance to the front
 
@@ -47,7 +47,7 @@ function size(ahead) {
   return ahead === 0 ? "words" : ahead < 10000 ? "short" : ahead < 1000000000 ? "long" : "huge";
 }
 
-// How far the door stands open: 0 to 9 while waiting, 10 when the turn has come.
+// How far the drawn door is open: 0 to 9 while waiting, 10 when served.
 function nearness(start, ahead) {
   return start === 0 ? 9 : Math.min(9, Math.floor((10 * Math.max(0, start - ahead)) / start));
 }

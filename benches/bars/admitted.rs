@@ -1,5 +1,5 @@
-//! P5: whole logins of admitted visitors, against what OpenSSL signs on the same cores. Each login is a code, its
-//! tokens and the claims behind them, on the visitor's own connection; each answer is checked.
+//! P5: whole logins of admitted visitors, compared with OpenSSL's signatures on the same cores. Each login is a code,
+//! its tokens and the user info, on the visitor's own connection; each answer is checked.
 
 use std::cell::Cell;
 use std::process::Command;
@@ -15,17 +15,17 @@ use super::process::{CLIENT_SECRET, REDIRECT, Server, prepare};
 use super::report::grouped;
 use super::{Bar, Options, Outcome, ensure, median};
 
-/// What is measured here.
+/// The bar.
 pub const BARS: [&str; 1] = ["P5"];
 
-/// How many visitors log in over and over, side by side: enough that no core waits while a disk does.
+/// The number of visitors that log in concurrently: enough that no core waits for a disk.
 const VISITORS: usize = 128;
 
-/// One of the two kinds of relying party.
+/// A kind of relying party.
 struct Kind {
     /// The `client_id` and the algorithm of its ID tokens.
     alg: &'static str,
-    /// What OpenSSL calls that.
+    /// OpenSSL's name for the algorithm.
     openssl: &'static str,
     job: &'static str,
     reach: &'static str,
@@ -67,7 +67,7 @@ pub async fn measure(options: &Options) -> Outcome<Vec<Bar>> {
     Ok(bars)
 }
 
-/// Signatures a second, all cores together.
+/// Signatures per second on all cores.
 fn signatures(algorithm: &str, seconds: u64) -> Outcome<f64> {
     let cores = std::thread::available_parallelism()?.to_string();
     let output = Command::new("openssl")
@@ -75,12 +75,12 @@ fn signatures(algorithm: &str, seconds: u64) -> Outcome<f64> {
         .output()
         .map_err(|error| format!("openssl cannot be run: {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
-    // The last line ends with signatures and verifications a second.
+    // The last line ends with signatures and verifications per second.
     let rate = text.trim().lines().last().and_then(|line| line.split_whitespace().rev().nth(1));
     rate.and_then(|rate| rate.parse().ok()).ok_or_else(|| format!("openssl said: {text}").into())
 }
 
-/// A visitor who was admitted, in a browser with an open connection.
+/// An admitted visitor, in a browser with an open connection.
 struct Visitor {
     connection: Connection,
     target: String,
@@ -90,11 +90,11 @@ struct Visitor {
     /// The headers of the relying party.
     basic: String,
     alg: &'static str,
-    /// Who the relying party must hear of, as its JSON will say it.
+    /// The expected subject, as in the relying party's JSON.
     sub: String,
 }
 
-/// Puts visitors in line, lets all of them in, and logs each in for the first time.
+/// Joins visitors, admits all of them, and logs each in for the first time.
 async fn admit(server: &Server, kind: &Kind) -> Outcome<Vec<Visitor>> {
     let query = form_urlencoded::Serializer::new(String::new())
         .extend_pairs([("client_id", kind.alg), ("redirect_uri", REDIRECT), ("response_type", "code")])
@@ -106,7 +106,7 @@ async fn admit(server: &Server, kind: &Kind) -> Outcome<Vec<Visitor>> {
     let mut visitors = Vec::new();
     for number in 0..VISITORS as u128 {
         let mut connection = Connection::open(&server.address).await?;
-        // A browser that has been here before keeps cookies, and need not show that it does.
+        // The browser has a cookie, so the cookie check is passed.
         let browser = URL_SAFE_NO_PAD.encode(number.to_be_bytes());
         let answer = connection.ask(&get(&target, &format!("Cookie: anteroom-browser={browser}\r\n"))).await?;
         ensure(answer.status == 200, || format!("a new visitor is not asked to wait: {answer:?}"))?;
@@ -125,7 +125,7 @@ async fn admit(server: &Server, kind: &Kind) -> Outcome<Vec<Visitor>> {
     Ok(visitors)
 }
 
-/// Lets all visitors log in over and over; answers logins a second.
+/// Logs all visitors in repeatedly; returns logins per second.
 async fn log_in_for(visitors: &mut [Visitor], time: Duration) -> Outcome<f64> {
     let (started, count) = (Instant::now(), Cell::new(0_u32));
     try_join_all(visitors.iter_mut().map(async |visitor| {
@@ -153,7 +153,7 @@ impl Visitor {
 
     async fn log_in(&mut self) -> Outcome<()> {
         let answer = self.connection.ask(&self.authorize).await?;
-        // Only the first login replaces the cookie of the place by that of the session.
+        // Only the first login replaces the place cookie by the session cookie.
         let set: Vec<_> = answer.headers("set-cookie").map(str::to_owned).collect();
         let location = answer.headers("location").next().unwrap_or_default();
         let query = location.strip_prefix(REDIRECT).and_then(|rest| rest.strip_prefix('?')).unwrap_or_default();
@@ -184,7 +184,7 @@ impl Visitor {
     }
 }
 
-/// The value of a member of flat JSON whose value is text without escapes.
+/// A text member of flat JSON, without escapes.
 fn text<'a>(json: &'a str, member: &str) -> Option<&'a str> {
     let (_, rest) = json.split_once(&format!("\"{member}\":\""))?;
     rest.split_once('"').map(|(value, _)| value)

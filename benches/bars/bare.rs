@@ -1,4 +1,4 @@
-//! The yardstick "bare": what actix-web alone does with answers and streams of our size, headers and number of workers.
+//! The "bare" yardstick: actix-web with answers and streams of the same size, headers and number of workers.
 
 use actix_web::http::header;
 use actix_web::web::{self, Bytes};
@@ -38,7 +38,7 @@ fn answer(caching: &'static str, body: Bytes) -> HttpResponse {
         .body(body)
 }
 
-/// Serves until it is killed; tells its address on the first line.
+/// Serves until it is killed; prints its address on the first line.
 pub fn serve() -> Outcome<()> {
     let app = || {
         App::new()

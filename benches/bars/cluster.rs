@@ -1,5 +1,5 @@
-//! P4, and P1 and P2 once more: the distributed engine on one local Redis and DynamoDB Local, on the same cores as
-//! everything else. Besides, for `docs/scale.md`: how joins grow with the nodes, and what a visitor costs at DynamoDB.
+//! P4, and P1 and P2 again: the distributed engine on one local Redis and DynamoDB Local, on the same cores as
+//! everything else. Also, for `docs/scale.md`: how joins scale with nodes, and the cost of a visitor at DynamoDB.
 
 use std::fs;
 use std::path::Path;
@@ -18,18 +18,18 @@ use super::streams::{Stream, hear};
 use super::wrk::{self, Load};
 use super::{Bar, Options, Outcome, median};
 
-/// What is measured here: bars, and what `docs/scale.md` tells besides.
+/// The bars, and the measurements for `docs/scale.md`.
 pub const BARS: [&str; 4] = ["P4", "nodes", "news", "cost"];
 
-/// How many nodes share a line.
+/// The number of nodes that share an event.
 const NODES: [usize; 3] = [1, 2, 4];
 
-/// How often a line moves at one node while a visitor listens at another, and how fast: seldom enough that nothing but
-/// the way from node to node delays the news.
+/// The number of moves at one node while a visitor listens at another, and their interval: long enough that only the
+/// way from node to node delays them.
 const MOVES: u64 = 20;
 const PACE: Duration = Duration::from_millis(1_100);
 
-/// After this long nodes know that Redis is gone.
+/// The time after which nodes know that Redis is gone.
 const BEREFT: Duration = Duration::from_secs(3);
 
 async fn joining(server: &Server) -> Outcome<Load> {
@@ -38,7 +38,7 @@ async fn joining(server: &Server) -> Outcome<Load> {
     Ok(Load { address: server.address.clone(), requests: vec![format!("POST {target} {JOIN}")], answer_length })
 }
 
-/// One node against the yardstick, at each of the jobs.
+/// One node against the yardstick, for each job.
 async fn one_node(options: &Options, ground: &Ground, scratch: &Path) -> Outcome<Vec<Bar>> {
     let bare = Server::bare()?;
     let node = ground.nodes("one", 1)?.remove(0);
@@ -51,7 +51,7 @@ async fn one_node(options: &Options, ground: &Ground, scratch: &Path) -> Outcome
     };
     let echo =
         Load { address: bare.address.clone(), requests: vec![format!("POST /echo {JOIN}")], answer_length: echo };
-    // Among positions of one length, so that the answers have one, too.
+    // Positions of one length, so that the answers have one length too.
     for _ in 0..1_000 {
         node.post("/api/assign_queue_num", JOIN).await?;
     }
@@ -83,7 +83,7 @@ async fn one_node(options: &Options, ground: &Ground, scratch: &Path) -> Outcome
     Ok(bars)
 }
 
-/// Joins through several nodes at once.
+/// Joins through several nodes concurrently.
 async fn scaling(options: &Options, ground: &Ground, scratch: &Path) -> Outcome<String> {
     let mut table =
         "| nodes | joins a second | slowest node's p99 | writes of the event's item a second |\n|---|---|---|---|\n"
@@ -111,7 +111,7 @@ async fn scaling(options: &Options, ground: &Ground, scratch: &Path) -> Outcome<
     Ok(table)
 }
 
-/// How soon a visitor at one node hears of a move at another, with Redis and without.
+/// The delay until a visitor at one node gets a move from another, with and without Redis.
 async fn news(mut ground: Ground) -> Outcome<String> {
     let nodes = ground.nodes("news", 2)?;
     let [here, there] = nodes.as_slice() else { return Err("not two nodes".into()) };

@@ -1,4 +1,4 @@
-//! What a visitor costs at DynamoDB, for `docs/scale.md`.
+//! The cost of a visitor at DynamoDB, for `docs/scale.md`.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ const EVENT_SECONDS: f64 = 7_200.0;
 /// US dollars for a million request units on demand, us-east-1: (write, read), as of November 2026.
 const PRICES: (f64, f64) = (0.625, 0.125);
 
-/// What was asked of DynamoDB: requests, and the units that they are billed for.
+/// Requests to DynamoDB, and their billed units.
 #[derive(Clone, Copy, Default)]
 pub struct Asked {
     requests: f64,
@@ -32,7 +32,7 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// By all nodes, so far.
+    /// The sum of all nodes so far.
     pub async fn by(nodes: &[Server]) -> Outcome<Self> {
         let mut sum = Self::default();
         for node in nodes {
@@ -50,7 +50,7 @@ impl Asked {
         Ok(sum)
     }
 
-    /// Since then, for each so many of `count`.
+    /// The difference since `self`, divided by `count`.
     pub fn since(self, before: Self, count: f64, each: f64) -> Self {
         let part = |now: f64, then: f64| (now - then) * each / count;
         Self {
@@ -66,7 +66,7 @@ impl Asked {
     }
 }
 
-/// Visitors through two nodes at the pace of an event of two hours: first they join, then they are let in and get tokens.
+/// Visitors through two nodes at the rate of a two-hour event: first they join, then they are admitted and get tokens.
 pub async fn cost(options: &Options, ground: &Ground) -> Outcome<String> {
     let mut table = "| visitors in two hours | for 1 000 who join: requests, write + read units | for 1 000 who are let in | for two hours without visitors | DynamoDB for the event |\n|---|---|---|---|---|\n".to_owned();
     let said = |asked: Asked| {
@@ -92,7 +92,7 @@ pub async fn cost(options: &Options, ground: &Ground) -> Outcome<String> {
 
         let idle = quiet.since(start, seconds as f64, EVENT_SECONDS);
         let (joined, entered) = (joined.since(quiet, count, 1e3), entered.since(joined, count, 1e3));
-        // What is asked without visitors is in both figures already.
+        // Requests without visitors are in both figures already.
         let dollars = (joined.dollars() + entered.dollars()) * visitors as f64 / 1e3;
         eprintln!("{visitors} visitors: joined {}, let in {}, ${dollars:.2}", said(joined), said(entered));
         table += &format!(
@@ -113,7 +113,7 @@ fn every(pace: f64) -> tokio::time::Interval {
     ticks
 }
 
-/// So many join, one each `pace` seconds; answers their tickets.
+/// Joins visitors, one each `pace` seconds; returns their tickets.
 async fn join(nodes: &[Server], lane: u64, count: u64, pace: f64) -> Outcome<Vec<String>> {
     let mut connection = Connection::open(&nodes[lane as usize % nodes.len()].address).await?;
     let (mut ticks, mut tickets) = (every(pace), Vec::new());
@@ -127,7 +127,7 @@ async fn join(nodes: &[Server], lane: u64, count: u64, pace: f64) -> Outcome<Vec
     Ok(tickets)
 }
 
-/// They are let in at another node than they joined at, one each `pace` seconds.
+/// Admits them at another node than they joined at, one each `pace` seconds.
 async fn enter(nodes: &[Server], lane: u64, tickets: Vec<String>, pace: f64) -> Outcome<()> {
     let mut connection = Connection::open(&nodes[(lane as usize + 1) % nodes.len()].address).await?;
     let mut ticks = every(pace);
@@ -152,10 +152,10 @@ async fn admit(connection: &mut Connection, ticket: &str) -> Outcome<()> {
     Err("a visitor is never served".into())
 }
 
-/// Moves the line as an inlet does, each second.
+/// Moves the counter like an inlet, each second.
 async fn step(nodes: &[Server], rate: f64, seconds: u64) -> Outcome<()> {
     let mut ticks = interval(Duration::from_secs(1));
-    // Who joined last is let in as well.
+    // The last visitor is admitted as well.
     for _ in 0..seconds + 5 {
         ticks.tick().await;
         let by = rate.ceil() as u64 + 1;

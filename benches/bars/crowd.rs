@@ -1,8 +1,8 @@
-//! P8: the load test of the retired system. Each visitor joins, asks for the number, asks how far the line is until it is
-//! their turn (and now and then how many wait), and takes the tokens; each answer is checked.
+//! P8: the load test of the retired system. Each visitor joins, reads the number, polls the serving counter until it is
+//! served (and now and then the number of waiting visitors), and takes the tokens; each answer is checked.
 //!
-//! Visitors share connections as they do behind a proxy or a CDN: a hundred thousand sockets of one machine to
-//! itself would measure its port numbers. A client of a load library for each visitor would cost more than the server.
+//! Visitors share connections, as behind a proxy or a CDN: a hundred thousand sockets from one machine to itself would
+//! measure its port numbers. A client of a load library per visitor would cost more than the server.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -20,18 +20,18 @@ use super::process::{CROWD, Server, prepare};
 use super::report::grouped;
 use super::{Bar, Options, Outcome, ensure};
 
-/// What is measured here.
+/// The bar.
 pub const BARS: [&str; 1] = ["P8"];
 
-/// Visitors a second, a little more than the bar asks for.
+/// Visitors per second, slightly above the bar.
 const ARRIVALS: u64 = 2_500;
-/// How often the arrivals are let loose.
+/// The interval of arrivals.
 const BEAT: Duration = Duration::from_millis(20);
-/// How often a visitor asks how far the line is.
+/// The polling interval of a visitor.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Each time out of so many, how many wait is asked as well.
+/// One of this many polls also reads the number of waiting visitors.
 const RARELY: u64 = 20;
-/// Connections that all visitors share.
+/// The connections that all visitors share.
 const CONNECTIONS: usize = 256;
 
 /// Measures.
@@ -75,12 +75,12 @@ pub async fn measure(options: &Options) -> Outcome<Vec<Bar>> {
     }])
 }
 
-/// All visitors, and what became of them.
+/// All visitors, and their results.
 struct Crowd {
     address: String,
     idle: RefCell<Vec<Connection>>,
     free: Semaphore,
-    /// Which positions were given, each to one visitor alone.
+    /// The positions given, each to one visitor.
     seen: RefCell<Vec<bool>>,
     errors: RefCell<Vec<String>>,
     asked: Cell<u64>,
@@ -88,16 +88,16 @@ struct Crowd {
     joins: RefCell<Vec<Times>>,
 }
 
-/// How long a request took.
+/// The duration of a request.
 #[derive(Clone, Copy)]
 struct Times {
-    /// In the client, until a connection was free for it.
+    /// The wait for a free connection in the client.
     waited: Duration,
-    /// From sending it until its answer was read. The client has one thread, so this too is somewhat its own affair.
+    /// From sending until the answer was read. The client has one thread, which adds some time of its own.
     took: Duration,
 }
 
-/// The slowest of some times, and the time within which 99 of 100 were done.
+/// The maximum of some durations, and their 99th percentile.
 fn spread(times: impl Iterator<Item = Duration>) -> String {
     let mut sorted: Vec<Duration> = times.collect();
     sorted.sort_unstable();
@@ -120,10 +120,10 @@ impl Crowd {
         }
     }
 
-    /// Lets them come, and waits until all are through; answers how long their coming took.
+    /// Starts the visitors and waits until all are done; returns how long their arrival took.
     async fn come(self: Rc<Self>, visitors: u64) -> Outcome<Duration> {
         let mut beat = interval(BEAT);
-        // Who is late comes all the same: the rate is kept.
+        // A late visitor starts all the same, so that the rate is kept.
         beat.set_missed_tick_behavior(MissedTickBehavior::Burst);
         let started = Instant::now();
         let mut here = Vec::new();
@@ -176,7 +176,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Each position is one visitor's, and none is beyond the crowd: so they are dense when all are taken.
+    /// Each position belongs to one visitor, and none is beyond the crowd: so they are dense when all are taken.
     fn note(&self, position: u64) -> Outcome<()> {
         let mut seen = self.seen.borrow_mut();
         let index = usize::try_from(position)?.checked_sub(1).ok_or("position 0")?;
@@ -184,12 +184,12 @@ impl Crowd {
         ensure(!std::mem::replace(place, true), || format!("position {position} was given twice"))
     }
 
-    /// Asks on a connection that is free; only 200 is a good answer.
+    /// Sends a request on a free connection; only 200 is a valid answer.
     async fn ask(&self, request: &str) -> Outcome<Value> {
         Ok(self.ask_timed(request).await?.0)
     }
 
-    /// The same, with how long it took.
+    /// The same, with its duration.
     async fn ask_timed(&self, request: &str) -> Outcome<(Value, Times)> {
         let came = Instant::now();
         let _slot = self.free.acquire().await?;

@@ -1,7 +1,7 @@
-//! How soon a move is shown by a node that is far from DynamoDB while many lines move, for `docs/scale.md`.
+//! The delay of a move at a node that is far from DynamoDB while many events move, for `docs/scale.md`.
 //!
-//! The operator moves the lines at a node beside DynamoDB; a visitor asks the other node for all of them, again and again.
-//! A delay is from when the operator's call is sent until the number is in an answer, so the call itself is in it.
+//! The operator moves the counters at a node beside DynamoDB; a visitor polls the other node for all of them. A delay
+//! is from sending the operator's call until an answer contains the number, so it includes the call itself.
 
 use std::cell::{Cell, RefCell};
 use std::thread;
@@ -20,23 +20,23 @@ use super::http::{Connection, get};
 use super::process::Server;
 use super::{Outcome, ensure, median};
 
-/// How many lines move each second, and how long DynamoDB takes to answer the other node, beyond its own time.
+/// How many events move each second, and the additional latency of DynamoDB for the other node.
 const CASES: [(usize, Duration); 3] =
     [(24, Duration::from_millis(300)), (100, Duration::from_millis(300)), (100, Duration::ZERO)];
 
-/// How often each of them moves.
+/// The number of moves of each event.
 const MOVES: u64 = 10;
 
-/// After this long a move that is not shown never is.
+/// After this time a move counts as lost.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Until both nodes listen to Redis.
+/// The time until both nodes are subscribed to Redis.
 const SETTLING: Duration = Duration::from_secs(2);
 
-/// How long the other node is left alone after it was asked for every line.
+/// The pause after each round of polls.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// Carries one way of a connection, each piece of it so much later.
+/// Forwards one direction of a connection, each piece with a delay.
 async fn carry(mut from: impl AsyncReadExt + Unpin, mut to: impl AsyncWriteExt + Unpin, later: Duration) {
     let (sender, mut pieces) = mpsc::unbounded_channel::<(tokio::time::Instant, Vec<u8>)>();
     let reading = async move {
@@ -58,8 +58,8 @@ async fn carry(mut from: impl AsyncReadExt + Unpin, mut to: impl AsyncWriteExt +
     tokio::join!(reading, writing);
 }
 
-/// A port from which everything to `port` and back takes `distance`. It has a thread of its own: the start of a node
-/// blocks its caller until the node listens, and the node needs DynamoDB before that.
+/// A port that forwards everything to `port` and back with a latency of `distance`. It has a thread of its own: the
+/// start of a node blocks its caller until the node listens, and the node needs DynamoDB before that.
 fn far_from(port: u16, distance: Duration) -> Outcome<u16> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     listener.set_nonblocking(true)?;
@@ -81,7 +81,7 @@ async fn relay(listener: std::net::TcpListener, port: u16, distance: Duration) -
     }
 }
 
-/// When which move of a line was sent, how long the call took in milliseconds, and how many are shown.
+/// For each move of an event: when it was sent, how long the call took in milliseconds, and how many are shown.
 #[derive(Default)]
 struct Line {
     sent: RefCell<Vec<Instant>>,
@@ -89,7 +89,7 @@ struct Line {
     shown: Cell<u64>,
 }
 
-/// Has a line moved once a second, from a moment of its own.
+/// Moves an event once a second, from its own offset.
 async fn moves(line: &Line, number: usize, lines: usize, by: &Server) -> Outcome<()> {
     sleep(Duration::from_secs(1) * u32::try_from(number)? / u32::try_from(lines)?).await;
     let mut ticks = interval(Duration::from_secs(1));
@@ -104,8 +104,8 @@ async fn moves(line: &Line, number: usize, lines: usize, by: &Server) -> Outcome
     Ok(())
 }
 
-/// Looks at the lines in turn until all moves are shown; the delays in milliseconds. A number that was never sent, or that
-/// goes back, fails the run.
+/// Polls the events in turn until all moves are shown; returns the delays in milliseconds. A number that was never
+/// sent, or that goes back, fails the run.
 async fn looks(lines: &[Line], at: &Server) -> Outcome<Vec<f64>> {
     let mut connection = Connection::open(&at.address).await?;
     let mut delays = Vec::new();
@@ -127,7 +127,7 @@ async fn looks(lines: &[Line], at: &Server) -> Outcome<Vec<f64>> {
     Ok(delays)
 }
 
-/// The distance is there: a join at the far node waits for a write.
+/// The latency is real: a join at the far node waits for a write.
 async fn is_far(node: &Server, distance: Duration) -> Outcome<()> {
     let began = Instant::now();
     node.post("/api/assign_queue_num", r#"{"event_id":"Line0"}"#).await?;

@@ -1,4 +1,4 @@
-//! What several nodes stand on: one local Redis and DynamoDB Local, on the same cores as everything else.
+//! The servers of several nodes: one local Redis and DynamoDB Local, on the same cores as everything else.
 
 use std::fs;
 use std::net::TcpListener;
@@ -12,24 +12,24 @@ use tokio::time::sleep;
 use super::process::{BINARY, Server, prepare};
 use super::{Outcome, ensure};
 
-/// A server that is not ours, ended with its handle.
+/// An external server, ended with its handle.
 struct Stranger(Child);
 
 impl Drop for Stranger {
     fn drop(&mut self) {
-        // Both fail only where it has ended already.
+        // Both fail only if it has ended already.
         drop(self.0.kill());
         drop(self.0.wait());
     }
 }
 
-/// What the nodes stand on.
+/// The servers.
 pub struct Ground {
     directory: TempDir,
     redis: u16,
     dynamodb: u16,
     _dynamodb: Stranger,
-    /// Until it is taken away.
+    /// `None` after it was killed.
     feed: Option<Stranger>,
 }
 
@@ -73,7 +73,7 @@ impl Ground {
         self.dynamodb
     }
 
-    /// The same, each of which finds DynamoDB at its port, with `more` configuration.
+    /// The same, where each finds DynamoDB at its port, with `more` configuration.
     pub fn nodes_at(&self, name: &str, ports: &[u16], more: &str) -> Outcome<Vec<Server>> {
         let directories: Vec<PathBuf> =
             (0..ports.len()).map(|index| self.directory.path().join(format!("{name}-{index}"))).collect();
@@ -101,7 +101,7 @@ fn free_port() -> Outcome<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-/// Where `scripts/bench` put DynamoDB Local: beside the profile's directory that this program runs in.
+/// DynamoDB Local, installed by `scripts/bench` beside the profile's directory of this program.
 fn dynamodb_local() -> Outcome<PathBuf> {
     let program = std::env::current_exe()?;
     let found = program.ancestors().map(|place| place.join("dynamodb-local")).find(|place| place.is_dir());

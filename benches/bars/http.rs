@@ -1,18 +1,18 @@
-//! A client that costs little: one connection, one request at a time, just enough HTTP/1.1 for the answers that our
-//! server gives (a status, headers, a body of known length).
+//! A cheap client: one connection, one request at a time, and only the HTTP/1.1 of the server's answers (a status,
+//! headers, a body of known length).
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::{Outcome, ensure};
 
-/// A connection that is kept alive.
+/// A kept-alive connection.
 pub struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
-/// An answer, as long as no other is asked for.
+/// An answer, valid until the next request.
 #[derive(Debug)]
 pub struct Answer<'a> {
     pub status: u16,
@@ -60,7 +60,7 @@ impl Connection {
     }
 }
 
-/// Where the head of the answer in `buffer` ends and how long all of it is, once it is there.
+/// The end of the head in `buffer`, and the whole length, once the head is complete.
 fn measure(buffer: &[u8]) -> Outcome<Option<(usize, usize)>> {
     let Some(head) = buffer.windows(END.len()).position(|window| window == END.as_bytes()) else { return Ok(None) };
     let text = std::str::from_utf8(&buffer[..head])?;

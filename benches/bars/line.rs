@@ -1,5 +1,5 @@
-//! P1, P2, P3 and P7: those who wait. Three servers stand side by side (the yardstick, a line of a thousand, a line
-//! of ten million) and are asked in turn, so that one run gives both what a visitor costs and whether that grows.
+//! P1, P2, P3 and P7: waiting visitors. Three servers run side by side (the yardstick, a queue of a thousand, a queue
+//! of ten million) and are measured in turn, so that one run gives both the cost of a visitor and whether it grows.
 
 use std::fs;
 use std::path::Path;
@@ -16,24 +16,24 @@ use super::report::{grouped, mib};
 use super::wrk::{self, CONNECTIONS, Load, Round};
 use super::{Bar, Options, Outcome, ensure, median};
 
-/// What is measured here.
+/// The bars.
 pub const BARS: [&str; 4] = ["P1", "P2", "P3", "P7"];
 
-/// The two lengths of line.
+/// The two lengths of the queue.
 const SHORT: u64 = 1_000;
 const LONG: u64 = 10_000_000;
 
-/// How many visitors' numbers are asked for in turn.
+/// The number of visitors whose positions are read in turn.
 const TICKETS: usize = 500;
 
 pub const JOIN: &str = r#"{"event_id":"Sample"}"#;
 
-/// An Anteroom whose line was filled before it started.
+/// An Anteroom whose queue was filled before it started.
 struct Site {
     server: Server,
     /// Bytes of the data directory after filling.
     data: u64,
-    /// Bytes of memory before anybody asked.
+    /// Memory before the first request, in bytes.
     resident: u64,
     _directory: TempDir,
 }
@@ -57,7 +57,7 @@ async fn joined(server: &Server) -> Outcome<u64> {
     Ok(answer["waiting_num"].as_u64().ok_or("no waiting_num")?)
 }
 
-/// Asks how far the line is; nobody was served.
+/// Reads the serving counter; no position was served.
 pub async fn look(server: &Server) -> Outcome<Load> {
     let target = "/api/serving_num?event_id=Sample";
     let (body, answer_length) = server.get(target).await?;
@@ -65,7 +65,7 @@ pub async fn look(server: &Server) -> Outcome<Load> {
     Ok(Load { address: server.address.clone(), requests: vec![format!("GET {target}")], answer_length })
 }
 
-/// Hands out positions as a rush does, 2 000 a second until now: there is a row in the arrival log for each second.
+/// Takes positions at the rate of a rush, 2 000 per second until now: the arrival log has a row for each second.
 async fn fill(data: &Path, length: u64) -> Outcome<()> {
     const A_SECOND: u32 = 2_000;
     let store = EmbeddedStore::open(data)?;
@@ -91,20 +91,20 @@ fn bytes_in(directory: &Path) -> Outcome<u64> {
     Ok(bytes)
 }
 
-/// A job, as each of the three servers is asked to do it.
+/// A job, with the request of each of the three servers.
 struct Job {
     bare: Load,
     short: Load,
     long: Load,
 }
 
-/// What the rounds of a job showed, in the same order.
+/// The rounds of a job, in the same order.
 #[derive(Default)]
 struct Rounds {
     bare: Vec<f64>,
     short: Vec<f64>,
     long: Vec<f64>,
-    /// Of the short line.
+    /// For the short queue.
     p99_ms: Vec<f64>,
 }
 
@@ -167,7 +167,7 @@ impl Field<'_> {
         wrk::run(load, self.options.seconds, self.scratch.path())
     }
 
-    /// The rounds of a job; `joins` says that every answer is a position handed out.
+    /// The rounds of a job; `joins` means that every answer is a taken position.
     async fn rounds(&self, name: &str, job: &Job, joins: bool) -> Outcome<Rounds> {
         for load in [&job.bare, &job.short, &job.long] {
             wrk::run(load, 1, self.scratch.path())?;
@@ -178,7 +178,7 @@ impl Field<'_> {
             let before = joined(&self.short.server).await?;
             let short = self.round(&job.short)?;
             let handed_out = joined(&self.short.server).await? - before;
-            // Those whose answer was under way when the round ended joined as well.
+            // Visitors whose answer was pending when the round ended joined as well.
             let expected = if joins { short.requests..=short.requests + CONNECTIONS } else { 0..=0 };
             ensure(expected.contains(&handed_out), || {
                 format!("{} answers, but {handed_out} positions were handed out", short.requests)
@@ -197,7 +197,7 @@ impl Field<'_> {
     }
 }
 
-/// Lets visitors join, and asks for the number of each once, with care.
+/// Joins visitors, and verifies the number of each once.
 pub async fn tickets(server: &Server) -> Outcome<Load> {
     let (mut requests, mut answer_length) = (Vec::new(), 0);
     let mut position = joined(server).await?;
@@ -208,9 +208,9 @@ pub async fn tickets(server: &Server) -> Outcome<Load> {
         let target = format!("/api/queue_num?event_id=Sample&request_id={ticket}");
         let (body, length) = server.get(&target).await?;
         position += 1;
-        let told: Value = serde_json::from_str(&body)?;
-        let good = told["queue_number"] == position && told["status"] == 1 && told["event_id"] == "Sample";
-        ensure(good, || format!("position {position} is told {body}"))?;
+        let answer: Value = serde_json::from_str(&body)?;
+        let good = answer["queue_number"] == position && answer["status"] == 1 && answer["event_id"] == "Sample";
+        ensure(good, || format!("position {position} is answered {body}"))?;
         ensure(answer_length == 0 || answer_length == length, || "answers differ in length".to_owned())?;
         answer_length = length;
         requests.push(format!("GET {target}"));
@@ -242,7 +242,7 @@ pub async fn measure(options: &Options) -> Outcome<Vec<Bar>> {
     Ok(bars)
 }
 
-/// A rate that has to be so much of the yardstick's.
+/// A rate that must be a fraction of the yardstick's.
 pub fn against_bare(
     id: &'static str,
     job: &'static str,

@@ -1,8 +1,8 @@
-//! The performance bars: what this program promises to do on a machine, measured beside a yardstick on that machine.
+//! The performance bars: the promised performance on a machine, measured beside a yardstick on that machine.
 //!
-//! Machines differ and are shared, so nearly every bar is a ratio inside one run: the program and its yardstick in
-//! turn (A B A B A B), medians compared. A round in which any answer was wrong fails the run: its figure would not
-//! count. `scripts/bench` sets up what this needs; `docs/performance.md` says what each bar means.
+//! Machines differ and are shared, so nearly every bar is a ratio within one run: the program and its yardstick in turn
+//! (A B A B A B), medians compared. A wrong answer in a round fails the run, because its figure would be invalid.
+//! `scripts/bench` prepares the machine; `docs/performance.md` explains each bar.
 
 mod admitted;
 mod bare;
@@ -26,7 +26,7 @@ use std::process::ExitCode;
 use options::{Command, Options};
 use report::Bar;
 
-/// What a measurement brings, or why it does not count.
+/// The result of a measurement, or why it is invalid.
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 fn main() -> ExitCode {
@@ -77,7 +77,7 @@ fn ensure(good: bool, problem: impl FnOnce() -> String) -> Outcome<()> {
     if good { Ok(()) } else { Err(problem().into()) }
 }
 
-/// The middle of some figures; of an even number the lower middle.
+/// The median; of an even number of figures, the lower middle.
 fn median(figures: &[f64]) -> f64 {
     let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);

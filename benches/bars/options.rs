@@ -1,26 +1,26 @@
-//! What the command line asks for.
+//! The options of the command line.
 
 use std::env;
 
 use super::Outcome;
 
-/// What to do.
+/// The mode.
 pub enum Command {
-    /// Be the yardstick: the run starts itself with this.
+    /// Run as the yardstick: the benchmark starts itself in this mode.
     Bare,
     /// Measure.
     Measure(Options),
 }
 
-/// How to measure.
+/// The settings of a measurement.
 pub struct Options {
     /// Bars to measure; empty: all.
     only: Vec<String>,
-    /// How long a round takes, in seconds.
+    /// The duration of a round, in seconds.
     pub seconds: u64,
-    /// How many rounds each side of a comparison gets.
+    /// The number of rounds for each side of a comparison.
     pub rounds: usize,
-    /// How many visitors the crowd of P8 has.
+    /// The number of visitors in P8.
     pub visitors: u64,
     /// Whether the document is written.
     pub document: bool,
@@ -32,12 +32,12 @@ const USAGE: &str = "usage: scripts/bench [--only P1,P5,…] [--seconds N] [--ro
   Without --only, docs/performance.md gets the new figures.";
 
 impl Options {
-    /// How long a round takes that nothing is held against, in seconds.
+    /// The duration of an unjudged round, in seconds.
     pub fn long_round(&self) -> u64 {
         self.seconds.max(5)
     }
 
-    /// Whether one of `bars` is asked for.
+    /// Whether one of `bars` is selected.
     pub fn wants(&self, bars: &[&str]) -> bool {
         self.only.is_empty() || bars.iter().any(|bar| self.only.iter().any(|wanted| wanted == bar))
     }
@@ -56,7 +56,7 @@ pub fn read() -> Outcome<Command> {
             "--rounds" => options.rounds = value()?.parse().map_err(|_| USAGE)?,
             "--visitors" => options.visitors = value()?.parse().map_err(|_| USAGE)?,
             "--no-document" => options.document = false,
-            // `cargo bench` says so to every bench.
+            // `cargo bench` passes this to every bench.
             "--bench" => {}
             _ => return Err(USAGE.into()),
         }

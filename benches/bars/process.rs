@@ -1,4 +1,4 @@
-//! The servers under measurement: processes of their own, ended with their handle.
+//! The measured servers: processes of their own, ended with their handle.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -9,17 +9,17 @@ use std::time::{Duration, Instant};
 use super::http::{Connection, get, post};
 use super::{Outcome, ensure};
 
-/// The key of the operator in [`CONFIG`].
+/// The operator's key in [`CONFIG`].
 const ADMIN_KEY: &str = "admin-key-0123456789-0123456789-01234567";
 /// The secret of every client in [`CONFIG`].
 pub const CLIENT_SECRET: &str = "client-secret-0123456789-0123456789-01234";
-/// Where the clients want their answers.
+/// The redirect URI of every client.
 pub const REDIRECT: &str = "https://shop.example/callback";
 
-/// The event that [`CONFIG`] lets a crowd into by the clock.
+/// The event in [`CONFIG`] whose inlet admits a crowd.
 pub const CROWD: &str = "Crowd";
 
-/// The line `Sample` moves by hand alone, so that every figure is of the same line.
+/// The event `Sample` is moved by hand alone, so that all figures are of the same state.
 const CONFIG: &str = r#"
 public_url = "http://127.0.0.1:0"
 listen = "127.0.0.1:0"
@@ -49,7 +49,7 @@ redirect_uris = ["REDIRECT"]
 id_token_signed_response_alg = "ES256"
 "#;
 
-/// A server that runs.
+/// A running server.
 pub struct Server {
     process: Child,
     /// Host and port.
@@ -62,17 +62,17 @@ impl Server {
         Self::spawn(Command::new(std::env::current_exe()?).arg("bare"))
     }
 
-    /// Starts Anteroom on the data in `directory`, which [`prepare`] made.
+    /// Starts Anteroom on the data in `directory`, prepared by [`prepare`].
     pub fn anteroom(directory: &Path) -> Outcome<Self> {
         let log = fs::File::create(directory.join("log"))?;
         let config = directory.join("anteroom.toml");
         let mut command = Command::new(BINARY);
-        // What DynamoDB Local demands, and does not look at.
+        // DynamoDB Local requires credentials and ignores them.
         command.env("AWS_ACCESS_KEY_ID", "bench").env("AWS_SECRET_ACCESS_KEY", "bench");
         Self::spawn(command.arg("serve").arg("--config").arg(config).stderr(log))
     }
 
-    /// Both servers say where they are at the end of their first line.
+    /// Both servers print their address at the end of their first line.
     fn spawn(command: &mut Command) -> Outcome<Self> {
         let mut process = command.stdout(Stdio::piped()).spawn()?;
         let mut line = String::new();
@@ -85,7 +85,7 @@ impl Server {
         Ok(server)
     }
 
-    /// What it answers to a GET, and how long the whole answer is.
+    /// The answer to a GET, and its length.
     pub async fn get(&self, target: &str) -> Outcome<(String, u64)> {
         let mut connection = Connection::open(&self.address).await?;
         let answer = connection.ask(&get(target, "")).await?;
@@ -93,7 +93,7 @@ impl Server {
         Ok((answer.body.to_owned(), answer.length() as u64))
     }
 
-    /// What it answers to a GET by the operator, and how long the whole answer is.
+    /// The answer to an operator's GET, and its length.
     pub async fn get_as_operator(&self, target: &str) -> Outcome<(String, u64)> {
         let mut connection = Connection::open(&self.address).await?;
         let answer = connection.ask(&get(target, &format!("Authorization: Bearer {ADMIN_KEY}\r\n"))).await?;
@@ -101,7 +101,7 @@ impl Server {
         Ok((answer.body.to_owned(), answer.length() as u64))
     }
 
-    /// What it answers to a POST, and how long the whole answer is.
+    /// The answer to a POST, and its length.
     pub async fn post(&self, target: &str, body: &str) -> Outcome<(String, u64)> {
         let mut connection = Connection::open(&self.address).await?;
         let headers = format!("Content-Type: application/json\r\nAuthorization: Bearer {ADMIN_KEY}\r\n");
@@ -110,7 +110,7 @@ impl Server {
         Ok((answer.body.to_owned(), answer.length() as u64))
     }
 
-    /// Bytes of memory that it holds (`VmRSS`).
+    /// Its resident memory in bytes (`VmRSS`).
     pub fn resident(&self) -> Outcome<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
@@ -118,10 +118,10 @@ impl Server {
         Ok(kib * 1024)
     }
 
-    /// Has it finish its work and end.
+    /// Stops it gracefully.
     pub fn stop(mut self) -> Outcome<()> {
         let asked = Command::new("kill").arg(self.process.id().to_string()).status()?;
-        ensure(asked.success(), || "the server cannot be told to stop".to_owned())?;
+        ensure(asked.success(), || "the server cannot be stopped".to_owned())?;
         let patience = Instant::now() + Duration::from_secs(10);
         while Instant::now() < patience {
             if let Some(status) = self.process.try_wait()? {
@@ -135,16 +135,16 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Both fail only where it has ended already.
+        // Both fail only if it has ended already.
         drop(self.process.kill());
         drop(self.process.wait());
     }
 }
 
-/// The program that is measured.
+/// The measured program.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_anteroom");
 
-/// Makes a directory for one Anteroom, with its configuration; answers where its data will be.
+/// Creates a directory for one Anteroom, with its configuration; returns its data directory.
 pub fn prepare(directory: &Path) -> Outcome<PathBuf> {
     fs::create_dir_all(directory)?;
     let config = CONFIG.replace("ADMIN_KEY", ADMIN_KEY).replace("CLIENT_SECRET", CLIENT_SECRET);

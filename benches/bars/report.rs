@@ -6,19 +6,19 @@ use std::process::Command;
 
 use super::{Options, Outcome};
 
-/// One figure and what it has to be.
+/// A figure and its requirement.
 pub struct Bar {
-    /// As the document calls it.
+    /// Its name in the document.
     pub id: &'static str,
-    /// What was done.
+    /// The measurement.
     pub job: &'static str,
-    /// What came out.
+    /// The result.
     pub figure: String,
-    /// What has to come out.
+    /// The requirement.
     pub reach: &'static str,
-    /// Whether it did.
+    /// Whether it is met.
     pub reached: bool,
-    /// What the figure is made of.
+    /// The details of the figure.
     pub made_of: String,
 }
 
@@ -38,14 +38,14 @@ const SCALE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/scale.md");
 const BEGIN: &str = "<!-- figures: written by scripts/bench -->\n";
 const END: &str = "<!-- end of figures -->";
 
-/// Puts the table into the document, between its marks.
+/// Replaces the table in the document, between its marks.
 pub fn write(bars: &[Bar], options: &Options) -> Outcome<()> {
     let (rounds, seconds) = (options.rounds, options.seconds);
     let provenance = format!("{} {rounds} rounds of {seconds} s for each side.", provenance()?);
     put(DOCUMENT, &format!("{provenance}\n\n{}", table(bars)))
 }
 
-/// Puts the tables of several nodes into their document.
+/// Replaces the tables of several nodes in their document.
 pub fn write_scale(tables: &str, options: &Options) -> Outcome<()> {
     put(SCALE, &format!("{} rounds of {} s.\n\n{tables}", provenance()?, options.long_round()))
 }
@@ -58,7 +58,7 @@ fn put(document: &str, figures: &str) -> Outcome<()> {
     Ok(())
 }
 
-/// On what and when this was measured.
+/// The machine and date of the measurement.
 fn provenance() -> Outcome<String> {
     Ok(format!(
         "{}, {} cores, {} GiB; {}; commit {};",
@@ -70,7 +70,7 @@ fn provenance() -> Outcome<String> {
     ))
 }
 
-/// The commit, and whether anything differs from it but the figures themselves.
+/// The commit, and whether the tree differs from it except for the figures.
 fn commit() -> String {
     let others = ["status", "--porcelain", "--", ".", ":!docs/performance.md", ":!docs/scale.md"];
     let dirty = if output("git", &others).is_empty() { "" } else { "-dirty" };

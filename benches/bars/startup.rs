@@ -1,5 +1,4 @@
-//! P9: what it takes to be there at all. From nothing to the first answer, on a directory that exists; memory of a
-//! process that has nothing to do; bytes of the program.
+//! P9: startup time on an existing directory, memory of an idle process, and size of the program.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -8,13 +7,13 @@ use super::process::{BINARY, Server, prepare};
 use super::report::mib;
 use super::{Bar, Options, Outcome, ensure, median};
 
-/// What is measured here.
+/// The bar.
 pub const BARS: [&str; 1] = ["P9"];
 
-/// Starts enough for a median that means something; each takes tenths of a second.
+/// Enough starts for a meaningful median; each takes tenths of a second.
 const STARTS: usize = 11;
 
-/// After this long a process that started has settled.
+/// The time after which a started process has settled.
 const SETTLED: Duration = Duration::from_secs(2);
 
 /// Measures.

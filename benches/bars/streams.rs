@@ -1,5 +1,4 @@
-//! P6: visitors who wait, each on an event stream of their own: what one costs in memory, and how soon all of them hear
-//! that the line moved.
+//! P6: waiting visitors, each with an event stream: the memory of one, and the delay until all of them get a move.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -16,34 +15,34 @@ use super::http::get;
 use super::process::{Server, prepare};
 use super::{Bar, Options, Outcome, ensure, median};
 
-/// What is measured here.
+/// The bar.
 pub const BARS: [&str; 1] = ["P6"];
 
-/// How many visitors wait; a process here may hold 20 000 files.
+/// The number of visitors; a process here may open 20 000 files.
 const VISITORS: usize = 15_000;
 
-/// How many of them come at once.
+/// The number of concurrent connects.
 const ARRIVING: usize = 256;
 
-/// Each round takes half a minute, and they differ little.
+/// Each round takes half a minute, and they vary little.
 const ROUNDS: usize = 3;
 
-/// How often the line moves while all of them listen, and how fast: faster than a stream tells.
+/// The number of moves while all of them listen, and their interval: shorter than a stream's throttle.
 const MOVES: u64 = 20;
 const PACE: Duration = Duration::from_millis(500);
 
-/// The stream of the line `Sample`.
+/// The stream of the event `Sample`.
 const LINE: &str = "/line/Sample/events";
 
 /// A visitor's event stream.
 pub struct Stream {
     connection: TcpStream,
-    /// What came after the last whole message.
+    /// The bytes after the last complete message.
     rest: Vec<u8>,
 }
 
 impl Stream {
-    /// Opens the stream of the line; it has said once how the line stands.
+    /// Opens the stream; it has sent its first state.
     pub async fn of_line(server: &Server) -> Outcome<Self> {
         Self::open(server, LINE).await
     }
@@ -57,12 +56,12 @@ impl Stream {
         let good = head.starts_with("http/1.1 200") && head.contains("content-type: text/event-stream");
         ensure(good, || format!("{target}: {head}"))?;
         stream.message().await?;
-        // Fifteen thousand buffers would weigh upon what is measured.
+        // Fifteen thousand buffers would distort the measurement.
         stream.rest.shrink_to_fit();
         Ok(stream)
     }
 
-    /// What comes up to and with `end`.
+    /// Reads up to and including `end`.
     async fn until(&mut self, end: &[u8]) -> Outcome<Vec<u8>> {
         loop {
             if let Some(at) = self.rest.windows(end.len()).position(|window| window == end) {
@@ -75,43 +74,43 @@ impl Stream {
         }
     }
 
-    /// The data of the next message. It stands in a chunk of its own, whose size comes before it.
+    /// The data of the next message. It is in a chunk of its own, preceded by the chunk's size.
     async fn message(&mut self) -> Outcome<Value> {
         let message = String::from_utf8(self.until(b"\n\n").await?)?;
         let data = message.lines().find_map(|line| line.strip_prefix("data: "));
         Ok(serde_json::from_str(data.ok_or_else(|| format!("no data: {message}"))?)?)
     }
 
-    /// Listens until the line has moved to `last`; `heard` is told of every message.
+    /// Reads until the counter has reached `last`; `heard` gets every message.
     async fn listen(&mut self, last: u64, heard: impl Fn(u64)) -> Outcome<()> {
         let mut serving = 0;
         while serving < last {
             let line = self.message().await?;
-            let told = line["serving"].as_u64().filter(|&told| told >= serving && told <= last);
-            serving = told.ok_or_else(|| format!("after {serving} of {last} served, a stream says {line}"))?;
+            let shown = line["serving"].as_u64().filter(|&shown| shown >= serving && shown <= last);
+            serving = shown.ok_or_else(|| format!("after {serving} of {last} served, a stream says {line}"))?;
             heard(serving);
         }
         Ok(())
     }
 }
 
-/// How long it took from the sending of a move until a visitor had heard of it or of a later one.
+/// The delay from sending a move until a visitor has got it or a later one.
 pub struct Delays {
-    /// The middle of the moves, each as its slowest visitor heard of it, in milliseconds.
+    /// The median over the moves, each by its slowest visitor, in milliseconds.
     pub median_ms: f64,
     /// The slowest visitor of the slowest move, in milliseconds.
     pub slowest_ms: f64,
 }
 
-/// Moves the line of `by`, where `from` are served, and has everybody listen.
+/// Moves the counter by `by` from `from`, while all visitors read.
 pub async fn hear(streams: &mut [Stream], by: &Server, from: u64, moves: u64, pace: Duration) -> Outcome<Delays> {
     let sent: Vec<Cell<Option<Instant>>> = (0..moves).map(|_| Cell::new(None)).collect();
     let slowest: Vec<Cell<f64>> = (0..moves).map(|_| Cell::new(0.0)).collect();
     let listening = try_join_all(streams.iter_mut().map(async |stream| {
         let next = Cell::new(0);
         let heard = |serving: u64| {
-            let told = serving.saturating_sub(from) as usize;
-            for index in next.replace(told.max(next.get()))..told {
+            let shown = serving.saturating_sub(from) as usize;
+            for index in next.replace(shown.max(next.get()))..shown {
                 let delay = sent[index].get().map_or(0.0, |sent| sent.elapsed().as_secs_f64() * 1e3);
                 slowest[index].set(slowest[index].get().max(delay));
             }
@@ -133,7 +132,7 @@ pub async fn hear(streams: &mut [Stream], by: &Server, from: u64, moves: u64, pa
     Ok(Delays { median_ms: median(&slowest), slowest_ms: slowest.iter().copied().fold(0.0, f64::max) })
 }
 
-/// Opens a stream for every visitor; answers them, and the KiB that each costs the server.
+/// Opens a stream for every visitor; returns them, and the server's KiB per stream.
 async fn wait_in(server: &Server, target: &str) -> Outcome<(Vec<Stream>, f64)> {
     let before = server.resident()?;
     let opening = stream::iter(0..VISITORS).map(|_| Stream::open(server, target));
@@ -145,7 +144,7 @@ fn per_visitor(server: &Server, before: u64) -> Outcome<f64> {
     Ok((server.resident()? - before) as f64 / 1024.0 / VISITORS as f64)
 }
 
-/// An Anteroom that nobody has come to.
+/// An Anteroom without visitors.
 async fn site() -> Outcome<(Server, TempDir)> {
     let directory = tempfile::tempdir()?;
     prepare(directory.path())?;

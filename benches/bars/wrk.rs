@@ -1,4 +1,4 @@
-//! Runs `wrk` against a server, and holds what it saw against what it should have seen.
+//! Runs `wrk` against a server, and verifies what it received.
 
 use std::fs;
 use std::path::Path;
@@ -6,34 +6,34 @@ use std::process::Command;
 
 use super::{Outcome, ensure};
 
-/// How many connections are open at once.
+/// The number of open connections.
 pub const CONNECTIONS: u64 = 64;
 
-/// What is asked of a server.
+/// The requests of a round.
 pub struct Load {
     /// Host and port.
     pub address: String,
-    /// `METHOD target body`, asked in turn.
+    /// `METHOD target body`, sent in turn.
     pub requests: Vec<String>,
     /// The bytes of every answer, head and body.
     pub answer_length: u64,
 }
 
-/// What a round showed.
+/// The result of a round.
 #[derive(Clone, Copy, Debug)]
 pub struct Round {
-    /// Answers a second.
+    /// Answers per second.
     pub rate: f64,
-    /// The latency that 99 of 100 answers kept, in milliseconds.
+    /// The 99th percentile of the latency, in milliseconds.
     pub p99_ms: f64,
     /// All answers.
     pub requests: u64,
 }
 
-/// Asks for `seconds`.
+/// Runs for `seconds`.
 ///
 /// # Errors
-/// When wrk cannot run, or an answer was not a success or not of the length that it must have.
+/// When wrk cannot run, or an answer was not a success or not of the required length.
 pub fn run(load: &Load, seconds: u64, scratch: &Path) -> Outcome<Round> {
     let list = scratch.join("requests");
     fs::write(&list, load.requests.join("\n") + "\n")?;
@@ -53,7 +53,7 @@ pub fn run(load: &Load, seconds: u64, scratch: &Path) -> Outcome<Round> {
     };
     let [requests, micros, bytes, errors, p99] = numbers[..] else { return Err("wrk's report is incomplete".into()) };
     ensure(errors == 0 && requests > 0, || format!("{errors} of {requests} answers were no success: {text}"))?;
-    // The last answer on each connection may have come in part.
+    // The last answer on each connection may be incomplete.
     let (exact, slack) = (requests * load.answer_length, CONNECTIONS * load.answer_length);
     ensure(bytes.abs_diff(exact) <= slack, || {
         format!("{requests} answers of {} bytes each cannot have {bytes} bytes", load.answer_length)

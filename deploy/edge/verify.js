@@ -1,8 +1,8 @@
-// Checks Anteroom's access tokens in front of a site, without asking Anteroom for each request: as a Cloudflare Worker
-// (the default export) or as an AWS Lambda@Edge function at viewer request (`handler`, Node 20 or newer). Needs nothing
-// but fetch and Web Crypto. A CloudFront Function has neither: use Lambda@Edge there.
+// Verifies Anteroom's access tokens in front of a site, without a call to Anteroom for each request: as a Cloudflare
+// Worker (the default export) or as an AWS Lambda@Edge function at viewer request (`handler`, Node 20 or newer). Needs
+// only fetch and Web Crypto. A CloudFront Function has neither: use Lambda@Edge there.
 //
-// What it cannot know: that a session was closed before its end. Ask `/verify` where that matters.
+// It cannot know that a session was closed before its end. Call `/verify` where that matters.
 
 // Lambda@Edge has no environment variables: write your own here. A Worker's variables ISSUER, EVENT_ID, COOKIE and LINE
 // take their place.
@@ -18,11 +18,11 @@ const ALGORITHMS = {
   ES256: { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" },
 };
 const LONGEST_TOKEN = 8192;
-// A next key is published a day before it signs, so a set that is five minutes old has it.
+// The next key is published a day before it signs, so a set that is five minutes old has it.
 const KEEP_SECONDS = 300;
-// For an unknown key the set is fetched anew at most once a minute: anybody can invent a key's name.
+// For an unknown key the set is fetched at most once a minute, because any client can invent a key ID.
 const RETRY_SECONDS = 60;
-// As long as there is no set at all.
+// While there is no set.
 const FIRST_RETRY_SECONDS = 5;
 // Less than the five seconds after which Lambda@Edge ends a function that answers viewers.
 const FETCH_MILLISECONDS = 2500;
@@ -31,7 +31,7 @@ const CLOCK_SKEW_SECONDS = 5;
 const bytes = (part) => Uint8Array.from(atob(part.replace(/-/g, "+").replace(/_/g, "/")), (letter) => letter.charCodeAt(0));
 const json = (part) => JSON.parse(new TextDecoder().decode(bytes(part)));
 
-// The issuer's keys: fetched when needed, kept, and kept on while the issuer is away.
+// The issuer's keys: fetched on demand, cached, and still used while the issuer is away.
 class KeySet {
   keys = new Map();
   tried = -Infinity;
@@ -45,7 +45,7 @@ class KeySet {
   async find(kid, alg) {
     const pause = this.keys.size === 0 ? FIRST_RETRY_SECONDS : this.keys.has(kid) ? KEEP_SECONDS : RETRY_SECONDS;
     if (this.now() - this.tried >= pause) {
-      // One request fetches, the others go on with what is known. The first ones each fetch for themselves: a Worker's
+      // One request fetches, the others use the cached set. Without a cached set each fetches, because a Worker's
       // requests cannot wait for each other.
       if (this.keys.size > 0) this.tried = this.now();
       await this.load().catch((error) => console.warn(`anteroom: the key set cannot be read: ${error}`));
@@ -68,7 +68,7 @@ class KeySet {
   }
 }
 
-// A function from a token to its claims, or to null when it is not a good access token of the event.
+// A function from a token to its claims, or to null if it is not a valid access token of the event.
 export function verifier({ issuer, eventId }, fetch = globalThis.fetch.bind(globalThis), now = () => Date.now() / 1000) {
   const set = new KeySet(issuer, fetch, now);
   return async (token) => {
@@ -78,7 +78,7 @@ export function verifier({ issuer, eventId }, fetch = globalThis.fetch.bind(glob
       if (parts.length !== 3 || !parts.every((part) => /^[\w-]+$/.test(part))) return null;
       const [header, claims] = [json(parts[0]), json(parts[1])];
       if (!Object.hasOwn(ALGORITHMS, header.alg) || !["at+jwt", "JWT"].includes(header.typ) || "crit" in header) return null;
-      // First what costs nothing.
+      // The cheap checks come first.
       const ours = claims.iss === issuer && claims.aud === eventId && claims.token_use === "access";
       const starts = claims.nbf === undefined ? 0 : claims.nbf;
       const live = Number.isFinite(claims.exp) && now() < claims.exp;
@@ -93,8 +93,8 @@ export function verifier({ issuer, eventId }, fetch = globalThis.fetch.bind(glob
   };
 }
 
-// The tokens of a request with these headers (each a text or undefined), in the order in which they count. A site has
-// bearer tokens of its own: one that does not name the issuer leaves the cookie to say who passes.
+// The tokens of a request with these headers (each a text or undefined), in order of precedence. A site has bearer
+// tokens of its own: one that does not name the issuer is ignored in favour of the cookie.
 export function tokensOf({ authorization, cookie }, { cookie: name, issuer }) {
   const bearer = /^bearer +(\S+) *$/i.exec(authorization ?? "")?.[1];
   const pairs = (cookie ?? "").split(";").map((pair) => pair.trim());
@@ -103,7 +103,7 @@ export function tokensOf({ authorization, cookie }, { cookie: name, issuer }) {
   return counting.filter((token) => token);
 }
 
-// What a token says of its issuer, believed for this alone.
+// The unverified issuer of a token, used for this purpose alone.
 function issuerOf(token) {
   try {
     return json(token.split(".")[1]).iss;
@@ -112,7 +112,7 @@ function issuerOf(token) {
   }
 }
 
-// The claims of the visitor who may pass, or null.
+// The claims of an admitted visitor, or null.
 async function admitted(settings, headers) {
   for (const token of tokensOf(headers, settings)) {
     const claims = await verifierFor(settings)(token);
@@ -121,7 +121,7 @@ async function admitted(settings, headers) {
   return null;
 }
 
-// Where a browser goes that has no token; null for a program, which is told 401.
+// Where a browser without a token is redirected; null for a program, which gets 401.
 export function lineFor({ issuer, line }, accept, asked) {
   if (!(accept ?? "").includes("text/html")) return null;
   const url = new URL(line);
@@ -133,7 +133,7 @@ export function lineFor({ issuer, line }, accept, asked) {
 // RFC 6750, section 3.
 const CHALLENGE = 'Bearer realm="anteroom"';
 
-// What the site is told of a visitor who may pass. All of it is written each time: visitors can send headers too.
+// The identity headers for the site. All of them are always set, because visitors can send headers too.
 const toldOf = (claims) => ({
   "X-Anteroom-Sub": claims.sub,
   "X-Anteroom-Event": claims.aud,

@@ -1,4 +1,4 @@
-//! What a header says, read in another way than the program reads it.
+//! Parses a header in another way than the program does.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

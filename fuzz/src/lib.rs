@@ -1,8 +1,8 @@
-//! What strangers send, as functions of bytes: one for each reader, with what must hold whatever the bytes are.
+//! Untrusted input as functions of bytes: one for each parser, with the properties that must hold for any bytes.
 //!
-//! Each is run by libFuzzer (`fuzz_targets/`) and, over the committed corpora, by `tests/fuzz_corpora.rs`. They panic when
-//! a property does not hold. Keys are fixed, so that a corpus means the same in every run; no input holds anything that
-//! was sealed or signed under them, unless a target makes it itself.
+//! Each is run by libFuzzer (`fuzz_targets/`) and, over the committed corpora, by `tests/fuzz_corpora.rs`. They panic
+//! when a property does not hold. Keys are fixed, so that a corpus has the same meaning in every run; no input contains
+//! anything that was sealed or signed under them, unless a target makes it itself.
 
 mod access;
 mod oauth;
@@ -10,7 +10,7 @@ mod sealed;
 mod signed;
 mod surroundings;
 
-/// A reader of bytes from outside.
+/// A parser of untrusted bytes.
 pub type Target = fn(&[u8]);
 
 /// All of them by name: that of the file in `fuzz_targets/` and of the folder in `corpus/`.

@@ -1,4 +1,4 @@
-//! What relying parties and browsers send to `/authorize` and `/token`.
+//! Input from relying parties and browsers to `/authorize` and `/token`.
 
 use std::sync::LazyLock;
 
@@ -28,7 +28,7 @@ fn client(auth_method: AuthMethod, kind: ClientKind, uris: &[&str]) -> Client {
 static WEB: LazyLock<Client> = LazyLock::new(|| client(AuthMethod::Any, ClientKind::Web, &REGISTERED));
 static NATIVE: LazyLock<Client> = LazyLock::new(|| client(AuthMethod::None, ClientKind::Native, &[ON_LOOPBACK]));
 
-/// Parameters are read the same after they were written again, and only what is known is carried on.
+/// Parameters are parsed the same after they were serialised, and only known ones are carried on.
 fn parameters(data: &[u8]) -> Params {
     let params = Params::parse(data);
     assert_eq!(Params::parse(params.encode().as_bytes()), params);
@@ -55,12 +55,12 @@ pub fn authorize(data: &[u8]) {
         assert_eq!(request.challenge.is_some(), params.get("code_challenge").unwrap().is_some());
         assert!(request.challenge.is_some() || !client.is_public(), "a public client needs PKCE");
         assert!(request.acr.is_none_or(|acr| acr == "queue:fair"), "only what is configured is echoed");
-        // A flow carries the parameters; coming back it is read the same.
+        // A flow carries the parameters; when it returns they are parsed the same.
         assert!(oauth::read_request(&params.only(&KNOWN), client).is_ok());
     }
 }
 
-/// An answer goes to a registered redirect URI, and what was added to it stays in its query.
+/// An answer goes to a registered redirect URI, and its parameters stay in that URI's query.
 fn goes_where_it_is_registered(client: &Client, asked: &str, target: &str) {
     let registered = client.redirect_uris.iter().map(RedirectUri::as_str).collect::<Vec<_>>();
     let target = Url::parse(target).unwrap();
@@ -77,12 +77,12 @@ pub fn token(data: &[u8]) {
         None => (None, data),
     };
     let params = parameters(form);
-    if let Ok(presented) = oauth::presented(header, &params) {
+    if let Ok(credentials) = oauth::credentials(header, &params) {
         for method in [AuthMethod::Any, AuthMethod::Basic, AuthMethod::Post, AuthMethod::None] {
             let client = client(method, ClientKind::Web, &REGISTERED);
-            let known = (presented.client_id == client.id).then_some(&client);
-            if oauth::authenticate(known, &presented).is_ok() {
-                assert_eq!(presented.client_id, "shop");
+            let known = (credentials.client_id == client.id).then_some(&client);
+            if oauth::authenticate(known, &credentials).is_ok() {
+                assert_eq!(credentials.client_id, "shop");
                 let posted = params.get("client_secret").unwrap() == Some(SECRET);
                 let in_header = header.is_some_and(|header| access::holds(header, "shop", SECRET));
                 let public = method == AuthMethod::None && header.is_none();
@@ -94,7 +94,7 @@ pub fn token(data: &[u8]) {
     redeem(&params);
 }
 
-/// A code is redeemed with the verifier of its authorization request alone (RFC 7636 §4.6).
+/// A code is redeemed only with the verifier of its authorization request (RFC 7636 §4.6).
 fn redeem(params: &Params) {
     let Ok(request) = CodeRequest::read(params) else { return };
     let verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
@@ -106,29 +106,29 @@ fn redeem(params: &Params) {
     }
 }
 
-/// A Basic header, as it stands and with credentials that the bytes are.
+/// A Basic header, as it is and with credentials from the bytes.
 pub fn basic(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let none = Params::default();
-    if let Ok(presented) = oauth::presented(Some(&text), &none) {
-        assert!(!presented.client_id.is_empty() && text.len() >= 6 && text[..6].eq_ignore_ascii_case("basic "));
-        let good = oauth::authenticate(Some(&WEB), &presented).is_ok();
-        assert!(!good || access::holds(&text, &presented.client_id, SECRET), "without the secret");
+    if let Ok(credentials) = oauth::credentials(Some(&text), &none) {
+        assert!(!credentials.client_id.is_empty() && text.len() >= 6 && text[..6].eq_ignore_ascii_case("basic "));
+        let good = oauth::authenticate(Some(&WEB), &credentials).is_ok();
+        assert!(!good || access::holds(&text, &credentials.client_id, SECRET), "without the secret");
     }
     let (id, secret) = text.split_once('\n').unwrap_or((&text, ""));
     let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
     let header = format!("Basic {}", STANDARD.encode(format!("{}:{}", encode(id), encode(secret))));
-    let presented = oauth::presented(Some(&header), &none);
+    let credentials = oauth::credentials(Some(&header), &none);
     if id.is_empty() || text.contains('\0') {
-        assert!(presented.is_err());
+        assert!(credentials.is_err());
         return;
     }
-    let presented = presented.unwrap();
-    assert_eq!(presented.client_id, id);
-    assert_eq!(oauth::authenticate(Some(&WEB), &presented).is_ok(), secret == SECRET);
+    let credentials = credentials.unwrap();
+    assert_eq!(credentials.client_id, id);
+    assert_eq!(oauth::authenticate(Some(&WEB), &credentials).is_ok(), secret == SECRET);
 }
 
-/// A redirect URI to register in the first line, one that is asked for in the second.
+/// A redirect URI to register in the first line, a requested one in the second.
 pub fn redirect_uri(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let (registered, asked) = text.split_once('\n').unwrap_or((&text, &text));

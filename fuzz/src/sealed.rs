@@ -1,4 +1,4 @@
-//! What this deployment sealed and somebody else brings back: tickets, codes, flows, place cookies.
+//! Sealed values that clients return: tickets, codes, flows, place cookies.
 
 use std::sync::LazyLock;
 
@@ -12,7 +12,7 @@ use anteroom::room::{
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-/// A room in which a thousand joined at three moments, after two resets.
+/// A room with a thousand joins at three moments, after two resets.
 struct Room {
     tickets: TicketKey,
     cookies: CookieKey,
@@ -38,7 +38,7 @@ static ROOM: LazyLock<Room> = LazyLock::new(|| {
     }
 });
 
-/// The first bytes of `data`, filled up with zeros.
+/// The first bytes of `data`, padded with zeros.
 fn bytes<const N: usize>(data: &[u8]) -> [u8; N] {
     let mut bytes = [0; N];
     let length = data.len().min(N);
@@ -46,7 +46,7 @@ fn bytes<const N: usize>(data: &[u8]) -> [u8; N] {
     bytes
 }
 
-/// A ticket that the bytes describe; not always one that the room gave.
+/// A ticket from the bytes; not always one that the room issued.
 fn described(data: &[u8]) -> Option<Ticket> {
     let [position, more, back, ahead, generation, door, ..] = bytes::<8>(data);
     let entry = NOW.as_secs() - u64::from(back) * 20 + u64::from(ahead);
@@ -58,7 +58,7 @@ fn described(data: &[u8]) -> Option<Ticket> {
     })
 }
 
-/// What opens was sealed: sealing it again gives the same request ID, and the room gave it.
+/// A ticket that opens was sealed: sealing it again gives the same request ID, and the room issued it.
 fn opens_only_what_was_sealed(room: &Room, id: &RequestId) -> Option<Ticket> {
     let ticket = room.tickets.open(id, &room.counters, &room.arrivals).ok()?;
     assert_eq!(room.tickets.seal(&ticket), *id);
@@ -99,7 +99,7 @@ fn sealed_as(room: &Room, id: &RequestId, kind: CookieKind) -> String {
     }
 }
 
-/// A place cookie or a session cookie, and a request ID that is shown in its place.
+/// A place cookie or a session cookie, and a request ID in its place.
 pub fn cookie(data: &[u8]) {
     let room = &*ROOM;
     let text = String::from_utf8_lossy(data);
@@ -116,14 +116,14 @@ pub fn cookie(data: &[u8]) {
     let known = RequestId::from_bytes(*room.tickets.seal(&ticket).as_bytes());
     let shown = room.cookies.open(&room.cookies.seal(&known)).unwrap();
     assert_eq!(shown, (known, CookieKind::Place));
-    // Whoever knows the `sub` has not the cookie: the cookie's value is not the ticket's.
+    // Knowing the `sub` is not enough: the cookie's value is not the ticket's.
     assert_ne!(room.cookies.seal(&known).as_bytes(), known.to_string().as_bytes());
 }
 
 static FLOWS: LazyLock<FlowSeal> = LazyLock::new(|| FlowSeal::new(&MasterSecret::generate(&SeededEntropy::new(7))));
 
-/// Replaces bytes of a text that has only single-byte letters, as pairs of position and letter say. `None`: it stayed
-/// as it was. Letters are compared one by one: the fuzzer reads what texts are compared with, and would guess the token.
+/// Replaces bytes of a text of single-byte letters, given as pairs of position and letter. `None`: it is unchanged.
+/// Letters are compared one by one: the fuzzer traces comparisons of texts, and would guess the token.
 fn changed(token: &str, edits: &[u8]) -> Option<String> {
     let mut letters: Vec<u8> = token.bytes().collect();
     for edit in edits.chunks_exact(3).take(8) {
@@ -153,7 +153,7 @@ pub fn flow(data: &[u8]) {
 
 static CODES: LazyLock<CodeSeal> = LazyLock::new(|| CodeSeal::new(&MasterSecret::generate(&SeededEntropy::new(7))));
 
-/// What codes of a client are bound to.
+/// The associated data of a client's codes.
 const BOUND: &str = "Sample\0shop";
 
 /// An authorization code, as text and as one that was sealed here and then changed.

@@ -1,13 +1,13 @@
-//! What somebody signed: requests of operators (Signature Version 4), tokens (JWS), messages of Amazon SNS.
+//! Signed input: requests of operators (Signature Version 4), tokens (JWS), messages of Amazon SNS.
 
 use std::sync::LazyLock;
 
 use anteroom::ambient::{Secret, Timestamp};
-use anteroom::aws::sns::{Inbox, Topic, TopicArn, Unproven};
+use anteroom::aws::sns::{Inbox, Topic, TopicArn, UnverifiedMessage};
 use anteroom::config::SigV4Pair;
 use anteroom::keys::{KeyRing, PublicKeySet, TokenType};
 use anteroom::oauth::SigningAlg;
-use anteroom::web::sigv4::{ALGORITHM, Received, verify};
+use anteroom::web::sigv4::{ALGORITHM, SignedRequest, verify};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac as _};
@@ -33,7 +33,7 @@ pub fn sigv4(data: &[u8]) {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let headers: Vec<(&str, &[u8])> =
         lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name, value.as_bytes())).collect();
-    let received = Received { method, path, query, headers, body: body.as_bytes() };
+    let received = SignedRequest { method, path, query, headers, body: body.as_bytes() };
     let refusal = verify(&received, parameters, &PAIRS, NOW).expect_err("a guess is no signature");
     assert!(!refusal.message().contains(SECRET) && !refusal.kind().is_empty());
     a_good_signature_covers_the_body(data);
@@ -57,7 +57,7 @@ fn a_good_signature_covers_the_body(body: &[u8]) {
     let parameters = format!("Credential=AKIDEXAMPLE/{scope}, SignedHeaders=host;x-amz-date, Signature={signature}");
     let received = |body| {
         let headers = vec![("host", &b"queue.example"[..]), ("x-amz-date", date.as_bytes())];
-        Received { method: "POST", path: "/private/inlet", query: "", headers, body }
+        SignedRequest { method: "POST", path: "/private/inlet", query: "", headers, body }
     };
     assert_eq!(verify(&received(body), &parameters, &PAIRS, NOW), Ok("AKIDEXAMPLE"));
     let longer = [body, b"x"].concat();
@@ -68,7 +68,8 @@ static RING: LazyLock<KeyRing> = LazyLock::new(|| KeyRing::generate(NOW).unwrap(
 static PUBLISHED: LazyLock<PublicKeySet> =
     LazyLock::new(|| PublicKeySet::from_json(RING.jwks().json().as_bytes()).unwrap());
 
-/// A token: as text; with a header in the first line, in which `$kid` is a key of ours; and one of ours that is changed.
+/// A token: as text; with a header in the first line, in which `$kid` is one of our keys; and a valid one that is
+/// changed.
 pub fn jwt(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     assert!(RING.verify(&text).is_err() && PUBLISHED.verify(&text).is_err(), "a guess is no token");
@@ -80,7 +81,7 @@ pub fn jwt(data: &[u8]) {
     let header = header.replace("$kid", RING.public_jwk(alg).kid());
     let parts = [header.as_bytes(), payload.as_bytes(), signature.as_bytes()].map(|part| URL_SAFE_NO_PAD.encode(part));
     assert!(RING.verify(&parts.join(".")).is_err(), "nobody signed it");
-    // RSA takes a millisecond: seldom.
+    // RSA takes a millisecond, so it is used rarely.
     if alg == SigningAlg::Rs256 && choice > 8 {
         return;
     }
@@ -105,7 +106,7 @@ fn change(token: &str, data: &[u8]) -> String {
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Builder::new_current_thread().enable_all().build().unwrap());
 
-/// Certificates are asked for where nobody answers, ten times at most.
+/// Certificates are fetched from an address without a server, ten times at most.
 static INBOX: LazyLock<Inbox> = LazyLock::new(|| {
     let arn = "arn:aws:sns:eu-central-1:123456789012:exits".parse().unwrap();
     Inbox::new(Topic { arn, endpoint: Some("http://127.0.0.1:1/".parse().unwrap()) }).unwrap()
@@ -113,9 +114,9 @@ static INBOX: LazyLock<Inbox> = LazyLock::new(|| {
 
 /// A message that SNS did not sign, and the name of a topic.
 pub fn sns(data: &[u8]) {
-    if let Ok(message) = Unproven::parse(data) {
+    if let Ok(message) = UnverifiedMessage::parse(data) {
         let _topic = message.topic().len();
-        assert!(RUNTIME.block_on(INBOX.prove(message, NOW)).is_err(), "nobody signed it");
+        assert!(RUNTIME.block_on(INBOX.verify(message, NOW)).is_err(), "nobody signed it");
     }
     let text = String::from_utf8_lossy(data);
     if let Ok(arn) = text.trim().parse::<TopicArn>() {

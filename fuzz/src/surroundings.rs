@@ -1,4 +1,4 @@
-//! What operators write and proxies add: the configuration file and the headers that name a visitor's address.
+//! Input from operators and proxies: the configuration file and the headers that name a visitor's address.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -9,10 +9,10 @@ use anteroom::web::{RequestOrigin, Site, VisitorAddress};
 
 const SECRET: &str = "secret-0123456789-0123456789-0123456789";
 
-/// A configuration file whose secrets are there.
+/// A configuration file whose secrets are present.
 pub fn config(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    // What the machine has in these places is no matter of the reader's.
+    // The machine's own files in these places do not matter.
     if ["file:", "/dev", "/proc"].iter().any(|word| text.contains(word)) {
         return;
     }
@@ -29,7 +29,7 @@ pub fn config(data: &[u8]) {
         }
         Err(error) => {
             let told = error.to_string();
-            assert!(!error.problems().is_empty() && !told.contains(SECRET), "{told}");
+            assert!(!error.diagnostics().is_empty() && !told.contains(SECRET), "{told}");
         }
     }
 }
@@ -60,7 +60,7 @@ pub fn forwarded(data: &[u8]) {
         }
     }
     let address = |text: &str| Some(text.parse::<IpAddr>().unwrap());
-    // Nobody but a trusted proxy is believed.
+    // Only a trusted proxy is believed.
     let stranger = address("198.51.100.7");
     assert_eq!(VisitorAddress::behind(&site, stranger, &headers), VisitorAddress::Known(stranger.unwrap()));
     let colleague = address("192.168.0.1");
@@ -74,12 +74,12 @@ pub fn forwarded(data: &[u8]) {
             let limited = found.limited(&site).is_some();
             assert_eq!(limited, !site.limits.exempts(visitor));
         }
-        // What a proxy adds counts, whatever stands before it.
+        // A proxy's entry counts, whatever precedes it.
         let mut added = headers.clone();
         added.append(HeaderName::from_static("x-forwarded-for"), HeaderValue::from_static("203.0.113.9"));
         let expected = VisitorAddress::Known(address("203.0.113.9").unwrap());
         assert_eq!(VisitorAddress::behind(&site, peer, &added), expected);
-        // Also on the line that others have begun, with a quote that they do not close.
+        // Even on a line that others have begun, with an unclosed quote.
         let others = headers.get_all("forwarded").last().map_or(b"".as_slice(), |line| line.as_bytes());
         let line = [others, b", for=203.0.113.9;host=\"shop.example\""].concat();
         let mut added = HeaderMap::new();

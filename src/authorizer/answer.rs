@@ -1,14 +1,14 @@
-//! How API Gateway is answered (`docs/integrators.md`, *In API Gateway*; API Gateway developer guide, simple responses).
+//! The answer to API Gateway (`docs/integrators.md`, *In API Gateway*; API Gateway developer guide, simple responses).
 
 use serde_json::{Value, json};
 
 use super::call::Form;
 use super::check::Visitor;
 
-/// The principal of whoever is not let in.
+/// The principal of a denied request.
 pub(super) const DENIED: &str = "denied";
 
-/// Yes, if there is a visitor.
+/// Allows the request if there is a visitor.
 pub(super) fn answer(form: &Form, visitor: Option<&Visitor>) -> Value {
     match form {
         Form::Policy(resource) => json!({

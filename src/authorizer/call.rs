@@ -1,8 +1,8 @@
-//! How API Gateway asks: three forms of event, of which none is trusted to be whole.
+//! The three forms of event that API Gateway sends; none is assumed to be complete.
 
 use serde_json::Value;
 
-/// How the answer must look.
+/// The form of the answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Form {
     /// An IAM policy for this resource (REST APIs; HTTP APIs with payload format 1.0).
@@ -11,19 +11,19 @@ pub(super) enum Form {
     Simple,
 }
 
-/// A question of API Gateway.
+/// A call of API Gateway.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) struct Call {
-    /// The token, if one was sent.
+    /// The token, if any.
     pub(super) token: Option<String>,
     pub(super) form: Form,
 }
 
-/// Where nothing says what is asked for: what is denied there is denied everywhere.
+/// Without the requested method, a denial applies to every method.
 const EVERYTHING: &str = "*";
 
 impl Call {
-    /// Reads an event. What is not understood has no token.
+    /// Reads an event. An event that is not understood has no token.
     pub(super) fn read(event: &Value) -> Self {
         let text = |name: &str| event.get(name).and_then(Value::as_str);
         if text("version") == Some("2.0") {
@@ -34,7 +34,7 @@ impl Call {
         };
         let token = match text("type") {
             Some("REQUEST") => token_of_request(event),
-            // The old system's events are all of this type, so it need not be said.
+            // All events of the old system are of this type, so they may omit it.
             Some("TOKEN") | None => text("authorizationToken").and_then(bare),
             Some(_) => None,
         };
@@ -42,7 +42,7 @@ impl Call {
     }
 }
 
-/// Every stage, method and path of the API that `arn` is a method of: API Gateway keeps an answer for other paths too.
+/// Every stage, method and path of the API of `arn`, because API Gateway caches an answer for other paths too.
 fn whole_api(arn: &str) -> Option<String> {
     let (base, _) = arn.split_once('/')?;
     let parts: Vec<&str> = base.split(':').collect();
@@ -54,7 +54,7 @@ fn whole_api(arn: &str) -> Option<String> {
     }
 }
 
-/// The token of a header or, where a header cannot be sent, of the query.
+/// The token of a header or, for clients that cannot send one, of the query.
 fn token_of_request(event: &Value) -> Option<String> {
     let members = |name: &str| event.get(name).and_then(Value::as_object).into_iter().flatten();
     let mut headers = members("headers").filter(|(name, _)| name.eq_ignore_ascii_case("authorization"));
@@ -68,7 +68,7 @@ fn token_of_request(event: &Value) -> Option<String> {
     }
 }
 
-/// A token with or without its scheme.
+/// A token without its scheme, if it has one.
 fn bare(value: &str) -> Option<String> {
     let value = value.trim();
     let token = match value.split_once(' ') {

@@ -1,4 +1,4 @@
-//! The rules for a token whose signature is good.
+//! The rules for a token whose signature is valid.
 
 use serde::Deserialize;
 
@@ -7,7 +7,7 @@ use crate::ambient::Timestamp;
 use crate::keys::Verified;
 use crate::policy;
 
-/// Who holds a good token.
+/// The visitor of a valid token.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Visitor {
     pub(super) sub: String,
@@ -16,9 +16,9 @@ pub(super) struct Visitor {
     pub(super) expires: Timestamp,
 }
 
-/// Why a token is not good; for the log.
+/// Why a token is not valid; for the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Refusal(pub(super) &'static str);
+pub(super) struct TokenError(pub(super) &'static str);
 
 #[derive(Deserialize)]
 struct Claims {
@@ -31,27 +31,27 @@ struct Claims {
     queue_position: Option<u64>,
 }
 
-/// The visitor of a token, if it is an access token for the event, from the issuer, and its time is now.
-pub(super) fn check(verified: &Verified, settings: &Settings, now: Timestamp) -> Result<Visitor, Refusal> {
-    let claims: Claims = verified.claims().map_err(|_| Refusal("claims are missing"))?;
+/// The visitor of a token, if it is a current access token for the event, from the issuer.
+pub(super) fn check(verified: &Verified, settings: &Settings, now: Timestamp) -> Result<Visitor, TokenError> {
+    let claims: Claims = verified.claims().map_err(|_| TokenError("claims are missing"))?;
     if claims.iss != settings.issuer {
-        return Err(Refusal("another issuer"));
+        return Err(TokenError("another issuer"));
     }
     if claims.aud != settings.event_id {
-        return Err(Refusal("another event"));
+        return Err(TokenError("another event"));
     }
     if claims.token_use != "access" {
-        return Err(Refusal("not an access token"));
+        return Err(TokenError("not an access token"));
     }
     if claims.exp <= now {
-        return Err(Refusal("expired"));
+        return Err(TokenError("expired"));
     }
     if claims.nbf.is_some_and(|begin| begin > now + policy::AUTHORIZER_CLOCK_SKEW) {
-        return Err(Refusal("not valid yet"));
+        return Err(TokenError("not valid yet"));
     }
-    // No sub may pass for the principal of those who are denied.
+    // No sub may equal the principal of denied requests.
     if claims.sub.is_empty() || claims.sub == super::answer::DENIED {
-        return Err(Refusal("no subject"));
+        return Err(TokenError("no subject"));
     }
     Ok(Visitor { sub: claims.sub, position: claims.queue_position, event_id: claims.aud, expires: claims.exp })
 }

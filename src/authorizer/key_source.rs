@@ -1,4 +1,4 @@
-//! The issuer's keys: fetched when they are needed, kept, and kept on while the issuer is away.
+//! The issuer's keys: fetched on demand, cached, and still used while the issuer is away.
 
 use std::sync::Arc;
 
@@ -11,25 +11,25 @@ use crate::keys::{PublicKeySet, Verified, VerifyError};
 use crate::outbound::{self, Proxies};
 use crate::policy;
 
-/// Where keys come from.
+/// The source of the keys.
 pub(super) struct KeySource {
     url: Url,
     http: Client,
     clock: Arc<dyn Clock>,
-    // Held while the set is fetched: whoever comes meanwhile would need the same.
-    kept: Mutex<Kept>,
+    // Held during a fetch, whose result concurrent calls would need as well.
+    kept: Mutex<CachedKeySet>,
 }
 
 #[derive(Default)]
-struct Kept {
+struct CachedKeySet {
     set: PublicKeySet,
-    /// When the set was last asked for, with or without success.
+    /// When the set was last fetched, successfully or not.
     tried: Option<Timestamp>,
 }
 
-impl Kept {
-    /// Whether it is time to ask for the set, for a token whose key is `unknown` or for the sake of freshness: a key
-    /// that was withdrawn must not be believed for ever. Anybody can invent the name of a key, so not each time.
+impl CachedKeySet {
+    /// Whether to fetch the set, because a token names an unknown key or because the set is old: a withdrawn key must
+    /// not be accepted for ever. Any client can invent a key ID, so unknown keys cause a fetch only from time to time.
     fn is_due(&self, unknown: bool, now: Timestamp) -> bool {
         let pause = match unknown {
             _ if self.set.is_empty() => policy::AUTHORIZER_FIRST_RETRY,
@@ -41,14 +41,14 @@ impl Kept {
 }
 
 impl KeySource {
-    /// Keys from `url`. Nothing is fetched yet.
+    /// Keys from `url`. It fetches nothing yet.
     pub(super) fn new(url: Url, clock: Arc<dyn Clock>) -> Result<Self, String> {
         let http = outbound::client(&url, policy::AUTHORIZER_FETCH_TIMEOUT, Proxies::Ignored)
             .map_err(|error| format!("the HTTP client does not start: {error}"))?;
         Ok(Self { url, http, clock, kept: Mutex::default() })
     }
 
-    /// Whether one of the keys signed `token`.
+    /// Verifies `token` with the keys.
     pub(super) async fn verify(&self, token: &str) -> Result<Verified, VerifyError> {
         let mut kept = self.kept.lock().await;
         let verified = kept.set.verify(token);
@@ -56,7 +56,7 @@ impl KeySource {
         let unknown = match &verified {
             Err(VerifyError::UnknownKey) => true,
             Ok(_) => false,
-            // What no key could have signed is no reason to fetch any.
+            // A token that no key could have signed causes no fetch.
             Err(_) => return verified,
         };
         if !kept.is_due(unknown, now) {
@@ -66,7 +66,7 @@ impl KeySource {
         match self.fetch().await {
             Ok(set) => kept.set = set,
             Err(problem) => {
-                tracing::warn!(url = %self.url, problem, "the key set cannot be fetched; the old one stays")
+                tracing::warn!(url = %self.url, problem, "the key set cannot be fetched; the cached one stays in use")
             }
         }
         kept.set.verify(token)

@@ -1,9 +1,9 @@
-//! The authorizer: an AWS Lambda function by which API Gateway lets in who holds a good access token.
+//! The authorizer: an AWS Lambda function by which API Gateway admits requests with a valid access token.
 //!
-//! Owns the forms in which API Gateway asks ([`call`]) and is answered ([`answer`]), the rules for a token ([`check`]),
-//! and the key set of the running Anteroom, fetched and kept ([`key_source`]). It is a program of its own beside
-//! Anteroom, which it knows by its published keys alone: no store, no session, so that it works while Anteroom is away.
-//! Whatever it cannot read, it denies.
+//! Owns the forms of API Gateway's calls ([`call`]) and answers ([`answer`]), the rules for a token ([`check`]), and
+//! the cached key set of the running Anteroom ([`key_source`]). It is a separate program that knows Anteroom by its
+//! published keys alone: no store, no session, so that it works while Anteroom is away. It denies everything that it
+//! cannot read.
 
 mod answer;
 mod call;
@@ -22,11 +22,11 @@ use serde_json::Value;
 use crate::ambient::{Clock, SystemClock};
 use answer::answer;
 use call::Call;
-use check::{Refusal, check};
+use check::{TokenError, check};
 use key_source::KeySource;
 use settings::Settings;
 
-/// Answers what API Gateway asks.
+/// Answers API Gateway.
 struct Authorizer {
     settings: Settings,
     keys: KeySource,
@@ -34,17 +34,17 @@ struct Authorizer {
 }
 
 impl Authorizer {
-    /// The answer to a call, whatever it is.
+    /// The answer to any event.
     async fn decide(&self, event: &Value) -> Value {
         let call = Call::read(event);
         let visitor = match call.token.as_deref() {
-            None => Err(Refusal("no token")),
+            None => Err(TokenError("no token")),
             Some(token) => match self.keys.verify(token).await {
                 Ok(verified) => check(&verified, &self.settings, self.clock.now()),
-                Err(_) => Err(Refusal("bad signature or form")),
+                Err(_) => Err(TokenError("bad signature or form")),
             },
         };
-        if let Err(Refusal(reason)) = visitor {
+        if let Err(TokenError(reason)) = visitor {
             tracing::info!(reason, "denied");
         }
         answer(&call.form, visitor.ok().as_ref())

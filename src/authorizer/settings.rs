@@ -1,17 +1,17 @@
-//! What the operator says in the function's environment.
+//! The settings in the function's environment.
 
 use url::Url;
 
 use crate::oauth::{is_loopback, paths};
 
-/// What the authorizer must know.
+/// The settings.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Settings {
-    /// The event whose tokens are good: their `aud`.
+    /// The event whose tokens are valid: their `aud`.
     pub(super) event_id: String,
-    /// Who issued them, byte for byte: their `iss`.
+    /// Their issuer, byte for byte: their `iss`.
     pub(super) issuer: String,
-    /// Where the issuer publishes its keys.
+    /// The address of the issuer's key set.
     pub(super) jwks_url: Url,
 }
 
@@ -24,7 +24,7 @@ pub(super) enum SettingsError {
     Address(&'static str),
 }
 
-/// What Lambda itself sets, and its runtime library cannot do without.
+/// Variables that Lambda sets and its runtime library requires.
 const OF_LAMBDA: [&str; 4] = [
     "AWS_LAMBDA_RUNTIME_API",
     "AWS_LAMBDA_FUNCTION_NAME",
@@ -33,7 +33,7 @@ const OF_LAMBDA: [&str; 4] = [
 ];
 
 impl Settings {
-    /// Reads the variables that `variable` answers.
+    /// Reads the settings from `variable`.
     pub(super) fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let given = |name: &str| variable(name).filter(|value| !value.is_empty());
         let need = |name, what| given(name).ok_or(SettingsError::Missing(name, what));
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_unsafe_is_named() {
+    fn a_missing_or_unsafe_setting_is_named() {
         for name in ["EVENT_ID", "ISSUER", "AWS_LAMBDA_RUNTIME_API"] {
             let problem = read(&[(name, "")]).unwrap_err().to_string();
             assert!(problem.starts_with(&format!("{name} is not set: ")), "{problem}");

@@ -1,4 +1,4 @@
-//! Each form of event with its golden answer, each rule for a token, and a key set that comes and goes.
+//! Each form of event with its expected answer, each rule for a token, and a key set that becomes unavailable.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -19,25 +19,25 @@ const NOW: u64 = 1_800_000_000;
 const SUB: &str = "01234567-89ab-cdef-0123-456789abcdef";
 const ARN: &str = "arn:aws:execute-api:eu-west-1:123456789012:abc123/prod/GET/cart/7";
 
-/// Making keys takes longest: two rings for all tests.
+/// Generating keys takes longest: two key rings for all tests.
 static RINGS: LazyLock<[KeyRing; 2]> =
     LazyLock::new(|| [0, 1].map(|_| KeyRing::generate(Timestamp::from_secs(NOW)).unwrap()));
 
-/// An issuer that publishes what the test says; `None`: it fails.
+/// An issuer whose key set the test defines; `None`: it fails.
 #[derive(Default)]
 struct Published {
     set: Option<String>,
     asked: u32,
 }
 
-/// An authorizer and the issuer that it goes to.
-struct Scene {
+/// An authorizer and its issuer.
+struct Fixture {
     authorizer: Authorizer,
     clock: Arc<FrozenClock>,
     published: Arc<Mutex<Published>>,
 }
 
-impl Scene {
+impl Fixture {
     fn new() -> Self {
         let set = Some(RINGS[0].jwks().json().to_string());
         let published = Arc::new(Mutex::new(Published { set, asked: 0 }));
@@ -62,7 +62,7 @@ impl Scene {
         answer["policyDocument"]["Statement"][0]["Effect"] == "Allow"
     }
 
-    fn asked(&self) -> u32 {
+    fn requests(&self) -> u32 {
         self.published.lock().unwrap().asked
     }
 
@@ -115,20 +115,20 @@ const WHOLE: &str = "arn:aws:execute-api:eu-west-1:123456789012:abc123/*/*/*";
 
 #[tokio::test]
 async fn a_token_authorizer_is_answered_with_the_policy_of_the_contract() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     for sent in [format!("Bearer {}", good()), format!("bearer  {}", good()), good()] {
         let event = json!({ "type": "TOKEN", "authorizationToken": sent, "methodArn": ARN });
-        assert_eq!(scene.decide(event).await, policy(SUB, "Allow", WHOLE), "{sent}");
+        assert_eq!(fixture.decide(event).await, policy(SUB, "Allow", WHOLE), "{sent}");
         let untyped = json!({ "authorizationToken": sent, "methodArn": ARN });
-        assert_eq!(scene.decide(untyped).await, policy(SUB, "Allow", WHOLE), "the old system's form");
+        assert_eq!(fixture.decide(untyped).await, policy(SUB, "Allow", WHOLE), "the old system's form");
     }
     let event = json!({ "type": "TOKEN", "authorizationToken": "Bearer no.good.token", "methodArn": ARN });
-    assert_eq!(scene.decide(event).await, policy("denied", "Deny", WHOLE));
+    assert_eq!(fixture.decide(event).await, policy("denied", "Deny", WHOLE));
 }
 
 #[tokio::test]
 async fn a_request_authorizer_takes_the_header_or_else_the_query() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let event = |headers: Value, query: Value| json!({ "type": "REQUEST", "methodArn": ARN, "headers": headers, "queryStringParameters": query });
     let (bearer, good) = (format!("Bearer {}", good()), good());
     for event in [
@@ -137,7 +137,7 @@ async fn a_request_authorizer_takes_the_header_or_else_the_query() {
         event(json!({}), json!({ "access_token": good })),
         event(Value::Null, json!({ "access_token": good, "x": "y" })),
     ] {
-        assert_eq!(scene.decide(event.clone()).await, policy(SUB, "Allow", WHOLE), "{event}");
+        assert_eq!(fixture.decide(event.clone()).await, policy(SUB, "Allow", WHOLE), "{event}");
     }
     for event in [
         event(json!({ "Authorization": "Basic dTpw" }), json!({ "access_token": good })),
@@ -146,49 +146,49 @@ async fn a_request_authorizer_takes_the_header_or_else_the_query() {
         event(json!({ "X": bearer }), json!({ "token": good })),
         event(Value::Null, Value::Null),
     ] {
-        assert_eq!(scene.decide(event.clone()).await, policy("denied", "Deny", WHOLE), "{event}");
+        assert_eq!(fixture.decide(event.clone()).await, policy("denied", "Deny", WHOLE), "{event}");
     }
 }
 
 #[tokio::test]
-async fn an_http_api_is_answered_simply() {
-    let scene = Scene::new();
+async fn an_http_api_gets_a_simple_response() {
+    let fixture = Fixture::new();
     let event = |headers: Value| json!({ "version": "2.0", "type": "REQUEST", "routeArn": ARN, "headers": headers });
     let context = json!({ "sub": SUB, "event_id": "sale", "queue_position": 7, "exp": NOW + 3600 });
     assert_eq!(
-        scene.decide(event(json!({ "authorization": format!("Bearer {}", good()) }))).await,
+        fixture.decide(event(json!({ "authorization": format!("Bearer {}", good()) }))).await,
         json!({ "isAuthorized": true, "context": context })
     );
     for event in [event(json!({ "authorization": "Bearer x" })), event(json!([])), json!({ "version": "2.0" })] {
-        assert_eq!(scene.decide(event).await, json!({ "isAuthorized": false, "context": {} }));
+        assert_eq!(fixture.decide(event).await, json!({ "isAuthorized": false, "context": {} }));
     }
 }
 
 #[tokio::test]
 async fn an_event_that_is_not_understood_is_denied() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let nothing = [json!(null), json!(7), json!("x"), json!([]), json!({}), json!({ "authorizationToken": good() })];
     for event in nothing {
-        assert_eq!(scene.decide(event.clone()).await, policy("denied", "Deny", "*"), "{event}");
+        assert_eq!(fixture.decide(event.clone()).await, policy("denied", "Deny", "*"), "{event}");
     }
     let arns =
         ["", "arn", "*", "arn:aws:s3:::x/y/z", "arn:aws:execute-api:r:1:/prod/GET/", "arn:aws:execute-api:r:1:*/p"];
     for arn in arns {
         let event = json!({ "type": "TOKEN", "authorizationToken": good(), "methodArn": arn });
-        assert_eq!(scene.decide(event).await, policy("denied", "Deny", "*"), "{arn}");
+        assert_eq!(fixture.decide(event).await, policy("denied", "Deny", "*"), "{arn}");
     }
     let strange = json!({ "type": "OTHER", "authorizationToken": good(), "methodArn": ARN });
-    assert_eq!(scene.decide(strange).await, policy("denied", "Deny", WHOLE));
+    assert_eq!(fixture.decide(strange).await, policy("denied", "Deny", WHOLE));
 }
 
 #[tokio::test]
-async fn only_a_good_access_token_of_the_event_is_let_in() {
-    let scene = Scene::new();
+async fn only_a_valid_access_token_of_the_event_is_allowed() {
+    let fixture = Fixture::new();
     let ours = |other: Value| token(&RINGS[0], SigningAlg::Es256, &other);
     for alg in SigningAlg::ALL {
-        assert!(scene.lets_in(&token(&RINGS[0], alg, &json!({}))).await, "{alg}");
+        assert!(fixture.lets_in(&token(&RINGS[0], alg, &json!({}))).await, "{alg}");
     }
-    assert!(scene.lets_in(&ours(json!({ "nbf": NOW + 5 }))).await, "clocks differ a little");
+    assert!(fixture.lets_in(&ours(json!({ "nbf": NOW + 5 }))).await, "clocks differ a little");
     let whole = ours(json!({}));
     let (message, _) = whole.rsplit_once('.').unwrap();
     let cases = [
@@ -208,58 +208,58 @@ async fn only_a_good_access_token_of_the_event_is_let_in() {
         ("too long", "A".repeat(20_000)),
     ];
     for (case, bad) in cases {
-        assert!(!scene.lets_in(&bad).await, "{case}");
+        assert!(!fixture.lets_in(&bad).await, "{case}");
     }
 }
 
 #[tokio::test]
 async fn the_key_set_is_fetched_once_and_kept_while_the_issuer_is_away() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     for _ in 0..3 {
-        assert!(scene.lets_in(&good()).await);
+        assert!(fixture.lets_in(&good()).await);
     }
-    assert_eq!(scene.asked(), 1);
-    scene.publishes(None);
+    assert_eq!(fixture.requests(), 1);
+    fixture.publishes(None);
     for _ in 0..10 {
-        scene.clock.advance(policy::AUTHORIZER_KEEP);
-        let now = scene.authorizer.clock.now().as_secs();
-        assert!(scene.lets_in(&token(&RINGS[0], SigningAlg::Es256, &json!({ "exp": now + 60 }))).await);
+        fixture.clock.advance(policy::AUTHORIZER_KEEP);
+        let now = fixture.authorizer.clock.now().as_secs();
+        assert!(fixture.lets_in(&token(&RINGS[0], SigningAlg::Es256, &json!({ "exp": now + 60 }))).await);
     }
-    assert_eq!(scene.asked(), 11);
-    // A key that was withdrawn is believed no longer than a set is kept.
-    scene.publishes(Some(RINGS[1].jwks().json().to_string()));
-    scene.clock.advance(policy::AUTHORIZER_KEEP);
-    let now = scene.authorizer.clock.now().as_secs();
-    assert!(!scene.lets_in(&token(&RINGS[0], SigningAlg::Es256, &json!({ "exp": now + 60 }))).await);
+    assert_eq!(fixture.requests(), 11);
+    // A withdrawn key is accepted only as long as the set is cached.
+    fixture.publishes(Some(RINGS[1].jwks().json().to_string()));
+    fixture.clock.advance(policy::AUTHORIZER_KEEP);
+    let now = fixture.authorizer.clock.now().as_secs();
+    assert!(!fixture.lets_in(&token(&RINGS[0], SigningAlg::Es256, &json!({ "exp": now + 60 }))).await);
 }
 
 #[tokio::test]
-async fn an_unknown_key_has_the_set_fetched_at_most_once_a_minute() {
-    let scene = Scene::new();
-    assert!(scene.lets_in(&good()).await);
+async fn an_unknown_key_causes_at_most_one_fetch_a_minute() {
+    let fixture = Fixture::new();
+    assert!(fixture.lets_in(&good()).await);
     let next = token(&RINGS[1], SigningAlg::EdDsa, &json!({}));
-    scene.publishes(Some(RINGS[1].jwks().json().to_string()));
+    fixture.publishes(Some(RINGS[1].jwks().json().to_string()));
     for _ in 0..20 {
-        assert!(!scene.lets_in(&next).await);
+        assert!(!fixture.lets_in(&next).await);
     }
-    assert_eq!(scene.asked(), 1);
-    scene.clock.advance(policy::AUTHORIZER_REFETCH);
-    assert!(scene.lets_in(&next).await);
-    assert_eq!(scene.asked(), 2);
+    assert_eq!(fixture.requests(), 1);
+    fixture.clock.advance(policy::AUTHORIZER_REFETCH);
+    assert!(fixture.lets_in(&next).await);
+    assert_eq!(fixture.requests(), 2);
 }
 
 #[tokio::test]
-async fn as_long_as_there_is_no_key_nobody_is_let_in_and_the_issuer_is_asked_again_soon() {
-    let scene = Scene::new();
+async fn without_keys_every_request_is_denied_and_the_fetch_is_retried_soon() {
+    let fixture = Fixture::new();
     for set in [None, Some("<html>".to_owned()), Some("x".repeat(policy::MAX_KEY_SET + 1))] {
-        scene.publishes(set);
-        assert!(!scene.lets_in(&good()).await);
-        assert!(!scene.lets_in(&good()).await);
-        scene.clock.advance(policy::AUTHORIZER_FIRST_RETRY);
+        fixture.publishes(set);
+        assert!(!fixture.lets_in(&good()).await);
+        assert!(!fixture.lets_in(&good()).await);
+        fixture.clock.advance(policy::AUTHORIZER_FIRST_RETRY);
     }
-    assert_eq!(scene.asked(), 3);
-    scene.publishes(Some(RINGS[0].jwks().json().to_string()));
-    assert!(scene.lets_in(&good()).await);
-    assert!(!scene.lets_in("garbage").await, "what no key could have signed asks for none");
-    assert_eq!(scene.asked(), 4);
+    assert_eq!(fixture.requests(), 3);
+    fixture.publishes(Some(RINGS[0].jwks().json().to_string()));
+    assert!(fixture.lets_in(&good()).await);
+    assert!(!fixture.lets_in("garbage").await, "what no key could have signed asks for none");
+    assert_eq!(fixture.requests(), 4);
 }

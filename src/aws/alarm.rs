@@ -1,19 +1,19 @@
-//! How a CloudWatch alarm stands.
+//! CloudWatch alarms.
 
 use aws_config::SdkConfig;
 use aws_sdk_cloudwatch::Client;
 use aws_sdk_cloudwatch::types::{AlarmType, StateValue};
 
-use super::words::brief;
+use super::error_text::describe;
 
-/// How an alarm stands.
+/// The state of an alarm.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum AlarmState {
-    /// It rings (`ALARM`).
-    Ringing,
-    /// It does not (`OK`, `INSUFFICIENT_DATA`).
-    Silent,
-    /// There is no alarm of this name in the region.
+    /// `ALARM`.
+    Alarm,
+    /// `OK` or `INSUFFICIENT_DATA`.
+    Ok,
+    /// The region has no alarm of this name.
     Missing,
 }
 
@@ -29,19 +29,19 @@ impl Alarm {
         Self { client: Client::new(config), name: name.to_owned() }
     }
 
-    /// How it stands now (`DescribeAlarms`).
+    /// The current state (`DescribeAlarms`).
     ///
     /// # Errors
-    /// What CloudWatch, or the way there, says: a line for the log.
+    /// The message of CloudWatch or of the connection: a line for the log.
     pub async fn state(&self) -> Result<AlarmState, String> {
         let ask = self.client.describe_alarms().alarm_names(&self.name);
         let ask = ask.alarm_types(AlarmType::MetricAlarm).alarm_types(AlarmType::CompositeAlarm);
-        let found = ask.send().await.map_err(|error| brief(&error))?;
+        let found = ask.send().await.map_err(|error| describe(&error))?;
         let metric = found.metric_alarms().first().and_then(|alarm| alarm.state_value());
         let composite = found.composite_alarms().first().and_then(|alarm| alarm.state_value());
         Ok(match metric.or(composite) {
-            Some(StateValue::Alarm) => AlarmState::Ringing,
-            Some(_) => AlarmState::Silent,
+            Some(StateValue::Alarm) => AlarmState::Alarm,
+            Some(_) => AlarmState::Ok,
             None => AlarmState::Missing,
         })
     }

@@ -1,4 +1,4 @@
-//! An EventBridge event bus, as one who puts events on it.
+//! A client of an EventBridge event bus.
 
 use aws_config::SdkConfig;
 use aws_sdk_eventbridge::Client;
@@ -6,7 +6,7 @@ use aws_sdk_eventbridge::error::ProvideErrorMetadata as _;
 use aws_sdk_eventbridge::primitives::DateTime;
 use aws_sdk_eventbridge::types::{PutEventsRequestEntry, PutEventsResultEntry};
 
-use super::words::{brief, line};
+use super::error_text::{describe, one_line};
 use crate::ambient::Timestamp;
 
 /// One event.
@@ -20,12 +20,12 @@ pub struct BusEntry {
     pub at: Timestamp,
 }
 
-/// Why a bus did not take an entry, or a whole call.
+/// Why a bus did not accept an entry, or a whole call.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BusError {
-    /// What it said, in a line.
+    /// Its message, in a line.
     pub reason: String,
-    /// Whether it is refused for what it is, so that sending it again is of no use.
+    /// Whether the entry itself is at fault, so that a retry is of no use.
     pub is_final: bool,
 }
 
@@ -37,22 +37,22 @@ pub struct Bus {
 }
 
 impl Bus {
-    /// Most entries of one call (`PutEvents`).
+    /// The most entries of one call (`PutEvents`).
     pub const BATCH: usize = 10;
 
-    /// The bus with this name or ARN; what is put on it comes from `source`.
+    /// The bus with this name or ARN; its entries carry `source`.
     pub fn new(config: &SdkConfig, name: &str, source: &'static str) -> Self {
         Self { client: Client::new(config), name: name.to_owned(), source }
     }
 
-    /// Puts `entries`, [`Bus::BATCH`] at most, on the bus. What became of each.
+    /// Puts `entries`, [`Bus::BATCH`] at most, on the bus. Returns the outcome of each.
     ///
     /// # Errors
-    /// When it did not take the call.
+    /// When the whole call failed.
     pub async fn put(&self, entries: &[BusEntry]) -> Result<Vec<Result<(), BusError>>, BusError> {
         let sent = entries.iter().map(|entry| self.entry(entry)).collect();
         let answer = self.client.put_events().set_entries(Some(sent)).send().await.map_err(|error| BusError {
-            reason: brief(&error),
+            reason: describe(&error),
             is_final: matches!(error.code(), Some("ValidationException" | "ValidationError")),
         })?;
         if answer.entries().len() != entries.len() {
@@ -76,13 +76,13 @@ impl Bus {
 
 fn outcome(entry: &PutEventsResultEntry) -> Result<(), BusError> {
     let Some(code) = entry.error_code() else { return Ok(()) };
-    let reason = line(&format!("{code}: {}", entry.error_message().unwrap_or_default()));
+    let reason = one_line(&format!("{code}: {}", entry.error_message().unwrap_or_default()));
     Err(BusError { reason, is_final: is_final(code) })
 }
 
-/// Whether an entry that failed with `code` (EventBridge API, *PutEventsResultEntry*) fails because of what it says.
+/// Whether an entry that failed with `code` (EventBridge API, *PutEventsResultEntry*) is itself at fault.
 fn is_final(code: &str) -> bool {
-    // A lack of rights is not the entry's fault: an operator mends it, and nothing is lost meanwhile.
+    // Missing permissions are not the entry's fault: an operator can grant them, and nothing is lost meanwhile.
     matches!(code, "InvalidArgument" | "MalformedDetail" | "RedactionFailure")
 }
 
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     impl Bus {
-        /// A bus that gives each call the next of these answers.
+        /// A bus that answers each call with the next of these answers.
         pub(crate) async fn answering(answers: Vec<(u16, &'static str)>) -> Self {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let config = SdkConfig::builder()
@@ -119,19 +119,19 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_wrong_with_the_entry_itself_is_final() {
+    fn only_errors_of_the_entry_itself_are_final() {
         assert!(is_final("MalformedDetail") && is_final("InvalidArgument"));
         assert!(!is_final("ThrottlingException") && !is_final("InternalFailure") && !is_final("InternalException"));
     }
 
-    /// What comes of putting two entries on a bus that answers so.
+    /// The result of putting two entries on a bus with this answer.
     async fn put(status: u16, body: &'static str) -> Result<Vec<Result<(), BusError>>, BusError> {
         let entry = BusEntry { kind: "room_reset", detail: "{}".to_owned(), at: Timestamp::from_secs(1) };
         Bus::answering(vec![(status, body)]).await.put(&[entry.clone(), entry]).await
     }
 
     #[tokio::test]
-    async fn each_entry_has_its_own_fate() {
+    async fn each_entry_has_its_own_outcome() {
         let answer = r#"{"FailedEntryCount":1,"Entries":[{"ErrorCode":"ThrottlingException","ErrorMessage":"slow\ndown"},{"EventId":"1"}]}"#;
         let slow = BusError { reason: "ThrottlingException: slow down".to_owned(), is_final: false };
         assert_eq!(put(200, answer).await, Ok(vec![Err(slow), Ok(())]));
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_for_other_than_all_entries_is_a_failure() {
+    async fn an_answer_with_the_wrong_number_of_entries_is_an_error() {
         for answer in [r#"{"FailedEntryCount":0,"Entries":[{"EventId":"1"}]}"#, r#"{"FailedEntryCount":0}"#] {
             let error = put(200, answer).await.unwrap_err();
             assert!(!error.is_final && error.reason.ends_with("of 2 entries"), "{error:?}");

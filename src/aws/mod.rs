@@ -1,14 +1,13 @@
-//! What Anteroom says to AWS and hears from it.
+//! Clients of AWS services.
 //!
-//! Owns the SDK's settings and its words: how credentials and region are found, how an alarm stands, what a bus
-//! takes, whether a message comes from a topic, what a secret is. Must not know what becomes of it: rooms, notices and stores are told in
-//! their own words.
+//! Owns the SDK's configuration and types: credentials and region, alarm states, bus entries, proof of a message's
+//! topic, secrets. Must not know what they are used for: rooms, notices and stores have types of their own.
 
 mod alarm;
 mod bus;
+mod error_text;
 mod secrets;
 pub mod sns;
-mod words;
 
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::ProvideRegion as _;
@@ -22,18 +21,18 @@ pub use secrets::{SecretError, SecretsManager};
 
 use crate::policy;
 
-/// Something of AWS is wanted, and nobody says in which region.
+/// An AWS service is used, and no region is configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the AWS region is not known: set the variable AWS_REGION, or name it in ~/.aws/config")]
-pub struct NoRegion;
+pub struct MissingRegionError;
 
-/// What the SDK speaks HTTP with: TLS by the provider that the rest of the program uses.
+/// The SDK's HTTP client, with the TLS provider of the rest of the program.
 pub fn http_client() -> SharedHttpClient {
     aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
 }
 
-/// Region and credentials as every AWS SDK finds them (environment, profile, web identity, container, instance), over
-/// the TLS of the rest of the program. `endpoint`: where to call instead of AWS.
+/// Region and credentials as every AWS SDK finds them (environment, profile, web identity, container, instance).
+/// `endpoint` replaces AWS's address.
 pub async fn sdk_config(endpoint: Option<&str>) -> SdkConfig {
     loader(endpoint).load().await
 }
@@ -51,25 +50,25 @@ fn loader(endpoint: Option<&str>) -> ConfigLoader {
     }
 }
 
-/// The same, where a region is needed.
+/// The same, where a region is required.
 ///
 /// # Errors
-/// [`NoRegion`].
-pub async fn regional_config() -> Result<SdkConfig, NoRegion> {
+/// [`MissingRegionError`].
+pub async fn regional_config() -> Result<SdkConfig, MissingRegionError> {
     let config = sdk_config(None).await;
-    if config.region().is_some_and(is_named) { Ok(config) } else { Err(NoRegion) }
+    if config.region().is_some_and(is_named) { Ok(config) } else { Err(MissingRegionError) }
 }
 
-/// A variable may be set to nothing.
+/// A variable may be set to an empty value.
 fn is_named(region: &Region) -> bool {
     !region.as_ref().is_empty()
 }
 
-/// Speaks to DynamoDB, at this address or AWS's own. A service of one's own needs no region.
+/// A client of DynamoDB at `endpoint` or at AWS. An endpoint needs no region.
 ///
 /// # Errors
-/// See [`NoRegion`].
-pub async fn dynamodb(endpoint: Option<&str>) -> Result<aws_sdk_dynamodb::Client, NoRegion> {
+/// See [`MissingRegionError`].
+pub async fn dynamodb(endpoint: Option<&str>) -> Result<aws_sdk_dynamodb::Client, MissingRegionError> {
     let shared = match endpoint {
         Some(_) => {
             let named = EnvironmentVariableRegionProvider::new().region().await.filter(is_named);

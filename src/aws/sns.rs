@@ -1,9 +1,8 @@
-//! Messages of Amazon SNS topics, as an HTTPS endpoint that is subscribed to them gets them.
+//! Messages of Amazon SNS topics, as a subscribed HTTPS endpoint receives them.
 //!
-//! Owns the proof that a message comes from a topic that was configured (*Verifying the signatures of Amazon SNS
-//! messages*, SNS developer guide), and the consent to a subscription. Whatever a message says of itself is not believed
-//! until then: certificates and confirmations are asked for at the topic's own region alone. It must not know what the
-//! messages are about.
+//! Owns the proof that a message comes from a configured topic (*Verifying the signatures of Amazon SNS messages*, SNS
+//! developer guide), and the confirmation of a subscription. Until the proof, a message is untrusted: certificates and
+//! confirmations are fetched from the topic's own region alone. Must not know the messages' content.
 
 mod certificate;
 mod certificates;
@@ -12,7 +11,7 @@ mod topic;
 
 use url::Url;
 
-pub use message::{Received, Rejection, Unproven};
+pub use message::{Received, SnsError, UnverifiedMessage};
 pub use topic::{TopicArn, TopicArnError};
 
 use crate::ambient::Timestamp;
@@ -21,37 +20,37 @@ use crate::policy;
 use certificates::Certificates;
 use message::Kind;
 
-/// A topic whose messages are taken.
+/// A topic whose messages are accepted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Topic {
     /// Its name.
     pub arn: TopicArn,
-    /// Where SNS is, if it is not AWS's.
+    /// The SNS endpoint, if it is not AWS's.
     pub endpoint: Option<Url>,
 }
 
 impl Topic {
-    /// Whether `url` is an address of the SNS that the topic lives in.
-    fn is_at_home(&self, url: &Url) -> bool {
-        let home = self.home();
-        url.origin() == home.origin() && url.username().is_empty() && url.password().is_none()
+    /// Whether `url` is on the topic's SNS endpoint.
+    fn is_on_endpoint(&self, url: &Url) -> bool {
+        let endpoint = self.endpoint_url();
+        url.origin() == endpoint.origin() && url.username().is_empty() && url.password().is_none()
     }
 
-    /// Whether `url` is where that SNS has a certificate: it gives out much more than those.
+    /// Whether `url` is a certificate of that endpoint, which serves much else besides.
     fn is_certificate(&self, url: &Url) -> bool {
-        let home = self.home();
-        let name = url.path().strip_prefix(home.path().trim_end_matches('/'));
+        let endpoint = self.endpoint_url();
+        let name = url.path().strip_prefix(endpoint.path().trim_end_matches('/'));
         let name = name.and_then(|name| name.strip_prefix("/SimpleNotificationService-")?.strip_suffix(".pem"));
         let is_hex = |name: &str| (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-        self.is_at_home(url) && url.query().is_none() && url.fragment().is_none() && name.is_some_and(is_hex)
+        self.is_on_endpoint(url) && url.query().is_none() && url.fragment().is_none() && name.is_some_and(is_hex)
     }
 
-    fn home(&self) -> Url {
-        self.endpoint.clone().unwrap_or_else(|| self.arn.home())
+    fn endpoint_url(&self) -> Url {
+        self.endpoint.clone().unwrap_or_else(|| self.arn.regional_endpoint())
     }
 }
 
-/// Takes in the messages of one topic.
+/// Verifies the messages of one topic.
 pub struct Inbox {
     topic: Topic,
     client: reqwest::Client,
@@ -59,56 +58,56 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// An inbox for the messages of `topic`. Nothing is fetched yet.
+    /// An inbox for the messages of `topic`. It fetches nothing yet.
     ///
     /// # Errors
     /// When TLS cannot be used.
     pub fn new(topic: Topic) -> Result<Self, OutboundError> {
-        let client = outbound::client(&topic.home(), policy::SNS_PATIENCE, outbound::Proxies::FromEnvironment)?;
-        // Whom another SNS than AWS's makes its certificates out to is its own affair.
+        let client = outbound::client(&topic.endpoint_url(), policy::SNS_PATIENCE, outbound::Proxies::FromEnvironment)?;
+        // The subject of certificates of another SNS than AWS's is unknown.
         let names = topic.endpoint.is_none().then(|| topic.arn.certificate_names());
         Ok(Self { topic, certificates: Certificates::new(client.clone(), names), client })
     }
 
-    /// The topic whose messages it takes.
+    /// The topic whose messages it verifies.
     pub const fn topic(&self) -> &TopicArn {
         &self.topic.arn
     }
 
-    /// What a message says that reached us at `now`, if it is of this inbox's topic and SNS signed it.
+    /// The content of a message received at `now`, if it is of this inbox's topic and signed by SNS.
     ///
     /// # Errors
-    /// See [`Rejection`].
-    pub async fn prove(&self, message: Unproven, now: Timestamp) -> Result<Received, Rejection> {
+    /// See [`SnsError`].
+    pub async fn verify(&self, message: UnverifiedMessage, now: Timestamp) -> Result<Received, SnsError> {
         if message.topic() != self.topic.arn.as_str() {
-            return Err(Rejection::Foreign);
+            return Err(SnsError::Foreign);
         }
         if message.age(now)? > policy::SNS_MESSAGE_AGE {
-            return Err(Rejection::Stale);
+            return Err(SnsError::Stale);
         }
-        let url = message.certificate_url().filter(|url| self.topic.is_certificate(url)).ok_or(Rejection::Forged)?;
+        let url = message.certificate_url().filter(|url| self.topic.is_certificate(url)).ok_or(SnsError::Forged)?;
         let certificate = self.certificates.get(&url, now).await?;
         if !certificate.is_valid_at(now) {
-            return Err(Rejection::Forged);
+            return Err(SnsError::Forged);
         }
         message.verify(certificate.key())?;
-        self.certificates.keep(url, certificate, now);
+        self.certificates.insert_proven(url, certificate, now);
         match message.kind {
             Kind::Notification => Ok(Received::Notification { id: message.id, text: message.text }),
             Kind::UnsubscribeConfirmation => Ok(Received::Unsubscribed),
             Kind::SubscriptionConfirmation => {
-                let confirm = message.subscribe_url().filter(|url| self.topic.is_at_home(url));
-                Ok(Received::Subscription { confirm: confirm.ok_or(Rejection::Forged)? })
+                let confirm = message.subscribe_url().filter(|url| self.topic.is_on_endpoint(url));
+                Ok(Received::Subscription { confirm: confirm.ok_or(SnsError::Forged)? })
             }
         }
     }
 
-    /// Consents to the subscription that a message offered.
+    /// Confirms the subscription that a message offered.
     ///
     /// # Errors
-    /// When SNS cannot be reached or does not take it.
+    /// When SNS cannot be reached or refuses it.
     pub async fn confirm(&self, confirm: &Url) -> Result<(), OutboundError> {
-        outbound::consent(self.client.get(confirm.clone()).send().await?).map(drop)
+        outbound::require_success(self.client.get(confirm.clone()).send().await?).map(drop)
     }
 }
 
@@ -122,10 +121,10 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_is_where_sns_has_its_own() {
-        let home = "https://sns.eu-central-1.amazonaws.com";
+    fn a_certificate_address_is_on_the_topics_endpoint() {
+        let endpoint = "https://sns.eu-central-1.amazonaws.com";
         let is = |endpoint, url: &str| topic(endpoint).is_certificate(&url.parse().unwrap());
-        assert!(is(None, &format!("{home}/SimpleNotificationService-5416b31fae4efe3bce5b30212490f0b5.pem")));
+        assert!(is(None, &format!("{endpoint}/SimpleNotificationService-5416b31fae4efe3bce5b30212490f0b5.pem")));
         for path in [
             "/",
             "/cert.pem",
@@ -140,7 +139,7 @@ mod tests {
             "//SimpleNotificationService-00.pem",
             "/?Action=ListTopics&x=/SimpleNotificationService-00.pem",
         ] {
-            assert!(!is(None, &format!("{home}{path}")), "{path}");
+            assert!(!is(None, &format!("{endpoint}{path}")), "{path}");
         }
         let path = "SimpleNotificationService-00.pem";
         for elsewhere in [
@@ -154,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn an_sns_of_ones_own_has_them_below_its_own_path() {
+    fn a_custom_endpoint_serves_certificates_below_its_own_path() {
         let endpoint = Some("http://localhost:4566/_aws/sns/");
         let is = |url: &str| topic(endpoint).is_certificate(&url.parse().unwrap());
         assert!(is("http://localhost:4566/_aws/sns/SimpleNotificationService-00.pem"));

@@ -1,4 +1,4 @@
-//! The program `anteroom-authorizer`, an AWS Lambda function: all of it is in the library.
+//! The program `anteroom-authorizer`, an AWS Lambda function; its code is in the library.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! `check-config`: whether the configuration is good, and what it amounts to.
+//! `check-config`: validates the configuration and summarises it.
 
 use std::path::Path;
 
@@ -8,12 +8,12 @@ use anteroom::room::{EventSettings, Inlet, Signal};
 use anteroom::server;
 use url::Url;
 
-use super::{Failure, existing_config, print};
+use super::{CliError, existing_config, print};
 
-pub(super) fn check(file: Option<&Path>, environment: &Environment) -> Result<(), Failure> {
+pub(super) fn check(file: Option<&Path>, environment: &Environment) -> Result<(), CliError> {
     let config = existing_config(file, environment)?;
     if let Some(files) = &config.endpoints.tls {
-        server::check_tls(files).map_err(|error| Failure::Configuration(error.to_string()))?;
+        server::check_tls(files).map_err(|error| CliError::Configuration(error.to_string()))?;
     }
     print(&format!("configuration is good\n\n{}\n", summary(&config)));
     config.warnings(SystemClock.now()).iter().for_each(|warning| print(&format!("warning  {warning}\n")));
@@ -33,7 +33,7 @@ fn summary(config: &Config) -> String {
     });
     for event in &config.events {
         lines.push(format!("event    {}: {}", event.id, inlet(event)));
-        lines.extend(opening(event).map(|times| format!("         {times}")));
+        lines.extend(inlet_times(event).map(|times| format!("         {times}")));
     }
     lines.extend(config.clients.iter().map(|entry| {
         let kind = if entry.client.is_public() { ", public" } else { "" };
@@ -48,31 +48,31 @@ fn summary(config: &Config) -> String {
     lines.join("\n")
 }
 
-/// Who hears what happens.
+/// The sinks of notices.
 fn listeners(config: &Config) -> Vec<String> {
     let webhooks = config.webhooks.iter().map(|hook| {
-        format!("webhook  {}: {}, {}", hook.subscription.name, origin(&hook.url), heard(&hook.subscription))
+        format!("webhook  {}: {}, {}", hook.subscription.name, origin(&hook.url), subscription_text(&hook.subscription))
     });
     let buses = config.event_buses.iter().map(|bus| {
-        format!("bus      {}: EventBridge {}, {}", bus.subscription.name, bus.bus, heard(&bus.subscription))
+        format!("bus      {}: EventBridge {}, {}", bus.subscription.name, bus.bus, subscription_text(&bus.subscription))
     });
     let stream = config.sends_events_out().then(|| "stream   events out at /private/events".to_owned());
     webhooks.chain(buses).chain(stream).collect()
 }
 
-fn heard(subscription: &Subscription) -> String {
+fn subscription_text(subscription: &Subscription) -> String {
     let list = |names: Vec<String>, all: &str| if names.is_empty() { all.to_owned() } else { names.join(" ") };
     let kinds = list(subscription.kinds.iter().map(|kind| kind.name().to_owned()).collect(), "everything");
     let events = list(subscription.events.iter().map(ToString::to_string).collect(), "every event");
     format!("{kinds} of {events}")
 }
 
-/// Whose address it is. The rest of it may hold a secret.
+/// The origin of an address. The rest of it may contain a secret.
 fn origin(address: &Url) -> String {
     address.origin().ascii_serialization()
 }
 
-/// Where state is, if it is not in the data directory.
+/// The location of the state, if it is not the data directory.
 fn store(store: &StoreConfig) -> Vec<String> {
     let StoreConfig::Distributed(store) = store else { return Vec::new() };
     let redis: Vec<String> = store.redis_urls.iter().map(ToString::to_string).collect();
@@ -80,8 +80,8 @@ fn store(store: &StoreConfig) -> Vec<String> {
     vec![format!("redis    {}", redis.join(", ")), format!("dynamodb {dynamodb}, tables {}*", store.table_prefix)]
 }
 
-/// Between when the inlet lets in by itself, if it does.
-fn opening(event: &EventSettings) -> Option<String> {
+/// The times between which the inlet works, if it does.
+fn inlet_times(event: &EventSettings) -> Option<String> {
     let (start, end) = match event.inlet {
         Inlet::Manual => return None,
         Inlet::MaxSize(places) => (places.start, places.end),

@@ -1,13 +1,13 @@
 //! `keys`: lists and rotates the signing keys, whether the service runs or not.
 //!
-//! The state belongs to one process. When no other holds it, the command opens it itself; when a running service does,
-//! the command asks that one over the private API, with the first admin key of the configuration.
+//! The state belongs to one process. If no other process holds it, the command opens it itself; if a running service
+//! does, the command calls that service's private API with the first admin key of the configuration.
 
 use std::sync::Arc;
 
 use anteroom::ambient::{OsEntropy, SystemClock};
 use anteroom::config::{Config, Environment};
-use anteroom::keys::{KeyChannel, KeyDuty, KeyState, Rotation};
+use anteroom::keys::{KeyChannel, KeyState, PublishedKey, Rotation};
 use anteroom::lobby::Lobby;
 use anteroom::policy::KEYS_CALL_TIMEOUT;
 use anteroom::server::{self, StartError, SystemDeps};
@@ -17,10 +17,10 @@ use clap::{Args, Subcommand, ValueEnum};
 use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
 
-use super::reach::{cause, client, converse, operators_url};
-use super::{ConfigFile, Failure, existing_config, print};
+use super::local_client::{block_on, cause, client, operators_url};
+use super::{CliError, ConfigFile, existing_config, print};
 
-/// What can be done with the keys.
+/// The subcommands.
 #[derive(Subcommand)]
 pub(super) enum KeysCommand {
     /// List the published keys: algorithm, key ID, and what each is there for
@@ -61,8 +61,8 @@ impl From<Channel> for KeyChannel {
     }
 }
 
-pub(super) fn run(command: KeysCommand, environment: &Environment) -> Result<(), Failure> {
-    let (file, order) = match command {
+pub(super) fn run(command: KeysCommand, environment: &Environment) -> Result<(), CliError> {
+    let (file, rotation) = match command {
         KeysCommand::List(file) => (file, None),
         KeysCommand::Rotate(Rotate { file, at_once, compromised, channel }) => {
             let how = match (at_once, compromised) {
@@ -74,42 +74,46 @@ pub(super) fn run(command: KeysCommand, environment: &Environment) -> Result<(),
         }
     };
     let config = existing_config(file.named(environment).as_deref(), environment)?;
-    let keys = converse(async {
+    let keys = block_on(async {
         let system = SystemDeps { clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy) };
         match server::open_offline(&config, &system).await {
-            Ok(lobby) => by_ourselves(&lobby, order).await,
-            Err(StartError::Store(held @ OpenError::InUse { .. })) => by_the_holder(&config, order, &held).await,
-            Err(error) => Err(Failure::Runtime(error.to_string())),
+            Ok(lobby) => run_locally(&lobby, rotation).await,
+            Err(StartError::Store(held @ OpenError::InUse { .. })) => run_remotely(&config, rotation, &held).await,
+            Err(error) => Err(CliError::Runtime(error.to_string())),
         }
     })?;
     print(&table(&keys));
     Ok(())
 }
 
-async fn by_ourselves(lobby: &Lobby, order: Option<RotateKeys>) -> Result<Vec<KeyDuty>, Failure> {
-    let keys = match order {
-        None => Ok(lobby.keys().duties(lobby.now())),
-        Some(order) => {
-            lobby.rotate_keys(order.uses(), order.how).await.map_err(|error| Failure::Runtime(error.to_string()))
+async fn run_locally(lobby: &Lobby, rotation: Option<RotateKeys>) -> Result<Vec<PublishedKey>, CliError> {
+    let keys = match rotation {
+        None => Ok(lobby.keys().published(lobby.now())),
+        Some(rotation) => {
+            lobby.rotate_keys(rotation.uses(), rotation.how).await.map_err(|error| CliError::Runtime(error.to_string()))
         }
     };
     lobby.store().close().await;
     keys
 }
 
-/// Asks the process that holds the state; `held` says which that is.
-async fn by_the_holder(config: &Config, order: Option<RotateKeys>, held: &OpenError) -> Result<Vec<KeyDuty>, Failure> {
-    let failed = |reason: String| Failure::Runtime(format!("{held}, and {reason}"));
+/// Calls the process that holds the state; `held` names it.
+async fn run_remotely(
+    config: &Config,
+    rotation: Option<RotateKeys>,
+    held: &OpenError,
+) -> Result<Vec<PublishedKey>, CliError> {
+    let failed = |reason: String| CliError::Runtime(format!("{held}, and {reason}"));
     let Some(admin) = config.admin.keys.first() else {
         return Err(failed("[admin] has no key to ask that process with".to_owned()));
     };
     let key = std::str::from_utf8(admin.key.expose()).map_err(|_| failed("its admin key is not text".to_owned()))?;
-    let (method, path) = if order.is_some() { (Method::POST, ROTATE_KEYS) } else { (Method::GET, KEYS) };
+    let (method, path) = if rotation.is_some() { (Method::POST, ROTATE_KEYS) } else { (Method::GET, KEYS) };
     let url = operators_url(&config.endpoints, path);
     let certificate = config.endpoints.tls.as_ref().map(|tls| tls.certificate.as_path());
     let mut request = client(certificate, KEYS_CALL_TIMEOUT)?.request(method, &url).bearer_auth(key);
-    if let Some(order) = order {
-        let body = serde_json::to_string(&order).map_err(|error| failed(error.to_string()))?;
+    if let Some(rotation) = rotation {
+        let body = serde_json::to_string(&rotation).map_err(|error| failed(error.to_string()))?;
         request = request.header(CONTENT_TYPE, "application/json").body(body);
     }
     let answer = request.send().await.map_err(|error| failed(format!("{url} does not answer: {}", cause(&error))))?;
@@ -117,20 +121,20 @@ async fn by_the_holder(config: &Config, order: Option<RotateKeys>, held: &OpenEr
     let body = answer.text().await.map_err(|error| failed(format!("{url} breaks off: {}", cause(&error))))?;
     if !status.is_success() {
         let reason = refusal(&body).unwrap_or_else(|| format!("{url} answers {status}: {}", body.trim()));
-        return Err(Failure::Runtime(reason));
+        return Err(CliError::Runtime(reason));
     }
     let list: KeyList = serde_json::from_str(&body).map_err(|_| failed(format!("{url} does not list keys")))?;
     Ok(list.keys)
 }
 
-/// The sentence with which the private API refuses a call.
+/// The error message of the private API.
 fn refusal(body: &str) -> Option<String> {
     let body: serde_json::Value = serde_json::from_str(body).ok()?;
     body.get("error")?.as_str().map(str::to_owned)
 }
 
-fn table(keys: &[KeyDuty]) -> String {
-    let line = |key: &KeyDuty| {
+fn table(keys: &[PublishedKey]) -> String {
+    let line = |key: &PublishedKey| {
         let state = match key.state {
             KeyState::Signing => "signing",
             KeyState::Next => "next",

@@ -1,15 +1,15 @@
-//! The command line: which command, with which configuration, and how it ended.
+//! The command line: commands, configuration file, exit code.
 //!
-//! Owns the words that an operator types and the exit codes: 0 good, 1 something failed, 2 the command line or the
-//! configuration is wrong. The only place that reads the process's environment and writes to its terminal.
+//! Owns the arguments and the exit codes: 0 success, 1 failure, 2 an invalid command line or configuration. The only
+//! place that reads the process's environment and writes to its terminal.
 
+mod aws_secrets;
 mod check;
 mod health;
 mod keys;
-mod reach;
+mod local_client;
 mod serve;
 mod store;
-mod vault;
 
 use std::env;
 use std::io::{self, Write as _};
@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anteroom::config::{CONFIG_VARIABLE, Config, ConfigError, DEFAULT_DATA_DIR, Environment, reference_page};
+use aws_secrets::AwsSecrets;
 use clap::{Args, Parser, Subcommand};
-use vault::AwsVault;
 
 /// An OpenID Connect identity provider whose login step is a place in line.
 #[derive(Parser)]
@@ -60,22 +60,22 @@ struct ConfigFile {
     config: Option<PathBuf>,
 }
 
-/// How a command can fail: one clear sentence a line.
+/// Why a command failed: one sentence per line.
 #[derive(Debug)]
-enum Failure {
-    /// The configuration, or what the operator wrote elsewhere.
+enum CliError {
+    /// The configuration, or another input of the operator.
     Configuration(String),
-    /// Something that happened.
+    /// A failure at run time.
     Runtime(String),
 }
 
-impl From<ConfigError> for Failure {
+impl From<ConfigError> for CliError {
     fn from(error: ConfigError) -> Self {
         Self::Configuration(error.to_string())
     }
 }
 
-/// Runs the command that the process was started with.
+/// Runs the command of the process's arguments.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let environment = environment();
@@ -92,65 +92,66 @@ pub fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Configuration(message)) => {
-            complain(&message);
+        Err(CliError::Configuration(message)) => {
+            print_error(&message);
             ExitCode::from(2)
         }
-        Err(Failure::Runtime(message)) => {
-            complain(&message);
+        Err(CliError::Runtime(message)) => {
+            print_error(&message);
             ExitCode::FAILURE
         }
     }
 }
 
-/// Tells the terminal. `print!` would panic where nobody reads (`| head`) or the disk is full; what a command did
-/// and how it ended does not depend on that.
+/// Prints to the terminal. `print!` would panic if the reader is gone (`| head`) or the disk is full; the outcome of a
+/// command does not depend on that.
 fn print(text: &str) {
     let _unread = io::stdout().lock().write_all(text.as_bytes());
 }
 
-/// The same for what went wrong.
-fn complain(message: &str) {
+/// The same for errors.
+fn print_error(message: &str) {
     let _unread = writeln!(io::stderr().lock(), "{message}");
 }
 
 impl ConfigFile {
-    /// The file that the operator named, by the option or the variable.
+    /// The file that the option or the variable names.
     fn named(self, environment: &Environment) -> Option<PathBuf> {
         self.config.or_else(|| environment.get(CONFIG_VARIABLE).map(PathBuf::from))
     }
 }
 
-/// All variables that are text; others cannot be ours.
+/// All variables that are valid text; others are not Anteroom's.
 fn environment() -> Environment {
     env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
 }
 
-/// Where the demonstration's files are.
+/// The directory of the demonstration's files.
 fn demonstration_directory(environment: &Environment) -> PathBuf {
     PathBuf::from(environment.get("ANTEROOM_DATA_DIR").unwrap_or(DEFAULT_DATA_DIR))
 }
 
-/// The named configuration, else that of the demonstration, if it was ever started.
-fn existing_config(file: Option<&Path>, environment: &Environment) -> Result<Config, Failure> {
+/// The named configuration, or else that of the demonstration if it exists.
+fn existing_config(file: Option<&Path>, environment: &Environment) -> Result<Config, CliError> {
     load(&existing_file(file, environment)?, environment)
 }
 
-/// What the file says, with the secrets that it names. Where those cannot be asked for, nothing is wrong with the file:
-/// the next try may find them.
-fn load(file: &Path, environment: &Environment) -> Result<Config, Failure> {
-    let vault = AwsVault::default();
-    let failure = |error: ConfigError| if vault.is_away() { Failure::Runtime(error.to_string()) } else { error.into() };
-    Config::load(file, environment, &vault).map_err(failure)
+/// Loads the file with its secrets. If the secret source is unreachable, the file is not at fault: the next try may
+/// succeed.
+fn load(file: &Path, environment: &Environment) -> Result<Config, CliError> {
+    let secrets = AwsSecrets::default();
+    let cli_error =
+        |error: ConfigError| if secrets.is_unreachable() { CliError::Runtime(error.to_string()) } else { error.into() };
+    Config::load(file, environment, &secrets).map_err(cli_error)
 }
 
 /// The file that [`existing_config`] reads.
-fn existing_file(file: Option<&Path>, environment: &Environment) -> Result<PathBuf, Failure> {
+fn existing_file(file: Option<&Path>, environment: &Environment) -> Result<PathBuf, CliError> {
     let demonstration = demonstration_directory(environment).join("anteroom.toml");
     match file {
         Some(file) => Ok(file.to_owned()),
         None if demonstration.exists() => Ok(demonstration),
-        None => Err(Failure::Configuration(format!(
+        None => Err(CliError::Configuration(format!(
             "there is no configuration: name one by --config or {CONFIG_VARIABLE}, or let `anteroom serve` make {}",
             demonstration.display()
         ))),

@@ -1,4 +1,4 @@
-//! `serve`: runs the waiting room, or a demonstration when nobody configured one.
+//! `serve`: runs the waiting room, or a demonstration if there is no configuration.
 
 use std::fs;
 use std::path::Path;
@@ -10,29 +10,29 @@ use anteroom::server::{self, Running, SystemDeps};
 use anteroom::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Failure, demonstration_directory, load, print};
+use super::{CliError, demonstration_directory, load, print};
 
-pub(super) fn serve(file: Option<&Path>, environment: &Environment) -> Result<(), Failure> {
+pub(super) fn serve(file: Option<&Path>, environment: &Environment) -> Result<(), CliError> {
     let (config, demonstration) = match file {
         Some(file) => (load(file, environment)?, None),
         None => {
             let directory = demonstration_directory(environment);
-            let files = demonstrate(&directory, &OsEntropy).map_err(|error| Failure::Runtime(error.to_string()))?;
+            let files = demonstrate(&directory, &OsEntropy).map_err(|error| CliError::Runtime(error.to_string()))?;
             (load(&files.config, environment)?, Some(files))
         }
     };
     telemetry::start_logging(&config.log);
     for variable in &config.ignored_variables {
-        tracing::debug!(variable, "a variable is ignored: Kubernetes sets it of a service of this name");
+        tracing::debug!(variable, "a variable is ignored: Kubernetes sets it for a service of this name");
     }
     config.warnings(SystemClock.now()).iter().for_each(|warning| tracing::warn!("{warning}"));
     actix_web::rt::System::new().block_on(run(config, demonstration))
 }
 
-/// Serves until the process is asked to end.
-async fn run(config: Config, demonstration: Option<Demonstration>) -> Result<(), Failure> {
-    let failed = |error: &dyn std::error::Error| Failure::Runtime(error.to_string());
-    // Listened to from the beginning: a start may take as long as its store is away.
+/// Serves until the process is asked to stop.
+async fn run(config: Config, demonstration: Option<Demonstration>) -> Result<(), CliError> {
+    let failed = |error: &dyn std::error::Error| CliError::Runtime(error.to_string());
+    // Registered first, because a start may take as long as its store is away.
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed(&error))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed(&error))?;
     let mut asked_to_end = async || {
@@ -45,19 +45,19 @@ async fn run(config: Config, demonstration: Option<Demonstration>) -> Result<(),
     let running = tokio::select! {
         started = server::start(config, system) => started.map_err(|error| failed(&error))?,
         () = asked_to_end() => {
-            tracing::info!("stopped before it served");
+            tracing::info!("stopped before serving");
             return Ok(());
         }
     };
     announce(&running, demonstration.as_ref());
     asked_to_end().await;
-    tracing::info!("stopping: requests under way are finished first");
+    tracing::info!("stopping: pending requests are finished first");
     running.stop().await;
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Tells the terminal where to look.
+/// Prints the addresses.
 fn announce(running: &Running, demonstration: Option<&Demonstration>) {
     tracing::info!(address = %running.address, issuer = running.issuer, "serving");
     let mut lines = vec![format!("Anteroom serves {} at {}", running.issuer, running.address)];
@@ -69,7 +69,7 @@ fn announce(running: &Running, demonstration: Option<&Demonstration>) {
     print(&lines.join("\n"));
 }
 
-/// What a newcomer needs to play with the demonstration.
+/// What a newcomer needs to try the demonstration.
 fn introduction(running: &Running, files: &Demonstration) -> Vec<String> {
     let config = files.config.display();
     let mut lines = vec![format!("Configuration:      {config}  (made on the first start, yours to change)")];

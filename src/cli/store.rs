@@ -1,4 +1,4 @@
-//! `store`: makes ready what the state is kept in, and moves it.
+//! `store`: creates the tables of the distributed engine, and moves the state between engines.
 
 use std::io::{self, BufWriter};
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use anteroom::config::{Config, Environment};
 use anteroom::server::{self, MoveError, SecretLine, SystemDeps};
 use clap::{Args, Subcommand};
 
-use super::reach::converse;
-use super::{ConfigFile, Failure, complain, existing_config, print};
+use super::local_client::block_on;
+use super::{CliError, ConfigFile, existing_config, print, print_error};
 
-/// What can be done with the store.
+/// The subcommands.
 #[derive(Subcommand)]
 pub(super) enum StoreCommand {
     /// Create the tables of the distributed engine that are missing in DynamoDB, and wait until they can be used
@@ -31,44 +31,44 @@ pub(super) struct Export {
     with_master_secret: bool,
 }
 
-/// What to do, apart from where.
-enum Order {
+/// The action, without its location.
+enum Action {
     Init,
     Export(SecretLine),
     Import,
 }
 
-pub(super) fn run(command: StoreCommand, environment: &Environment) -> Result<(), Failure> {
-    let (file, order) = match command {
-        StoreCommand::Init(file) => (file, Order::Init),
-        StoreCommand::Import(file) => (file, Order::Import),
-        StoreCommand::Export(Export { file, with_master_secret: true }) => (file, Order::Export(SecretLine::Written)),
-        StoreCommand::Export(Export { file, .. }) => (file, Order::Export(SecretLine::LeftOut)),
+pub(super) fn run(command: StoreCommand, environment: &Environment) -> Result<(), CliError> {
+    let (file, action) = match command {
+        StoreCommand::Init(file) => (file, Action::Init),
+        StoreCommand::Import(file) => (file, Action::Import),
+        StoreCommand::Export(Export { file, with_master_secret: true }) => (file, Action::Export(SecretLine::Written)),
+        StoreCommand::Export(Export { file, .. }) => (file, Action::Export(SecretLine::LeftOut)),
     };
     let config = existing_config(file.named(environment).as_deref(), environment)?;
     let system = SystemDeps { clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy) };
-    let failed = |error: MoveError| Failure::Runtime(error.to_string());
-    match order {
-        Order::Init => print(&converse(init(&config))?),
-        Order::Export(secret) => {
+    let failed = |error: MoveError| CliError::Runtime(error.to_string());
+    match action {
+        Action::Init => print(&block_on(init(&config))?),
+        Action::Export(secret) => {
             let mut out = BufWriter::new(io::stdout());
-            let lines = converse(async { server::export(&config, &system, secret, &mut out).await.map_err(failed) })?;
+            let lines = block_on(async { server::export(&config, &system, secret, &mut out).await.map_err(failed) })?;
             eprintln!("{lines} lines");
         }
-        Order::Import => {
+        Action::Import => {
             let mut input = io::BufReader::new(io::stdin());
-            let lines = converse(async { server::import(&config, &system, &mut input).await.map_err(failed) })?;
+            let lines = block_on(async { server::import(&config, &system, &mut input).await.map_err(failed) })?;
             print(&format!("{lines} lines were taken\n"));
         }
     }
     Ok(())
 }
 
-async fn init(config: &Config) -> Result<String, Failure> {
-    let creation = server::create_tables(config).await.map_err(|error| Failure::Runtime(error.to_string()))?;
+async fn init(config: &Config) -> Result<String, CliError> {
+    let creation = server::create_tables(config).await.map_err(|error| CliError::Runtime(error.to_string()))?;
     let Some(creation) = creation else { return Ok("The embedded engine makes what it needs by itself.\n".to_owned()) };
     for (refusal, tables) in &creation.refused {
-        complain(&format!("{refusal} ({})", tables.join(", ")));
+        print_error(&format!("{refusal} ({})", tables.join(", ")));
     }
     if creation.created.is_empty() {
         return Ok("All tables are there.\n".to_owned());

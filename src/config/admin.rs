@@ -3,30 +3,30 @@
 use super::reader::{Read, Section, Unique};
 use crate::ambient::Secret;
 
-/// The keys that open the private API; without any, it stays shut.
+/// The credentials of the private API; without any, every call is refused.
 #[derive(Clone, Debug, Default)]
 pub struct Admin {
-    /// Bearer keys, each with a name of its own.
+    /// Bearer keys, each with its own name.
     pub keys: Vec<AdminKey>,
-    /// Key pairs for requests signed as AWS does it, each with an ID of its own.
+    /// Key pairs for requests with AWS signatures, each with its own ID.
     pub sigv4: Vec<SigV4Pair>,
 }
 
 /// A bearer key.
 #[derive(Clone, Debug)]
 pub struct AdminKey {
-    /// Who uses it, for the log.
+    /// The name of its user, for the log.
     pub name: String,
     /// The key.
     pub key: Secret,
 }
 
-/// A key pair of AWS Signature Version 4, which scripts of the old system sign with.
+/// A key pair of AWS Signature Version 4, which scripts of the old system use.
 #[derive(Clone, Debug)]
 pub struct SigV4Pair {
-    /// Names the pair in a request.
+    /// The ID of the pair in a request.
     pub access_key_id: String,
-    /// Signs it.
+    /// The secret that signs.
     pub secret_access_key: Secret,
 }
 
@@ -36,20 +36,20 @@ const MAX_ACCESS_KEY_ID: usize = 128;
 pub(super) fn read(section: &mut Section<'_>) -> Read<Admin> {
     let mut names = Unique::default();
     let keys = section.tables("keys", |entry| {
-        let name = entry.required("name", |found| {
-            let name = found.title()?;
-            names.claim(found, &name).map(|()| name)
+        let name = entry.required("name", |value| {
+            let name = value.title()?;
+            names.claim(value, &name).map(|()| name)
         });
-        let key = entry.required("key", |found| found.secret());
+        let key = entry.required("key", |value| value.secret());
         Ok(AdminKey { name: name?, key: key? })
     });
     let mut ids = Unique::default();
     let sigv4 = section.tables("sigv4", |entry| {
-        let access_key_id = entry.required("access_key_id", |found| {
-            let id = found.parsed(access_key_id)?;
-            ids.claim(found, &id).map(|()| id)
+        let access_key_id = entry.required("access_key_id", |value| {
+            let id = value.parsed(access_key_id)?;
+            ids.claim(value, &id).map(|()| id)
         });
-        let secret_access_key = entry.required("secret_access_key", |found| found.secret());
+        let secret_access_key = entry.required("secret_access_key", |value| value.secret());
         Ok(SigV4Pair { access_key_id: access_key_id?, secret_access_key: secret_access_key? })
     });
     Ok(Admin { keys: keys?, sigv4: sigv4? })

@@ -3,7 +3,7 @@
 use url::Url;
 
 use super::reader::{Read, Section, Unique};
-use super::value::Found;
+use super::value::Value;
 use crate::ambient::Secret;
 use crate::oauth::{
     AuthMethod, ClaimTemplates, Client, ClientKind, Pkce, QueueClaims, RedirectUri, RedirectUriError, SigningAlg,
@@ -11,45 +11,45 @@ use crate::oauth::{
 use crate::policy;
 use crate::room::EventId;
 
-/// A relying party as it is configured.
+/// A configured relying party.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
-    /// What the protocol knows of it.
+    /// Its protocol settings.
     pub client: Client,
-    /// Where its visitors wait: one of the configured events.
+    /// The event whose queue its visitors join.
     pub event: EventId,
 }
 
 pub(super) fn read(section: &mut Section<'_>, events: &Unique, ids: &mut Unique) -> Read<ClientConfig> {
-    let id = section.required("client_id", |found| {
-        let id = found.parsed(client_id)?;
-        ids.claim(found, &id).map(|()| id)
+    let id = section.required("client_id", |value| {
+        let id = value.parsed(client_id)?;
+        ids.claim(value, &id).map(|()| id)
     });
-    let event = section.required("event", |found| event(found, events));
+    let event = section.required("event", |value| event(value, events));
     let auth_method = section.or("token_endpoint_auth_method", AuthMethod::Any, auth_method);
     let secret = secret(section, &auth_method);
     let kinds = [("web", ClientKind::Web), ("native", ClientKind::Native)];
-    let kind = section.or("application_type", ClientKind::Web, |found| found.choice(&kinds));
-    // A kind that is in doubt is complained about once; redirect URIs are then held to the common rules.
+    let kind = section.or("application_type", ClientKind::Web, |value| value.choice(&kinds));
+    // If the kind is invalid, it is reported once; redirect URIs are then held to the common rules.
     let assumed = kind.unwrap_or_default();
     let redirect_uris = uris(section, "redirect_uris", assumed);
     if matches!(&redirect_uris, Ok(uris) if uris.is_empty()) {
         section.refuse("redirect_uris", "at least one is needed");
     }
     let post_logout_redirect_uris = uris(section, "post_logout_redirect_uris", assumed);
-    let client_name = section.optional("client_name", Found::title);
-    let initiate_login_uri = section.optional("initiate_login_uri", |found| found.parsed(page));
-    let client_uri = section.optional("client_uri", |found| found.parsed(page));
+    let client_name = section.optional("client_name", Value::title);
+    let initiate_login_uri = section.optional("initiate_login_uri", |value| value.parsed(page));
+    let client_uri = section.optional("client_uri", |value| value.parsed(page));
     let login_timeout =
-        section.or("login_timeout", policy::DEFAULT_LOGIN_TIMEOUT, |found| found.seconds(policy::FLOW_LIFETIME));
+        section.or("login_timeout", policy::DEFAULT_LOGIN_TIMEOUT, |value| value.seconds(policy::FLOW_LIFETIME));
     let id_token_alg = section.or("id_token_signed_response_alg", SigningAlg::Rs256, algorithm);
     let access_token_alg = section.or("access_token_signing_alg", SigningAlg::Es256, algorithm);
-    let pkce = section.or("require_pkce", Pkce::Optional, |found| {
-        found.flag().map(|required| if required { Pkce::Required } else { Pkce::Optional })
+    let pkce = section.or("require_pkce", Pkce::Optional, |value| {
+        value.flag().map(|required| if required { Pkce::Required } else { Pkce::Optional })
     });
     let on_request = [("always", QueueClaims::Always), ("requested", QueueClaims::Requested)];
-    let queue_claims = section.or("queue_claims", QueueClaims::Always, |found| found.choice(&on_request));
-    let acr_values = section.list("acr_values", |found| found.parsed(acr_value));
+    let queue_claims = section.or("queue_claims", QueueClaims::Always, |value| value.choice(&on_request));
+    let acr_values = section.list("acr_values", |value| value.parsed(acr_value));
     let claims = section.or("claims", ClaimTemplates::default(), claims);
     let client = Client {
         id: id?,
@@ -80,20 +80,20 @@ fn client_id(text: &str) -> Result<String, String> {
     if good { Ok(text.to_owned()) } else { Err(format!("it must be 1 to {longest} printable ASCII characters")) }
 }
 
-fn event(found: &Found<'_>, events: &Unique) -> Read<EventId> {
-    let event = found.parsed(str::parse::<EventId>)?;
+fn event(value: &Value<'_>, events: &Unique) -> Read<EventId> {
+    let event = value.parsed(str::parse::<EventId>)?;
     if events.contains(event.as_str()) {
         return Ok(event);
     }
     let known: Vec<&str> = events.names().collect();
-    Err(found.refuse(format!("there is no event {:?}; there is: {}", event.as_str(), known.join(", "))))
+    Err(value.refuse(format!("there is no event {:?}; there is: {}", event.as_str(), known.join(", "))))
 }
 
-fn auth_method(found: &Found<'_>) -> Read<AuthMethod> {
-    if found.text()? == "private_key_jwt" {
-        return Err(found.refuse("\"private_key_jwt\" is not in this version"));
+fn auth_method(value: &Value<'_>) -> Read<AuthMethod> {
+    if value.text()? == "private_key_jwt" {
+        return Err(value.refuse("\"private_key_jwt\" is not in this version"));
     }
-    found.choice(&[
+    value.choice(&[
         ("any", AuthMethod::Any),
         ("client_secret_basic", AuthMethod::Basic),
         ("client_secret_post", AuthMethod::Post),
@@ -101,12 +101,12 @@ fn auth_method(found: &Found<'_>) -> Read<AuthMethod> {
     ])
 }
 
-/// A confidential client has a secret, a public one has none: whoever wrote both meant one of them.
+/// A confidential client has a secret, a public one has none; a public one with a secret is a mistake.
 fn secret(section: &mut Section<'_>, auth_method: &Read<AuthMethod>) -> Read<Option<Secret>> {
     let public = matches!(auth_method, Ok(AuthMethod::None));
-    let secret = section.optional("client_secret", |found| {
+    let secret = section.optional("client_secret", |value| {
         let superfluous = "a public client (token_endpoint_auth_method = \"none\") has no secret";
-        if public { Err(found.refuse(superfluous)) } else { found.secret() }
+        if public { Err(value.refuse(superfluous)) } else { value.secret() }
     })?;
     if secret.is_none() && !public && auth_method.is_ok() {
         let message = "it is missing; a public client says token_endpoint_auth_method = \"none\"";
@@ -117,30 +117,30 @@ fn secret(section: &mut Section<'_>, auth_method: &Read<AuthMethod>) -> Read<Opt
 
 fn uris(section: &mut Section<'_>, key: &'static str, kind: ClientKind) -> Read<Vec<RedirectUri>> {
     let mut seen = Unique::default();
-    section.list(key, |found| {
-        let uri = found.parsed(|text| RedirectUri::register(text, kind))?;
-        seen.claim(found, uri.as_str()).map(|()| uri)
+    section.list(key, |value| {
+        let uri = value.parsed(|text| RedirectUri::register(text, kind))?;
+        seen.claim(value, uri.as_str()).map(|()| uri)
     })
 }
 
-/// A page of the site that browsers are sent to: held to the same rules as a redirect URI of a site.
+/// A page of the site that browsers are sent to: held to the rules of a site's redirect URI.
 fn page(text: &str) -> Result<Url, RedirectUriError> {
     RedirectUri::register(text, ClientKind::Web)?;
     Url::parse(text).map_err(|_| RedirectUriError::NotAbsolute)
 }
 
-fn algorithm(found: &Found<'_>) -> Read<SigningAlg> {
-    found.choice(&SigningAlg::ALL.map(|algorithm| (algorithm.as_str(), algorithm)))
+fn algorithm(value: &Value<'_>) -> Read<SigningAlg> {
+    value.choice(&SigningAlg::ALL.map(|algorithm| (algorithm.as_str(), algorithm)))
 }
 
-/// A request lists the values that it would like with spaces between them (OIDC Core §3.1.2.1).
+/// A request lists its values separated by spaces (OIDC Core §3.1.2.1).
 fn acr_value(text: &str) -> Result<String, &'static str> {
     let good = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
     if good { Ok(text.to_owned()) } else { Err("it must be printable ASCII without spaces") }
 }
 
-fn claims(found: &Found<'_>) -> Read<ClaimTemplates> {
-    let templates: Vec<Read<_>> = found
+fn claims(value: &Value<'_>) -> Read<ClaimTemplates> {
+    let templates: Vec<Read<_>> = value
         .entries()?
         .into_iter()
         .map(|(name, template)| {
@@ -150,5 +150,5 @@ fn claims(found: &Found<'_>) -> Read<ClaimTemplates> {
         })
         .collect();
     let templates = templates.into_iter().collect::<Read<Vec<_>>>()?;
-    ClaimTemplates::new(templates).map_err(|error| found.refuse(error.to_string()))
+    ClaimTemplates::new(templates).map_err(|error| value.refuse(error.to_string()))
 }

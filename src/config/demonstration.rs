@@ -1,8 +1,8 @@
-//! The demonstration: a configuration that works at once, written for whoever starts without one.
+//! The demonstration: a configuration that works at once, written by a first start without one.
 //!
-//! It is an ordinary configuration file with comments, meant as the beginning of a real one, and its secrets stand
-//! in files of their own beside it. Each file is made once, whole or not at all, and never written again, so that
-//! a second start finds what the first one left.
+//! It is an ordinary configuration file with comments, meant as the beginning of a real one; its secrets are in files
+//! beside it. Each file is created once, atomically, and never rewritten, so that a second start uses the first one's
+//! files.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -22,22 +22,22 @@ use crate::{durable, policy};
 /// `[demo]`: the sample shop that `serve` runs beside the provider.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SampleShop {
-    /// Where it listens; browsers reach it at `http://` and this address.
+    /// The address where it listens; browsers use `http://` and this address.
     pub listen: SocketAddr,
-    /// The client that it is: configured, confidential, and with the shop's callback among its redirect URIs.
+    /// Its client: configured, confidential, and with the shop's callback among its redirect URIs.
     pub client_id: String,
 }
 
 impl SampleShop {
-    /// The address that browsers reach it at, without a path.
+    /// The origin that browsers use, without a path.
     pub fn url(&self) -> String {
         format!("http://{}", self.listen)
     }
 }
 
 impl Config {
-    /// Takes over the port that the system chose for the sample shop, if it was to choose one: with the shop, the
-    /// addresses of its client that name port 0 move there. All others stay as they are.
+    /// Replaces port 0 by the port that the system chose for the sample shop, in its own address and in those of its
+    /// client. All other addresses stay unchanged.
     pub fn place_shop(&mut self, port: u16) {
         let Some(shop) = self.demo.as_mut().filter(|shop| shop.listen.port() == 0) else { return };
         shop.listen.set_port(port);
@@ -52,10 +52,10 @@ impl Config {
     }
 }
 
-/// Where the shop takes the answer to its login requests.
+/// The shop's callback.
 const CALLBACK: &str = "/callback";
 
-/// The client that the shop is, unless it is said otherwise.
+/// The client of the shop by default.
 const SHOP_CLIENT: &str = "Sample";
 
 const TEMPLATE: &str = include_str!("demonstration.toml");
@@ -67,11 +67,11 @@ pub struct Demonstration {
     pub config: PathBuf,
     /// The key to the private API.
     pub admin_key: PathBuf,
-    /// The secret of the sample shop.
+    /// The client secret of the sample shop.
     pub client_secret: PathBuf,
 }
 
-/// A demonstration that cannot be set up.
+/// The demonstration cannot be set up.
 #[derive(Debug, thiserror::Error)]
 #[error("the demonstration needs to write {}: {source}", path.display())]
 pub struct DemonstrationError {
@@ -82,11 +82,11 @@ pub struct DemonstrationError {
     pub source: io::Error,
 }
 
-/// Makes those files of the demonstration in `directory` that are not there yet.
+/// Creates the missing files of the demonstration in `directory`.
 ///
 /// # Errors
 ///
-/// What the operating system says when one cannot be written.
+/// The operating system's error when one cannot be written.
 pub fn demonstrate(directory: &Path, entropy: &dyn Entropy) -> Result<Demonstration, DemonstrationError> {
     let files = Demonstration {
         config: directory.join("anteroom.toml"),
@@ -96,7 +96,7 @@ pub fn demonstrate(directory: &Path, entropy: &dyn Entropy) -> Result<Demonstrat
     let failed = |path: &Path, source| DemonstrationError { path: path.to_owned(), source };
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| failed(directory, error))?;
     let fresh = || format!("{}\n", URL_SAFE_NO_PAD.encode(random::<{ policy::MIN_SECRET_BYTES }>(entropy)));
-    // The configuration comes last: once it is there, what it refers to is there.
+    // The configuration comes last, so that everything it refers to exists.
     for (path, text) in [(&files.admin_key, fresh()), (&files.client_secret, fresh()), (&files.config, TEMPLATE.into())]
     {
         write_once(path, &text, entropy).map_err(|error| failed(path, error))?;
@@ -104,7 +104,7 @@ pub fn demonstrate(directory: &Path, entropy: &dyn Entropy) -> Result<Demonstrat
     Ok(files)
 }
 
-/// Makes the file unless it is there; another process that started at the same time may have been faster.
+/// Creates the file unless it exists; another process that started at the same time may have created it.
 fn write_once(path: &Path, text: &str, entropy: &dyn Entropy) -> io::Result<()> {
     if path.try_exists()? {
         return Ok(());
@@ -115,17 +115,17 @@ fn write_once(path: &Path, text: &str, entropy: &dyn Entropy) -> io::Result<()> 
     }
 }
 
-/// `clients` are those of the same configuration, unless something is wrong with them.
+/// `clients` are those of the same configuration, if they are valid.
 pub(super) fn read(section: &mut Section<'_>, clients: Option<&[ClientConfig]>) -> Read<SampleShop> {
-    let listen = section.required("shop_listen", |found| {
-        let listen = found.address()?;
+    let listen = section.required("shop_listen", |value| {
+        let listen = value.address()?;
         if listen.ip().is_loopback() {
             Ok(listen)
         } else {
-            Err(found.refuse("it must be a loopback address: the shop is a demonstration"))
+            Err(value.refuse("it must be a loopback address: the shop is a demonstration"))
         }
     });
-    let client_id = section.or("shop_client", SHOP_CLIENT.to_owned(), |found| found.text().map(str::to_owned));
+    let client_id = section.or("shop_client", SHOP_CLIENT.to_owned(), |value| value.text().map(str::to_owned));
     let shop = SampleShop { listen: listen?, client_id: client_id? };
     let Some(clients) = clients else { return Ok(shop) };
     let Some(ClientConfig { client, .. }) = clients.iter().find(|known| known.client.id == shop.client_id) else {

@@ -1,9 +1,9 @@
-//! The variables of the process, handed in rather than read, so that a test can make them up.
+//! The process's environment variables, injected, so that tests can define them.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Environment variables, by name. Shown by name alone: values may be secrets.
+/// Environment variables, by name. `Debug` shows names only, because values may be secrets.
 #[derive(Clone, Default)]
 pub struct Environment(BTreeMap<String, String>);
 

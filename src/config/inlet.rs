@@ -1,12 +1,12 @@
-//! `[event.inlet]`: what moves the serving counter, and what keeps it from moving.
+//! `[event.inlet]`: the strategy that moves the serving counter, and its gate.
 
 use super::reader::{Read, Section};
-use super::value::{Found, web_address};
+use super::value::{Value, web_address};
 use crate::ambient::Timestamp;
 use crate::policy;
 use crate::room::{Gate, Inlet, MaxSize, Periodic, Position, Rhythm, Signal};
 
-/// The largest step of the serving counter: as far as positions go.
+/// The largest step of the serving counter: the last position.
 const MAX_INCREMENT: u64 = Position::LAST.get();
 
 #[derive(Clone, Copy)]
@@ -17,9 +17,9 @@ enum Strategy {
 }
 
 pub(super) fn read(section: &mut Section<'_>) -> Read<(Inlet, Option<Gate>)> {
-    let strategy = section.required("strategy", |found| {
+    let strategy = section.required("strategy", |value| {
         let all = [("periodic", Strategy::Periodic), ("max_size", Strategy::MaxSize), ("manual", Strategy::Manual)];
-        found.choice(&all)
+        value.choice(&all)
     });
     match strategy {
         Ok(Strategy::Manual) => {
@@ -39,10 +39,10 @@ pub(super) fn read(section: &mut Section<'_>) -> Read<(Inlet, Option<Gate>)> {
             let gate = gate(section);
             foreign(section, &["increment_by", "every", "smooth"], "\"periodic\"").and(Ok((inlet?, gate?)))
         }
-        // The other keys depend on the strategy: they are looked at once it is known, and not called unknown.
-        Err(noted) => {
-            section.ignore_the_rest();
-            Err(noted)
+        // The other keys depend on the strategy: without a valid one, they are ignored instead of being called unknown.
+        Err(reported) => {
+            section.ignore_unknown_keys();
+            Err(reported)
         }
     }
 }
@@ -50,40 +50,40 @@ pub(super) fn read(section: &mut Section<'_>) -> Read<(Inlet, Option<Gate>)> {
 /// Refuses keys that belong to another strategy.
 fn foreign(section: &mut Section<'_>, keys: &[&'static str], strategy: &str) -> Read<()> {
     let message = format!("it belongs to the strategy {strategy}");
-    let refused: Vec<_> = keys.iter().map(|key| section.unfit(key, &message)).collect();
+    let refused: Vec<_> = keys.iter().map(|key| section.reject_if_set(key, &message)).collect();
     refused.into_iter().collect()
 }
 
 fn max_size(section: &mut Section<'_>) -> Read<MaxSize> {
-    let max_size = section.required("max_size", |found| found.number(1..=MAX_INCREMENT));
+    let max_size = section.required("max_size", |value| value.number(1..=MAX_INCREMENT));
     let (start, end) = opening(section);
     Ok(MaxSize { max_size: max_size?, start: start?, end: end? })
 }
 
-/// Between when the inlet works.
+/// The times between which the inlet works.
 fn opening(section: &mut Section<'_>) -> (Read<Option<Timestamp>>, Read<Option<Timestamp>>) {
-    let start = section.optional("start", Found::instant);
-    let end = section.optional("end", |found| {
-        let end = found.instant()?;
+    let start = section.optional("start", Value::instant);
+    let end = section.optional("end", |value| {
+        let end = value.instant()?;
         let backwards = matches!(start, Ok(Some(start)) if end <= start);
-        if backwards { Err(found.refuse("it must be later than start")) } else { Ok(end) }
+        if backwards { Err(value.refuse("it must be later than start")) } else { Ok(end) }
     });
     (start, end)
 }
 
 fn periodic(section: &mut Section<'_>) -> Read<Periodic> {
-    let increment_by = section.required("increment_by", |found| found.number(1..=MAX_INCREMENT));
-    let every = section.or("every", policy::DEFAULT_INLET_PERIOD, |found| found.seconds(policy::MAX_INLET_PERIOD));
-    let rhythm = section.or("smooth", Rhythm::Smooth, |found| {
-        found.flag().map(|smooth| if smooth { Rhythm::Smooth } else { Rhythm::AtOnce })
+    let increment_by = section.required("increment_by", |value| value.number(1..=MAX_INCREMENT));
+    let every = section.or("every", policy::DEFAULT_INLET_PERIOD, |value| value.seconds(policy::MAX_INLET_PERIOD));
+    let rhythm = section.or("smooth", Rhythm::Smooth, |value| {
+        value.flag().map(|smooth| if smooth { Rhythm::Smooth } else { Rhythm::AtOnce })
     });
     let (start, end) = opening(section);
     Ok(Periodic { increment_by: increment_by?, every: every?, rhythm: rhythm?, start: start?, end: end? })
 }
 
 fn gate(section: &mut Section<'_>) -> Read<Option<Gate>> {
-    let alarm = section.optional("alarm", |found| found.parsed(alarm_name));
-    let health = section.optional("health_url", |found| found.parsed(web_address));
+    let alarm = section.optional("alarm", |value| value.parsed(alarm_name));
+    let health = section.optional("health_url", |value| value.parsed(web_address));
     let signal = match (alarm?, health?) {
         (Some(_), Some(_)) => {
             return Err(section.refuse("health_url", "there is an alarm already: one of them decides"));
@@ -92,11 +92,11 @@ fn gate(section: &mut Section<'_>) -> Read<Option<Gate>> {
         (None, Some(health)) => Signal::Health(health),
         (None, None) => {
             let message = "it belongs to an inlet with alarm or health_url";
-            return section.unfit("check_every", message).map(|()| None);
+            return section.reject_if_set("check_every", message).map(|()| None);
         }
     };
     let default = policy::DEFAULT_GATE_CHECK;
-    let check_every = section.or("check_every", default, |found| found.seconds(policy::MAX_GATE_CHECK))?;
+    let check_every = section.or("check_every", default, |value| value.seconds(policy::MAX_GATE_CHECK))?;
     Ok(Some(Gate { signal, check_every }))
 }
 

@@ -1,9 +1,9 @@
-//! `[keys]`: which signing keys rotate by themselves, and when.
+//! `[keys]`: which signing keys rotate automatically, and when.
 
 use std::time::Duration;
 
 use super::reader::{Read, Section};
-use super::value::Found;
+use super::value::Value;
 use crate::keys::{RotationMode, RotationPlan};
 use crate::policy;
 
@@ -15,11 +15,11 @@ pub(super) fn read(section: &mut Section<'_>) -> Read<RotationPlan> {
     Ok(RotationPlan { login: login?, rest: rest?, period: period? })
 }
 
-fn mode(found: &Found<'_>) -> Read<RotationMode> {
-    found.choice(&[("automatic", RotationMode::Automatic), ("manual", RotationMode::Manual)])
+fn mode(value: &Value<'_>) -> Read<RotationMode> {
+    value.choice(&[("automatic", RotationMode::Automatic), ("manual", RotationMode::Manual)])
 }
 
-fn period(found: &Found<'_>) -> Read<Duration> {
+fn period(value: &Value<'_>) -> Read<Duration> {
     let range = policy::MIN_KEY_ROTATION_PERIOD.as_secs()..=policy::MAX_KEY_ROTATION_PERIOD.as_secs();
-    found.number(range).map(Duration::from_secs)
+    value.number(range).map(Duration::from_secs)
 }

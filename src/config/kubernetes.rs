@@ -1,25 +1,25 @@
-//! The variables by which Kubernetes tells a container of the services in its namespace, in the form of Docker's links.
+//! The variables by which Kubernetes announces the services of a namespace to a container, in the form of Docker links.
 //!
-//! A service whose name begins with `anteroom-`, or is `anteroom`, has variables that begin as ours do. Nobody wrote
-//! them, so they set no key and stop no start. They are known by their form; where a key could have that form as well,
-//! by their value or by the other variables of the service.
+//! A service named `anteroom` or `anteroom-…` has variables with Anteroom's prefix. They set no key and do not prevent
+//! a start. They are recognised by their form; where a key could have that form as well, by their value or by the
+//! service's other variables.
 
 use std::net::{IpAddr, SocketAddr};
 
 use super::environment::Environment;
 
-/// What the two variables of every service are called, after its name.
+/// The suffixes of the two variables that every service has.
 const HOST: &str = "SERVICE_HOST";
 const PORT: &str = "SERVICE_PORT";
 
-/// The protocols of a service, as the names of variables have them.
+/// The protocols of a service, as variable names contain them.
 const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
 
-/// Whether `variable` is one of those that Kubernetes sets, with this value and beside these others.
+/// Whether Kubernetes sets `variable`, with this value and beside these others.
 pub(super) fn is_service_variable(variable: &str, value: &str, environment: &Environment) -> bool {
     let service = [of_service(variable), of_port(variable), of_link(variable, value)].into_iter().flatten().next();
     service.is_some_and(|service| {
-        // Two underscores go down in the tables of the configuration, but a service may be named `anteroom--x` too.
+        // Two underscores separate the levels of the configuration, but a service may be named `anteroom--x` too.
         !variable.contains("__") || is_whole(service, environment)
     })
 }
@@ -34,7 +34,7 @@ fn of_service(variable: &str) -> Option<&str> {
     of_host.or(of_port)?.strip_suffix('_')
 }
 
-/// `NAME_PORT_8080_TCP`, and the same with `_PROTO`, `_PORT` or `_ADDR` after it.
+/// `NAME_PORT_8080_TCP`, and the same followed by `_PROTO`, `_PORT` or `_ADDR`.
 fn of_port(variable: &str) -> Option<&str> {
     let part = ["_PROTO", "_PORT", "_ADDR"].iter().find_map(|part| variable.strip_suffix(part));
     let (rest, protocol) = part.unwrap_or(variable).rsplit_once('_')?;
@@ -43,7 +43,7 @@ fn of_port(variable: &str) -> Option<&str> {
     (PROTOCOLS.contains(&protocol) && number.parse::<u16>().is_ok()).then_some(name)
 }
 
-/// `NAME_PORT`, of which the value alone tells that it is none of our keys: `tcp://10.0.0.11:8080`.
+/// `NAME_PORT`, which only its value tells apart from a key: `tcp://10.0.0.11:8080`.
 fn of_link<'a>(variable: &'a str, value: &str) -> Option<&'a str> {
     let name = variable.strip_suffix("_PORT")?;
     let (protocol, address) = value.split_once("://")?;
@@ -51,7 +51,7 @@ fn of_link<'a>(variable: &'a str, value: &str) -> Option<&'a str> {
     (known && address.parse::<SocketAddr>().is_ok()).then_some(name)
 }
 
-/// Whether both variables are there that every service has.
+/// Whether both variables of every service are present.
 fn is_whole(service: &str, environment: &Environment) -> bool {
     let value = |suffix| environment.get(&format!("{service}_{suffix}"));
     value(HOST).is_some_and(|host| host.parse::<IpAddr>().is_ok())
@@ -66,7 +66,7 @@ mod tests {
         is_service_variable(variable, value, &Environment::default())
     }
 
-    /// All variables of a service, as the kubelet makes them (`pkg/kubelet/envvars`).
+    /// All variables of a service, as the kubelet defines them (`pkg/kubelet/envvars`).
     fn variables_of(service: &str, address: &str) -> Vec<(String, String)> {
         let joined = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
         let name = service.to_ascii_uppercase().replace('-', "_");
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn every_variable_of_a_service_is_known() {
+    fn every_variable_of_a_service_is_recognised() {
         for service in
             ["anteroom", "anteroom-api", "anteroom-store", "anteroom-2", "anteroom-port", "anteroom-service-port"]
         {
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_may_have_meant_as_a_key_is_none_of_them() {
+    fn variables_that_may_be_meant_as_keys_are_not_ignored() {
         for (variable, value) in [
             ("ANTEROOM_PORT", "8080"),
             ("ANTEROOM_LISTEN_PORT", "8080"),

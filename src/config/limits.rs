@@ -1,4 +1,4 @@
-//! `[limits]`: what one visitor's address may use, and the networks that no such limit applies to.
+//! `[limits]`: the limits per visitor address, and the networks exempt from them.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -10,37 +10,37 @@ use super::reader::{Read, Section};
 use super::{Config, network};
 use crate::policy;
 
-/// The limits that apply by address.
+/// The limits per address.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// Networks that no limit by address applies to.
+    /// Networks exempt from the limits per address.
     pub exempt: Vec<IpNet>,
     /// Joins from one IPv4 address, for all events together.
     pub joins_ipv4: Budget,
     /// Joins from one IPv6 network of 64 bits.
     pub joins_ipv6: Budget,
-    /// Failures to prove to be a client, for each address and client.
+    /// Failed authentications of a client, per address and client.
     pub client_failures: Budget,
-    /// Failures to prove to be an operator, for each address.
+    /// Failed authentications of an operator, per address.
     pub operator_failures: Budget,
 }
 
-/// So many at once, and then one in each period.
+/// A burst, and then one per refill period.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Budget {
-    /// How many may come at once.
+    /// The size of the burst.
     pub burst: NonZeroU32,
-    /// In what time one more may come.
+    /// The time in which one more is allowed.
     pub refill: Duration,
 }
 
 impl Budget {
-    /// `rate` a second, and `burst` at once; each at least one.
+    /// `rate` per second with a burst of `burst`; each at least one.
     pub fn per_second(rate: u32, burst: u32) -> Self {
         Self::new(Duration::from_secs(1), rate, burst)
     }
 
-    /// `rate` a minute, at once or one by one.
+    /// `rate` per minute, in a burst or spread out.
     pub fn per_minute(rate: u32) -> Self {
         Self::new(Duration::from_secs(60), rate, rate)
     }
@@ -51,7 +51,7 @@ impl Budget {
 }
 
 impl Limits {
-    /// Whether no limit by address applies to `address`.
+    /// Whether `address` is exempt from the limits per address.
     pub fn exempts(&self, address: IpAddr) -> bool {
         contains(&self.exempt, address)
     }
@@ -69,9 +69,10 @@ impl Default for Limits {
     }
 }
 
-/// Loopback, private and link-local networks: nobody on the Internet comes from there, only proxies, health checks and
-/// colleagues (RFC 1122 §3.2.1.3, RFC 1918, RFC 3927, RFC 4193, RFC 4291 §2.5.3 and §2.5.6). The shared address space
-/// of RFC 6598 counts too: carriers translate it before a packet leaves their network, clouds number load balancers in it.
+/// Loopback, private and link-local networks: their addresses do not occur on the Internet, only among proxies, health
+/// checks and colleagues (RFC 1122 §3.2.1.3, RFC 1918, RFC 3927, RFC 4193, RFC 4291 §2.5.3 and §2.5.6). The shared
+/// address space of RFC 6598 is included: carriers translate it before a packet leaves their network, and clouds use it
+/// for load balancers.
 pub const INTERNAL_NETWORKS: [IpNet; 9] = [
     v4([127, 0, 0, 0], 8),
     v4([10, 0, 0, 0], 8),
@@ -89,15 +90,15 @@ pub fn is_internal(address: IpAddr) -> bool {
     contains(&INTERNAL_NETWORKS, address)
 }
 
-/// Whether one of `networks` contains `address`. An IPv4 address in IPv6 form (`::ffff:192.0.2.1`, as a socket that
-/// listens on `[::]` names its peers) is the IPv4 address.
+/// Whether one of `networks` contains `address`. An IPv4 address in IPv6 form (`::ffff:192.0.2.1`, as a socket on
+/// `[::]` names its peers) counts as the IPv4 address.
 pub fn contains(networks: &[IpNet], address: IpAddr) -> bool {
     let address = address.to_canonical();
     networks.iter().any(|network| network.contains(&address))
 }
 
-/// Why the addresses of visitors are not known with this configuration, if that can be told from it: where only a proxy
-/// can be the peer, and `trusted_proxies` names none. A demonstration has its visitors on its own machine.
+/// Why visitor addresses are unknown with this configuration, if that follows from it: the peer can only be a proxy,
+/// and `trusted_proxies` is empty. A demonstration has its visitors on its own machine.
 pub(super) fn unknown_addresses(config: &Config) -> Option<String> {
     let listen = config.endpoints.listen.ip();
     let named = |network: &IpNet| match listen.is_loopback() {
@@ -126,7 +127,7 @@ const fn v6([a, b, c, d, e, f, g, h]: [u16; 8], prefix: u8) -> IpNet {
 }
 
 pub(super) fn read(section: &mut Section<'_>) -> Read<Limits> {
-    let exempt = section.or("exempt", Limits::default().exempt, |found| found.each(|entry| entry.parsed(network)));
+    let exempt = section.or("exempt", Limits::default().exempt, |value| value.each(|entry| entry.parsed(network)));
     let joins_ipv4 = joins(
         section,
         ("joins_per_second", policy::DEFAULT_JOINS_PER_SECOND),
@@ -154,7 +155,7 @@ fn joins(section: &mut Section<'_>, per_second: (&'static str, u32), burst: (&'s
 }
 
 fn rate(section: &mut Section<'_>, (key, default): (&'static str, u32)) -> Read<u32> {
-    let number = section.or(key, u64::from(default), |found| found.number(1..=u64::from(policy::MAX_RATE)))?;
+    let number = section.or(key, u64::from(default), |value| value.number(1..=u64::from(policy::MAX_RATE)))?;
     Ok(u32::try_from(number).unwrap_or(policy::MAX_RATE))
 }
 
@@ -167,7 +168,7 @@ mod tests {
     use crate::config::Environment;
 
     #[test]
-    fn it_is_said_where_only_a_proxy_that_is_not_named_can_be_the_peer() {
+    fn unknown_visitor_addresses_are_reported_where_only_an_unnamed_proxy_can_be_the_peer() {
         let public = "public_url = 'https://queue.example'\n";
         let tls = "tls = { certificate = 'c', key = 'k' }\n";
         let warned = |lines: &str| {
@@ -202,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn internal_networks_are_those_that_no_visitor_of_the_internet_comes_from() {
+    fn internal_networks_have_no_addresses_of_the_internet() {
         let internal = |text: &str| is_internal(text.parse().unwrap());
         for address in
             ["127.0.0.1", "127.9.9.9", "10.255.0.1", "172.31.0.1", "192.168.1.1", "169.254.1.1", "100.64.0.1", "::1"]

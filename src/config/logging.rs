@@ -1,44 +1,44 @@
-//! `[log]`: what is logged, and how.
+//! `[log]`: level and format of the log.
 
 use super::reader::{Read, Section};
 
 /// The log, which goes to standard error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Log {
-    /// For people or for machines.
+    /// The format.
     pub format: LogFormat,
-    /// From which level on.
+    /// The least severe level that is written.
     pub level: LogLevel,
 }
 
-/// How a log line looks.
+/// The format of a log line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum LogFormat {
-    /// A line to read.
+    /// Human-readable.
     #[default]
     Text,
-    /// A JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// The least important lines that are still written.
+/// The level of a log line.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub enum LogLevel {
-    /// Something failed that should not.
+    /// An unexpected failure.
     Error,
-    /// Something is wrong but was dealt with.
+    /// A problem that was handled.
     Warn,
-    /// What an operator wants to know in the end.
+    /// An event of interest to operators.
     #[default]
     Info,
-    /// What helps to find a fault.
+    /// Details for debugging.
     Debug,
     /// Everything.
     Trace,
 }
 
 impl LogLevel {
-    /// All of them, the quietest first.
+    /// All levels, the most severe first.
     pub const ALL: [Self; 5] = [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
 
     /// Its name in the configuration, which is also its name in `tracing`.
@@ -56,7 +56,7 @@ impl LogLevel {
 pub(super) fn read(section: &mut Section<'_>) -> Read<Log> {
     let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
     let levels = LogLevel::ALL.map(|level| (level.as_str(), level));
-    let format = section.or("format", LogFormat::default(), |found| found.choice(&formats));
-    let level = section.or("level", LogLevel::default(), |found| found.choice(&levels));
+    let format = section.or("format", LogFormat::default(), |value| value.choice(&formats));
+    let level = section.or("level", LogLevel::default(), |value| value.choice(&levels));
     Ok(Log { format: format?, level: level? })
 }

@@ -1,4 +1,4 @@
-//! `[metrics]`: who may read the metrics without a key, where they are served beside the public paths.
+//! `[metrics]`: who may read the metrics on the public address without a key.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,7 @@ use super::{INTERNAL_NETWORKS, contains, network};
 /// Who may read the metrics without a key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MetricsAccess {
-    /// The networks of those who may, if they come without a proxy in between.
+    /// The networks of those who may, if no proxy is in between.
     pub allow: Vec<IpNet>,
 }
 
@@ -28,6 +28,6 @@ impl Default for MetricsAccess {
 }
 
 pub(super) fn read(section: &mut Section<'_>) -> Read<MetricsAccess> {
-    let allow = section.or("allow", MetricsAccess::default().allow, |found| found.each(|entry| entry.parsed(network)));
+    let allow = section.or("allow", MetricsAccess::default().allow, |value| value.each(|entry| entry.parsed(network)));
     Ok(MetricsAccess { allow: allow? })
 }

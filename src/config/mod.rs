@@ -1,14 +1,15 @@
-//! What the operator wrote: the TOML file, the `ANTEROOM_*` variables over it, and the secrets they refer to.
+//! The configuration: the TOML file, the `ANTEROOM_*` variables that override it, and the secrets they refer to.
 //!
-//! Text in, a checked [`Config`] out, or every problem at once, each under the path of its key. The environment is
-//! handed in; files are read where the configuration refers to them. Must not know what the settings are used for:
+//! Text in, a validated [`Config`] out, or every problem at once, each under the path of its key. The environment is
+//! injected; files are read where the configuration refers to them. Must not know what the settings are used for:
 //! meanings live in `room` and `oauth`, defaults and limits in `policy`.
 //!
-//! Reading order: [`Config`] and `root` here, then a file a section; `reader` and `value` are the tools they use.
+//! Reading order: [`Config`] and `root` here, then one file per section; `reader` and `value` are their tools.
 
 mod admin;
 mod client;
 mod demonstration;
+mod diagnostic;
 mod endpoints;
 mod environment;
 mod event;
@@ -20,16 +21,15 @@ mod logging;
 mod metrics;
 mod notices;
 mod overrides;
-mod problem;
 mod public_url;
 mod reader;
 mod reference;
+mod secret_source;
 mod store;
 #[cfg(test)]
 mod tests;
 mod topic;
 mod value;
-mod vault;
 mod warnings;
 
 use std::fs;
@@ -48,6 +48,7 @@ use reader::{Read, Reader, Section, Unique};
 pub use admin::{Admin, AdminKey, SigV4Pair};
 pub use client::ClientConfig;
 pub use demonstration::{Demonstration, DemonstrationError, SampleShop, demonstrate};
+pub use diagnostic::{ConfigError, Diagnostic};
 pub use endpoints::{Endpoints, Hsts, TlsFiles};
 pub use environment::Environment;
 pub use limits::{Budget, INTERNAL_NETWORKS, Limits, contains, is_internal};
@@ -55,88 +56,87 @@ pub use logging::{Log, LogFormat, LogLevel};
 pub use metrics::MetricsAccess;
 pub use notices::{EventBridgeConfig, NoticeStream, Subscription, WebhookConfig};
 pub use overrides::CONFIG_VARIABLE;
-pub use problem::{ConfigError, Problem};
 pub use public_url::{PublicUrl, PublicUrlError, Scheme};
 pub use reference::{Setting, reference, reference_page};
+pub use secret_source::{NoSecretSource, SecretSource, SecretSourceError};
 pub use store::{DistributedConfig, RedisUrl, StoreConfig};
 pub use topic::TopicConfig;
-pub use vault::{NoVault, Vault, Withheld};
 
-/// Where Anteroom listens unless it is told otherwise: this machine alone can reach it.
+/// The default listening address: only this machine can reach it.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
-/// Where state and generated keys live unless it is said otherwise.
+/// The default directory for state and generated keys.
 pub const DEFAULT_DATA_DIR: &str = "data";
 
 /// The prefix of IPv4 addresses in IPv6 form, `::ffff:0:0/96` (RFC 4291 §2.5.5.2).
 const MAPPED_PREFIX: u8 = 96;
 
-/// A configuration that can be used.
+/// A valid configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where it is reached.
+    /// The addresses.
     pub endpoints: Endpoints,
-    /// Where the embedded engine and generated keys live.
+    /// The directory of the embedded engine and of generated keys.
     pub data_dir: PathBuf,
-    /// Proxies whose word on the visitor's address is believed.
+    /// Proxies that are trusted to name the visitor's address.
     pub trusted_proxies: Vec<IpNet>,
-    /// What one address may use.
+    /// The limits per visitor address.
     pub limits: Limits,
     /// Who may read the metrics without a key.
     pub metrics: MetricsAccess,
     /// Who may use the private API.
     pub admin: Admin,
-    /// Which signing keys rotate by themselves.
+    /// Which signing keys rotate automatically.
     pub rotation: RotationPlan,
-    /// Where state lives.
+    /// The store.
     pub store: StoreConfig,
-    /// The waiting rooms: at least one, each with a name of its own.
+    /// The waiting rooms: at least one, each with a unique ID.
     pub events: Vec<EventSettings>,
-    /// The relying parties, each with an ID of its own and bound to one of the events.
+    /// The relying parties, each with a unique ID and bound to one of the events.
     pub clients: Vec<ClientConfig>,
-    /// Who is called when something happens.
+    /// The webhooks that get notices.
     pub webhooks: Vec<WebhookConfig>,
-    /// The buses that what happens is put on.
+    /// The event buses that get notices.
     pub event_buses: Vec<EventBridgeConfig>,
-    /// The topics that tell who left.
+    /// The SNS topics that publish departures.
     pub topics: Vec<TopicConfig>,
-    /// Whether operators can listen although nobody else does.
+    /// Whether operators can stream notices even without another sink.
     pub notice_stream: NoticeStream,
-    /// What is logged, and how.
+    /// The log.
     pub log: Log,
     /// The sample shop to run beside the provider, in a demonstration.
     pub demo: Option<SampleShop>,
-    /// The variables that begin as ours do and tell of a service of Kubernetes instead: they set nothing.
+    /// Variables with Anteroom's prefix that Kubernetes sets for a service: they set no key.
     pub ignored_variables: Vec<String>,
     /// The files that secrets were read from.
     pub secret_files: Vec<PathBuf>,
 }
 
 impl Config {
-    /// Reads `file` and the variables over it, with the secrets of `vault`.
+    /// Reads `file` and its overriding variables, with the secrets of `secret_source`.
     ///
     /// # Errors
     ///
     /// Everything that is wrong with them.
-    pub fn load(file: &Path, environment: &Environment, vault: &dyn Vault) -> Result<Self, ConfigError> {
-        Self::parse_with(&text_of(file)?, file, environment, vault)
+    pub fn load(file: &Path, environment: &Environment, secret_source: &dyn SecretSource) -> Result<Self, ConfigError> {
+        Self::parse_with(&text_of(file)?, file, environment, secret_source)
     }
 
-    /// Whether what happens is told to anybody, so that it must be written down.
+    /// Whether domain events have a sink, so that they must be recorded.
     pub const fn sends_events_out(&self) -> bool {
         !self.webhooks.is_empty() || !self.event_buses.is_empty() || matches!(self.notice_stream, NoticeStream::On)
     }
 
-    /// Reads the text of `file`, whose directory relative paths start from, and the variables over it.
+    /// Reads the text of `file`, whose directory is the base of relative paths, and the overriding variables.
     ///
     /// # Errors
     ///
     /// Everything that is wrong with them; a syntax error alone, when there is one.
     pub fn parse(text: &str, file: &Path, environment: &Environment) -> Result<Self, ConfigError> {
-        Self::parse_with(text, file, environment, &NoVault)
+        Self::parse_with(text, file, environment, &NoSecretSource)
     }
 
-    /// The same with the secrets of `vault`.
+    /// The same with the secrets of `secret_source`.
     ///
     /// # Errors
     ///
@@ -145,24 +145,23 @@ impl Config {
         text: &str,
         file: &Path,
         environment: &Environment,
-        vault: &dyn Vault,
+        secret_source: &dyn SecretSource,
     ) -> Result<Self, ConfigError> {
-        read_with(text, file, environment, vault, root)
+        read_with(text, file, environment, secret_source, root)
     }
 }
 
 impl Endpoints {
-    /// Reads of `file` and the variables over it where the deployment is reached. It may refer to secrets that cannot be
-    /// had: no vault is asked.
+    /// Reads the addresses from `file` and the overriding variables. Secrets are not read, so they may be unavailable.
     ///
     /// # Errors
     ///
     /// Everything else that is wrong with them.
     pub fn load(file: &Path, environment: &Environment) -> Result<Self, ConfigError> {
-        read_with(&text_of(file)?, file, environment, &vault::Unasked, |section| {
+        read_with(&text_of(file)?, file, environment, &secret_source::NotRead, |section| {
             let endpoints = endpoints::read(section);
-            // Read for what is wrong with it, which is noted.
-            let _inside = rest(section, endpoints.clone());
+            // Read only to report its problems.
+            let _inside = sections(section, endpoints.clone());
             endpoints
         })
     }
@@ -179,22 +178,22 @@ fn read_with<T>(
     text: &str,
     file: &Path,
     environment: &Environment,
-    vault: &dyn Vault,
+    secret_source: &dyn SecretSource,
     read: impl FnOnce(&mut Section<'_>) -> Read<T>,
 ) -> Result<T, ConfigError> {
     let (name, text) = (file.display().to_string(), unmarked(text));
     let mut table: Table = text.parse().map_err(|error| syntax_error(&name, text, &error))?;
-    let (overrides, mut problems) = Overrides::apply(&mut table, environment);
-    let reader = Reader::new(environment, vault, file, overrides);
+    let (overrides, mut diagnostics) = Overrides::apply(&mut table, environment);
+    let reader = Reader::new(environment, secret_source, file, overrides);
     let value = reader.read(&table, read);
-    problems.extend(reader.into_problems());
+    diagnostics.extend(reader.into_diagnostics());
     match value {
-        Ok(value) if problems.is_empty() => Ok(value),
-        _ => Err(ConfigError::new(&name, problems)),
+        Ok(value) if diagnostics.is_empty() => Ok(value),
+        _ => Err(ConfigError::new(&name, diagnostics)),
     }
 }
 
-/// The line and what is wrong with it; never the line itself, which may hold a secret.
+/// The position and the error; never the line itself, which may contain a secret.
 fn syntax_error(name: &str, text: &str, error: &toml::de::Error) -> ConfigError {
     let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
     let line = before.matches('\n').count() + 1;
@@ -205,19 +204,19 @@ fn syntax_error(name: &str, text: &str, error: &toml::de::Error) -> ConfigError 
 
 fn root(section: &mut Section<'_>) -> Read<Config> {
     let endpoints = endpoints::read(section);
-    rest(section, endpoints)
+    sections(section, endpoints)
 }
 
-/// What is inside.
-fn rest(section: &mut Section<'_>, endpoints: Read<Endpoints>) -> Read<Config> {
-    let data_dir = section.optional("data_dir", |found| found.path());
-    let trusted_proxies = section.list("trusted_proxies", |found| found.parsed(network));
-    let limits = section.or("limits", Limits::default(), |found| found.section(limits::read));
-    let metrics = section.or("metrics", MetricsAccess::default(), |found| found.section(metrics::read));
-    let admin = section.or("admin", Admin::default(), |found| found.section(admin::read));
-    let rotation = section.or("keys", RotationPlan::default(), |found| found.section(keys::read));
-    let store = section.or("store", StoreConfig::Embedded, |found| found.section(store::read));
-    let log = section.or("log", Log::default(), |found| found.section(logging::read));
+/// All sections except the addresses.
+fn sections(section: &mut Section<'_>, endpoints: Read<Endpoints>) -> Read<Config> {
+    let data_dir = section.optional("data_dir", |value| value.path());
+    let trusted_proxies = section.list("trusted_proxies", |value| value.parsed(network));
+    let limits = section.or("limits", Limits::default(), |value| value.section(limits::read));
+    let metrics = section.or("metrics", MetricsAccess::default(), |value| value.section(metrics::read));
+    let admin = section.or("admin", Admin::default(), |value| value.section(admin::read));
+    let rotation = section.or("keys", RotationPlan::default(), |value| value.section(keys::read));
+    let store = section.or("store", StoreConfig::Embedded, |value| value.section(store::read));
+    let log = section.or("log", Log::default(), |value| value.section(logging::read));
     let mut event_ids = Unique::default();
     let events = section.tables("event", |event| event::read(event, &mut event_ids));
     if matches!(&events, Ok(events) if events.is_empty()) {
@@ -227,10 +226,10 @@ fn rest(section: &mut Section<'_>, endpoints: Read<Endpoints>) -> Read<Config> {
     let mut listeners = Unique::default();
     let webhooks = section.tables("webhook", |hook| notices::webhook(hook, &event_ids, &mut listeners));
     let event_buses = section.tables("eventbridge", |bus| notices::event_bus(bus, &event_ids, &mut listeners));
-    let notice_stream = section.or("notices", NoticeStream::Off, |found| found.section(notices::stream));
+    let notice_stream = section.or("notices", NoticeStream::Off, |value| value.section(notices::stream));
     let topics = topics(section, &event_ids, events.as_deref().unwrap_or_default());
     let known_clients = clients.as_deref().ok();
-    let demo = section.optional("demo", |found| found.section(|demo| demonstration::read(demo, known_clients)));
+    let demo = section.optional("demo", |value| value.section(|demo| demonstration::read(demo, known_clients)));
     Ok(Config {
         endpoints: endpoints?,
         data_dir: data_dir?.unwrap_or_else(|| section.directory().join(DEFAULT_DATA_DIR)),
@@ -253,7 +252,7 @@ fn rest(section: &mut Section<'_>, endpoints: Read<Endpoints>) -> Read<Config> {
     })
 }
 
-/// A client sends its visitors to log in: its event must take them.
+/// The event of a client must accept logins.
 fn clients(section: &mut Section<'_>, ids: &Unique, events: &[EventSettings]) -> Read<Vec<ClientConfig>> {
     let mut client_ids = Unique::default();
     section.tables("client", |client| {
@@ -266,7 +265,7 @@ fn clients(section: &mut Section<'_>, ids: &Unique, events: &[EventSettings]) ->
     })
 }
 
-/// Topics tell of rooms that count who is inside; others have no use for them.
+/// The event of a topic must have an inlet that counts occupancy.
 fn topics(section: &mut Section<'_>, ids: &Unique, events: &[EventSettings]) -> Read<Vec<TopicConfig>> {
     let mut arns = Unique::default();
     section.tables("sns_topic", |topic| {
@@ -280,7 +279,7 @@ fn topics(section: &mut Section<'_>, ids: &Unique, events: &[EventSettings]) -> 
     })
 }
 
-/// A network, or one address. IPv4 in IPv6 form (`::ffff:10.0.0.0/104`) is IPv4.
+/// A network, or a single address. IPv4 in IPv6 form (`::ffff:10.0.0.0/104`) is converted to IPv4.
 fn network(text: &str) -> Result<IpNet, &'static str> {
     let address = || text.parse::<IpAddr>().map(IpNet::from);
     let network = text.parse::<IpNet>().or_else(|_| address());

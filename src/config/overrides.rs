@@ -1,42 +1,42 @@
-//! `ANTEROOM_*` variables: each sets one key of the configuration, over what the file says.
+//! `ANTEROOM_*` variables: each overrides one key of the configuration file.
 //!
 //! `ANTEROOM_STORE__ENGINE` is `store.engine` and `ANTEROOM_EVENT__0__ID` is `event[0].id`: two underscores go one
-//! level down, a number counts from the first table of a list, and the number after the last adds one. Whether
-//! such a key exists is not known here; the reader refuses unknown keys wherever they come from. Variables that
-//! Kubernetes sets of its services are none of ours.
+//! level down, a number is an index into a list, and the index after the last adds an entry. Whether a key exists is
+//! not known here; the reader refuses unknown keys from any source. Variables that Kubernetes sets for services are
+//! ignored.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use toml::{Table, Value};
 
+use super::diagnostic::Diagnostic;
 use super::environment::Environment;
 use super::kubernetes::is_service_variable;
-use super::problem::Problem;
 use crate::text::unmarked;
 
-/// What all variables of ours begin with.
+/// The prefix of the variables.
 const PREFIX: &str = "ANTEROOM_";
 
-/// Names the configuration file itself, so it cannot be a key in it.
+/// The variable that names the configuration file, so it sets no key.
 pub const CONFIG_VARIABLE: &str = "ANTEROOM_CONFIG";
 
 /// The keys that came from variables.
 #[derive(Default)]
 pub(super) struct Overrides {
     origins: BTreeMap<String, Origin>,
-    /// The variables that Kubernetes sets of services, which set no key.
+    /// The variables that Kubernetes sets for services; they set no key.
     ignored: Vec<String>,
 }
 
-/// The variable that a key came from.
+/// The variable that set a key.
 pub(super) struct Origin {
     /// Its name.
     pub(super) variable: String,
-    /// Its text as it stands.
+    /// Its text, unparsed.
     raw: String,
 }
 
-/// One step from a table or list to what it holds.
+/// One step from a table or list to an entry.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Step {
     Key(String),
@@ -44,9 +44,8 @@ enum Step {
 }
 
 impl Overrides {
-    /// Puts the variables of `environment` into `table`. A variable that a secret refers to (`env:NAME`) is that
-    /// secret and sets no key.
-    pub(super) fn apply(table: &mut Table, environment: &Environment) -> (Self, Vec<Problem>) {
+    /// Applies the variables of `environment` to `table`. A variable that a secret refers to (`env:NAME`) sets no key.
+    pub(super) fn apply(table: &mut Table, environment: &Environment) -> (Self, Vec<Diagnostic>) {
         let mut secrets = BTreeSet::from([CONFIG_VARIABLE.to_owned()]);
         table.values().for_each(|value| collect_references(value, &mut secrets));
         for (_, raw) in environment.below(PREFIX) {
@@ -57,50 +56,52 @@ impl Overrides {
         let (ignored, keys): (Vec<_>, Vec<_>) =
             keys.partition(|(variable, _, raw)| is_service_variable(variable, raw, environment));
         let ignored = ignored.into_iter().map(|(variable, ..)| variable).collect();
-        // In the order of their steps: a list grows in order, and a whole table is set before a key in it.
+        // Sorted by their steps: a list grows in order, and a whole table is set before a key in it.
         let mut chosen: Vec<(Vec<Step>, String, &str)> =
             keys.into_iter().map(|(variable, rest, raw)| (steps_of(rest), variable, raw)).collect();
         chosen.sort();
-        let (mut origins, mut problems) = (BTreeMap::new(), Vec::new());
+        let (mut origins, mut diagnostics) = (BTreeMap::new(), Vec::new());
         for (steps, variable, raw) in chosen {
-            let place = place_of(&steps);
-            // On a copy: a variable that fails half-way leaves nothing behind that would be complained about too.
+            let key_path = key_path_of(&steps);
+            // On a copy: a variable that fails half-way must leave nothing behind that would be reported too.
             let mut changed = table.clone();
             match set(&mut changed, &steps, value_of(raw)) {
                 Ok(()) => {
                     *table = changed;
-                    origins.insert(place, Origin { variable, raw: raw.to_owned() });
+                    origins.insert(key_path, Origin { variable, raw: raw.to_owned() });
                 }
-                Err(message) => problems.push(Problem { place, variable: Some(variable), message }),
+                Err(message) => diagnostics.push(Diagnostic { key_path, variable: Some(variable), message }),
             }
         }
-        (Self { origins, ignored }, problems)
+        (Self { origins, ignored }, diagnostics)
     }
 
-    /// The variable that set the key at `place`, or a table or list that it stands in.
-    pub(super) fn origin(&self, place: &str) -> Option<&Origin> {
-        let outer = self.origins.iter().filter(|(outer, _)| holds(outer, place));
+    /// The variable that set the key at `key_path`, or a table or list that contains it.
+    pub(super) fn origin(&self, key_path: &str) -> Option<&Origin> {
+        let outer = self.origins.iter().filter(|(outer, _)| holds(outer, key_path));
         outer.max_by_key(|(outer, _)| outer.len()).map(|(_, origin)| origin)
     }
 
-    /// The variable to name in a complaint about `place`: the one that set it, or else something within it.
-    pub(super) fn blamed(&self, place: &str) -> Option<&Origin> {
-        let within = || self.origins.iter().find(|(inner, _)| holds(place, inner)).map(|(_, origin)| origin);
-        self.origin(place).or_else(within)
+    /// The variable to name in a problem with `key_path`: the one that set it, or else one that set something within
+    /// it.
+    pub(super) fn origin_of_problem(&self, key_path: &str) -> Option<&Origin> {
+        let within = || self.origins.iter().find(|(inner, _)| holds(key_path, inner)).map(|(_, origin)| origin);
+        self.origin(key_path).or_else(within)
     }
 
-    /// The variables with our prefix that set no key, as nobody wrote them.
+    /// The ignored variables with Anteroom's prefix.
     pub(super) fn ignored(&self) -> &[String] {
         &self.ignored
     }
 
-    /// The text of the variable that set exactly this key: `2026` is a good name, though TOML sees a number.
-    pub(super) fn raw(&self, place: &str) -> Option<&str> {
-        self.origins.get(place).map(|origin| origin.raw.as_str())
+    /// The unparsed text of the variable that set exactly this key: `2026` is a valid name, although TOML reads a
+    /// number.
+    pub(super) fn raw(&self, key_path: &str) -> Option<&str> {
+        self.origins.get(key_path).map(|origin| origin.raw.as_str())
     }
 }
 
-/// Whether the key at `outer` is the key at `inner`, or a table or list around it.
+/// Whether the key at `outer` is the key at `inner`, or a table or list that contains it.
 fn holds(outer: &str, inner: &str) -> bool {
     inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
@@ -115,13 +116,13 @@ fn collect_references(value: &Value, names: &mut BTreeSet<String>) {
     }
 }
 
-/// What a variable says, without what shells and orchestrators leave around it.
+/// The text of a variable, without the marks and line ends that shells and orchestrators add.
 fn text_of(raw: &str) -> &str {
     let text = unmarked(raw);
     text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line))
 }
 
-/// A TOML value if it is one, else text: `["a"]`, `5` and `true` are what they look like, addresses need no quotes.
+/// A TOML value if the text is one, otherwise text: `["a"]`, `5` and `true` are parsed, addresses need no quotes.
 fn value_of(raw: &str) -> Value {
     raw.parse().unwrap_or_else(|_| Value::String(raw.to_owned()))
 }
@@ -131,16 +132,16 @@ fn steps_of(rest: &str) -> Vec<Step> {
     rest.split("__").map(step).collect()
 }
 
-fn place_of(steps: &[Step]) -> String {
-    let mut place = String::new();
+fn key_path_of(steps: &[Step]) -> String {
+    let mut key_path = String::new();
     for step in steps {
         match step {
-            Step::Key(key) if place.is_empty() => place.push_str(key),
-            Step::Key(key) => place.extend([".", key]),
-            Step::Index(index) => place.push_str(&format!("[{index}]")),
+            Step::Key(key) if key_path.is_empty() => key_path.push_str(key),
+            Step::Key(key) => key_path.extend([".", key]),
+            Step::Index(index) => key_path.push_str(&format!("[{index}]")),
         }
     }
-    place
+    key_path
 }
 
 fn set(table: &mut Table, steps: &[Step], value: Value) -> Result<(), String> {

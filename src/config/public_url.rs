@@ -1,63 +1,63 @@
-//! The address that browsers and relying parties know this installation by.
+//! The public URL of the installation.
 //!
-//! It is the issuer (OIDC Core §1.2), which relying parties compare as a string: what the operator wrote is kept
-//! byte for byte, so only a form that cannot be meant in two ways is accepted.
+//! It is the issuer (OIDC Core §1.2), which relying parties compare as a string. It is kept byte for byte, so only an
+//! unambiguous form is accepted.
 
 use url::Url;
 
 use crate::oauth::is_loopback;
 
-/// `public_url`: an absolute https URL (http on a loopback address), perhaps with a path, under which
-/// everything is then mounted.
+/// `public_url`: an absolute https URL (http on a loopback address), optionally with a path under which everything is
+/// mounted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PublicUrl {
     text: String,
     url: Url,
 }
 
-/// Whether visitors come over TLS.
+/// Whether visitors use TLS.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scheme {
     /// Plain HTTP, on a loopback address only.
     Http,
-    /// TLS, ended here or by a proxy in front.
+    /// TLS, terminated here or by a proxy in front.
     Https,
 }
 
 /// Why a text cannot be the public URL.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum PublicUrlError {
-    /// It is no URL, or has another scheme than http and https.
+    /// It is not a URL, or has another scheme than http and https.
     #[error("it must be an absolute URL, such as https://queue.example")]
     NotAbsolute,
-    /// A user name or password.
-    #[error("it must not contain credentials: everybody gets to see it")]
+    /// It has a user name or password.
+    #[error("it must not contain credentials, because it is public")]
     Credentials,
-    /// A query.
+    /// It has a query.
     #[error("it must not have a query (OpenID Connect Core 2)")]
     Query,
-    /// A fragment.
+    /// It has a fragment.
     #[error("it must not have a fragment (OpenID Connect Core 2)")]
     Fragment,
-    /// A slash at the end would be another issuer.
+    /// It ends with a slash, which would make it another issuer.
     #[error("it must not end with a slash: relying parties compare it byte for byte")]
     TrailingSlash,
-    /// http on an address that others reach.
+    /// It is http on an address that other machines reach.
     #[error(
         "it must be https, because OpenID Connect demands it of an issuer and cookies and tokens would cross the \
          network in the clear; http is for loopback addresses"
     )]
     Insecure,
-    /// Another way of writing the same URL.
+    /// It is not the normal form of the URL.
     #[error("relying parties compare it byte for byte, so write it in its normal form: {0}")]
     NotNormal(String),
-    /// The path has characters that need escapes.
+    /// Its path has characters that need escapes.
     #[error("its path may have letters, digits, '-', '.', '_' and '~' between single slashes")]
     Path,
 }
 
 impl PublicUrl {
-    /// Checks what an operator wrote.
+    /// Parses the configured text.
     pub fn parse(text: &str) -> Result<Self, PublicUrlError> {
         let url = Url::parse(text).map_err(|_| PublicUrlError::NotAbsolute)?;
         if !matches!(url.scheme(), "http" | "https") {
@@ -88,13 +88,12 @@ impl PublicUrl {
         Ok(Self { text: text.to_owned(), url })
     }
 
-    /// The issuer, byte for byte as it was written.
+    /// The issuer, byte for byte as configured.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The path below which everything is mounted: empty, or `/` and one or more segments, without a slash at
-    /// the end.
+    /// The path under which everything is mounted: empty, or `/` and one or more segments, without a slash at the end.
     pub fn path_prefix(&self) -> &str {
         match self.url.path() {
             "/" => "",
@@ -107,12 +106,12 @@ impl PublicUrl {
         self.url.origin().ascii_serialization()
     }
 
-    /// Whether visitors come over TLS.
+    /// Whether visitors use TLS.
     pub fn scheme(&self) -> Scheme {
         if self.url.scheme() == "https" { Scheme::Https } else { Scheme::Http }
     }
 
-    /// The same with `port`, if this one names port 0: the one that the system is to choose.
+    /// The same with `port`, if this one names port 0, for which the system chooses a port.
     #[must_use]
     pub fn with_chosen_port(self, port: u16) -> Self {
         let mut url = self.url.clone();
@@ -134,7 +133,7 @@ impl PublicUrl {
     }
 }
 
-/// Routers match paths after decoding, so one without escapes is the only one that matches itself everywhere.
+/// Routers match decoded paths, so only a path without escapes always matches itself.
 fn plain_path(url: &Url) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let segment = |segment: &str| !segment.is_empty() && segment.bytes().all(plain);
@@ -162,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_an_issuer_is_refused_with_the_reason() {
+    fn an_invalid_issuer_is_refused_with_the_reason() {
         let normal = |text: &str| PublicUrlError::NotNormal(text.into());
         let cases = [
             ("queue.example", PublicUrlError::NotAbsolute),

@@ -1,9 +1,9 @@
-//! Reads TOML key by key: what is wrong is noted with the key's path, and reading goes on.
+//! Reads TOML key by key: a problem is reported with the key's path, and reading continues.
 //!
-//! Hand-written rather than derived with serde, so that one run names *all* that is wrong, wrong types and unknown
-//! keys included, and so that no message ever repeats a value that could be a secret. A key that was never asked
-//! for is unknown: the code that reads a section is also the list of its keys. Knows TOML and variables; must not
-//! know what any key means.
+//! Hand-written rather than derived with serde, so that one run reports *all* problems, including wrong types and
+//! unknown keys, and so that no message repeats a value that could be a secret. A key that was never read is unknown:
+//! the code that reads a section is also the list of its keys. Knows TOML and variables; must not know the meaning of
+//! any key.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -11,28 +11,28 @@ use std::path::{Path, PathBuf};
 
 use toml::Table;
 
+use super::diagnostic::Diagnostic;
 use super::environment::Environment;
 use super::overrides::Overrides;
-use super::problem::Problem;
-use super::value::Found;
-use super::vault::Vault;
+use super::secret_source::SecretSource;
+use super::value::Value;
 
-/// Proof that a problem was noted, or a secret left alone, so that there will be no whole configuration. Only the reader
-/// makes it.
+/// Proof that a problem was reported, or that a secret was not read, so that the configuration is incomplete. Only the
+/// reader creates it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Noted(());
+pub(super) struct Reported(());
 
-/// What was read, or the proof that it is being complained about.
-pub(super) type Read<T> = Result<T, Noted>;
+/// A value, or the proof that its problem was reported.
+pub(super) type Read<T> = Result<T, Reported>;
 
 /// One reading of a configuration.
 pub(super) struct Reader<'a> {
     pub(super) environment: &'a Environment,
-    pub(super) vault: &'a dyn Vault,
+    pub(super) secret_source: &'a dyn SecretSource,
     file: &'a Path,
     overrides: Overrides,
-    problems: RefCell<Vec<Problem>>,
-    /// Every key that was asked for, with `[]` for the number of a list's entry.
+    diagnostics: RefCell<Vec<Diagnostic>>,
+    /// Every key that was read, with `[]` for the index of a list's entry.
     asked: RefCell<BTreeSet<String>>,
     /// Every file that a secret was read from.
     secret_files: RefCell<BTreeSet<PathBuf>>,
@@ -41,20 +41,20 @@ pub(super) struct Reader<'a> {
 impl<'a> Reader<'a> {
     pub(super) fn new(
         environment: &'a Environment,
-        vault: &'a dyn Vault,
+        secret_source: &'a dyn SecretSource,
         file: &'a Path,
         overrides: Overrides,
     ) -> Self {
-        let (problems, asked, secret_files) = (RefCell::default(), RefCell::default(), RefCell::default());
-        Self { environment, vault, file, overrides, problems, asked, secret_files }
+        let (diagnostics, asked, secret_files) = (RefCell::default(), RefCell::default(), RefCell::default());
+        Self { environment, secret_source, file, overrides, diagnostics, asked, secret_files }
     }
 
-    /// The directory of the file, which relative paths in it start from.
+    /// The directory of the file, the base of its relative paths.
     pub(super) fn directory(&self) -> &'a Path {
         self.file.parent().unwrap_or(Path::new(""))
     }
 
-    /// Remembers a file that a secret stands in; `None`: the configuration itself.
+    /// Records a file that contains a secret; `None`: the configuration itself.
     pub(super) fn note_secret_file(&self, file: Option<&Path>) {
         self.secret_files.borrow_mut().insert(file.unwrap_or(self.file).to_owned());
     }
@@ -64,12 +64,12 @@ impl<'a> Reader<'a> {
         Section::new(self, table, String::new()).read(read)
     }
 
-    /// All problems that were noted.
-    pub(super) fn into_problems(self) -> Vec<Problem> {
-        self.problems.into_inner()
+    /// All reported problems.
+    pub(super) fn into_diagnostics(self) -> Vec<Diagnostic> {
+        self.diagnostics.into_inner()
     }
 
-    /// Every key that was asked for: a test holds the reference against it.
+    /// Every key that was read: a test compares them with the reference.
     #[cfg(test)]
     pub(super) fn asked(&self) -> BTreeSet<String> {
         self.asked.borrow().clone()
@@ -79,19 +79,19 @@ impl<'a> Reader<'a> {
         &self.overrides
     }
 
-    pub(super) fn note(&self, place: &str, message: String) -> Noted {
-        let variable = self.overrides.blamed(place).map(|origin| origin.variable.clone());
-        self.problems.borrow_mut().push(Problem { place: place.to_owned(), variable, message });
-        Noted(())
+    pub(super) fn report(&self, key_path: &str, message: String) -> Reported {
+        let variable = self.overrides.origin_of_problem(key_path).map(|origin| origin.variable.clone());
+        self.diagnostics.borrow_mut().push(Diagnostic { key_path: key_path.to_owned(), variable, message });
+        Reported(())
     }
 
-    /// Goes on without a secret that nobody is to ask for. There is nothing to complain about.
-    pub(super) const fn leave_alone(&self) -> Noted {
-        Noted(())
+    /// Skips a secret that must not be read. There is no problem to report.
+    pub(super) const fn skip_secret(&self) -> Reported {
+        Reported(())
     }
 }
 
-/// A table, of which keys are asked one by one.
+/// A table, whose keys are read one by one.
 pub(super) struct Section<'a> {
     reader: &'a Reader<'a>,
     table: &'a Table,
@@ -100,7 +100,7 @@ pub(super) struct Section<'a> {
     rest: Rest,
 }
 
-/// What becomes of the keys that nobody asked for.
+/// What happens to keys that were not read.
 #[derive(PartialEq, Eq)]
 enum Rest {
     Refused,
@@ -112,21 +112,21 @@ impl<'a> Section<'a> {
         Self { reader, table, path, asked: Vec::new(), rest: Rest::Refused }
     }
 
-    /// Reads the section, then refuses what is left over.
+    /// Reads the section, then refuses the remaining keys.
     pub(super) fn read<T>(mut self, read: impl FnOnce(&mut Self) -> Read<T>) -> Read<T> {
         let value = read(&mut self);
         if self.rest == Rest::Ignored {
             return value;
         }
         let unknown = self.table.keys().filter(|key| !self.asked.contains(&key.as_str()));
-        let noted = unknown.fold(None, |_, key| Some(self.reader.note(&self.place(key), self.unknown(key))));
-        noted.map_or(value, Err)
+        let reported = unknown.fold(None, |_, key| Some(self.reader.report(&self.key_path(key), self.unknown(key))));
+        reported.map_or(value, Err)
     }
 
     fn unknown(&self, key: &str) -> String {
         let near = self.asked.iter().map(|known| (strsim::osa_distance(key, known), known)).min();
         match near {
-            // A third of its letters may be wrong; beyond that it is another word.
+            // Up to a third of its letters may differ; beyond that it is another word.
             Some((distance, known)) if distance * 3 <= known.len() => {
                 format!("there is no such key; is {known} meant?")
             }
@@ -134,43 +134,43 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn place(&self, key: &str) -> String {
+    fn key_path(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
     /// The value of a key, if it is set.
-    pub(super) fn find(&mut self, key: &'static str) -> Option<Found<'a>> {
+    pub(super) fn find(&mut self, key: &'static str) -> Option<Value<'a>> {
         self.asked.push(key);
-        let place = self.place(key);
-        self.reader.asked.borrow_mut().insert(pattern(&place));
-        self.table.get(key).map(|value| Found::new(self.reader, value, place))
+        let key_path = self.key_path(key);
+        self.reader.asked.borrow_mut().insert(pattern(&key_path));
+        self.table.get(key).map(|value| Value::new(self.reader, value, key_path))
     }
 
-    /// A key that may be left out.
+    /// An optional key.
     pub(super) fn optional<T>(
         &mut self,
         key: &'static str,
-        read: impl FnOnce(&Found<'a>) -> Read<T>,
+        read: impl FnOnce(&Value<'a>) -> Read<T>,
     ) -> Read<Option<T>> {
-        self.find(key).map(|found| read(&found)).transpose()
+        self.find(key).map(|value| read(&value)).transpose()
     }
 
     /// A key with a default.
-    pub(super) fn or<T>(&mut self, key: &'static str, default: T, read: impl FnOnce(&Found<'a>) -> Read<T>) -> Read<T> {
-        self.optional(key, read).map(|found| found.unwrap_or(default))
+    pub(super) fn or<T>(&mut self, key: &'static str, default: T, read: impl FnOnce(&Value<'a>) -> Read<T>) -> Read<T> {
+        self.optional(key, read).map(|value| value.unwrap_or(default))
     }
 
-    /// A key that has to be there.
-    pub(super) fn required<T>(&mut self, key: &'static str, read: impl FnOnce(&Found<'a>) -> Read<T>) -> Read<T> {
+    /// A required key.
+    pub(super) fn required<T>(&mut self, key: &'static str, read: impl FnOnce(&Value<'a>) -> Read<T>) -> Read<T> {
         match self.find(key) {
-            Some(found) => read(&found),
+            Some(value) => read(&value),
             None => Err(self.refuse(key, "it is missing")),
         }
     }
 
     /// A list, empty when the key is left out.
-    pub(super) fn list<T>(&mut self, key: &'static str, read: impl FnMut(&Found<'a>) -> Read<T>) -> Read<Vec<T>> {
-        self.or(key, Vec::new(), |found| found.each(read))
+    pub(super) fn list<T>(&mut self, key: &'static str, read: impl FnMut(&Value<'a>) -> Read<T>) -> Read<Vec<T>> {
+        self.or(key, Vec::new(), |value| value.each(read))
     }
 
     /// A list of tables, empty when the key is left out.
@@ -179,21 +179,21 @@ impl<'a> Section<'a> {
         key: &'static str,
         mut read: impl FnMut(&mut Section<'a>) -> Read<T>,
     ) -> Read<Vec<T>> {
-        self.list(key, |found| found.section(&mut read))
+        self.list(key, |value| value.section(&mut read))
     }
 
-    /// Refuses, by name, a key that means nothing beside the others.
-    pub(super) fn unfit(&mut self, key: &'static str, message: &str) -> Read<()> {
+    /// Refuses a key that has no meaning beside the others.
+    pub(super) fn reject_if_set(&mut self, key: &'static str, message: &str) -> Read<()> {
         self.asked.push(key);
         if self.table.contains_key(key) { Err(self.refuse(key, message)) } else { Ok(()) }
     }
 
-    /// Leaves the other keys alone: a problem was noted that has to be mended before they mean anything.
-    pub(super) fn ignore_the_rest(&mut self) {
+    /// Ignores the remaining keys: a reported problem must be fixed before they have a meaning.
+    pub(super) fn ignore_unknown_keys(&mut self) {
         self.rest = Rest::Ignored;
     }
 
-    /// The directory that relative paths of the file start from.
+    /// The base directory of relative paths.
     pub(super) fn directory(&self) -> &'a Path {
         self.reader.directory()
     }
@@ -203,21 +203,21 @@ impl<'a> Section<'a> {
         self.reader.secret_files.borrow().iter().cloned().collect()
     }
 
-    /// The variables with our prefix that set no key.
+    /// The ignored variables with Anteroom's prefix.
     pub(super) fn ignored_variables(&self) -> &'a [String] {
         self.reader.overrides().ignored()
     }
 
-    /// Notes a problem with a key of this section, whether it is there or not.
-    pub(super) fn refuse(&self, key: &str, message: impl Into<String>) -> Noted {
-        self.reader.note(&self.place(key), message.into())
+    /// Reports a problem with a key of this section, whether it is set or not.
+    pub(super) fn refuse(&self, key: &str, message: impl Into<String>) -> Reported {
+        self.reader.report(&self.key_path(key), message.into())
     }
 }
 
-/// A path without the numbers of entries: `client[3].event` → `client[].event`.
-fn pattern(place: &str) -> String {
+/// A path without indexes: `client[3].event` → `client[].event`.
+fn pattern(key_path: &str) -> String {
     let mut inside = false;
-    place
+    key_path
         .chars()
         .filter(|&character| {
             inside = character == '[' || (inside && character != ']');
@@ -226,14 +226,14 @@ fn pattern(place: &str) -> String {
         .collect()
 }
 
-/// Names that must be different from one another: of events, clients, keys.
+/// Names that must be unique: of events, clients, keys.
 #[derive(Default)]
 pub(super) struct Unique(BTreeSet<String>);
 
 impl Unique {
-    /// Takes the name that stands at `found`.
-    pub(super) fn claim(&mut self, found: &Found<'_>, name: &str) -> Read<()> {
-        if self.0.insert(name.to_owned()) { Ok(()) } else { Err(found.refuse(format!("{name:?} is there twice"))) }
+    /// Takes the name at `value`.
+    pub(super) fn claim(&mut self, value: &Value<'_>, name: &str) -> Read<()> {
+        if self.0.insert(name.to_owned()) { Ok(()) } else { Err(value.refuse(format!("{name:?} is there twice"))) }
     }
 
     /// Whether a name was taken.

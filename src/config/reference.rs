@@ -1,6 +1,6 @@
-//! Every key of the configuration, as data: what the reference page is made from.
+//! Every key of the configuration, as data: the source of the reference page.
 //!
-//! A test holds the list against the keys that are really asked for, and the page against the list.
+//! A test compares the list with the keys that are read, and the page with the list.
 
 mod client;
 mod keys;
@@ -16,11 +16,11 @@ use crate::policy;
 pub struct Setting {
     /// Its path; `[]` stands for each entry of a list.
     pub path: &'static str,
-    /// What it takes.
+    /// Its type.
     pub kind: String,
-    /// What holds when it is left out; empty: it has to be there.
+    /// Its default; empty: it is required.
     pub default: String,
-    /// What it means.
+    /// Its meaning.
     pub meaning: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! `[store]`: where state lives.
+//! `[store]`: the engine and its settings.
 
 use std::fmt;
 use std::str;
@@ -7,7 +7,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::reader::{Read, Section};
-use super::value::{Found, web_address};
+use super::value::{Value, web_address};
 use crate::keys::MasterSecret;
 
 /// The engine that keeps the state.
@@ -20,20 +20,21 @@ pub enum StoreConfig {
     Distributed(DistributedConfig),
 }
 
-/// What the nodes of a deployment share.
+/// The settings that the nodes of a deployment share.
 #[derive(Clone, Debug)]
 pub struct DistributedConfig {
-    /// Where Redis is: at least one address. Several are nodes of one Redis Cluster, each as good as the others.
+    /// The addresses of Redis, at least one. Several are nodes of one Redis Cluster, in any order.
     pub redis_urls: Vec<RedisUrl>,
-    /// Where DynamoDB is; unset: AWS's, region and credentials as every AWS SDK finds them.
+    /// The address of DynamoDB; unset: AWS's, with the region and credentials that every AWS SDK finds.
     pub dynamodb_endpoint: Option<Url>,
-    /// What the names of tables, and of channels in Redis, begin with.
+    /// The prefix of the names of tables and of channels in Redis.
     pub table_prefix: String,
-    /// What every symmetric key of the deployment is derived from; unset: the first node makes it and leaves it in DynamoDB.
+    /// The secret from which every symmetric key of the deployment is derived; unset: the first node generates it and
+    /// stores it in DynamoDB.
     pub master_secret: Option<MasterSecret>,
 }
 
-/// The address of a Redis, checked, with the password that it may hold. Shown without user and password.
+/// A validated address of Redis, with its password if any. Displayed without user and password.
 #[derive(Clone)]
 pub struct RedisUrl {
     text: Zeroizing<String>,
@@ -46,12 +47,12 @@ impl RedisUrl {
         &self.text
     }
 
-    /// Whether it holds one.
+    /// Whether it has a password.
     fn has_password(&self) -> bool {
         Url::parse(&self.text).is_ok_and(|url| url.password().is_some())
     }
 
-    /// Takes `redis://HOST`, and `rediss://HOST` for TLS.
+    /// Parses `redis://HOST`, and `rediss://HOST` for TLS.
     fn parse(text: &str) -> Result<Self, &'static str> {
         let url = Url::parse(text).map_err(|_| NOT_A_REDIS_URL)?;
         let host = url.host_str().filter(|host| !host.is_empty() && matches!(url.scheme(), "redis" | "rediss"));
@@ -84,13 +85,13 @@ impl fmt::Debug for RedisUrl {
 const NOT_A_REDIS_URL: &str =
     "it must be a URL such as redis://HOST:6379, or rediss:// for TLS; a comma in a password is written %2C";
 
-/// The keys that mean nothing without the distributed engine.
+/// The keys of the distributed engine alone.
 const OF_THE_DISTRIBUTED_ENGINE: [&str; 4] = ["redis_url", "dynamodb_endpoint", "table_prefix", "master_secret"];
 
-/// What the names of tables begin with, unless it is said otherwise.
+/// The default prefix of table names.
 pub(super) const DEFAULT_TABLE_PREFIX: &str = "anteroom-";
 
-/// Leaves most of the 255 characters of a table's name to its own (DynamoDB Developer Guide, *Naming rules*).
+/// Leaves most of a table name's 255 characters to the name itself (DynamoDB Developer Guide, *Naming rules*).
 const MAX_TABLE_PREFIX: usize = 64;
 
 /// The engines by name.
@@ -102,24 +103,25 @@ enum Engine {
 
 pub(super) fn read(section: &mut Section<'_>) -> Read<StoreConfig> {
     let engines = [("embedded", Engine::Embedded), ("distributed", Engine::Distributed)];
-    match section.or("engine", Engine::Embedded, |found| found.choice(&engines)) {
+    match section.or("engine", Engine::Embedded, |value| value.choice(&engines)) {
         Ok(Engine::Embedded) => {
-            let others = OF_THE_DISTRIBUTED_ENGINE
-                .map(|key| section.unfit(key, "it belongs to the distributed engine, and engine is \"embedded\""));
+            let others = OF_THE_DISTRIBUTED_ENGINE.map(|key| {
+                section.reject_if_set(key, "it belongs to the distributed engine, and engine is \"embedded\"")
+            });
             others.into_iter().collect::<Read<()>>().map(|()| StoreConfig::Embedded)
         }
         Ok(Engine::Distributed) => distributed(section).map(StoreConfig::Distributed),
-        Err(noted) => {
-            section.ignore_the_rest();
-            Err(noted)
+        Err(reported) => {
+            section.ignore_unknown_keys();
+            Err(reported)
         }
     }
 }
 
 fn distributed(section: &mut Section<'_>) -> Read<DistributedConfig> {
     let redis_urls = section.required("redis_url", redis_urls);
-    let dynamodb_endpoint = section.optional("dynamodb_endpoint", |found| found.parsed(endpoint));
-    let table_prefix = section.or("table_prefix", DEFAULT_TABLE_PREFIX.to_owned(), |found| found.parsed(table_prefix));
+    let dynamodb_endpoint = section.optional("dynamodb_endpoint", |value| value.parsed(endpoint));
+    let table_prefix = section.or("table_prefix", DEFAULT_TABLE_PREFIX.to_owned(), |value| value.parsed(table_prefix));
     let master_secret = section.optional("master_secret", master_secret);
     Ok(DistributedConfig {
         redis_urls: redis_urls?,
@@ -129,28 +131,28 @@ fn distributed(section: &mut Section<'_>) -> Read<DistributedConfig> {
     })
 }
 
-fn redis_urls(found: &Found<'_>) -> Read<Vec<RedisUrl>> {
-    let urls = if found.is_list() { found.each(urls_of_text)?.concat() } else { urls_of_text(found)? };
-    if urls.is_empty() { Err(found.refuse("at least one is needed")) } else { Ok(urls) }
+fn redis_urls(value: &Value<'_>) -> Read<Vec<RedisUrl>> {
+    let urls = if value.is_list() { value.each(urls_of_text)?.concat() } else { urls_of_text(value)? };
+    if urls.is_empty() { Err(value.refuse("at least one is needed")) } else { Ok(urls) }
 }
 
-/// One, or several with commas between them: a variable or a secret is always one text.
-fn urls_of_text(found: &Found<'_>) -> Read<Vec<RedisUrl>> {
-    let text = found.referenced()?;
-    let text = str::from_utf8(text.expose()).map_err(|_| found.refuse(NOT_A_REDIS_URL))?;
+/// One URL, or several separated by commas: a variable or a secret is always one text.
+fn urls_of_text(value: &Value<'_>) -> Read<Vec<RedisUrl>> {
+    let text = value.referenced()?;
+    let text = str::from_utf8(text.expose()).map_err(|_| value.refuse(NOT_A_REDIS_URL))?;
     let urls: Result<Vec<RedisUrl>, _> = text.split(',').map(|url| RedisUrl::parse(url.trim())).collect();
-    let urls = urls.map_err(|message| found.refuse(message))?;
+    let urls = urls.map_err(|message| value.refuse(message))?;
     if urls.iter().any(RedisUrl::has_password) {
-        found.note_secret();
+        value.note_secret();
     }
     Ok(urls)
 }
 
-fn master_secret(found: &Found<'_>) -> Read<MasterSecret> {
-    let text = found.referenced()?;
-    found.note_secret();
+fn master_secret(value: &Value<'_>) -> Read<MasterSecret> {
+    let text = value.referenced()?;
+    value.note_secret();
     let text = str::from_utf8(text.expose()).unwrap_or_default();
-    MasterSecret::parse(text).map_err(|error| found.refuse(error.to_string()))
+    MasterSecret::parse(text).map_err(|error| value.refuse(error.to_string()))
 }
 
 fn endpoint(text: &str) -> Result<Url, &'static str> {

@@ -1,4 +1,4 @@
-//! One value of the configuration: what it has to be, and the complaint when it is not.
+//! One value of the configuration: its required form, and the problem if it has another.
 
 use std::fmt::Display;
 use std::fs;
@@ -7,11 +7,11 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use toml::Value;
+use toml::Value as TomlValue;
 use url::Url;
 
-use super::reader::{Noted, Read, Reader, Section, Unique};
-use super::vault::Withheld;
+use super::reader::{Read, Reader, Reported, Section, Unique};
+use super::secret_source::SecretSourceError;
 use crate::ambient::{Secret, Timestamp};
 use crate::oauth::is_loopback;
 use crate::policy;
@@ -19,37 +19,37 @@ use crate::room::EventId;
 use crate::text::{without_byte_order_mark, without_line_end};
 
 /// The value of a key that is set.
-pub(super) struct Found<'a> {
+pub(super) struct Value<'a> {
     reader: &'a Reader<'a>,
-    value: &'a Value,
-    place: String,
+    value: &'a TomlValue,
+    key_path: String,
 }
 
-impl<'a> Found<'a> {
-    pub(super) const fn new(reader: &'a Reader<'a>, value: &'a Value, place: String) -> Self {
-        Self { reader, value, place }
+impl<'a> Value<'a> {
+    pub(super) const fn new(reader: &'a Reader<'a>, value: &'a TomlValue, key_path: String) -> Self {
+        Self { reader, value, key_path }
     }
 
-    /// Notes a problem with this key.
-    pub(super) fn refuse(&self, message: impl Into<String>) -> Noted {
-        self.reader.note(&self.place, message.into())
+    /// Reports a problem with this key.
+    pub(super) fn refuse(&self, message: impl Into<String>) -> Reported {
+        self.reader.report(&self.key_path, message.into())
     }
 
     /// Text.
     pub(super) fn text(&self) -> Read<&'a str> {
-        match (self.value, self.reader.overrides().raw(&self.place)) {
-            (Value::String(text), _) => Ok(text),
+        match (self.value, self.reader.overrides().raw(&self.key_path)) {
+            (TomlValue::String(text), _) => Ok(text),
             (_, Some(raw)) => Ok(raw),
             _ => Err(self.refuse("it must be text in quotes")),
         }
     }
 
-    /// Text that means something more.
+    /// Text that is parsed further.
     pub(super) fn parsed<T, E: Display>(&self, parse: impl FnOnce(&str) -> Result<T, E>) -> Read<T> {
         parse(self.text()?).map_err(|error| self.refuse(error.to_string()))
     }
 
-    /// Text for people to read: not empty, on one line.
+    /// Text for people: not empty, on one line.
     pub(super) fn title(&self) -> Read<String> {
         self.parsed(|text| {
             let good = !text.trim().is_empty() && !text.chars().any(char::is_control);
@@ -75,7 +75,7 @@ impl<'a> Found<'a> {
         self.value.as_bool().ok_or_else(|| self.refuse("it must be true or false, without quotes"))
     }
 
-    /// A whole number in a range.
+    /// An integer in a range.
     pub(super) fn number(&self, range: RangeInclusive<u64>) -> Read<u64> {
         let bounds = || format!("it must be a whole number from {} to {}", range.start(), range.end());
         let number = self.value.as_integer().and_then(|number| u64::try_from(number).ok());
@@ -93,8 +93,8 @@ impl<'a> Found<'a> {
     /// A point in time: a TOML date and time with its offset, or seconds since the Unix epoch.
     pub(super) fn instant(&self) -> Read<Timestamp> {
         let instant = match self.value {
-            Value::Integer(seconds) => u64::try_from(*seconds).ok().map(Timestamp::from_secs),
-            Value::Datetime(datetime) => Timestamp::from_rfc3339(&datetime.to_string()),
+            TomlValue::Integer(seconds) => u64::try_from(*seconds).ok().map(Timestamp::from_secs),
+            TomlValue::Datetime(datetime) => Timestamp::from_rfc3339(&datetime.to_string()),
             _ => None,
         };
         instant.ok_or_else(|| {
@@ -111,18 +111,18 @@ impl<'a> Found<'a> {
         })
     }
 
-    /// The path of a file or directory; a relative one starts from where it is written: the file's directory, or
-    /// the working directory for a variable.
+    /// The path of a file or directory. A relative one is based on the file's directory, or on the working directory if
+    /// a variable set it.
     pub(super) fn path(&self) -> Read<PathBuf> {
         self.parsed(|text| if text.is_empty() { Err("it must name a path") } else { Ok(self.resolve(text)) })
     }
 
     fn resolve(&self, path: &str) -> PathBuf {
-        let from_variable = self.reader.overrides().origin(&self.place).is_some();
+        let from_variable = self.reader.overrides().origin(&self.key_path).is_some();
         if from_variable { PathBuf::from(path) } else { self.reader.directory().join(path) }
     }
 
-    /// A secret that is hard to guess, as it stands or by reference.
+    /// A secret of sufficient length, literal or by reference.
     pub(super) fn secret(&self) -> Read<Secret> {
         let secret = self.referenced()?;
         self.note_secret();
@@ -134,24 +134,24 @@ impl<'a> Found<'a> {
         Ok(secret)
     }
 
-    /// Remembers that a secret stands in the configuration file, if it stands there as it is.
+    /// Records that the configuration file contains a secret, if this one is literal.
     pub(super) fn note_secret(&self) {
-        let Value::String(text) = self.value else { return };
+        let TomlValue::String(text) = self.value else { return };
         let named = ["env:", "file:", "secret:"].iter().any(|kind| text.starts_with(kind));
-        if !named && self.reader.overrides().origin(&self.place).is_none() {
+        if !named && self.reader.overrides().origin(&self.key_path).is_none() {
             self.reader.note_secret_file(None);
         }
     }
 
-    /// Text that is not for everybody, as it stands or by reference: `env:NAME`, `file:PATH`, `secret:NAME`,
-    /// `secret:NAME#MEMBER`. Wherever it comes from, a byte order mark before it and a line end after it do not count.
+    /// A confidential text, literal or by reference: `env:NAME`, `file:PATH`, `secret:NAME`, `secret:NAME#MEMBER`. A
+    /// leading byte order mark and a trailing line end are removed, whatever its source.
     pub(super) fn referenced(&self) -> Read<Secret> {
-        let found = self.as_found()?;
-        let meant = without_line_end(without_byte_order_mark(found.expose()));
-        Ok(if meant.len() == found.expose().len() { found } else { Secret::new(meant) })
+        let secret = self.resolve_reference()?;
+        let meant = without_line_end(without_byte_order_mark(secret.expose()));
+        Ok(if meant.len() == secret.expose().len() { secret } else { Secret::new(meant) })
     }
 
-    fn as_found(&self) -> Read<Secret> {
+    fn resolve_reference(&self) -> Read<Secret> {
         let text = self.text()?;
         if let Some(name) = text.strip_prefix("env:") {
             let missing = || self.refuse(format!("the variable {name} is not set"));
@@ -159,7 +159,7 @@ impl<'a> Found<'a> {
         } else if let Some(path) = text.strip_prefix("file:") {
             self.secret_file(&self.resolve(path))
         } else if let Some(reference) = text.strip_prefix("secret:") {
-            self.kept_secret(reference)
+            self.named_secret(reference)
         } else {
             Ok(Secret::new(text))
         }
@@ -173,12 +173,13 @@ impl<'a> Found<'a> {
         Ok(Secret::new(text))
     }
 
-    /// What the vault keeps under a name, or the one member of it that is named after `#`, which no name has.
-    fn kept_secret(&self, reference: &str) -> Read<Secret> {
+    /// The secret of this name in the secret source, or the member of it that is named after `#`, which names do not
+    /// contain.
+    fn named_secret(&self, reference: &str) -> Read<Secret> {
         let (name, member) = reference.split_once('#').map_or((reference, None), |(name, key)| (name, Some(key)));
-        let whole = self.reader.vault.secret(name).map_err(|withheld| match withheld {
-            Withheld::Unasked => self.reader.leave_alone(),
-            Withheld::Because(reason) => self.refuse(format!("the secret {name} cannot be had: {reason}")),
+        let whole = self.reader.secret_source.secret(name).map_err(|error| match error {
+            SecretSourceError::NotRead => self.reader.skip_secret(),
+            SecretSourceError::Failed(reason) => self.refuse(format!("the secret {name} cannot be had: {reason}")),
         })?;
         let Some(member) = member else { return Ok(whole) };
         let members = without_byte_order_mark(whole.expose());
@@ -193,61 +194,61 @@ impl<'a> Found<'a> {
 
     /// Whether this is a list.
     pub(super) const fn is_list(&self) -> bool {
-        matches!(self.value, Value::Array(_))
+        matches!(self.value, TomlValue::Array(_))
     }
 
-    /// The entries of a list. All are read, so that every bad one is noted.
+    /// The entries of a list. All are read, so that every problem is reported.
     pub(super) fn each<T>(&self, mut read: impl FnMut(&Self) -> Read<T>) -> Read<Vec<T>> {
         let items = match self.value {
-            Value::Array(items) => items,
-            Value::Table(_) => {
-                let name = &self.place;
+            TomlValue::Array(items) => items,
+            TomlValue::Table(_) => {
+                let name = &self.key_path;
                 return Err(self.refuse(format!("it must be a list: write [[{name}]] with double brackets")));
             }
             _ => return Err(self.refuse("it must be a list in brackets")),
         };
-        let entry = |(index, value)| Self::new(self.reader, value, format!("{}[{index}]", self.place));
-        let read: Vec<Read<T>> = items.iter().enumerate().map(entry).map(|found| read(&found)).collect();
+        let entry = |(index, value)| Self::new(self.reader, value, format!("{}[{index}]", self.key_path));
+        let read: Vec<Read<T>> = items.iter().enumerate().map(entry).map(|value| read(&value)).collect();
         read.into_iter().collect()
     }
 
-    /// A table with keys of its own.
+    /// A table with known keys.
     pub(super) fn section<T>(&self, read: impl FnOnce(&mut Section<'a>) -> Read<T>) -> Read<T> {
         match self.value {
-            Value::Table(table) => Section::new(self.reader, table, self.place.clone()).read(read),
+            TomlValue::Table(table) => Section::new(self.reader, table, self.key_path.clone()).read(read),
             _ => Err(self.refuse("it must be a table")),
         }
     }
 
-    /// A table whose keys are the operator's own: each with its value.
+    /// A table whose keys the operator chooses, with their values.
     pub(super) fn entries(&self) -> Read<Vec<(&'a str, Self)>> {
         let table = self.value.as_table().ok_or_else(|| self.refuse("it must be a table"))?;
         let entry = |(key, value): (&'a String, _)| {
-            (key.as_str(), Self::new(self.reader, value, format!("{}.{key}", self.place)))
+            (key.as_str(), Self::new(self.reader, value, format!("{}.{key}", self.key_path)))
         };
         Ok(table.iter().map(entry).collect())
     }
 
-    /// The value as JSON has it.
+    /// The value as JSON.
     pub(super) fn json(&self) -> Read<serde_json::Value> {
         serde_json::to_value(self.value).map_err(|_| self.refuse("it must be text, a number, true or false"))
     }
 }
 
-/// An event of the configuration.
-pub(super) fn event_of(found: &Found<'_>, known: &Unique) -> Read<EventId> {
-    let event = found.parsed(str::parse::<EventId>)?;
-    let unknown = || found.refuse(format!("there is no event \"{event}\""));
+/// A configured event.
+pub(super) fn event_of(value: &Value<'_>, known: &Unique) -> Read<EventId> {
+    let event = value.parsed(str::parse::<EventId>)?;
+    let unknown = || value.refuse(format!("there is no event \"{event}\""));
     if known.contains(event.as_str()) { Ok(event) } else { Err(unknown()) }
 }
 
-/// An address on the web, or on the inner network.
+/// An address on the Internet or on an internal network.
 pub(super) fn web_address(text: &str) -> Result<Url, &'static str> {
     let url = Url::parse(text).map_err(|_| "it must be an absolute URL")?;
     if matches!(url.scheme(), "http" | "https") { Ok(url) } else { Err("it must be https or http") }
 }
 
-/// An address that nobody can listen in on the way to.
+/// An address whose connection cannot be intercepted.
 pub(super) fn safe_address(text: &str) -> Result<Url, &'static str> {
     let url = Url::parse(text).map_err(|_| "it must be an absolute URL")?;
     let safe = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url));

@@ -1,4 +1,4 @@
-//! What an operator should know of a configuration, though it can be used.
+//! Warnings about a valid configuration.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +14,7 @@ use crate::policy;
 use crate::room::{EventSettings, Inlet};
 
 impl Config {
-    /// What an operator should know about it at this moment, though it can be used.
+    /// The warnings about it at this moment.
     pub fn warnings(&self, now: Timestamp) -> Vec<String> {
         let mut warnings: Vec<String> = unknown_addresses(self).into_iter().collect();
         warnings.extend(self.operators_in_public());
@@ -30,7 +30,7 @@ impl Config {
         warnings
     }
 
-    /// Whether operators are answered where others reach them.
+    /// Whether the operators' paths are reachable from other networks.
     fn operators_in_public(&self) -> Option<String> {
         let (listen, private) = (self.endpoints.listen, self.endpoints.private_listen);
         match private {
@@ -46,7 +46,7 @@ impl Config {
         }
     }
 
-    /// The files that hold secrets and that every user of the machine may read.
+    /// The files that contain secrets and that every user of the machine may read.
     fn readable_files(&self) -> impl Iterator<Item = String> {
         let keys = self.endpoints.tls.iter().map(|files| files.key.as_path());
         let files = self.secret_files.iter().map(PathBuf::as_path).chain(keys);
@@ -55,7 +55,7 @@ impl Config {
         })
     }
 
-    /// All secrets that somebody chose, each with the place that it stands in.
+    /// All configured secrets, each with its location.
     fn secrets(&self) -> Vec<(String, &Secret)> {
         let keys = self.admin.keys.iter().map(|admin| (format!("the key {:?} of admin.keys", admin.name), &admin.key));
         let pairs =
@@ -78,19 +78,19 @@ impl Config {
         keys.chain(pairs).chain(clients).chain(webhooks).chain(master).collect()
     }
 
-    /// The secrets that nobody drew by lot.
+    /// The secrets that are not random.
     fn weak_secrets(&self) -> Vec<String> {
-        let weak = |(place, secret): (String, &Secret)| match distinct_bytes(secret.expose()) {
-            1 => Some(format!("{place} is one repeated character")),
+        let weak = |(key_path, secret): (String, &Secret)| match distinct_bytes(secret.expose()) {
+            1 => Some(format!("{key_path} is one repeated character")),
             few if few < policy::FEWEST_DISTINCT_BYTES => {
-                Some(format!("{place} has {few} different characters alone, and is easy to guess"))
+                Some(format!("{key_path} has {few} different characters alone, and is easy to guess"))
             }
             _ => None,
         };
         self.secrets().into_iter().filter_map(weak).collect()
     }
 
-    /// The clients that hold what opens the private API.
+    /// The clients whose secret is also an operator's.
     fn shared_secrets(&self) -> Vec<String> {
         let keys = self.admin.keys.iter().map(|admin| &admin.key);
         let of_operators: Vec<_> = keys.chain(self.admin.sigv4.iter().map(|pair| &pair.secret_access_key)).collect();
@@ -105,7 +105,7 @@ impl Config {
     }
 }
 
-/// A network that holds more than proxies.
+/// A network that includes more than proxies.
 fn is_wide(network: &IpNet) -> bool {
     let narrowest = match network {
         IpNet::V4(_) => policy::WIDE_NETWORK_IPV4,
@@ -122,7 +122,7 @@ fn distinct_bytes(bytes: &[u8]) -> usize {
     (0..=u8::MAX).filter(|byte| bytes.contains(byte)).count()
 }
 
-/// What is odd about the times between which an event lets in.
+/// A suspicious start or end of an event's inlet.
 fn untimely(event: &EventSettings, now: Timestamp) -> Option<String> {
     let (start, end) = match event.inlet {
         Inlet::Manual => return None,
@@ -131,9 +131,9 @@ fn untimely(event: &EventSettings, now: Timestamp) -> Option<String> {
     };
     let id = &event.id;
     match (start, end) {
-        (_, Some(end)) if end <= now => Some(format!("event {id} ended at {end}: its inlet lets nobody in any more")),
+        (_, Some(end)) if end <= now => Some(format!("event {id} ended at {end}: its inlet admits no more visitors")),
         (Some(start), _) if start.since(now) > policy::START_FAR_AHEAD => {
-            Some(format!("event {id} starts at {start}, more than a day from now: its inlet lets nobody in before"))
+            Some(format!("event {id} starts at {start}, more than a day from now: its inlet admits no visitors before"))
         }
         _ => None,
     }

@@ -1,20 +1,19 @@
-//! The demonstration shop: a site that lets people in through Anteroom, and the example to copy from.
+//! The demonstration shop: a site that admits visitors through Anteroom, and an example to copy from.
 //!
-//! It is an ordinary OpenID Connect relying party, written with the `openidconnect` crate as any
-//! integrator would write one. It owns its pages, its pending logins and its own sessions. It must
-//! not know anything of Anteroom's inside: it speaks to the issuer over HTTP alone, so that
-//! whatever works here works from anybody's site. (Of the crate it takes only [`crate::ambient`],
-//! for the clock, randomness and secrets.)
+//! It is an ordinary OpenID Connect relying party, written with the `openidconnect` crate as any integrator would write
+//! one. It owns its pages, its pending logins and its own sessions. It must not use Anteroom's internals: it talks to
+//! the issuer over HTTP alone, so that whatever works here works from any site. (Of the crate it takes only
+//! [`crate::ambient`], for the clock, randomness and secrets.)
 //!
-//! Reading order: `relying_party` speaks OpenID Connect, `pages` answers the browser, `shelf`
-//! remembers, `trouble` says what went wrong.
+//! Reading order: `relying_party` speaks OpenID Connect, `pages` answers the browser, `expiring_map` stores logins and
+//! sessions, `error` maps errors to pages.
 
+mod error;
+mod expiring_map;
 mod pages;
 mod relying_party;
-mod shelf;
 #[cfg(test)]
 mod tests;
-mod trouble;
 mod views;
 
 use std::io;
@@ -28,37 +27,37 @@ use actix_web::{App, web};
 use url::Url;
 
 use crate::ambient::{Clock, Entropy, Secret};
+use error::ShopError;
+use expiring_map::ExpiringMap;
 use relying_party::{RelyingParty, Visitor};
-use shelf::Shelf;
-use trouble::Trouble;
 
-/// How long a login may be under way. The visitor spends it in the waiting room; a load balancer
-/// on AWS allows the same 15 minutes. Who waits longer is sent back to [`Shop::initiate_login_uri`]
-/// and starts afresh without losing the place.
+/// The lifetime of a pending login. The visitor spends it in the waiting room; a load balancer on AWS allows the same
+/// 15 minutes. A visitor who waits longer is sent back to [`Shop::initiate_login_uri`] and starts again without losing
+/// the place.
 const LOGIN_LIFETIME: Duration = Duration::from_secs(15 * 60);
 
-/// Logins under way, and visitors inside, that the shop remembers: some megabytes at most. When
-/// there are more, the one that would end soonest is forgotten.
+/// The most pending logins and sessions that the shop stores: some megabytes. Above it, the one that ends soonest is
+/// dropped.
 const SHELF_SIZE: usize = 4096;
 
-/// Patience with the issuer: discovery, token and userInfo requests are answered in milliseconds.
+/// The timeout of requests to the issuer, which answers discovery, token and userInfo requests in milliseconds.
 const ISSUER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the shop has to be told: where it stands and how the issuer knows it.
+/// The settings of the shop.
 #[derive(Debug)]
 pub struct Shop {
-    /// The address that browsers reach it at, without a path: `http://127.0.0.1:8090`.
+    /// The origin that browsers use: `http://127.0.0.1:8090`.
     pub public_url: Url,
     /// The issuer identifier of the provider, byte for byte (OpenID Connect Discovery 1.0 §4.3).
     pub issuer: String,
-    /// The client ID that the provider gave the shop.
+    /// The client ID that the provider assigned.
     pub client_id: String,
-    /// The client secret that goes with it; UTF-8.
+    /// Its client secret; UTF-8.
     pub client_secret: Secret,
 }
 
 impl Shop {
-    /// The one redirect URI, to be registered with the provider exactly so.
+    /// The only redirect URI, to be registered with the provider exactly.
     pub fn redirect_uri(&self) -> Url {
         self.page("/callback")
     }
@@ -83,8 +82,8 @@ impl Shop {
 
 /// The shop, to be served on any number of threads: one is enough for a demonstration.
 ///
-/// Bind its socket before: the redirect URI has to be registered with the provider before the first login, and it
-/// contains the port. So bind first, build [`Shop::public_url`] from the address, register, then serve.
+/// The redirect URI contains the port and must be registered before the first login. So bind the socket first, build
+/// [`Shop::public_url`] from its address, register, then serve.
 #[derive(Clone)]
 pub struct ShopApp(web::Data<State>);
 
@@ -98,7 +97,7 @@ impl ShopApp {
         Ok(Self(web::Data::new(State::new(shop, clock, entropy)?)))
     }
 
-    /// What answers on one thread.
+    /// The application of one thread.
     pub fn app(
         &self,
     ) -> App<
@@ -117,7 +116,7 @@ impl ShopApp {
             .add(("Cache-Control", "no-store"));
         App::new()
             .app_data(self.0.clone())
-            .app_data(web::QueryConfig::default().error_handler(|_, _| Trouble::Malformed.into()))
+            .app_data(web::QueryConfig::default().error_handler(|_, _| ShopError::Malformed.into()))
             .route("/", web::get().to(pages::window))
             .route("/login", web::get().to(pages::login))
             .route("/callback", web::get().to(pages::callback))
@@ -128,18 +127,18 @@ impl ShopApp {
     }
 }
 
-/// All that the pages share.
+/// The state that all pages share.
 struct State {
     relying_party: RelyingParty,
-    /// Logins under way, by their `state` parameter.
-    logins: Shelf<pages::Login>,
-    /// Visitors inside, by the value of their session cookie.
-    visitors: Shelf<Visitor>,
+    /// Pending logins, by their `state` parameter.
+    logins: ExpiringMap<pages::Login>,
+    /// Sessions, by the value of their cookie.
+    visitors: ExpiringMap<Visitor>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    /// Whether cookies are for HTTPS alone: so wherever the shop itself stands on HTTPS.
+    /// Whether cookies are for HTTPS alone: if the shop itself is on HTTPS.
     secure_cookies: bool,
-    /// Sent with every answer.
+    /// Headers of every answer.
     content_security_policy: String,
 }
 
@@ -148,13 +147,13 @@ impl State {
         let secure_cookies = shop.public_url.scheme() == "https";
         let relying_party = RelyingParty::new(shop)?;
         Ok(Self {
-            logins: Shelf::new(SHELF_SIZE),
-            visitors: Shelf::new(SHELF_SIZE),
+            logins: ExpiringMap::new(SHELF_SIZE),
+            visitors: ExpiringMap::new(SHELF_SIZE),
             clock,
             entropy,
             secure_cookies,
-            // The log-out form is answered with a redirect to the issuer, and browsers hold
-            // `form-action` against the redirect as well.
+            // The log-out form is answered with a redirect to the issuer, and browsers apply `form-action` to the
+            // redirect as well.
             content_security_policy: format!(
                 "default-src 'none'; style-src 'self'; form-action 'self' {}; base-uri 'none'; frame-ancestors 'none'",
                 relying_party.issuer_origin()

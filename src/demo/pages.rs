@@ -1,7 +1,7 @@
-//! The shop's five addresses: window, log in, callback, log out, style sheet.
+//! The shop's five addresses: window, login, callback, logout, stylesheet.
 //!
-//! It owns cookies, and the binding of a login to the browser that began it. What is said to the
-//! issuer is [`super::relying_party`]'s business.
+//! Owns cookies, and binds a login to the browser that began it. The protocol with the issuer belongs to
+//! [`super::relying_party`].
 
 use std::borrow::Cow;
 
@@ -13,32 +13,32 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
+use super::error::ShopError;
 use super::relying_party::LoginSecrets;
-use super::trouble::Trouble;
 use super::{LOGIN_LIFETIME, State, views};
 use crate::ambient::random;
 use crate::http::cookie_values;
 
-/// Marks the browser that began a login. One mark serves several tabs.
+/// The cookie that identifies the browser of a login. It serves several tabs.
 const BROWSER_COOKIE: &str = "shop_browser";
 
-/// Names the visitor's session.
+/// The cookie of the visitor's session.
 const SESSION_COOKIE: &str = "shop_session";
 
 /// Length of the cookies' values: 32 random bytes in base64url.
 const TOKEN_CHARACTERS: usize = 43;
 
-/// A login under way.
+/// A pending login.
 pub(super) struct Login {
     browser: String,
     secrets: LoginSecrets,
 }
 
-/// `GET /`: the window, with the door or with the visitor's seat.
+/// `GET /`: the window, with the login link or the visitor's seat.
 pub(super) async fn window(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
     let now = state.clock.now();
     let seat = sent(&request, SESSION_COOKIE).and_then(|session| {
-        state.visitors.look(&session, now, |visitor, until| views::Seat {
+        state.visitors.read(&session, now, |visitor, until| views::Seat {
             name: visitor.name.clone(),
             subject: visitor.subject.clone(),
             position: visitor.position,
@@ -48,8 +48,8 @@ pub(super) async fn window(request: HttpRequest, state: web::Data<State>) -> Htt
     views::page(StatusCode::OK, &views::Window { issuer: state.relying_party.issuer(), seat })
 }
 
-/// The parameter of OpenID Connect Core 1.0 §4 that matters here. `target_link_uri` does not: the
-/// shop has one page, and following a link from a stranger would make it an open redirector.
+/// The only parameter of OpenID Connect Core 1.0 §4 that is used. `target_link_uri` is not: the shop has one page, and
+/// following a foreign link would make it an open redirector.
 #[derive(Deserialize)]
 pub(super) struct LoginQuery {
     iss: Option<String>,
@@ -60,9 +60,9 @@ pub(super) async fn login(
     request: HttpRequest,
     query: web::Query<LoginQuery>,
     state: web::Data<State>,
-) -> Result<HttpResponse, Trouble> {
+) -> Result<HttpResponse, ShopError> {
     if query.iss.as_deref().is_some_and(|iss| iss != state.relying_party.issuer()) {
-        return Err(Trouble::ForeignIssuer);
+        return Err(ShopError::ForeignIssuer);
     }
     let login = state.relying_party.request_login().await?;
     let browser = browser_mark(&request).unwrap_or_else(|| token(&state));
@@ -80,27 +80,27 @@ pub(super) struct CallbackQuery {
     iss: Option<String>,
 }
 
-/// `GET /callback`: the issuer's answer, carried by the browser and therefore not believed unseen.
+/// `GET /callback`: the issuer's answer, carried by the browser and therefore untrusted.
 pub(super) async fn callback(
     request: HttpRequest,
     query: web::Query<CallbackQuery>,
     state: web::Data<State>,
-) -> Result<HttpResponse, Trouble> {
+) -> Result<HttpResponse, ShopError> {
     let query = query.into_inner();
-    // First of all: did this browser ask for it? Taking the login also makes sure nobody uses it twice.
-    let login = state.logins.take(&query.state, state.clock.now()).ok_or(Trouble::UnknownLogin)?;
+    // First check that this browser began the login. Taking it also makes it single-use.
+    let login = state.logins.take(&query.state, state.clock.now()).ok_or(ShopError::UnknownLogin)?;
     if browser_mark(&request).as_ref() != Some(&login.browser) {
-        return Err(Trouble::UnknownLogin);
+        return Err(ShopError::UnknownLogin);
     }
     state.relying_party.check_issuer(query.iss.as_deref()).await?;
     let code = match (query.code, query.error) {
         (Some(code), None) => code,
-        (_, Some(error)) => return Err(Trouble::Declined(error)),
-        (None, None) => return Err(Trouble::Malformed),
+        (_, Some(error)) => return Err(ShopError::Declined(error)),
+        (None, None) => return Err(ShopError::Malformed),
     };
     let visitor = state.relying_party.complete_login(code, login.secrets).await?;
 
-    // A new session under a new name, whoever the browser was before.
+    // A new session ID, whatever the browser had before.
     let now = state.clock.now();
     if let Some(old) = sent(&request, SESSION_COOKIE) {
         state.visitors.take(&old, now);
@@ -110,8 +110,8 @@ pub(super) async fn callback(
     Ok(redirect("/", cookie(&state, SESSION_COOKIE, session, until.since(now).as_secs())))
 }
 
-/// `POST /logout`: ends the shop's session, then the issuer's. A POST, so that no link or image on
-/// another site can do it: a `SameSite=Lax` cookie does not travel with a foreign POST.
+/// `POST /logout`: ends the shop's session, then the issuer's. POST, so that links and images on other sites cannot
+/// cause it: a `SameSite=Lax` cookie is not sent with a cross-site POST.
 pub(super) async fn logout(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
     let session = sent(&request, SESSION_COOKIE);
     let visitor = session.and_then(|session| state.visitors.take(&session, state.clock.now()));
@@ -128,16 +128,16 @@ pub(super) async fn stylesheet() -> HttpResponse {
 }
 
 /// Every other address.
-pub(super) async fn nowhere() -> Result<HttpResponse, Trouble> {
-    Err(Trouble::Nowhere)
+pub(super) async fn nowhere() -> Result<HttpResponse, ShopError> {
+    Err(ShopError::Nowhere)
 }
 
-/// The browser's mark, if it has one that could be ours.
+/// The browser's cookie, if it has a valid form.
 fn browser_mark(request: &HttpRequest) -> Option<String> {
     sent(request, BROWSER_COOKIE).filter(|mark| mark.len() == TOKEN_CHARACTERS)
 }
 
-/// The value of a cookie that the browser sends back.
+/// The value of a cookie that the browser sent.
 fn sent(request: &HttpRequest, name: &str) -> Option<String> {
     cookie_values(request.headers(), name).next().map(Cow::into_owned)
 }
@@ -146,8 +146,8 @@ fn token(state: &State) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(random::<32>(state.entropy.as_ref()))
 }
 
-/// A cookie that scripts cannot read and that does not travel with other sites' requests, except
-/// when the visitor follows a link or redirect here: the callback is one.
+/// A cookie that scripts cannot read and that other sites' requests do not send, except when the visitor follows a link
+/// or redirect here, as with the callback.
 fn cookie(state: &State, name: &'static str, value: String, seconds: u64) -> Cookie<'static> {
     Cookie::build(name, value)
         .path("/")
@@ -158,7 +158,7 @@ fn cookie(state: &State, name: &'static str, value: String, seconds: u64) -> Coo
         .finish()
 }
 
-/// 303, so that the browser goes on with GET.
+/// 303, so that the browser continues with GET.
 fn redirect(to: &str, cookie: Cookie<'static>) -> HttpResponse {
     HttpResponse::SeeOther().insert_header((LOCATION, to)).cookie(cookie).finish()
 }

@@ -1,9 +1,8 @@
 //! OpenID Connect from the relying party's side: the file to copy from.
 //!
-//! It owns every word exchanged with the issuer: discovery, the authorization request with PKCE,
-//! `state` and `nonce`, the exchange of the code, the verification of the ID token, userInfo and
-//! the logout request. It knows nothing of cookies and pages, and nothing of a waiting room: that
-//! the login takes as long as the line is, is none of a relying party's business.
+//! Owns the whole protocol with the issuer: discovery, the authorization request with PKCE, `state` and `nonce`, the
+//! exchange of the code, the verification of the ID token, userInfo and the logout request. It knows nothing of cookies
+//! and pages, nor of a waiting room: how long a login takes is of no concern to a relying party.
 
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -23,7 +22,7 @@ use openidconnect::{
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::trouble::Trouble;
+use super::error::ShopError;
 use super::{ISSUER_TIMEOUT, Shop};
 use crate::ambient::Timestamp;
 
@@ -31,7 +30,7 @@ use crate::ambient::Timestamp;
 type DiscoveredClient =
     CoreClient<EndpointSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointMaybeSet, EndpointMaybeSet>;
 
-/// The discovery document with what this shop reads of it beyond OpenID Connect Discovery itself.
+/// The discovery document with further members that this shop reads.
 type DiscoveryDocument = ProviderMetadata<
     BeyondDiscovery,
     CoreAuthDisplay,
@@ -58,7 +57,7 @@ struct BeyondDiscovery {
 
 impl AdditionalProviderMetadata for BeyondDiscovery {}
 
-/// What Anteroom says of a visitor besides the standard claims.
+/// Anteroom's claims about a visitor besides the standard ones.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 struct QueueClaims {
     queue_position: Option<u64>,
@@ -72,38 +71,37 @@ struct Provider {
     beyond: BeyondDiscovery,
 }
 
-/// What must be remembered between the authorization request and its answer. Not to be shown to
-/// the browser.
+/// The secrets to keep between the authorization request and its answer. They must not be sent to the browser.
 pub(super) struct LoginSecrets {
     nonce: Nonce,
     verifier: PkceCodeVerifier,
 }
 
-/// An authorization request, ready to go.
+/// An authorization request.
 pub(super) struct LoginRequest {
     /// Where to send the browser.
     pub(super) url: Url,
     /// The `state` parameter: random, it comes back with the answer.
     pub(super) state: String,
-    /// To be remembered under `state`.
+    /// To be stored under `state`.
     pub(super) secrets: LoginSecrets,
 }
 
-/// Somebody the issuer vouches for.
+/// A visitor that the issuer authenticated.
 pub(super) struct Visitor {
-    /// The subject identifier: unique at the issuer and never given to anybody else.
+    /// The subject identifier: unique at the issuer and never reassigned.
     pub(super) subject: String,
-    /// A name to greet by.
+    /// A display name.
     pub(super) name: String,
-    /// Place in line, if the issuer tells it.
+    /// Position in the queue, if the issuer reports it.
     pub(super) position: Option<u64>,
-    /// Until when the ID token vouches for the visitor.
+    /// When the ID token expires.
     pub(super) until: Timestamp,
     /// Kept as the hint for logging out.
     id_token: CoreIdToken,
 }
 
-/// The shop in its part as a relying party.
+/// The shop as a relying party.
 pub(super) struct RelyingParty {
     issuer: IssuerUrl,
     client_id: ClientId,
@@ -111,12 +109,12 @@ pub(super) struct RelyingParty {
     redirect_uri: RedirectUrl,
     post_logout_redirect_uri: PostLogoutRedirectUrl,
     http: reqwest::Client,
-    /// Empty until the first login that finds the issuer there; the lock is never held across an await.
+    /// Empty until the first successful discovery; the lock is never held across an await.
     provider: RwLock<Option<Arc<Provider>>>,
 }
 
 impl RelyingParty {
-    /// Prepares the relying party; the issuer need not be there yet.
+    /// Prepares the relying party; the issuer need not be reachable yet.
     ///
     /// # Errors
     ///
@@ -151,8 +149,8 @@ impl RelyingParty {
     ///
     /// # Errors
     ///
-    /// [`Trouble::IssuerAway`] when discovery fails; the next login tries again.
-    pub(super) async fn request_login(&self) -> Result<LoginRequest, Trouble> {
+    /// [`ShopError::IssuerAway`] when discovery fails; the next login tries again.
+    pub(super) async fn request_login(&self) -> Result<LoginRequest, ShopError> {
         let provider = self.provider().await?;
         let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
         let (url, state, nonce) = provider
@@ -164,37 +162,37 @@ impl RelyingParty {
         Ok(LoginRequest { url, state: state.into_secret(), secrets: LoginSecrets { nonce, verifier } })
     }
 
-    /// Checks who answered the authorization request (RFC 9207 §2.4): `iss` must be our issuer's,
-    /// and must be there when the issuer's metadata promise it.
+    /// Checks the issuer of the authorization response (RFC 9207 §2.4): `iss` must be the expected issuer, and must be
+    /// present if the issuer's metadata promise it.
     ///
     /// # Errors
     ///
-    /// [`Trouble::ForeignIssuer`]; [`Trouble::IssuerAway`] when discovery fails.
-    pub(super) async fn check_issuer(&self, iss: Option<&str>) -> Result<(), Trouble> {
+    /// [`ShopError::ForeignIssuer`]; [`ShopError::IssuerAway`] when discovery fails.
+    pub(super) async fn check_issuer(&self, iss: Option<&str>) -> Result<(), ShopError> {
         let as_expected = match iss {
             Some(iss) => iss == self.issuer.as_str(),
             None => !self.provider().await?.beyond.authorization_response_iss_parameter_supported,
         };
-        if as_expected { Ok(()) } else { Err(Trouble::ForeignIssuer) }
+        if as_expected { Ok(()) } else { Err(ShopError::ForeignIssuer) }
     }
 
-    /// Exchanges the code for tokens, verifies all that comes with them, and asks userInfo.
+    /// Exchanges the code for tokens, verifies them, and calls userInfo.
     ///
     /// # Errors
     ///
-    /// [`Trouble::Declined`] when the issuer refuses the code, [`Trouble::IssuerAway`] when it
-    /// cannot be reached or understood, [`Trouble::Unverified`] when its answer cannot be trusted.
-    pub(super) async fn complete_login(&self, code: String, secrets: LoginSecrets) -> Result<Visitor, Trouble> {
+    /// [`ShopError::Declined`] when the issuer refuses the code, [`ShopError::IssuerAway`] when it cannot be reached or
+    /// understood, [`ShopError::Unverified`] when its answer fails verification.
+    pub(super) async fn complete_login(&self, code: String, secrets: LoginSecrets) -> Result<Visitor, ShopError> {
         let provider = self.provider().await?;
-        let request = provider.client.exchange_code(AuthorizationCode::new(code)).map_err(Trouble::away)?;
+        let request = provider.client.exchange_code(AuthorizationCode::new(code)).map_err(ShopError::away)?;
         let answer = request.set_pkce_verifier(secrets.verifier).request_async(&self.http).await;
         let tokens = answer.map_err(|error| match error {
-            RequestTokenError::ServerResponse(refusal) => Trouble::Declined(refusal.error().to_string()),
-            other => Trouble::away(other),
+            RequestTokenError::ServerResponse(refusal) => ShopError::Declined(refusal.error().to_string()),
+            other => ShopError::away(other),
         })?;
-        let id_token = tokens.id_token().ok_or_else(|| Trouble::Unverified("no ID token".to_owned()))?;
+        let id_token = tokens.id_token().ok_or_else(|| ShopError::Unverified("no ID token".to_owned()))?;
 
-        // Keys rotate: a token signed by a key that is not in the cache is a reason to look again, once.
+        // Keys rotate: a token signed by an unknown key causes one new discovery.
         let (provider, claims) = match verify(&provider, id_token, &secrets.nonce) {
             Err(ClaimsVerificationError::SignatureVerification(SignatureVerificationError::NoMatchingKey)) => {
                 let provider = self.discover().await?;
@@ -203,14 +201,14 @@ impl RelyingParty {
             }
             claims => (provider, claims),
         };
-        let claims = claims.map_err(Trouble::unverified)?;
+        let claims = claims.map_err(ShopError::unverified)?;
         check_access_token(&provider, &tokens, id_token, claims)?;
         let profile = self.user_info(&provider, &tokens, claims).await?;
         Ok(visitor(id_token.clone(), claims, &profile))
     }
 
-    /// Where to send the browser so that the issuer's session ends as well; `None` when the issuer
-    /// offers no such place or has not been discovered.
+    /// Where to send the browser to end the issuer's session as well; `None` when the issuer has no such endpoint or
+    /// has not been discovered.
     pub(super) fn logout_url(&self, visitor: &Visitor) -> Option<Url> {
         let endpoint = self.cached_provider()?.beyond.end_session_endpoint.clone()?;
         let request = LogoutRequest::from(endpoint)
@@ -220,18 +218,19 @@ impl RelyingParty {
         Some(request.http_get_url())
     }
 
-    /// Asks userInfo; its `sub` must be the ID token's (OpenID Connect Core 1.0 §5.3.4).
+    /// Calls userInfo; its `sub` must be the ID token's (OpenID Connect Core 1.0 §5.3.4).
     async fn user_info(
         &self,
         provider: &Provider,
         tokens: &CoreTokenResponse,
         claims: &CoreIdTokenClaims,
-    ) -> Result<UserInfoClaims<QueueClaims, CoreGenderClaim>, Trouble> {
+    ) -> Result<UserInfoClaims<QueueClaims, CoreGenderClaim>, ShopError> {
         let subject = claims.subject().clone();
-        let request = provider.client.user_info(tokens.access_token().clone(), Some(subject)).map_err(Trouble::away)?;
+        let request =
+            provider.client.user_info(tokens.access_token().clone(), Some(subject)).map_err(ShopError::away)?;
         request.request_async(&self.http).await.map_err(|error| match error {
-            UserInfoError::ClaimsVerification(_) => Trouble::unverified(error),
-            other => Trouble::away(other),
+            UserInfoError::ClaimsVerification(_) => ShopError::unverified(error),
+            other => ShopError::away(other),
         })
     }
 
@@ -239,17 +238,17 @@ impl RelyingParty {
         self.provider.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn provider(&self) -> Result<Arc<Provider>, Trouble> {
+    async fn provider(&self) -> Result<Arc<Provider>, ShopError> {
         match self.cached_provider() {
             Some(provider) => Ok(provider),
             None => self.discover().await,
         }
     }
 
-    /// Fetches the discovery document and the keys, and keeps them; a failure keeps what was there.
-    async fn discover(&self) -> Result<Arc<Provider>, Trouble> {
+    /// Fetches and caches the discovery document and the keys; a failure keeps the cached ones.
+    async fn discover(&self) -> Result<Arc<Provider>, ShopError> {
         let document =
-            DiscoveryDocument::discover_async(self.issuer.clone(), &self.http).await.map_err(Trouble::away)?;
+            DiscoveryDocument::discover_async(self.issuer.clone(), &self.http).await.map_err(ShopError::away)?;
         let beyond = document.additional_metadata().clone();
         let client =
             CoreClient::from_provider_metadata(document, self.client_id.clone(), Some(self.client_secret.clone()))
@@ -260,15 +259,15 @@ impl RelyingParty {
     }
 }
 
-/// An HTTP client for requests from server to server.
+/// An HTTP client for requests to the issuer.
 fn http_client() -> io::Result<reqwest::Client> {
-    // reqwest is built without a choice of cryptography here and wants one to exist, even for plain
-    // HTTP. If the program has chosen already, its choice stands and this call changes nothing.
+    // reqwest is built here without a default TLS provider and requires one, even for plain HTTP. If the program has
+    // installed one already, this call changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
-        // An issuer that redirects such requests is misconfigured, or steering us somewhere else.
+        // An issuer that redirects such requests is misconfigured or malicious.
         .redirect(reqwest::redirect::Policy::none())
-        // The demonstration's issuer is on this machine; a proxy could not reach it.
+        // The demonstration's issuer is on this machine; a proxy cannot reach it.
         .no_proxy()
         .timeout(ISSUER_TIMEOUT)
         .build()
@@ -284,20 +283,20 @@ fn verify<'t>(
     id_token.claims(&provider.client.id_token_verifier(), nonce)
 }
 
-/// Verifies that the access token is the one that the ID token was issued with
-/// (`at_hash`, OpenID Connect Core 1.0 §3.1.3.8; optional in the code flow).
+/// Verifies that the access token belongs to the ID token (`at_hash`, OpenID Connect Core 1.0 §3.1.3.8; optional in the
+/// code flow).
 fn check_access_token(
     provider: &Provider,
     tokens: &CoreTokenResponse,
     id_token: &CoreIdToken,
     claims: &CoreIdTokenClaims,
-) -> Result<(), Trouble> {
+) -> Result<(), ShopError> {
     let Some(expected) = claims.access_token_hash() else { return Ok(()) };
     let verifier = provider.client.id_token_verifier();
-    let algorithm = id_token.signing_alg().map_err(Trouble::unverified)?;
-    let key = id_token.signing_key(&verifier).map_err(Trouble::unverified)?;
-    let actual = AccessTokenHash::from_token(tokens.access_token(), algorithm, key).map_err(Trouble::unverified)?;
-    if actual == *expected { Ok(()) } else { Err(Trouble::Unverified("at_hash does not match".to_owned())) }
+    let algorithm = id_token.signing_alg().map_err(ShopError::unverified)?;
+    let key = id_token.signing_key(&verifier).map_err(ShopError::unverified)?;
+    let actual = AccessTokenHash::from_token(tokens.access_token(), algorithm, key).map_err(ShopError::unverified)?;
+    if actual == *expected { Ok(()) } else { Err(ShopError::Unverified("at_hash does not match".to_owned())) }
 }
 
 fn visitor(

@@ -1,4 +1,4 @@
-//! The shop's pages: askama templates and what each of them shows. No rules here.
+//! The data of the shop's pages, one struct per template.
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
@@ -9,25 +9,25 @@ use askama::Template;
 #[derive(Template)]
 #[template(path = "shop/window.html")]
 pub(super) struct Window<'a> {
-    /// Who holds the waiting room, shown for those who want to look behind the curtain.
+    /// The issuer, for visitors who want to know it.
     pub(super) issuer: &'a str,
     /// The visitor, when logged in.
     pub(super) seat: Option<Seat>,
 }
 
-/// A visitor inside, as the page names them.
+/// A visitor with a session.
 pub(super) struct Seat {
-    /// A name to greet by.
+    /// A display name.
     pub(super) name: String,
     /// The subject identifier.
     pub(super) subject: String,
-    /// Place in line, when the issuer tells it.
+    /// Position in the queue, if the issuer reports it.
     pub(super) position: Option<u64>,
     /// Whole minutes until the session ends, rounded up.
     pub(super) minutes: u64,
 }
 
-/// Something went wrong.
+/// The error page.
 #[derive(Template)]
 #[template(path = "shop/sorry.html")]
 pub(super) struct Sorry {
@@ -40,7 +40,7 @@ pub(super) fn page(status: StatusCode, view: &impl Template) -> HttpResponse {
     match view.render() {
         Ok(html) => HttpResponse::build(status).insert_header(ContentType::html()).body(html),
         Err(error) => {
-            tracing::error!(%error, "a page of the shop could not be rendered");
+            tracing::error!(%error, "a page of the shop cannot be rendered; the answer is 500");
             HttpResponse::InternalServerError().finish()
         }
     }

@@ -1,4 +1,4 @@
-//! Token types, and the one claim that hangs on the signature algorithm.
+//! Token types, and the `at_hash` claim, which depends on the signature algorithm.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -6,8 +6,7 @@ use sha2::{Digest, Sha256, Sha512};
 
 use crate::oauth::SigningAlg;
 
-/// What kind of token a signature is on (`typ`, RFC 7515 §4.1.9), so that one kind is never taken for another
-/// (RFC 8725 §3.11).
+/// The type of a signed token (`typ`, RFC 7515 §4.1.9), so that one type is never accepted as another (RFC 8725 §3.11).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum TokenType {
     /// An ID token, or a token of the old REST contract: `JWT`.
@@ -17,7 +16,7 @@ pub enum TokenType {
 }
 
 impl TokenType {
-    /// Both of them.
+    /// Both types.
     pub const ALL: [Self; 2] = [Self::Jwt, Self::AtJwt];
 
     /// The value of `typ`.
@@ -34,9 +33,8 @@ impl TokenType {
     }
 }
 
-/// The `at_hash` claim (OIDC Core §3.1.3.6) of an ID token that is signed with `alg`: base64url of the left
-/// half of the access token's hash by the hash function of `alg` (SHA-512 for Ed25519, which hashes with it
-/// inside: RFC 8032 §5.1).
+/// The `at_hash` claim (OIDC Core §3.1.3.6) of an ID token that is signed with `alg`: base64url of the left half of the
+/// access token's hash by the hash function of `alg` (SHA-512 for Ed25519, which uses it internally: RFC 8032 §5.1).
 pub fn at_hash(alg: SigningAlg, access_token: &str) -> String {
     match alg {
         SigningAlg::Rs256 | SigningAlg::Es256 => URL_SAFE_NO_PAD.encode(&Sha256::digest(access_token)[..16]),

@@ -1,9 +1,9 @@
-//! Authorization codes: bytes that only this deployment can make or read, short enough for any URL.
+//! Encryption of authorization codes, short enough for any URL.
 //!
 //! Owns the form of a code: version, name, ciphertext and tag in base64url. The name is 16 fresh random bytes; key and
-//! nonce of AES-256-GCM are derived from it (HKDF-SHA-256, RFC 5869) under a key of this purpose alone, so that no
-//! number of codes wears a key out and 128 bits must collide before two codes share a nonce. It must not know what is
-//! sealed, nor whether a code was used.
+//! nonce of AES-256-GCM are derived from it (HKDF-SHA-256, RFC 5869) under a key of this purpose alone. So the number
+//! of codes per key is not limited, and two codes share a nonce only if 128 bits collide. Must not know the content of
+//! a code, nor whether it was used.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::{MasterSecret, SealError};
 use crate::policy;
 
-/// The form of the codes that this program makes, and the only one that it reads.
+/// The version of the codes that this program makes, and the only one that it reads.
 const VERSION: u8 = 1;
 
 /// Bytes of a code's name, of a GCM key, of a GCM nonce and of a GCM tag.
@@ -31,36 +31,37 @@ const TAG: usize = 16;
 pub struct CodeSeal(Zeroizing<[u8; 32]>);
 
 impl CodeSeal {
-    /// How many bytes can be sealed into a code of [`policy::MAX_CODE_LENGTH`] characters.
+    /// The longest plaintext of a code of [`policy::MAX_CODE_LENGTH`] characters.
     pub const ROOM: usize = policy::MAX_CODE_LENGTH / 4 * 3 - 1 - NAME - TAG;
 
-    /// The seal of the deployment that `master` belongs to.
+    /// The cipher of the deployment that `master` belongs to.
     pub fn new(master: &MasterSecret) -> Self {
         Self(master.derive("anteroom/seal/code"))
     }
 
-    /// The code that holds `plaintext` under `name`, which must be fresh randomness; it opens only with the same `bound`.
+    /// Encrypts `plaintext` under `name`, which must be fresh randomness; the code opens only with the same
+    /// `associated_data`.
     ///
     /// # Errors
     /// [`SealError::TooLong`] for more than [`CodeSeal::ROOM`] bytes.
-    pub fn seal(&self, name: &[u8; NAME], plaintext: &[u8], bound: &str) -> Result<String, SealError> {
+    pub fn seal(&self, name: &[u8; NAME], plaintext: &[u8], associated_data: &str) -> Result<String, SealError> {
         if plaintext.len() > Self::ROOM {
             return Err(SealError::TooLong { length: plaintext.len(), limit: Self::ROOM });
         }
         let (key, nonce) = self.key_for(name)?;
         let (ciphertext, tag) = A256GCM
-            .encrypt(key.as_slice(), Some(&nonce), plaintext, bound.as_bytes())
+            .encrypt(key.as_slice(), Some(&nonce), plaintext, associated_data.as_bytes())
             .map_err(|_| SealError::Cipher)?;
         let code = [&[VERSION][..], name, &ciphertext, &tag.ok_or(SealError::Cipher)?].concat();
         Ok(URL_SAFE_NO_PAD.encode(code))
     }
 
-    /// Opens what [`CodeSeal::seal`] made with the same `bound`: name and plaintext.
+    /// Decrypts a code of [`CodeSeal::seal`] with the same `associated_data`: name and plaintext.
     ///
     /// # Errors
-    /// [`SealError::Refused`] for what was changed, sealed under another master secret or bound otherwise; another
-    /// [`SealError`] for what is no code at all.
-    pub fn open(&self, code: &str, bound: &str) -> Result<([u8; NAME], Zeroizing<Vec<u8>>), SealError> {
+    /// [`SealError::Refused`] for a code that was changed, or sealed under another master secret or other data; another
+    /// [`SealError`] for text that is not a code.
+    pub fn open(&self, code: &str, associated_data: &str) -> Result<([u8; NAME], Zeroizing<Vec<u8>>), SealError> {
         if code.len() > policy::MAX_CODE_LENGTH {
             return Err(SealError::TooLong { length: code.len(), limit: policy::MAX_CODE_LENGTH });
         }
@@ -72,7 +73,7 @@ impl CodeSeal {
         let (name, rest) = rest.split_first_chunk::<NAME>().ok_or(SealError::Malformed)?;
         let (ciphertext, tag) = rest.split_last_chunk::<TAG>().ok_or(SealError::Malformed)?;
         let (key, nonce) = self.key_for(name)?;
-        let opened = A256GCM.decrypt(key.as_slice(), Some(&nonce), ciphertext, bound.as_bytes(), Some(tag));
+        let opened = A256GCM.decrypt(key.as_slice(), Some(&nonce), ciphertext, associated_data.as_bytes(), Some(tag));
         Ok((*name, Zeroizing::new(opened.map_err(|_| SealError::Refused)?)))
     }
 
@@ -106,7 +107,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_sealed_opens(plaintext in prop::collection::vec(any::<u8>(), 0..=CodeSeal::ROOM), name: [u8; NAME]) {
+        fn sealed_text_opens(plaintext in prop::collection::vec(any::<u8>(), 0..=CodeSeal::ROOM), name: [u8; NAME]) {
             let code = seal(1).seal(&name, &plaintext, "Sample").unwrap();
             prop_assert!(code.len() <= policy::MAX_CODE_LENGTH);
             prop_assert!(code.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_never_shown() {
+    fn it_is_redacted_in_debug_output() {
         assert_eq!(format!("{:?}", seal(1)), "CodeSeal([secret])");
     }
 }

@@ -1,6 +1,6 @@
-//! The public half of a key as the world reads it: a JWK (RFC 7517), and the JWK Set of them all.
+//! The public half of a key as a JWK (RFC 7517), and the JWK Set.
 //!
-//! The type has public members only, so that no mistake elsewhere can publish a private one.
+//! The type has public members only, so that a private one cannot be published by mistake.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ pub struct PublicJwk {
 }
 
 impl PublicJwk {
-    /// Picks the public members out of josekit's form of a key, and names the key by its thumbprint.
+    /// Takes the public members of josekit's key, and names the key by its thumbprint.
     pub(super) fn new(alg: SigningAlg, jwk: &Jwk) -> Self {
         let member = |name| jwk.parameter(name).and_then(|value| value.as_str()).map(str::to_owned);
         let mut key = Self {
@@ -52,19 +52,19 @@ impl PublicJwk {
         key
     }
 
-    /// What it signs with.
+    /// Its algorithm.
     pub const fn alg(&self) -> SigningAlg {
         self.alg
     }
 
-    /// Its name: its SHA-256 thumbprint (RFC 7638), the same wherever it is computed.
+    /// Its key ID: its SHA-256 thumbprint (RFC 7638), the same wherever it is computed.
     pub fn kid(&self) -> &str {
         &self.kid
     }
 
-    /// It in JSON.
+    /// The key as JSON.
     pub fn to_json(&self) -> String {
-        // A struct of texts cannot fail to serialise; an empty answer would be refused by every reader.
+        // A struct of texts always serialises; an empty answer would be refused by every reader.
         serde_json::to_string(self).unwrap_or_default()
     }
 
@@ -95,7 +95,7 @@ impl PublicJwk {
         URL_SAFE_NO_PAD.encode(Sha256::digest(serde_json::to_vec(&required).unwrap_or_default()))
     }
 
-    /// The verifier of its signatures, for its own algorithm and no other; the error is josekit's text.
+    /// The verifier for its own algorithm and no other; the error is josekit's text.
     pub(super) fn verifier(&self) -> Result<Box<dyn JwsVerifier>, String> {
         let jwk = Jwk::from_bytes(self.to_json()).map_err(|error| error.to_string())?;
         match self.alg {
@@ -118,7 +118,7 @@ impl Jwks {
         Self(format!(r#"{{"keys":[{}]}}"#, keys.join(",")).into())
     }
 
-    /// The set in JSON; cloning the answer copies nothing.
+    /// The set as JSON; cloning it copies nothing.
     pub const fn json(&self) -> &Arc<str> {
         &self.0
     }
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_private_member_is_left_behind() {
+    fn private_members_are_not_copied() {
         let json = r#"{"kty":"OKP","crv":"Ed25519","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A",
                        "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
         assert!(!key(SigningAlg::EdDsa, json).to_json().contains("nWGxne"));

@@ -1,4 +1,4 @@
-//! One signing key: its private half, ready to sign, and its public half, ready to be published.
+//! A signing key: its private half for signatures, and its public half for publication.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,45 +15,46 @@ use super::{PublicJwk, SigningAlg, TokenType};
 use crate::ambient::Secret;
 use crate::policy;
 
-/// Strength of RSA keys: what RFC 7518 §3.3 asks at least, and what a signature should cost at most.
+/// The size of RSA keys: the minimum of RFC 7518 §3.3, because larger keys make signatures slower.
 const RSA_BITS: u32 = 2048;
 
-/// A key that verifies: all that is left of a key once it has retired.
+/// A key that only verifies: the rest of a retired key.
 pub(super) struct VerifyingKey {
     pub(super) jwk: PublicJwk,
     verifier: Box<dyn JwsVerifier>,
-    fresh: Fresh,
+    fresh: RecentSignatures,
 }
 
 impl VerifyingKey {
     /// The key of this public half; the error is josekit's text.
     pub(super) fn new(jwk: PublicJwk) -> Result<Self, String> {
         let verifier = jwk.verifier()?;
-        Ok(Self { jwk, verifier, fresh: Fresh::default() })
+        Ok(Self { jwk, verifier, fresh: RecentSignatures::default() })
     }
 
-    /// Whether `signature` is this key's on `message`, by this key's own algorithm.
+    /// Whether `signature` is valid for `message`, by this key's own algorithm.
     pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         self.fresh.holds(message, signature) || self.verifier.verify(message, signature).is_ok()
     }
 }
 
-/// The signatures that this process made last with a key, by their digests. A relying party asks for the claims as soon
-/// as it has its tokens, and to verify a signature on an elliptic curve costs three times what it cost to make.
+/// The latest signatures that this process made with a key, by their digests. A relying party calls userInfo as soon as
+/// it has its tokens, and verifying an elliptic-curve signature costs three times as much as making it.
 #[derive(Default)]
-struct Fresh {
-    /// A digest stands where its first bytes say, until a later one comes to stand there. Guarded for one look.
+struct RecentSignatures {
+    /// A direct-mapped table: a digest's first bytes select its slot, and a later digest replaces it. Locked for one
+    /// lookup.
     digests: Mutex<Vec<[u8; 32]>>,
 }
 
-impl Fresh {
+impl RecentSignatures {
     fn remember(&self, message: &[u8], signature: &[u8]) {
         let digest = Self::digest(message, signature);
         let mut digests = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
         if digests.is_empty() {
             digests.resize(policy::FRESH_SIGNATURES, [0; 32]);
         }
-        if let Some(place) = digests.get_mut(Self::place(&digest)) {
+        if let Some(place) = digests.get_mut(Self::slot(&digest)) {
             *place = digest;
         }
     }
@@ -61,7 +62,7 @@ impl Fresh {
     fn holds(&self, message: &[u8], signature: &[u8]) -> bool {
         let digest = Self::digest(message, signature);
         let digests = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
-        digests.get(Self::place(&digest)) == Some(&digest)
+        digests.get(Self::slot(&digest)) == Some(&digest)
     }
 
     fn digest(message: &[u8], signature: &[u8]) -> [u8; 32] {
@@ -69,23 +70,23 @@ impl Fresh {
         Sha256::new().chain_update(boundary).chain_update(signature).chain_update(message).finalize().into()
     }
 
-    fn place(digest: &[u8; 32]) -> usize {
+    fn slot(digest: &[u8; 32]) -> usize {
         usize::from(u16::from_le_bytes([digest[0], digest[1]])) % policy::FRESH_SIGNATURES
     }
 }
 
-/// A key that signs.
+/// A signing key.
 pub(super) struct SigningKey {
-    /// Its private half: PKCS#8 in DER, the form that is read fastest.
+    /// Its private half: PKCS#8 in DER, the fastest form to read.
     pub(super) pkcs8: Secret,
     pub(super) public: Arc<VerifyingKey>,
     signer: Box<dyn JwsSigner>,
-    /// The encoded protected header of each [`TokenType`], with the dot after it.
+    /// The encoded protected header of each [`TokenType`], followed by a dot.
     headers: [String; 2],
 }
 
 impl SigningKey {
-    /// A fresh key. RSA takes some tenths of a second; it is no work for an async thread.
+    /// A new key. RSA takes some tenths of a second; do not call it on an async thread.
     pub(super) fn generate(alg: SigningAlg) -> Result<Self, String> {
         fn halves(pair: &dyn KeyPair) -> (Secret, Jwk) {
             (Secret::new(pair.to_der_private_key()), pair.to_jwk_public_key())
@@ -110,8 +111,8 @@ impl SigningKey {
         Ok(Self { pkcs8, public, signer, headers })
     }
 
-    /// A compact JWS (RFC 7515 §7.1) over `payload`. josekit only signs: its own serialiser would build and
-    /// encode the header anew each time.
+    /// A compact JWS (RFC 7515 §7.1) over `payload`. josekit only signs: its own serialiser would build and encode the
+    /// header every time.
     pub(super) fn sign(&self, typ: TokenType, payload: &[u8]) -> Result<String, JoseError> {
         let header = match typ {
             TokenType::Jwt => &self.headers[0],
@@ -151,8 +152,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fresh_signature_is_known_for_its_own_message_alone() {
-        let fresh = Fresh::default();
+    fn a_cached_signature_is_valid_only_for_its_own_message() {
+        let fresh = RecentSignatures::default();
         assert!(!fresh.holds(b"message", b"signature"));
         fresh.remember(b"message", b"signature");
         assert!(fresh.holds(b"message", b"signature"));
@@ -167,8 +168,8 @@ mod tests {
     }
 
     #[test]
-    fn no_more_signatures_are_remembered_than_there_is_room_for() {
-        let fresh = Fresh::default();
+    fn the_signature_cache_is_bounded() {
+        let fresh = RecentSignatures::default();
         for number in 0..3 * policy::FRESH_SIGNATURES {
             fresh.remember(&number.to_le_bytes(), b"signature");
             assert!(fresh.holds(&number.to_le_bytes(), b"signature"));

@@ -1,7 +1,7 @@
 //! The master secret: the one secret of a deployment, from which every symmetric key is derived.
 //!
-//! Owns its text form, its file and the derivation. A key for one purpose tells nothing about a key for
-//! another (HKDF, RFC 5869), so that a purpose needs a name only, never a secret of its own to keep.
+//! Owns its text form, its file and the derivation. Keys for different purposes are independent (HKDF, RFC 5869), so a
+//! purpose needs a name only, and no secret of its own.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -18,30 +18,30 @@ use crate::ambient::{Entropy, Secret, random};
 use crate::text::unmarked;
 use crate::{durable, policy};
 
-/// Shortest master secret, in bytes: the strength of the keys that come from it.
+/// The minimal length of a master secret, in bytes: the strength of the derived keys.
 const MIN_BYTES: usize = 32;
 
-/// The master secret; never shown, wiped when dropped.
+/// The master secret; redacted in `Debug`, zeroed on drop.
 #[derive(Clone, Debug)]
 pub struct MasterSecret(Secret);
 
-/// Why there is no master secret. No text says anything of the secret itself.
+/// Why the master secret cannot be used. No text contains any of the secret.
 #[derive(Debug, thiserror::Error)]
 pub enum MasterSecretError {
-    /// The file is missing or may not be read.
+    /// The file is missing or cannot be read.
     #[error("the master secret {path} cannot be read: {source}", path = path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// The file could not be made.
+    /// The file cannot be created.
     #[error("the master secret {path} cannot be written: {source}", path = path.display())]
     Unwritable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The operating system's error.
         source: io::Error,
     },
     /// It is neither base64url nor hexadecimal.
@@ -52,30 +52,29 @@ pub enum MasterSecretError {
     TooShort(usize),
 }
 
-/// Where a master secret came from.
+/// The origin of a master secret.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Origin {
-    /// The file was there.
+    /// The file existed.
     Loaded,
-    /// This call made the file.
+    /// This call created the file.
     Created,
 }
 
 impl MasterSecret {
-    /// The secret itself, for whoever derives keys by other means (`room`).
+    /// The secret itself, for other derivations (`room`).
     pub const fn secret(&self) -> &Secret {
         &self.0
     }
 
-    /// A fresh secret of 32 bytes.
+    /// A new secret of 32 bytes.
     pub fn generate(entropy: &dyn Entropy) -> Self {
         let bytes = Zeroizing::new(random::<MIN_BYTES>(entropy));
         Self(Secret::new(bytes.as_slice()))
     }
 
-    /// Reads the text of a secret: base64url (padding is optional) or hexadecimal digits, at least 32 bytes;
-    /// white space around it does not count. An even number of nothing but hexadecimal digits is taken as
-    /// those.
+    /// Parses a secret: base64url (padding is optional) or hexadecimal digits, at least 32 bytes, surrounded by any
+    /// white space. An even number of hexadecimal digits is read as hexadecimal.
     pub fn parse(text: &str) -> Result<Self, MasterSecretError> {
         let text = unmarked(text).trim();
         let bytes = if text.len().is_multiple_of(2) && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -90,8 +89,8 @@ impl MasterSecret {
         Ok(Self(Secret::new(bytes.as_slice())))
     }
 
-    /// Reads the file at `path`. A file that others may read is still taken (an orchestrator may mount it so),
-    /// with a warning in the log.
+    /// Reads the file at `path`. A file that others may read is accepted with a warning, because an orchestrator may
+    /// mount it so.
     pub fn load(path: &Path) -> Result<Self, MasterSecretError> {
         let unreadable = |source| MasterSecretError::Unreadable { path: path.to_owned(), source };
         let file = File::open(path).map_err(unreadable)?;
@@ -99,7 +98,7 @@ impl MasterSecret {
         if mode & 0o007 != 0 {
             tracing::warn!(path = %path.display(), "every user of this machine may read the master secret");
         }
-        // A buffer with room for all of it is never moved, so no copy stays behind.
+        // A buffer with enough capacity is never moved, so no copy stays behind.
         let mut text = Zeroizing::new(String::with_capacity(policy::MAX_MASTER_SECRET_FILE as usize + 1));
         file.take(policy::MAX_MASTER_SECRET_FILE + 1).read_to_string(&mut text).map_err(unreadable)?;
         if text.len() as u64 > policy::MAX_MASTER_SECRET_FILE {
@@ -108,9 +107,9 @@ impl MasterSecret {
         Self::parse(&text)
     }
 
-    /// Reads the file at `path`, or makes it with a fresh secret when there is none: readable by its owner
-    /// alone, durable before this answers, whole or not at all. Of several processes that start together one
-    /// makes the file and all get its secret; a file that exists is never replaced.
+    /// Reads the file at `path`, or creates it with a new secret: readable by its owner alone, durable before this
+    /// returns, and atomic. If several processes start together, one creates the file and all get its secret; an
+    /// existing file is never replaced.
     pub fn load_or_create(path: &Path, entropy: &dyn Entropy) -> Result<(Self, Origin), MasterSecretError> {
         match Self::load(path) {
             Err(MasterSecretError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
@@ -124,17 +123,17 @@ impl MasterSecret {
         }
     }
 
-    /// Its text, as [`MasterSecret::parse`] takes it; for the place where it is kept alone.
+    /// Its text, which [`MasterSecret::parse`] reads; only for the place where it is stored.
     pub fn to_text(&self) -> Zeroizing<String> {
-        // A buffer with room for all of it is never moved, so no copy stays behind.
+        // A buffer with enough capacity is never moved, so no copy stays behind.
         let mut text = Zeroizing::new(String::with_capacity(self.0.expose().len() * 2));
         URL_SAFE_NO_PAD.encode_string(self.0.expose(), &mut text);
         text.push('\n');
         text
     }
 
-    /// The key for the purpose that `info` names: HKDF-SHA-256 (RFC 5869) with an empty salt, as the secret is
-    /// uniform already. Different names give unrelated keys.
+    /// The key for the purpose `info`: HKDF-SHA-256 (RFC 5869) with an empty salt, because the secret is uniform.
+    /// Different purposes give independent keys.
     #[expect(clippy::expect_used, reason = "HKDF-SHA-256 gives up to 8160 bytes; this asks for 32")]
     pub fn derive(&self, info: &str) -> Zeroizing<[u8; 32]> {
         let mut key = Zeroizing::new([0; 32]);
@@ -176,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_weak_or_misspelt_secret_is_named_as_such() {
+    fn a_weak_or_malformed_secret_is_refused_with_the_reason() {
         for (text, bytes) in [("", 0), (&HEX[2..], 31), (&BASE64URL[..40], 30)] {
             assert!(matches!(MasterSecret::parse(text), Err(MasterSecretError::TooShort(n)) if n == bytes), "{text}");
         }
@@ -200,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_is_made_once_for_its_owner_alone() {
+    fn a_missing_file_is_created_once_and_readable_by_its_owner_alone() {
         let folder = folder();
         let path = folder.path().join("master.key");
         let (made, origin) = MasterSecret::load_or_create(&path, &OsEntropy).unwrap();
@@ -234,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_file_is_an_error_and_stays_as_it_is() {
+    fn an_invalid_file_is_an_error_and_stays_unchanged() {
         let folder = folder();
         let path = folder.path().join("master.key");
         for (content, too_short) in [("", true), (&BASE64URL[..20], true), ("not a secret!", false)] {
@@ -248,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_or_written_is_named_with_its_path() {
+    fn an_unreadable_or_unwritable_file_is_reported_with_its_path() {
         let folder = folder();
         let nowhere = folder.path().join("missing").join("master.key");
         let error = MasterSecret::load(&nowhere).unwrap_err();
@@ -260,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_never_shown() {
+    fn it_is_redacted_in_debug_output() {
         let shown = format!("{:?}", MasterSecret::parse(HEX).unwrap());
         assert_eq!(shown, "MasterSecret([secret])");
     }

@@ -1,4 +1,4 @@
-//! A key set as somebody else publishes it, and the tokens that its keys signed.
+//! A published key set of an issuer, and verification with its keys.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -7,38 +7,38 @@ use super::key::VerifyingKey;
 use super::verify::verify;
 use super::{PublicJwk, Verified, VerifyError};
 
-/// Public keys that were fetched from an issuer.
+/// The public keys that an issuer published.
 #[derive(Default)]
 pub struct PublicKeySet(Vec<VerifyingKey>);
 
-/// A text that is no JWK Set with a key of use in it.
+/// The text is not a JWK Set with a usable key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it is not a JWK Set with a public signing key of a known algorithm")]
-pub struct NoKeySet;
+pub struct KeySetError;
 
 impl PublicKeySet {
-    /// Reads a JWK Set. Keys of a kind that is not known are left out (RFC 7517 §5): they sign nothing of ours.
+    /// Parses a JWK Set. Keys of unknown types are skipped (RFC 7517 §5).
     ///
     /// # Errors
-    /// [`NoKeySet`] when no key is left.
-    pub fn from_json(json: &[u8]) -> Result<Self, NoKeySet> {
+    /// [`KeySetError`] when no key is left.
+    pub fn from_json(json: &[u8]) -> Result<Self, KeySetError> {
         #[derive(Deserialize)]
         struct Set {
             keys: Vec<Value>,
         }
-        let set: Set = serde_json::from_slice(json).map_err(|_| NoKeySet)?;
+        let set: Set = serde_json::from_slice(json).map_err(|_| KeySetError)?;
         let known = set.keys.into_iter().filter_map(|key| serde_json::from_value::<PublicJwk>(key).ok());
         let keys: Vec<_> = known.filter_map(|key| VerifyingKey::new(key).ok()).collect();
-        if keys.is_empty() { Err(NoKeySet) } else { Ok(Self(keys)) }
+        if keys.is_empty() { Err(KeySetError) } else { Ok(Self(keys)) }
     }
 
-    /// Whether there are none.
+    /// Whether it has no keys.
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Checks that `token` is a compact JWS whose signature one of these keys made, by that key's own algorithm.
-    /// The claims in it are not looked at.
+    /// Verifies that `token` is a compact JWS signed by one of these keys, by that key's own algorithm. Its claims are
+    /// not checked.
     pub fn verify(&self, token: &str) -> Result<Verified, VerifyError> {
         verify(token, self.0.iter())
     }

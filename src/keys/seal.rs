@@ -1,9 +1,9 @@
-//! Sealed tokens: bytes that only this deployment can read or make, held by somebody else meanwhile.
+//! Sealed tokens: encrypted data that a browser carries and only this deployment can read or make.
 //!
-//! Compact JWE (RFC 7516) with `dir` and `A256GCM`. Each purpose has a key of its own, derived from the master
-//! secret, and a header of its own, so that a token of one purpose never opens as another. josekit does the
-//! cipher; the framing is here, because josekit's draws its nonces from OpenSSL (they are injected here), parses
-//! headers that can only be one text, and hands tags to OpenSSL that are shorter than 16 bytes.
+//! Compact JWE (RFC 7516) with `dir` and `A256GCM`. Each purpose has its own key, derived from the master secret, and
+//! its own header, so a token of one purpose never opens as another. josekit does the encryption; the framing is here,
+//! because josekit's takes its nonces from OpenSSL (they are injected here), parses headers that can only be one text,
+//! and passes tags to OpenSSL that are shorter than 16 bytes.
 
 use std::fmt;
 
@@ -21,32 +21,32 @@ use crate::policy;
 const NONCE: usize = 12;
 const TAG: usize = 16;
 
-/// Why a sealed token does not open, or bytes are not sealed.
+/// Why a sealed token does not open, or cannot be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
-    /// More bytes than a sealed token may have.
+    /// The token has, or would have, too many bytes.
     #[error("a sealed token may have {limit} bytes, not {length}")]
     TooLong {
-        /// How many it has, or would have.
+        /// Its length.
         length: usize,
-        /// How many it may have.
+        /// The limit.
         limit: usize,
     },
-    /// Not a token of this purpose: its header says so, or it is not of the form at all.
+    /// It is not a token of this purpose, or not of the form at all.
     #[error("this is not a sealed token of this kind")]
     OtherKind,
-    /// Of the right kind, but cut or misspelt.
+    /// It has the right header but is truncated or malformed.
     #[error("the sealed token is damaged")]
     Malformed,
-    /// Changed since it was sealed, or sealed under another master secret.
+    /// It was changed, or sealed under another master secret.
     #[error("the sealed token was changed, or sealed under another master secret")]
     Refused,
-    /// The cipher did not work: nothing that the caller can mend.
+    /// The cipher failed; the caller cannot recover.
     #[error("the cipher failed")]
     Cipher,
 }
 
-/// A purpose of sealing: its key and its header.
+/// A purpose: its key and its header.
 pub(super) struct Sealer {
     key: Zeroizing<[u8; 32]>,
     /// The encoded header, which GCM authenticates (RFC 7516 §5.1, step 14).
@@ -54,15 +54,15 @@ pub(super) struct Sealer {
 }
 
 impl Sealer {
-    /// The sealer for the purpose `kind`, the tokens' `typ`.
+    /// The sealer for the purpose `kind`, the `typ` of its tokens.
     pub(super) fn new(master: &MasterSecret, kind: &str) -> Self {
         let header = format!(r#"{{"alg":"dir","enc":"A256GCM","typ":"{kind}"}}"#);
         Self { key: master.derive(&format!("anteroom/seal/{kind}")), header: URL_SAFE_NO_PAD.encode(header) }
     }
 
-    /// Bytes of a token that holds `plaintext` bytes.
+    /// The length of a token for `plaintext` bytes.
     const fn sealed_length(&self, plaintext: usize) -> usize {
-        // The key part is empty, so two of the four dots are neighbours.
+        // The key part is empty, so two of the four dots are adjacent.
         self.header.len() + 4 + encoded_length(NONCE) + encoded_length(plaintext) + encoded_length(TAG)
     }
 
@@ -110,10 +110,11 @@ fn decode(part: &str) -> Result<Vec<u8>, SealError> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| SealError::Malformed)
 }
 
-/// Seals flows: pending authorization requests that travel with the browser while its visitor waits.
+/// Seals flows: pending authorization requests that the browser carries while its visitor waits.
 ///
-/// Nonces are 96 random bits under one key, which NIST SP 800-38D §8.3 holds good for 2³² tokens: three years of
-/// forty-five new logins in every second. Nobody else can choose them, nor anything in the header. Whether a flow is still good is for its content to say.
+/// Nonces are 96 random bits under one key, which NIST SP 800-38D §8.3 allows for 2³² tokens: three years of forty-five
+/// new logins per second. Clients choose neither nonces nor headers. Whether a flow has expired is decided by its
+/// content.
 pub struct FlowSeal(Sealer);
 
 impl FlowSeal {
@@ -129,15 +130,15 @@ impl FlowSeal {
         self.0.seal(plaintext, entropy)
     }
 
-    /// Opens what [`FlowSeal::seal`] made.
+    /// Opens a token of [`FlowSeal::seal`].
     pub fn open(&self, token: &str) -> Result<Zeroizing<Vec<u8>>, SealError> {
         within_limit(token.len())?;
         self.0.open(token)
     }
 }
 
-/// Seals what a browser remembers of its login requests (`web::first_arrivals`): the cookie that holds it can be dropped,
-/// but neither read nor changed.
+/// Seals the first arrivals of a browser's login requests (`web::first_arrivals`): the browser can drop the cookie, but
+/// neither read nor change it.
 pub struct ArrivalsSeal(Sealer);
 
 impl ArrivalsSeal {
@@ -146,13 +147,13 @@ impl ArrivalsSeal {
         Self(Sealer::new(master, "arrivals"))
     }
 
-    /// Seals `plaintext` into characters that a cookie may hold.
+    /// Seals `plaintext` into characters that a cookie may contain.
     pub fn seal(&self, plaintext: &[u8], entropy: &dyn Entropy) -> Result<String, SealError> {
         within_limit(self.0.sealed_length(plaintext.len()))?;
         self.0.seal(plaintext, entropy)
     }
 
-    /// Opens what [`ArrivalsSeal::seal`] made.
+    /// Opens a token of [`ArrivalsSeal::seal`].
     pub fn open(&self, token: &str) -> Result<Zeroizing<Vec<u8>>, SealError> {
         within_limit(token.len())?;
         self.0.open(token)
@@ -190,7 +191,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_sealed_opens(plaintext: Vec<u8>, seed: u64) {
+        fn sealed_text_opens(plaintext: Vec<u8>, seed: u64) {
             let token = seal(1).seal(&plaintext, &SeededEntropy::new(seed)).unwrap();
             prop_assert_eq!(token.len(), seal(1).0.sealed_length(plaintext.len()));
             prop_assert!(token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)));
@@ -262,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_not_fit_a_request_line_is_refused_both_ways() {
+    fn a_flow_too_long_for_a_request_line_is_neither_sealed_nor_opened() {
         let seal = seal(1);
         let room =
             (0..policy::MAX_FLOW_BYTES).rev().find(|length| seal.0.sealed_length(*length) <= policy::MAX_FLOW_BYTES);

@@ -1,4 +1,4 @@
-//! What the ring promises, by its public surface.
+//! The key ring through its public interface.
 
 mod channels;
 
@@ -21,7 +21,7 @@ const LIFE: Duration = Duration::from_secs(3600);
 const SECOND: Duration = Duration::from_secs(1);
 const EC: &[KeyUse] = &[KeyUse::Oidc(SigningAlg::Es256)];
 
-/// RSA keys take their time: one ring for all tests, which cannot change it.
+/// RSA keys are slow to generate: one immutable key ring for all tests.
 static RING: LazyLock<KeyRing> =
     LazyLock::new(|| KeyRing::generate(BORN).unwrap().complete_next(BORN).unwrap().unwrap());
 static STRANGER: LazyLock<KeyRing> = LazyLock::new(|| KeyRing::generate(BORN).unwrap());
@@ -38,7 +38,7 @@ fn part(token: &str, index: usize) -> Value {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(index).unwrap()).unwrap()).unwrap()
 }
 
-/// `token` with another header, under the old signature.
+/// `token` with another header and its old signature.
 fn with_header(token: &str, header: &Value) -> String {
     let (_, rest) = token.split_once('.').unwrap();
     format!("{}.{rest}", URL_SAFE_NO_PAD.encode(header.to_string()))
@@ -58,7 +58,7 @@ fn rotated(ring: &KeyRing, at: Timestamp) -> KeyRing {
 }
 
 #[test]
-fn what_the_ring_signs_it_verifies_with_every_algorithm_and_type() {
+fn a_key_ring_verifies_its_signatures_with_every_algorithm_and_type() {
     for alg in SigningAlg::ALL {
         for typ in TokenType::ALL {
             let token = RING.sign(alg, typ, br#"{"sub":"visitor"}"#).unwrap();
@@ -156,7 +156,7 @@ fn a_public_key_does_not_serve_as_an_hmac_secret() {
 }
 
 #[test]
-fn a_header_that_was_swapped_is_refused() {
+fn a_replaced_header_is_refused() {
     let (es, rs) = (RING.public_jwk(SigningAlg::Es256).kid(), RING.public_jwk(SigningAlg::Rs256).kid());
     let cases = [
         (json!({"alg": "RS256", "typ": "JWT", "kid": es}), VerifyError::WrongAlg(SigningAlg::Es256)),
@@ -177,7 +177,7 @@ fn a_header_that_was_swapped_is_refused() {
 }
 
 #[test]
-fn a_key_that_the_token_brings_along_counts_for_nothing() {
+fn a_key_inside_the_token_is_ignored() {
     let own: Value = serde_json::from_str(&STRANGER.public_jwk(SigningAlg::Es256).to_json()).unwrap();
     let header = json!({"alg": "ES256", "typ": "JWT", "kid": own["kid"], "jwk": own});
     assert_eq!(RING.verify(&with_header(&token(), &header)), Err(VerifyError::UnknownKey));
@@ -194,7 +194,7 @@ fn another_rings_token_is_refused() {
 }
 
 #[test]
-fn only_a_compact_jws_of_sensible_size_is_looked_at() {
+fn only_a_compact_jws_of_limited_size_is_verified() {
     let token = token();
     let duplicate = format!(
         "{}.{}",
@@ -297,7 +297,7 @@ fn an_operator_in_a_hurry_need_not_wait() {
 }
 
 #[test]
-fn compromised_keys_go_with_their_successor_and_their_predecessors() {
+fn a_rotation_of_compromised_keys_drops_successors_and_predecessors() {
     let old = token();
     let ring = RING.rotate(EC, Rotation::AtOnce, BORN, LIFE).unwrap();
     let ring = ring.rotate(EC, Rotation::Compromised, BORN, LIFE).unwrap();
@@ -328,7 +328,7 @@ fn a_key_is_due_after_its_period_and_not_without_a_successor() {
 }
 
 #[test]
-fn a_first_ring_signs_before_its_next_keys_are_made_and_they_are_made_once() {
+fn a_first_key_ring_signs_without_next_keys_which_are_generated_once() {
     assert_eq!(kids(&STRANGER).len(), 3);
     assert!(STRANGER.sign(SigningAlg::Rs256, TokenType::Jwt, b"{}").is_ok());
     assert!(RING.complete_next(BORN).unwrap().is_none());

@@ -1,4 +1,4 @@
-//! What keys are used for, and which of them rotate by themselves.
+//! The uses of keys, and the plan of their automatic rotation.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::SigningAlg;
 use crate::policy;
 
-/// What a key signs.
+/// The use of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KeyUse {
     /// Tokens of OpenID Connect, with this algorithm.
@@ -17,11 +17,11 @@ pub enum KeyUse {
 }
 
 impl KeyUse {
-    /// All of them.
+    /// All uses.
     pub const ALL: [Self; 4] =
         [Self::Oidc(SigningAlg::Rs256), Self::Oidc(SigningAlg::Es256), Self::Oidc(SigningAlg::EdDsa), Self::Rest];
 
-    /// Those of OpenID Connect.
+    /// The uses of OpenID Connect.
     pub const OIDC: [Self; 3] =
         [Self::Oidc(SigningAlg::Rs256), Self::Oidc(SigningAlg::Es256), Self::Oidc(SigningAlg::EdDsa)];
 
@@ -33,7 +33,7 @@ impl KeyUse {
         }
     }
 
-    /// The channel whose tokens it signs.
+    /// The channel of its tokens.
     pub const fn channel(self) -> KeyChannel {
         match self {
             Self::Oidc(_) => KeyChannel::Login,
@@ -41,7 +41,7 @@ impl KeyUse {
         }
     }
 
-    /// Its place in [`Self::ALL`].
+    /// Its index in [`Self::ALL`].
     pub(super) const fn index(self) -> usize {
         match self {
             Self::Oidc(alg) => alg as usize,
@@ -56,7 +56,7 @@ impl From<SigningAlg> for KeyUse {
     }
 }
 
-/// A channel whose tokens are signed.
+/// A channel with tokens of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyChannel {
@@ -66,14 +66,14 @@ pub enum KeyChannel {
     Rest,
 }
 
-/// Which keys rotate by themselves, and when.
+/// Which keys rotate automatically, and when.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RotationPlan {
-    /// Those of OpenID Connect (`rotation`).
+    /// The keys of OpenID Connect (`rotation`).
     pub login: RotationMode,
-    /// That of the REST channel (`rest_rotation`).
+    /// The key of the REST channel (`rest_rotation`).
     pub rest: RotationMode,
-    /// How long a key signs where it rotates by itself.
+    /// How long a key signs before it rotates automatically.
     pub period: Duration,
 }
 
@@ -83,11 +83,11 @@ impl Default for RotationPlan {
     }
 }
 
-/// Who rotates keys.
+/// What causes a rotation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RotationMode {
-    /// The program, after the period.
+    /// The period has passed.
     Automatic,
-    /// Operators alone.
+    /// An operator's command only.
     Manual,
 }

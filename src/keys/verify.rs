@@ -1,6 +1,6 @@
-//! Verifying: whether a token was signed by one of the ring's keys.
+//! Verification of token signatures with the keys of a key ring.
 //!
-//! Says nothing of what the token claims: expiry, issuer and audience are the caller's to check.
+//! Claims are not checked: expiry, issuer and audience are the caller's to check.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,62 +11,62 @@ use super::key::VerifyingKey;
 use super::{SigningAlg, TokenType};
 use crate::policy;
 
-/// A token whose signature is good.
+/// A token with a valid signature.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Verified {
-    /// The algorithm that it was signed with.
+    /// The algorithm of the signature.
     pub alg: SigningAlg,
-    /// The name of the key that signed it.
+    /// The ID of the key that signed it.
     pub kid: String,
-    /// What kind of token it is; the caller refuses the kind that it does not expect.
+    /// Its type; the caller refuses the types that it does not expect.
     pub typ: TokenType,
-    /// What was signed, byte for byte.
+    /// The signed bytes.
     pub payload: Vec<u8>,
 }
 
 impl Verified {
-    /// The payload read as JSON.
+    /// The payload parsed as JSON.
     pub fn claims<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_slice(&self.payload)
     }
 }
 
-/// Why a token is not one of ours. Told apart for the log; an answer says only that the token is invalid.
+/// Why a token is not valid. Told apart for the log; an answer says only that the token is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
     /// More than [`policy::MAX_TOKEN_BYTES`].
     #[error("the token has {0} bytes, more than any of ours")]
     TooLong(usize),
-    /// Not three parts of base64url with a JSON object first: not a compact JWS.
+    /// It is not a compact JWS: three parts of base64url, with a JSON object first.
     #[error("the token is not a compact JWS: {0}")]
     Malformed(&'static str),
-    /// The header asks for an extension (`crit`, RFC 7515 §4.1.11); none is understood.
+    /// The header requires an extension (`crit`, RFC 7515 §4.1.11); none is supported.
     #[error("the token has critical header parameters")]
     Critical,
-    /// No `kid`: ours always have one.
+    /// It has no `kid`, which every token of this provider has.
     #[error("the token names no key")]
     NoKey,
-    /// The `kid` is not (or no longer) in the ring.
+    /// Its `kid` is not, or no longer, in the key ring.
     #[error("the token names a key that is not ours")]
     UnknownKey,
-    /// The `alg` is not that of the key: `none`, an HMAC under the public key, or another key's.
+    /// Its `alg` is not that of the key: `none`, an HMAC under the public key, or another key's.
     #[error("the token's alg is not that of its key, {0}")]
     WrongAlg(SigningAlg),
-    /// The `typ` is missing or none that we issue.
+    /// Its `typ` is missing or never issued.
     #[error("the token is of a type that is never issued")]
     WrongType,
-    /// The signature does not fit.
+    /// Its signature is wrong.
     #[error("the token's signature is wrong")]
     BadSignature,
 }
 
-/// What of a header counts. Keys that a token brings itself (`jwk`, `jku`, `x5c`) do not.
+/// The relevant members of a header. Keys in the token itself (`jwk`, `jku`, `x5c`) are ignored.
 #[derive(Deserialize)]
 struct Header {
     alg: String,
     kid: Option<String>,
     typ: Option<String>,
-    /// Whether it is there at all, `null` included.
+    /// Whether the member is present, including as `null`.
     #[serde(default, deserialize_with = "present")]
     crit: bool,
 }
@@ -75,7 +75,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error>
     IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
-/// Checks `token` with the one of `keys` that it names.
+/// Verifies `token` with the one of `keys` that it names.
 pub(super) fn verify<'a>(
     token: &str,
     mut keys: impl Iterator<Item = &'a VerifyingKey>,

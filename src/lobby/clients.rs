@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::oauth::Client;
 use crate::room::EventId;
 
-/// A relying party and the event that its visitors line up for.
+/// A relying party and the event whose queue its visitors join.
 #[derive(Debug)]
 pub struct RegisteredClient {
     /// The relying party.
@@ -15,7 +15,7 @@ pub struct RegisteredClient {
     pub event: EventId,
 }
 
-/// All of them.
+/// All relying parties.
 #[derive(Debug, Default)]
 pub struct Clients(HashMap<String, Arc<RegisteredClient>>);
 

@@ -1,8 +1,9 @@
-//! Authorization codes: a grant and its session in some hundred bytes, sealed for one client.
+//! Authorization codes: a grant and its session, encrypted for one client in some hundred bytes.
 //!
-//! Owns the layout of a code's content. What is only compared is a hash; what can be long (nonce, `acr`, claims asked for
-//! one by one) comes last, and stays out where it does not fit: then it is kept in the store. Client and event are bound by
-//! the seal: for another client a code never was. Must not know what becomes of a code (`exchange.rs`).
+//! Owns the layout of a code's content. Values that are only compared are stored as hashes. Values of unbounded length
+//! (nonce, `acr`, individually requested claims) come last; if they do not fit, they are kept in the store. Client and
+//! event are bound as associated data: for another client the code does not open. Must not know how a code is redeemed
+//! (`exchange.rs`).
 
 use super::RegisteredClient;
 use crate::ambient::Timestamp;
@@ -12,33 +13,33 @@ use crate::policy;
 use crate::room::RequestId;
 use crate::store::{CodeAge, GrantId, LongGrant, Redemption};
 
-/// What a code holds.
+/// The content of a code.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Code {
     pub id: GrantId,
     pub issued_at: Timestamp,
-    /// The session that it was given for, and when that ends.
+    /// The session that the code was issued for, and when it ends.
     pub request_id: RequestId,
     pub session_end: Timestamp,
     pub grant: Grant,
 }
 
-/// A code that was opened.
+/// A decrypted code.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Opened {
+pub(super) enum OpenedCode {
     Whole(Code),
-    /// All but [`Grant::asked`], which is in the store.
+    /// Everything but [`Grant::asked`], which is in the store.
     Short(Code),
 }
 
-/// A sealed code, and what must be kept for it.
+/// An encrypted code, and the part of its grant that the store must keep.
 #[derive(Debug)]
-pub(super) struct Sealed {
+pub(super) struct SealedCode {
     pub text: String,
     pub kept: Option<LongGrant>,
 }
 
-// Flags: what is there of what may be missing.
+// Flags: which optional fields are present.
 const PROFILE: u8 = 1;
 const EMAIL: u8 = 1 << 1;
 const CHALLENGE: u8 = 1 << 2;
@@ -48,20 +49,20 @@ const NONCE: u8 = 1;
 const ACR: u8 = 1 << 1;
 
 impl Code {
-    /// Seals it for `client`.
-    pub(super) fn seal(&self, seal: &CodeSeal, client: &RegisteredClient) -> Result<Sealed, SealError> {
-        let (bound, asked) = (bound_to(client), put_asked(&self.grant.asked));
+    /// Encrypts the code for `client`.
+    pub(super) fn seal(&self, seal: &CodeSeal, client: &RegisteredClient) -> Result<SealedCode, SealError> {
+        let (bound, asked) = (associated_data(client), encode_asked(&self.grant.asked));
         let whole = [self.head(0), asked.clone()].concat();
         if whole.len() <= CodeSeal::ROOM {
-            return Ok(Sealed { text: seal.seal(&self.id.0, &whole, &bound)?, kept: None });
+            return Ok(SealedCode { text: seal.seal(&self.id.0, &whole, &bound)?, kept: None });
         }
         let kept = LongGrant { id: self.id, request_id: self.request_id, issued_at: self.issued_at, body: asked };
-        Ok(Sealed { text: seal.seal(&self.id.0, &self.head(KEPT), &bound)?, kept: Some(kept) })
+        Ok(SealedCode { text: seal.seal(&self.id.0, &self.head(KEPT), &bound)?, kept: Some(kept) })
     }
 
-    /// Opens the code that `client` brings; `None` for what is no code of this client's.
-    pub(super) fn open(seal: &CodeSeal, client: &RegisteredClient, text: &str) -> Option<Opened> {
-        let (name, content) = seal.open(text, &bound_to(client)).ok()?;
+    /// Decrypts the code that `client` presents; `None` if it is not a code of this client.
+    pub(super) fn open(seal: &CodeSeal, client: &RegisteredClient, text: &str) -> Option<OpenedCode> {
+        let (name, content) = seal.open(text, &associated_data(client)).ok()?;
         let mut rest = Reader(&content);
         let flags = rest.byte()?;
         let code = Self {
@@ -78,13 +79,13 @@ impl Code {
             },
         };
         if flags & KEPT != 0 {
-            return rest.is_empty().then_some(Opened::Short(code));
+            return rest.is_empty().then_some(OpenedCode::Short(code));
         }
-        let asked = read_asked(rest.0)?;
-        Some(Opened::Whole(Self { grant: Grant { asked, ..code.grant }, ..code }))
+        let asked = decode_asked(rest.0)?;
+        Some(OpenedCode::Whole(Self { grant: Grant { asked, ..code.grant }, ..code }))
     }
 
-    /// What there is to redeem at `now`.
+    /// The redemption of this code at `now`.
     pub(super) fn redemption(&self, now: Timestamp) -> Redemption {
         let good = now < self.issued_at + policy::CODE_LIFETIME && self.issued_at <= now + policy::CODE_AHEAD;
         let code = if good { CodeAge::Good } else { CodeAge::Wrong };
@@ -106,12 +107,12 @@ impl Code {
     }
 }
 
-/// What a code is sealed for besides. No event's name has a NUL, so that no two clients are bound alike.
-fn bound_to(client: &RegisteredClient) -> String {
+/// The associated data of a code. Event names contain no NUL, so no two clients share it.
+fn associated_data(client: &RegisteredClient) -> String {
     format!("{}\0{}", client.event, client.client.id)
 }
 
-fn put_asked(asked: &AskedClaims) -> Vec<u8> {
+fn encode_asked(asked: &AskedClaims) -> Vec<u8> {
     let flag = |flag, text: &Option<String>| if text.is_some() { flag } else { 0 };
     let mut bytes = vec![flag(NONCE, &asked.nonce) | flag(ACR, &asked.acr)];
     let lists = [&asked.id_token, &asked.user_info];
@@ -123,8 +124,8 @@ fn put_asked(asked: &AskedClaims) -> Vec<u8> {
     bytes
 }
 
-/// Reads what [`Sealed::kept`] keeps.
-pub(super) fn read_asked(bytes: &[u8]) -> Option<AskedClaims> {
+/// Decodes the body of [`SealedCode::kept`].
+pub(super) fn decode_asked(bytes: &[u8]) -> Option<AskedClaims> {
     let mut rest = Reader(bytes);
     let flags = rest.byte()?;
     let asked = AskedClaims {
@@ -141,10 +142,10 @@ fn put_text(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend(text.as_bytes());
 }
 
-/// Requests and configurations are far shorter than what 32 bits count.
+/// Requests and configurations are far shorter than 32 bits can count.
 fn put_length(bytes: &mut Vec<u8>, length: usize) {
     let length = u32::try_from(length).unwrap_or(u32::MAX);
-    // Most are short: one byte, which is no marker of a longer one.
+    // Most lengths are short: one byte, unless that byte marks a longer length.
     match u8::try_from(length) {
         Ok(short) if short < LONG => bytes.push(short),
         _ => {
@@ -154,7 +155,7 @@ fn put_length(bytes: &mut Vec<u8>, length: usize) {
     }
 }
 
-/// Four bytes of length follow.
+/// Marks that four bytes of length follow.
 const LONG: u8 = u8::MAX;
 
 struct Reader<'a>(&'a [u8]);
@@ -189,7 +190,7 @@ impl Reader<'_> {
     }
 
     fn texts(&mut self) -> Option<Vec<String>> {
-        // Collected as they are read: a length that nothing follows reserves no memory.
+        // Collected one by one: a count without content reserves no memory.
         let count = self.length()?;
         (0..count).map(|_| self.text()).collect()
     }

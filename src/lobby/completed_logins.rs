@@ -1,8 +1,8 @@
-//! The sessions of which a site has redeemed a code a moment ago: the answer that replaced the cookie of their place has
-//! arrived, so the place alone opens them no more.
+//! Sessions whose code a site has redeemed recently. The answer that replaced the place cookie has then arrived, so a
+//! place cookie alone no longer opens the session.
 //!
-//! Owns which sessions these are, for as long as a place could open one ([`policy::OPENING_REPEAT`]). Each node remembers
-//! its own alone: ADR 18. It must not know what else a login needs.
+//! Owns the set of these sessions, for as long as a place cookie could open one ([`policy::OPENING_REPEAT`]). Each node
+//! remembers only its own: ADR 18. Must not know the other conditions of a login.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -15,24 +15,25 @@ use crate::room::RequestId;
 #[derive(Default)]
 pub(super) struct CompletedLogins(Mutex<Periods>);
 
-/// Sessions by a part of their request ID, in two periods: that is half the room of a list in order of time.
+/// Sessions by a part of their request ID, in two periods: this takes half the memory of a list ordered by time.
 #[derive(Default)]
 struct Periods {
     current: HashSet<u64>,
     previous: HashSet<u64>,
-    /// When the current one began, in steady time.
+    /// The start of the current period, in steady time.
     began: Duration,
 }
 
 impl CompletedLogins {
-    /// Notes that a code of this session was redeemed at `now`, in steady time.
+    /// Records that a code of this session was redeemed at `now`, in steady time.
     pub(super) fn note(&self, session: &RequestId, now: Duration) {
         let mut periods = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         periods.forget(now);
         periods.current.insert(part(session));
     }
 
-    /// Whether that was so in the last [`policy::OPENING_REPEAT`]; longer ago, it may be forgotten.
+    /// Whether a code of the session was redeemed within [`policy::OPENING_REPEAT`]; older redemptions may be
+    /// forgotten.
     pub(super) fn contains(&self, session: &RequestId) -> bool {
         let periods = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         periods.current.contains(&part(session)) || periods.previous.contains(&part(session))
@@ -52,7 +53,7 @@ impl Periods {
     }
 }
 
-/// 62 bits that no two sessions share but by chance.
+/// 62 random bits of the request ID; two sessions share them only by chance.
 fn part(session: &RequestId) -> u64 {
     let [.., a, b, c, d, e, f, g, h] = *session.as_bytes();
     u64::from_be_bytes([a, b, c, d, e, f, g, h])
@@ -67,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_is_remembered_for_a_minute_and_forgotten_after_some() {
+    fn a_login_is_remembered_for_a_minute_and_forgotten_later() {
         let logins = CompletedLogins::default();
         let at = |seconds: u64| Duration::from_secs(1_000_000 + seconds);
         logins.note(&session(1), at(0));
@@ -80,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rush_is_held_in_bounded_memory() {
+    fn many_logins_use_bounded_memory() {
         let logins = CompletedLogins::default();
         for number in 0..3 * policy::COMPLETED_LOGINS {
             logins.note(&session(number), Duration::from_secs(1));

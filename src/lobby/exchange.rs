@@ -1,4 +1,4 @@
-//! A code for tokens: its redemption is recorded, exactly once, before anything is minted.
+//! Exchanges a code for tokens. The redemption is recorded, exactly once, before any token is signed.
 
 use std::sync::Arc;
 
@@ -6,8 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 
-use super::code::{Code, Opened, read_asked};
-use super::{Fault, Lobby, RegisteredClient, Urgency};
+use super::code::{Code, OpenedCode, decode_asked};
+use super::{Lobby, LobbyError, RegisteredClient, Urgency};
 use crate::keys::{KeyRing, TokenType, at_hash};
 use crate::oauth::{
     self, AccessTokenClaims, AuthenticatedClient, Client, CodeRequest, Grant, IdTokenClaims, OAuthError, SigningAlg,
@@ -26,18 +26,18 @@ pub struct TokenSet {
     scope: &'static str,
 }
 
-/// Why there are no tokens.
+/// Why a code yields no tokens.
 #[derive(Debug)]
 pub enum ExchangeError {
     /// The request is at fault.
     Refused(OAuthError),
-    /// We are.
-    Fault(Fault),
+    /// The provider failed.
+    Internal(LobbyError),
 }
 
-impl<E: Into<Fault>> From<E> for ExchangeError {
+impl<E: Into<LobbyError>> From<E> for ExchangeError {
     fn from(error: E) -> Self {
-        Self::Fault(error.into())
+        Self::Internal(error.into())
     }
 }
 
@@ -48,24 +48,24 @@ impl From<OAuthError> for ExchangeError {
 }
 
 impl Lobby {
-    /// Redeems an authorization code. A code that fails here is used up all the same, but where too much waits to be
-    /// signed: that is found out first.
+    /// Redeems an authorization code. A code whose exchange fails is used up all the same, except when the signing
+    /// queue is full, which is checked first.
     ///
     /// # Errors
-    /// `invalid_grant`, or a fault of ours.
+    /// `invalid_grant`, or an internal error.
     pub async fn exchange(
         &self,
         client: AuthenticatedClient<'_>,
         request: &CodeRequest<'_>,
     ) -> Result<TokenSet, ExchangeError> {
-        let client = Arc::clone(self.clients.find(&client.get().id).ok_or(Fault::Internal("a client vanished"))?);
-        let place = signs_slowly(&client.client).then(|| self.signing.reserve(Urgency::Login)).transpose()?;
+        let client = Arc::clone(self.clients.find(&client.get().id).ok_or(LobbyError::Internal("a client vanished"))?);
+        let slot = signs_slowly(&client.client).then(|| self.signing.reserve(Urgency::Login)).transpose()?;
         let code = self.redeem(&client, request.code).await?;
         code.grant.check(request)?;
         let session = self.store.session(&client.event, &code.request_id).await?;
         let live = session.filter(|session| session.is_live(self.now()));
         let session = live.ok_or_else(|| OAuthError::invalid_grant("the login has ended"))?;
-        let order = Order {
+        let input = MintInput {
             issuer: self.issuer.clone(),
             client,
             grant: code.grant,
@@ -73,19 +73,20 @@ impl Lobby {
             now: self.now(),
             session,
         };
-        let keys = self.keys.ring();
-        Ok(match place {
-            None => order.mint(&keys)?,
-            Some(place) => place.run(move || order.mint(&keys)).await??,
+        let keys = self.keys.key_ring();
+        Ok(match slot {
+            None => input.mint(&keys)?,
+            Some(slot) => slot.run(move || input.mint(&keys)).await??,
         })
     }
 
-    /// Uses a code up; what it holds. A code of another client is none, and nothing becomes of it. The code's age is judged
-    /// by our clock, but not whether it was used before: a node whose clock is wrong revokes as well.
+    /// Uses a code up and returns its content. A code of another client is refused and stays unused. The code's age is
+    /// judged by this node's clock, but not whether it was used before: a node whose clock is wrong revokes tokens as
+    /// well.
     async fn redeem(&self, client: &RegisteredClient, code: &str) -> Result<Code, ExchangeError> {
         let unknown = || OAuthError::invalid_grant("the code is unknown or expired");
         let opened = Code::open(&self.codes, client, code).ok_or_else(unknown)?;
-        let (Opened::Whole(code) | Opened::Short(code)) = &opened;
+        let (OpenedCode::Whole(code) | OpenedCode::Short(code)) = &opened;
         match self.store.redeem(&code.redemption(self.now())).await? {
             Redeemed::Now => self.completed_logins.note(&code.request_id, self.clock.steady()),
             Redeemed::Before => {
@@ -94,20 +95,20 @@ impl Lobby {
             Redeemed::Never => return Err(unknown().into()),
         }
         match opened {
-            Opened::Whole(code) => Ok(code),
-            Opened::Short(mut code) => {
+            OpenedCode::Whole(code) => Ok(code),
+            OpenedCode::Short(mut code) => {
                 let kept = self.store.long_grant(&code.request_id, &code.id).await?;
-                // Where it is missing, later logins of the session took its place.
+                // If it is missing, later logins of the session replaced it.
                 let kept = kept.ok_or_else(unknown)?;
-                code.grant.asked = read_asked(&kept).ok_or(Fault::Internal("a long grant is unreadable"))?;
+                code.grant.asked = decode_asked(&kept).ok_or(LobbyError::Internal("a long grant is unreadable"))?;
                 Ok(code)
             }
         }
     }
 }
 
-/// All that tokens are made of.
-struct Order {
+/// Everything that tokens are made from.
+struct MintInput {
     issuer: String,
     client: Arc<RegisteredClient>,
     grant: Grant,
@@ -116,14 +117,14 @@ struct Order {
     now: crate::ambient::Timestamp,
 }
 
-/// Whether signing for the client is no work for a thread that others wait for: RSA takes a millisecond, the elliptic
-/// curves take less than the way to another thread and back.
+/// Whether signatures for the client go through the signing queue. RSA takes a millisecond; the elliptic curves take
+/// less than the way to another thread and back.
 fn signs_slowly(client: &Client) -> bool {
     [client.id_token_alg, client.access_token_alg].contains(&SigningAlg::Rs256)
 }
 
-impl Order {
-    fn mint(&self, keys: &KeyRing) -> Result<TokenSet, Fault> {
+impl MintInput {
+    fn mint(&self, keys: &KeyRing) -> Result<TokenSet, LobbyError> {
         let client: &Client = &self.client.client;
         let subject = subject(&self.session);
         let session = oauth::Session {
@@ -147,11 +148,11 @@ impl Order {
     }
 }
 
-pub(super) fn json(claims: &impl Serialize) -> Result<Vec<u8>, Fault> {
-    serde_json::to_vec(claims).map_err(|_| Fault::Internal("claims that are no JSON"))
+pub(super) fn json(claims: &impl Serialize) -> Result<Vec<u8>, LobbyError> {
+    serde_json::to_vec(claims).map_err(|_| LobbyError::Internal("claims that are no JSON"))
 }
 
-/// What the tokens of a session say about its visitor.
+/// The claims about a session's visitor.
 pub(super) fn subject(session: &Session) -> Subject {
     Subject {
         sub: session.request_id.to_string(),

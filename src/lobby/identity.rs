@@ -1,4 +1,4 @@
-//! Who a token speaks of, and whether it still counts.
+//! Verification of tokens: which session a token belongs to, and whether it is still valid.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::exchange::subject;
-use super::{Fault, Lobby};
+use super::{Lobby, LobbyError};
 use crate::ambient::Timestamp;
 use crate::keys::{TokenType, Verified, VerifyError};
 use crate::oauth::{self, Scope};
@@ -16,12 +16,12 @@ use crate::store::{GrantId, GrantStanding};
 /// Why a token is not accepted.
 #[derive(Debug)]
 pub enum IdentityError {
-    /// It bears no signature of ours: it is somebody else's token, forged, or no token at all.
+    /// The token carries no valid signature of this provider.
     Foreign,
-    /// We signed it, but it is no good access token; the reason is for the log.
+    /// This provider signed the token, but it is not a valid access token; the reason is for the log.
     Invalid(&'static str),
-    /// We are at fault.
-    Fault(Fault),
+    /// The provider failed.
+    Internal(LobbyError),
 }
 
 impl IdentityError {
@@ -30,18 +30,18 @@ impl IdentityError {
         match self {
             Self::Foreign => "no good signature of ours",
             Self::Invalid(reason) => reason,
-            Self::Fault(_) => "a fault of ours",
+            Self::Internal(_) => "a fault of ours",
         }
     }
 }
 
-impl<E: Into<Fault>> From<E> for IdentityError {
+impl<E: Into<LobbyError>> From<E> for IdentityError {
     fn from(error: E) -> Self {
-        Self::Fault(error.into())
+        Self::Internal(error.into())
     }
 }
 
-/// What an access token says, of `/token` or of the REST door.
+/// The claims of an access token, from `/token` or from the REST API.
 #[derive(Deserialize)]
 struct AccessToken {
     iss: String,
@@ -49,59 +49,60 @@ struct AccessToken {
     aud: EventId,
     exp: Timestamp,
     token_use: String,
-    /// Where it comes from: a grant of this client, or no client at all.
+    /// The grant that the token comes from; `None` for tokens of the REST API.
     #[serde(flatten)]
-    grant: Option<OfGrant>,
+    grant: Option<GrantClaims>,
 }
 
-/// What an access token of `/token` says besides.
+/// Further claims of an access token from `/token`.
 #[derive(Deserialize)]
-struct OfGrant {
+struct GrantClaims {
     jti: String,
     client_id: String,
     scope: String,
-    /// Missing where nothing was asked for besides.
+    /// Missing where no additional claims were requested.
     #[serde(default)]
     userinfo_claims: Vec<String>,
 }
 
-/// What an ID token must say to be a hint.
+/// The claims of an ID token that is used as a hint.
 #[derive(Deserialize)]
 struct IdToken {
     iss: String,
     sub: String,
-    /// Missing in that of a client that gets the claims of the line on request. Every other token of this type has it.
+    /// Missing in tokens of clients that get the queue's claims on request. Every other token of this type has it.
     token_use: Option<String>,
 }
 
 impl Lobby {
-    /// The claims that the holder of an access token may see (OIDC Core §5.3).
+    /// The claims that the holder of an access token may read (OIDC Core §5.3).
     ///
     /// # Errors
-    /// [`IdentityError::Foreign`] for a token that we did not sign; [`IdentityError::Invalid`] for one that is expired,
-    /// revoked, of another kind or issuer, or whose session has ended.
+    /// [`IdentityError::Foreign`] for a token that this provider did not sign; [`IdentityError::Invalid`] for one that
+    /// is expired, revoked, of another kind or issuer, or whose session has ended.
     pub async fn user_info(&self, token: &str) -> Result<Map<String, Value>, IdentityError> {
         let (claims, typ) = self.access_token(token).await?;
-        let of_grant = claims.grant.as_ref().filter(|_| typ == TokenType::AtJwt);
-        let of_grant = of_grant.ok_or(IdentityError::Invalid("not an access token of a client"))?;
-        let session = self.login_of(&claims, of_grant).await?;
-        let registered = self.clients.find(&of_grant.client_id).ok_or(IdentityError::Invalid("its client is gone"))?;
-        let scope = Scope::parse(&of_grant.scope);
-        Ok(oauth::user_info(&subject(&session), &registered.client, scope, &of_grant.userinfo_claims))
+        let grant_claims = claims.grant.as_ref().filter(|_| typ == TokenType::AtJwt);
+        let grant_claims = grant_claims.ok_or(IdentityError::Invalid("not an access token of a client"))?;
+        let session = self.session_of_grant(&claims, grant_claims).await?;
+        let registered =
+            self.clients.find(&grant_claims.client_id).ok_or(IdentityError::Invalid("its client is gone"))?;
+        let scope = Scope::parse(&grant_claims.scope);
+        Ok(oauth::user_info(&subject(&session), &registered.client, scope, &grant_claims.userinfo_claims))
     }
 
-    /// The session of the visitor who holds an access token of `event`: of `/token`, or of the REST door.
+    /// The session of the visitor who holds an access token of `event`, from `/token` or from the REST API.
     ///
     /// # Errors
-    /// [`IdentityError::Foreign`] for a token that we did not sign; [`IdentityError::Invalid`] for one that is expired,
-    /// revoked, of another kind, issuer or event, or whose session has ended.
+    /// [`IdentityError::Foreign`] for a token that this provider did not sign; [`IdentityError::Invalid`] for one that
+    /// is expired, revoked, of another kind, issuer or event, or whose session has ended.
     pub async fn admitted(&self, token: &str, event: &EventId) -> Result<Session, IdentityError> {
         let (claims, typ) = self.access_token(token).await?;
         if claims.aud != *event {
             return Err(IdentityError::Invalid("another event"));
         }
         match (typ, &claims.grant) {
-            (TokenType::AtJwt, Some(of_grant)) => self.login_of(&claims, of_grant).await,
+            (TokenType::AtJwt, Some(grant_claims)) => self.session_of_grant(&claims, grant_claims).await,
             (TokenType::AtJwt, None) => Err(IdentityError::Invalid("its grant is not named")),
             (TokenType::Jwt, _) => {
                 let session = self.live(self.store.session(event, &claims.sub).await?)?;
@@ -111,8 +112,8 @@ impl Lobby {
         }
     }
 
-    /// The claims of a token whose signature is ours and which says that it is an access token, of an event that there
-    /// is, and not expired.
+    /// The claims of a token that is signed by this provider, is an access token of an existing event, and has not
+    /// expired.
     async fn access_token(&self, token: &str) -> Result<(AccessToken, TokenType), IdentityError> {
         let verified = self.verify(token).await?.map_err(|_| IdentityError::Foreign)?;
         let claims: AccessToken = verified.claims().map_err(|_| IdentityError::Invalid("claims are missing"))?;
@@ -128,8 +129,8 @@ impl Lobby {
         Ok((claims, verified.typ))
     }
 
-    /// The live session that a token of `/token` rests on, if its grant is not revoked; one read of the store.
-    async fn login_of(&self, claims: &AccessToken, from: &OfGrant) -> Result<Session, IdentityError> {
+    /// The live session behind a token of `/token`, unless its grant is revoked; one store read.
+    async fn session_of_grant(&self, claims: &AccessToken, from: &GrantClaims) -> Result<Session, IdentityError> {
         Self::issued_by(&self.issuer, claims)?;
         let grant = grant_of(&from.jti).ok_or(IdentityError::Invalid("its jti names no grant"))?;
         let standing = self.store.token_standing(&claims.aud, &claims.sub, &grant).await?;
@@ -139,7 +140,7 @@ impl Lobby {
         }
     }
 
-    /// Whether the token names the issuer that it must: the private `generate_token` can give a session another one.
+    /// Whether the token names the required issuer: the private `generate_token` can give a session another one.
     fn issued_by(issuer: &str, claims: &AccessToken) -> Result<(), IdentityError> {
         if claims.iss == issuer { Ok(()) } else { Err(IdentityError::Invalid("another issuer")) }
     }
@@ -149,12 +150,12 @@ impl Lobby {
         session.filter(|session| session.is_live(now)).ok_or(IdentityError::Invalid("its session has ended"))
     }
 
-    async fn verify(&self, token: &str) -> Result<Result<Verified, VerifyError>, Fault> {
+    async fn verify(&self, token: &str) -> Result<Result<Verified, VerifyError>, LobbyError> {
         self.keys.verify(&*self.store, self.now(), token).await
     }
 
-    /// The subject of an ID token of ours, however old.
-    pub(super) async fn id_token_subject(&self, token: &str) -> Result<Option<String>, Fault> {
+    /// The subject of an ID token of this provider, whatever its age.
+    pub(super) async fn id_token_subject(&self, token: &str) -> Result<Option<String>, LobbyError> {
         let verified = self.verify(token).await?.ok().filter(|verified| verified.typ == TokenType::Jwt);
         let claims = verified.and_then(|verified| verified.claims::<IdToken>().ok());
         let ours = claims.filter(|claims| {

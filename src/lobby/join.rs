@@ -1,52 +1,54 @@
-//! Getting in line, and being recognised there.
+//! Joining the queue, and recognising visitors by their tickets.
 
-use super::join_batcher::Place;
-use super::{Fault, Lobby, Room};
+use super::join_batcher::TakenPosition;
+use super::{Lobby, LobbyError, Room};
 use crate::room::{CookieKind, Door, Refusal, RequestId, Ticket};
 
-/// Somebody with a place in line.
+/// A visitor with a position in the queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Visitor {
     /// The ticket as the visitor holds it.
     pub request_id: RequestId,
-    /// What it says.
+    /// The decoded ticket.
     pub ticket: Ticket,
 }
 
 impl Lobby {
-    /// Gives the next position to a visitor. Durable before it answers.
+    /// Takes the next position for a visitor. It is durable before this returns.
     ///
     /// # Errors
-    /// When the store is away: then nobody was given anything.
-    pub async fn join(&self, room: &Room, door: Door) -> Result<Visitor, Fault> {
-        let Place { position, entry, generation } = room.join_batchers.pass(&self.store, self.now()).await?;
+    /// When the store is away: no position was taken.
+    pub async fn join(&self, room: &Room, door: Door) -> Result<Visitor, LobbyError> {
+        let TakenPosition { position, entry, generation } =
+            room.join_batchers.take_position(&self.store, self.now()).await?;
         let ticket = Ticket { position, entry, generation, door };
         Ok(Visitor { request_id: room.tickets.seal(&ticket), ticket })
     }
 
-    /// Recognises a ticket, or says why it is none. One that another node gave out a moment ago is looked up.
+    /// Recognises a ticket, or returns why it is not valid. A ticket that another node issued just now is looked up in
+    /// the store.
     ///
     /// # Errors
-    /// When that look is needed and the store is away: nobody can tell now.
-    pub async fn recognise(&self, room: &Room, request_id: RequestId) -> Result<Result<Visitor, Refusal>, Fault> {
+    /// When that lookup is needed and the store is away.
+    pub async fn recognise(&self, room: &Room, request_id: RequestId) -> Result<Result<Visitor, Refusal>, LobbyError> {
         match self.known(room, request_id) {
             Err(refusal) if refusal.may_be_lag() => {
-                room.lag.catch_up(&room.board, &*self.store, &room.settings.id).await?;
+                room.single_flight.run(&room.cache, &*self.store, &room.settings.id).await?;
                 Ok(self.known(room, request_id))
             }
             known => Ok(known),
         }
     }
 
-    /// The visitor whom a ticket names, as far as this node knows.
+    /// The visitor whom a ticket names, from this node's memory alone.
     pub(super) fn known(&self, room: &Room, request_id: RequestId) -> Result<Visitor, Refusal> {
-        let view = room.board.view();
+        let view = room.cache.view();
         let ticket = room.tickets.open(&request_id, &view.counters, &view.arrivals)?;
         Ok(Visitor { request_id, ticket })
     }
 
-    /// Recognises the browser of a visitor who joined by the login door, and what its cookie proves; or says why it has
-    /// no place here.
+    /// Recognises the browser of a visitor who joined through a login, and returns what its cookie proves; or why it
+    /// has no place.
     ///
     /// # Errors
     /// As [`Lobby::recognise`].
@@ -54,7 +56,7 @@ impl Lobby {
         &self,
         room: &Room,
         cookie: &str,
-    ) -> Result<Result<(Visitor, CookieKind), Refusal>, Fault> {
+    ) -> Result<Result<(Visitor, CookieKind), Refusal>, LobbyError> {
         let (request_id, kind) = match room.cookies.open(cookie) {
             Ok(opened) => opened,
             Err(refusal) => return Ok(Err(refusal)),
@@ -64,12 +66,12 @@ impl Lobby {
         Ok(known.and_then(|visitor| if by_login(&visitor) { Ok((visitor, kind)) } else { Err(Refusal::Forged) }))
     }
 
-    /// What the visitor's browser keeps from admission on.
+    /// The cookie of an admitted visitor.
     pub(super) fn session_cookie(&self, room: &Room, visitor: &Visitor) -> String {
         room.cookies.seal_session(&visitor.request_id)
     }
 
-    /// What the visitor's browser keeps while it waits.
+    /// The cookie of a waiting visitor.
     pub fn cookie(&self, room: &Room, visitor: &Visitor) -> String {
         room.cookies.seal(&visitor.request_id)
     }

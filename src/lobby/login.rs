@@ -1,62 +1,63 @@
-//! Logging in: the visitor is served, waits, or is refused. Nothing else can happen.
+//! Login: the visitor is served, waits, or is refused.
 
 use std::time::Duration;
 
 use super::code::Code;
-use super::{BrowserName, Fault, Lobby, RegisteredClient, Room, Visitor};
+use super::{BrowserName, Lobby, LobbyError, RegisteredClient, Room, Visitor};
 use crate::ambient::{Timestamp, random};
 use crate::oauth::{self, AuthorizationRequest, ErrorCode, Grant, LoginDecision, OAuthError, Prompt, Reply};
 use crate::policy;
 use crate::room::{Admission, CookieKind, Door, Entry, ExpiryRule, Opener, Refusal, Served, Session, Ticket};
 use crate::store::{GrantId, StoreError};
 
-/// One look at a pending authorization request: at first, and each time the waiting browser returns.
+/// One evaluation of a pending authorization request: at first, and each time the waiting browser returns.
 pub struct Attempt<'a> {
-    /// Who asks.
+    /// The relying party.
     pub registered: &'a RegisteredClient,
-    /// What is asked.
+    /// The authorization request.
     pub request: &'a AuthorizationRequest,
     /// Where the answer goes.
     pub reply: &'a Reply,
-    /// What the browser keeps of its place in line.
+    /// The browser's cookie for its place in the queue.
     pub cookie: Option<&'a str>,
-    /// What names the browser, if it has been here before.
+    /// The name of the browser, if it has been here before.
     pub browser: Option<BrowserName>,
-    /// When the relying party sent the browser here: `None` if it did so just now.
+    /// When the relying party sent the browser here; `None` if it did so just now.
     pub began: Option<Timestamp>,
     /// Whether the visitor pressed the button of a room with `entry = "button"`.
     pub enters: bool,
-    /// What names this request in this browser, however often it comes. `None`: it cannot be told from another.
+    /// The name of this request in this browser, the same for every repetition. `None`: it cannot be told apart from
+    /// other requests.
     pub opener: Option<Opener>,
-    /// Whether the visitor was told that another browser used the place, and joins anew.
+    /// Whether the visitor joins again after another browser used the place.
     pub rejoins: bool,
-    /// Whether a visitor who has no place may be given one: asked just before one is given.
-    pub may_join: &'a dyn Fn() -> Result<(), NoPlace>,
+    /// Whether a visitor without a place may get one; called just before one is taken.
+    pub may_join: &'a dyn Fn() -> Result<(), JoinDenied>,
 }
 
-/// Why a visitor without a place gets none now.
+/// Why a visitor without a place gets none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NoPlace {
-    /// The browser has not shown that it keeps cookies, which a place is kept in.
+pub enum JoinDenied {
+    /// The browser has not shown that it keeps cookies, which hold the place.
     NoCookie,
-    /// Too many joined from the visitor's address; after this time the next may.
+    /// Too many visitors joined from this address; the next may join after this time.
     TooManyJoins(Duration),
 }
 
-/// What came of it.
+/// The outcome of a login attempt.
 #[derive(Debug)]
 pub enum Login {
-    /// The visitor is in: answer the relying party with this code.
+    /// The visitor is admitted: answer the relying party with this code.
     Granted(LoggedIn),
     /// The visitor waits.
     Waiting(Wait),
-    /// The visitor is served and asked to press the button.
-    AtTheDoor(Wait),
-    /// The visitor has no place and may not have one now.
-    NoPlace(NoPlace),
-    /// The visitor is served, but the relying party has given this request up: it must start a fresh one.
+    /// The visitor is served and must press the button.
+    AwaitingButton(Wait),
+    /// The visitor has no place and may not take one now.
+    JoinDenied(JoinDenied),
+    /// The visitor is served, but the relying party's own timeout has passed: it must start a new request.
     TooLate,
-    /// The browser holds a place with which another browser, or another of its own requests, opened the session.
+    /// The browser holds a place with which another browser, or another request of its own, opened the session.
     PlaceUsed,
     /// The relying party gets this error.
     Refused(OAuthError),
@@ -67,52 +68,53 @@ pub enum Login {
 pub struct LoggedIn {
     /// The authorization code.
     pub code: String,
-    /// What the browser must keep from now on instead of the place, if it does not yet.
+    /// The cookie that replaces the place cookie, unless the browser has it already.
     pub cookie: Option<String>,
 }
 
-/// A visitor in line.
+/// A visitor in the queue.
 #[derive(Debug)]
 pub struct Wait {
-    /// Who.
+    /// The visitor.
     pub visitor: Visitor,
-    /// The place, for the browser to keep.
+    /// The place cookie.
     pub cookie: String,
-    /// How many come before; 0: next, or served.
+    /// The number of visitors ahead; 0: next, or served.
     pub ahead: u64,
-    /// Until when the served visitor may press the button.
+    /// Until when a served visitor may press the button.
     pub deadline: Option<Timestamp>,
-    /// What the visitor should be told besides.
-    pub notice: Option<Notice>,
+    /// A change of the place that the page must explain.
+    pub place_change: Option<PlaceChange>,
 }
 
-/// Something that happened to the visitor's place.
+/// A change of the visitor's place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Notice {
-    /// The turn came and passed unused; this is a new place.
-    TurnPassed,
-    /// The operator began the line anew; this is a new place.
+pub enum PlaceChange {
+    /// The position was served and expired unused; this is a new place.
+    Expired,
+    /// The operator reset the event; this is a new place.
     LineRestarted,
 }
 
-/// The answer to `prompt=none` of a browser that holds a place which was used elsewhere.
-fn not_here() -> OAuthError {
+/// The answer to `prompt=none` for a browser whose place was used elsewhere.
+fn login_required() -> OAuthError {
     OAuthError::new(ErrorCode::LoginRequired, "the visitor is not logged in with this browser")
 }
 
-/// A visitor without a session, before the door.
+/// A visitor without a session.
 struct Queued {
     visitor: Visitor,
-    notice: Option<Notice>,
+    place_change: Option<PlaceChange>,
 }
 
 impl Lobby {
-    /// Logs in, or tells how far the visitor is from it.
+    /// Logs the visitor in, or returns how far they are from it.
     ///
     /// # Errors
-    /// When the store is away: the visitor's place is kept.
-    pub async fn log_in(&self, attempt: &Attempt<'_>) -> Result<Login, Fault> {
-        let room = self.rooms.get(&attempt.registered.event).ok_or(Fault::Internal("a client without its room"))?;
+    /// When the store is away: the visitor keeps the place.
+    pub async fn log_in(&self, attempt: &Attempt<'_>) -> Result<Login, LobbyError> {
+        let room =
+            self.rooms.get(&attempt.registered.event).ok_or(LobbyError::Internal("a client without its room"))?;
         let recognised = match attempt.cookie {
             Some(cookie) => Some(self.recognise_cookie(room, cookie).await?),
             None => None,
@@ -124,7 +126,7 @@ impl Lobby {
             None => None,
         };
         let unused = |(_, kind): &(Visitor, CookieKind)| session.is_none() && *kind == CookieKind::Place;
-        // A place that was never used for a login is still a place in line: it is kept.
+        // A place that was never used for a login is kept.
         let place = holder.filter(unused).map(|(visitor, _)| visitor);
         let now = self.now();
         let live = session.filter(|session| session.is_live(now));
@@ -137,8 +139,8 @@ impl Lobby {
         };
         match (oauth::decide(attempt.request, login.as_ref(), hint.as_deref(), now, attempt.began), live.zip(holder)) {
             (LoginDecision::Refuse(error), _) => return Ok(Login::Refused(error)),
-            (LoginDecision::Reuse, _) if self.gave_up(attempt) => return Ok(Login::TooLate),
-            (LoginDecision::Reuse, None) => return Err(Fault::Internal("a login without a session")),
+            (LoginDecision::Reuse, _) if self.is_too_late(attempt) => return Ok(Login::TooLate),
+            (LoginDecision::Reuse, None) => return Err(LobbyError::Internal("a login without a session")),
             (LoginDecision::Reuse, Some((session, (visitor, kind)))) => match (kind, attempt.request.prompt) {
                 (CookieKind::Session, _) => return self.grant(attempt, &session, None).await,
                 (CookieKind::Place, _)
@@ -147,24 +149,24 @@ impl Lobby {
                 {
                     return self.grant(attempt, &session, Some(self.session_cookie(room, &visitor))).await;
                 }
-                (CookieKind::Place, Prompt::None) => return Ok(Login::Refused(not_here())),
+                (CookieKind::Place, Prompt::None) => return Ok(Login::Refused(login_required())),
                 (CookieKind::Place, _) if !attempt.rejoins => return Ok(Login::PlaceUsed),
                 (CookieKind::Place, _) => {}
             },
             (LoginDecision::LineUp, _) => {}
         }
         let queued = match place {
-            Some(visitor) => Queued { visitor, notice: None },
-            None => match self.join_anew(attempt, room, None).await? {
-                Ok(visitor) => Queued { visitor, notice: restarted.then_some(Notice::LineRestarted) },
-                Err(reason) => return Ok(Login::NoPlace(reason)),
+            Some(visitor) => Queued { visitor, place_change: None },
+            None => match self.join_for(attempt, room, None).await? {
+                Ok(visitor) => Queued { visitor, place_change: restarted.then_some(PlaceChange::LineRestarted) },
+                Err(reason) => return Ok(Login::JoinDenied(reason)),
             },
         };
         self.line_up(attempt, room, queued).await
     }
 
-    /// Lets the visitor in if their place is served.
-    async fn line_up(&self, attempt: &Attempt<'_>, room: &Room, mut queued: Queued) -> Result<Login, Fault> {
+    /// Admits the visitor if the position is served.
+    async fn line_up(&self, attempt: &Attempt<'_>, room: &Room, mut queued: Queued) -> Result<Login, LobbyError> {
         for _ in 0..policy::LINE_UP_TRIES {
             let (admission, first_served) = self.admission(room, &queued.visitor).await?;
             match admission {
@@ -172,50 +174,52 @@ impl Lobby {
                     return Ok(Login::Waiting(self.wait(room, queued, ahead, None)));
                 }
                 Admission::Expired => {
-                    let notice = self.missed_turn(room, &queued.visitor);
-                    match self.join_anew(attempt, room, Some(&queued.visitor)).await? {
-                        Ok(visitor) => queued = Queued { visitor, notice },
-                        Err(reason) => return Ok(Login::NoPlace(reason)),
+                    let place_change = self.lost_place(room, &queued.visitor);
+                    match self.join_for(attempt, room, Some(&queued.visitor)).await? {
+                        Ok(visitor) => queued = Queued { visitor, place_change },
+                        Err(reason) => return Ok(Login::JoinDenied(reason)),
                     }
                 }
-                Admission::Served(_) if self.gave_up(attempt) => return Ok(Login::TooLate),
+                Admission::Served(_) if self.is_too_late(attempt) => return Ok(Login::TooLate),
                 Admission::Served(served) if room.settings.entry == Entry::Button && !attempt.enters => {
                     let deadline = room.settings.expiry.deadline(served.ticket().entry, first_served);
-                    return Ok(Login::AtTheDoor(self.wait(room, queued, 0, deadline)));
+                    return Ok(Login::AwaitingButton(self.wait(room, queued, 0, deadline)));
                 }
                 Admission::Served(served) => match self.enter(attempt, room, &queued.visitor, &served).await {
-                    // Reset, given up, or served no more since the look at the counters: look again.
-                    Err(Fault::Store(StoreError::Outdated(_))) => {
-                        room.board.refresh(&*self.store, &room.settings.id).await?;
+                    // The event was reset, or the position was given up or is no longer served: evaluate again.
+                    Err(LobbyError::Store(StoreError::Outdated(_))) => {
+                        room.cache.refresh(&*self.store, &room.settings.id).await?;
                         if self.known(room, queued.visitor.request_id).is_err() {
-                            match self.join_anew(attempt, room, Some(&queued.visitor)).await? {
-                                Ok(visitor) => queued = Queued { visitor, notice: Some(Notice::LineRestarted) },
-                                Err(reason) => return Ok(Login::NoPlace(reason)),
+                            match self.join_for(attempt, room, Some(&queued.visitor)).await? {
+                                Ok(visitor) => {
+                                    queued = Queued { visitor, place_change: Some(PlaceChange::LineRestarted) }
+                                }
+                                Err(reason) => return Ok(Login::JoinDenied(reason)),
                             }
                         }
                     }
-                    // The visitor was in, long ago: this is a new login.
-                    Err(Fault::Store(StoreError::SessionOver(_))) => {
-                        match self.join_anew(attempt, room, Some(&queued.visitor)).await? {
-                            Ok(visitor) => queued = Queued { visitor, notice: None },
-                            Err(reason) => return Ok(Login::NoPlace(reason)),
+                    // The place was used for an earlier session: this is a new login.
+                    Err(LobbyError::Store(StoreError::SessionOver(_))) => {
+                        match self.join_for(attempt, room, Some(&queued.visitor)).await? {
+                            Ok(visitor) => queued = Queued { visitor, place_change: None },
+                            Err(reason) => return Ok(Login::JoinDenied(reason)),
                         }
                     }
                     entered => return entered,
                 },
             }
         }
-        Err(Fault::Store(StoreError::Outdated(room.settings.id.clone())))
+        Err(LobbyError::Store(StoreError::Outdated(room.settings.id.clone())))
     }
 
-    /// Gives a visitor a place, in exchange for one that is good no more. Tabs of one browser that come at the same time
-    /// get the same: the first has it in its cookie only once it is answered.
-    async fn join_anew(
+    /// Takes a place for a visitor, to replace one that is no longer valid. Concurrent tabs of one browser share the
+    /// place, because its cookie reaches the browser only with the first answer.
+    async fn join_for(
         &self,
         attempt: &Attempt<'_>,
         room: &Room,
         former: Option<&Visitor>,
-    ) -> Result<Result<Visitor, NoPlace>, Fault> {
+    ) -> Result<Result<Visitor, JoinDenied>, LobbyError> {
         let joins = attempt.browser.map(|browser| room.recent_joins.of(browser, self.now()));
         let mut latest = match &joins {
             Some(joins) => Some(joins.lock().await),
@@ -238,11 +242,11 @@ impl Lobby {
         Ok(Ok(visitor))
     }
 
-    /// What a visitor is told whose position is given up. Nothing, if the visitor may have had a session that is
-    /// forgotten: where positions do not expire it was so, and a day after joining it may have been.
-    fn missed_turn(&self, room: &Room, visitor: &Visitor) -> Option<Notice> {
+    /// The change to report for a position that was given up. `None` if the visitor may have had a session that is
+    /// forgotten: always where positions do not expire, otherwise one day after joining.
+    fn lost_place(&self, room: &Room, visitor: &Visitor) -> Option<PlaceChange> {
         let lately = self.now() < visitor.ticket.entry + policy::SESSION_RETENTION;
-        (lately && room.settings.expiry != ExpiryRule::Never).then_some(Notice::TurnPassed)
+        (lately && room.settings.expiry != ExpiryRule::Never).then_some(PlaceChange::Expired)
     }
 
     /// Opens the session of a served visitor.
@@ -252,40 +256,40 @@ impl Lobby {
         room: &Room,
         visitor: &Visitor,
         served: &Served,
-    ) -> Result<Login, Fault> {
+    ) -> Result<Login, LobbyError> {
         let event = room.settings.id.clone();
-        // A request that cannot be told from others gets a name that no other has: it cannot be repeated.
+        // A request that cannot be told apart from others gets a unique name, so that it cannot be repeated.
         let opener = attempt.opener.unwrap_or_else(|| Opener::from_bytes(random(self.entropy())));
         let mut session = served.session(event, visitor.request_id, room.settings.validity);
         session.opener = Some(opener);
         let opened = self.store.open_session(&session).await?;
-        room.board.update(opened.counters);
+        room.cache.update(opened.counters);
         let now = self.now();
         if !opened.session.is_live(now) {
-            // Opened and closed by another tab in the meantime: that login is over.
+            // Another tab opened and closed the session in the meantime: that login is over.
             Ok(Login::Refused(OAuthError::new(ErrorCode::LoginRequired, "the login has ended")))
         } else if opened.inserted || opened.session.admits_place(Some(&opener), now) {
             self.grant(attempt, &opened.session, Some(self.session_cookie(room, visitor))).await
         } else {
-            // Another browser was quicker with a copy of the place, or another tab.
+            // Another browser used a copy of the place first, or another tab did.
             Ok(Login::PlaceUsed)
         }
     }
 
-    /// Whether a visitor without a session may enter now, and when their position was first served.
+    /// Whether a visitor without a session is admitted now, and when the position was first served.
     pub(super) async fn admission(
         &self,
         room: &Room,
         visitor: &Visitor,
-    ) -> Result<(Admission, Option<Timestamp>), Fault> {
+    ) -> Result<(Admission, Option<Timestamp>), LobbyError> {
         let position = visitor.ticket.position;
-        // Asked only where the answer matters.
-        let record = match room.board.counters().serves(position) {
+        // The record is read only if it matters.
+        let record = match room.cache.counters().serves(position) {
             true => self.store.serving_record_at(&room.settings.id, position).await?,
             false => None,
         };
         let now = self.moment();
-        let (view, rule) = (room.board.view(), room.settings.expiry);
+        let (view, rule) = (room.cache.view(), room.settings.expiry);
         let first_served = record.map(|record| view.served(&record, now));
         let ticket = Ticket { entry: view.entry(&visitor.ticket, now), ..visitor.ticket };
         Ok((Admission::decide(ticket, &view.counters, rule, first_served, now.wall), first_served))
@@ -293,20 +297,20 @@ impl Lobby {
 
     fn wait(&self, room: &Room, queued: Queued, ahead: u64, deadline: Option<Timestamp>) -> Wait {
         let cookie = self.cookie(room, &queued.visitor);
-        Wait { visitor: queued.visitor, cookie, ahead, deadline, notice: queued.notice }
+        Wait { visitor: queued.visitor, cookie, ahead, deadline, place_change: queued.place_change }
     }
 
-    /// Whether the relying party no longer waits for the answer.
-    fn gave_up(&self, attempt: &Attempt<'_>) -> bool {
+    /// Whether the relying party has stopped waiting for the answer.
+    fn is_too_late(&self, attempt: &Attempt<'_>) -> bool {
         attempt.began.is_some_and(|began| self.now().since(began) > attempt.registered.client.login_timeout)
     }
 
-    /// The subject of `id_token_hint`, if it is an ID token of ours (its age does not matter). One that cannot be
-    /// verified, because its key is long gone, hints at nothing; with `prompt=none` nobody can be asked instead.
+    /// The subject of `id_token_hint`, if it is an ID token of this provider, whatever its age. A token whose key is
+    /// gone cannot be verified and gives no hint; with `prompt=none` it is an error.
     async fn hinted_subject(
         &self,
         request: &AuthorizationRequest,
-    ) -> Result<Result<Option<String>, OAuthError>, Fault> {
+    ) -> Result<Result<Option<String>, OAuthError>, LobbyError> {
         let Some(hint) = &request.id_token_hint else { return Ok(Ok(None)) };
         let subject = self.id_token_subject(hint).await?;
         Ok(if subject.is_none() && request.prompt == Prompt::None {
@@ -316,8 +320,13 @@ impl Lobby {
         })
     }
 
-    /// Gives a code for the session. The store keeps nothing of it, unless the grant is too long for a code.
-    async fn grant(&self, attempt: &Attempt<'_>, session: &Session, cookie: Option<String>) -> Result<Login, Fault> {
+    /// Issues a code for the session. The store keeps nothing of it, unless the grant is too long for a code.
+    async fn grant(
+        &self,
+        attempt: &Attempt<'_>,
+        session: &Session,
+        cookie: Option<String>,
+    ) -> Result<Login, LobbyError> {
         let code = Code {
             id: GrantId(random(self.entropy())),
             issued_at: self.now(),
@@ -326,7 +335,7 @@ impl Lobby {
             grant: Grant::new(&attempt.registered.client, &attempt.reply.redirect, attempt.request),
         };
         let sealed = code.seal(&self.codes, attempt.registered);
-        let sealed = sealed.map_err(|_| Fault::Internal("a code that cannot be sealed"))?;
+        let sealed = sealed.map_err(|_| LobbyError::Internal("a code that cannot be sealed"))?;
         if let Some(kept) = &sealed.kept {
             self.store.put_long_grant(kept).await?;
         }

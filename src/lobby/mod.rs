@@ -1,30 +1,30 @@
 //! The use cases: what visitors, relying parties and operators can do, each a method of [`Lobby`].
 //!
-//! Owns the order of things (look, decide, write, answer) and the counters in memory that waiting visitors
-//! are answered from. Knows no HTTP: requests come in as types of `room` and `oauth`, answers go out as such.
-//! What must be atomic is one call of the store; nothing here reads, decides and writes back.
+//! Owns the order of steps (read, decide, write, answer) and the in-memory state from which waiting visitors are
+//! answered. Knows no HTTP: requests and answers are types of `room` and `oauth`. An atomic step is one store call;
+//! nothing here reads, decides and writes back.
 
 mod background;
-mod board;
+mod capacity;
 mod clients;
 mod code;
 mod completed_logins;
+mod event_cache;
 mod exchange;
 mod expiry;
-mod gate;
+mod gate_status;
 mod identity;
 mod join;
 mod join_batcher;
 mod key_service;
-mod lag;
 mod login;
+mod on_demand_keys;
 mod operate;
-mod places;
-mod rare_keys;
 mod recent_joins;
 mod refresh;
 mod sessions;
 mod signing;
+mod single_flight;
 mod token_cache;
 
 use std::collections::HashMap;
@@ -37,25 +37,25 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::time::sleep;
 
 pub use background::BackgroundTasks;
-pub use board::{Board, View};
+pub use capacity::{DepartureOutcome, Departures};
 pub use clients::{Clients, RegisteredClient};
+pub use event_cache::{EventCache, View};
 pub use exchange::{ExchangeError, TokenSet};
 pub use identity::IdentityError;
 pub use join::Visitor;
-pub use key_service::{KEYS_DOCUMENT, KeyServiceError, Keys};
-pub use login::{Attempt, LoggedIn, Login, NoPlace, Notice, Wait};
+pub use key_service::{KEYS_DOCUMENT, KeyService, KeyServiceError};
+pub use login::{Attempt, JoinDenied, LoggedIn, Login, PlaceChange, Wait};
 pub use operate::AdvanceError;
-pub use places::{Exits, Refilled};
 pub use recent_joins::BrowserName;
-pub use sessions::{Caller, Overrides, Remaining, RestTokens, Worth};
-pub use signing::{Place, SigningQueue, Urgency};
+pub use sessions::{Caller, Overrides, Remaining, RestTokens, TokenOutcome};
+pub use signing::{SigningQueue, SigningSlot, Urgency};
 
 use completed_logins::CompletedLogins;
-use gate::Latch;
+use gate_status::GateStatus;
 use join_batcher::JoinBatchers;
-use lag::Lag;
-use rare_keys::RareKeys;
+use on_demand_keys::OnDemandKeys;
 use recent_joins::RecentJoins;
+use single_flight::SingleFlight;
 use token_cache::TokenCache;
 
 use crate::ambient::{Clock, Entropy, Secret, Timestamp};
@@ -64,45 +64,45 @@ use crate::policy;
 use crate::room::{CookieKey, EventId, EventSettings, Moment, PassingTime, RequestId, SessionStatus, TicketKey};
 use crate::store::{Store, StoreError};
 
-/// Something that failed on our side: the request may be good, and nothing wrong was answered.
+/// A failure of the provider: the request may be valid, and no wrong answer was given.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum Fault {
+pub enum LobbyError {
     /// The store is away.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A token could not be signed.
     #[error("signing failed: {0}")]
     Signing(Arc<KeyError>),
-    /// More waits to be signed than the processors can do in time. Nothing was used up.
-    #[error("too much waits to be signed")]
+    /// The signing queue is full. No code or ticket was used up.
+    #[error("the signing queue is full")]
     Busy,
-    /// Something that cannot be, with what was seen.
+    /// A broken invariant.
     #[error("internal error: {0}")]
     Internal(&'static str),
 }
 
-impl From<KeyError> for Fault {
+impl From<KeyError> for LobbyError {
     fn from(error: KeyError) -> Self {
         Self::Signing(Arc::new(error))
     }
 }
 
-/// A waiting room with all that is needed to serve it.
+/// A waiting room and everything that is needed to serve it.
 pub struct Room {
-    /// What the operator set.
+    /// The configuration of its event.
     pub settings: EventSettings,
-    /// Its numbers.
-    pub board: Arc<Board>,
-    /// Held, across awaits, by who ends sessions and gives their places on: so that the sender of a message is told what
-    /// became of its own, and the inlet's tick takes nothing from it in between.
-    turn: tokio::sync::Mutex<()>,
+    /// Its state in memory.
+    pub cache: Arc<EventCache>,
+    /// Held, across awaits, while sessions are closed and their capacity is handed on, so that a message's answer
+    /// counts only what it caused, and the inlet's tick does not use that capacity in between.
+    capacity_lock: tokio::sync::Mutex<()>,
     join_batchers: JoinBatchers,
     recent_joins: RecentJoins,
-    latch: Latch,
-    lag: Lag,
+    gate: GateStatus,
+    single_flight: SingleFlight,
     tickets: TicketKey,
     cookies: CookieKey,
-    /// What the clock said when places were last looked at for expiry, in seconds.
+    /// The clock at the last expiry pass, in seconds.
     looked_at: AtomicU64,
 }
 
@@ -110,22 +110,34 @@ impl Room {
     fn new(settings: EventSettings, master: &Secret) -> Self {
         let tickets = TicketKey::derive(master, &settings.id);
         let cookies = CookieKey::derive(master, &settings.id);
-        let board = Arc::default();
-        let join_batchers = JoinBatchers::new(&settings.id, &board);
-        let (turn, latch, lag) = (tokio::sync::Mutex::default(), Latch::default(), Lag::default());
+        let cache = Arc::default();
+        let join_batchers = JoinBatchers::new(&settings.id, &cache);
+        let (capacity_lock, gate, single_flight) =
+            (tokio::sync::Mutex::default(), GateStatus::default(), SingleFlight::default());
         let (recent_joins, looked_at) = (RecentJoins::default(), AtomicU64::new(0));
-        Self { settings, board, turn, join_batchers, recent_joins, latch, lag, tickets, cookies, looked_at }
+        Self {
+            settings,
+            cache,
+            capacity_lock,
+            join_batchers,
+            recent_joins,
+            gate,
+            single_flight,
+            tickets,
+            cookies,
+            looked_at,
+        }
     }
 
-    /// Logs whose session was closed, and by whom: an operator, or the topic of a message. The visitor is named by the
-    /// position, as a request ID is a secret.
+    /// Logs which session was closed, and by whom: an operator, or the topic of a message. The visitor is named by the
+    /// position, because a request ID is a secret.
     fn log_closed(&self, request_id: &RequestId, status: SessionStatus, by: &str) {
         let position = self.tickets.position(request_id).map(tracing::field::display);
         tracing::info!(by, event = %self.settings.id, position, ?status, "a session was closed");
     }
 }
 
-/// What the world around the use cases provides.
+/// The dependencies of the lobby.
 pub struct LobbyDeps {
     /// The time.
     pub clock: Arc<dyn Clock>,
@@ -133,9 +145,9 @@ pub struct LobbyDeps {
     pub entropy: Arc<dyn Entropy>,
     /// Where state lives.
     pub store: Arc<dyn Store>,
-    /// The deployment's secret: tickets, cookies and keys are derived from it.
+    /// The deployment's master secret: tickets, cookies and keys are derived from it.
     pub master: MasterSecret,
-    /// Which signing keys rotate by themselves.
+    /// Which signing keys rotate automatically.
     pub rotation: RotationPlan,
 }
 
@@ -144,20 +156,20 @@ pub struct Lobby {
     issuer: String,
     rooms: HashMap<EventId, Arc<Room>>,
     clients: Clients,
-    keys: Keys,
+    keys: KeyService,
     codes: CodeSeal,
     signing: SigningQueue,
     signed: TokenCache,
     completed_logins: CompletedLogins,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-    /// The time by which things are forgotten.
-    forgetting: Mutex<PassingTime>,
+    /// The time that governs retention.
+    retention_clock: Mutex<PassingTime>,
     entropy: Arc<dyn Entropy>,
 }
 
 impl Lobby {
-    /// Opens the lobby: creates what the store does not have yet, and reads how every event stands.
+    /// Opens the lobby: creates what the store lacks, and reads the state of every event.
     ///
     /// # Errors
     /// When the store or its key ring cannot be read, or no thread can be started.
@@ -165,24 +177,24 @@ impl Lobby {
         issuer: &str,
         events: Vec<EventSettings>,
         clients: Clients,
-        around: LobbyDeps,
+        deps: LobbyDeps,
     ) -> Result<Self, KeyServiceError> {
-        let LobbyDeps { clock, entropy, store, master, rotation } = around;
-        let rare = RareKeys::of(&clients);
+        let LobbyDeps { clock, entropy, store, master, rotation } = deps;
+        let on_demand = OnDemandKeys::of(&clients);
         let longest_token = events.iter().map(|event| event.validity).max().unwrap_or(policy::DEFAULT_VALIDITY);
-        rare.open(&*store, clock.now(), longest_token).await?;
-        let keys = Keys::open(&*store, master.clone(), &*entropy, clock.now(), (rare, rotation)).await?;
+        on_demand.open(&*store, clock.now(), longest_token).await?;
+        let keys = KeyService::open(&*store, master.clone(), &*entropy, clock.now(), (on_demand, rotation)).await?;
         let opening = stream::iter(events).map(async |settings| {
             let room = Arc::new(Room::new(settings, master.secret()));
             store.ensure_event(&room.settings.id).await?;
-            room.board.refresh(&*store, &room.settings.id).await?;
+            room.cache.refresh(&*store, &room.settings.id).await?;
             Ok::<_, StoreError>((room.settings.id.clone(), room))
         });
         let rooms = opening.buffer_unordered(policy::REFRESHES_AT_ONCE).try_collect().await?;
         let codes = CodeSeal::new(&master);
         let signing = SigningQueue::start(available_parallelism().map_or(1, usize::from))?;
         let (signed, completed_logins) = (TokenCache::default(), CompletedLogins::default());
-        let (forgetting, issuer) = (Mutex::default(), issuer.to_owned());
+        let (retention_clock, issuer) = (Mutex::default(), issuer.to_owned());
         Ok(Self {
             issuer,
             rooms,
@@ -194,12 +206,12 @@ impl Lobby {
             completed_logins,
             store,
             clock,
-            forgetting,
+            retention_clock,
             entropy,
         })
     }
 
-    /// The provider's name.
+    /// The issuer of the provider.
     pub fn issuer(&self) -> &str {
         &self.issuer
     }
@@ -220,11 +232,11 @@ impl Lobby {
     }
 
     /// The signing keys.
-    pub const fn keys(&self) -> &Keys {
+    pub const fn keys(&self) -> &KeyService {
         &self.keys
     }
 
-    /// What waits to be signed.
+    /// The queue of signatures.
     pub const fn signing(&self) -> &SigningQueue {
         &self.signing
     }
@@ -239,13 +251,13 @@ impl Lobby {
         self.clock.now()
     }
 
-    /// The current time, and how much of it has passed.
+    /// The current time, by the wall clock and by the steady clock.
     pub fn moment(&self) -> Moment {
         Moment { wall: self.clock.now(), steady: self.clock.steady() }
     }
 
-    /// Returns when `time` has passed, by our clock or by the machine's, whichever is there first.
-    pub async fn passes(&self, time: Duration) {
+    /// Returns after `time`, by the injected clock or by the machine's, whichever is first.
+    pub async fn wait_for(&self, time: Duration) {
         let (began, started) = (self.now(), Instant::now());
         while started.elapsed() < time && self.now().since(began) < time {
             sleep(policy::CLOCK_POLL.min(time)).await;

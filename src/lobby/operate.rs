@@ -1,17 +1,17 @@
-//! What operators do: move the line, change the keys.
+//! Operator actions: move the serving counter, rotate the keys.
 
-use super::{Fault, KeyServiceError, Lobby, Room};
-use crate::keys::{KeyDuty, KeyUse, Rotation};
+use super::{KeyServiceError, Lobby, LobbyError, Room};
+use crate::keys::{KeyUse, PublishedKey, Rotation};
 use crate::room::Counters;
 use crate::store::Advance;
 
 /// Why the serving counter did not move.
 #[derive(Debug)]
 pub enum AdvanceError {
-    /// It would have left its range; nothing changed.
+    /// The counter would leave its range; nothing changed.
     OutOfRange,
-    /// We are at fault.
-    Fault(Fault),
+    /// The provider failed.
+    Internal(LobbyError),
 }
 
 impl Lobby {
@@ -20,23 +20,27 @@ impl Lobby {
     /// # Errors
     /// When it would leave its range, or the store is away.
     pub async fn advance(&self, room: &Room, by: i64) -> Result<Counters, AdvanceError> {
-        let fault = |error| AdvanceError::Fault(Fault::Store(error));
+        let fault = |error| AdvanceError::Internal(LobbyError::Store(error));
         match self.store.advance(&room.settings.id, by, self.now()).await.map_err(fault)? {
             Advance::OutOfRange => Err(AdvanceError::OutOfRange),
             Advance::Moved(counters) => {
-                room.board.refresh(&*self.store, &room.settings.id).await.map_err(fault)?;
-                room.board.update(counters);
+                room.cache.refresh(&*self.store, &room.settings.id).await.map_err(fault)?;
+                room.cache.update(counters);
                 Ok(counters)
             }
         }
     }
 
-    /// Rotates the signing keys of `uses`. Answers all keys afterwards.
+    /// Rotates the signing keys of `uses`. Returns all keys afterwards.
     ///
     /// # Errors
-    /// [`KeyServiceError::Key`] when `how` does not allow it yet; else when the store is away or contended.
-    pub async fn rotate_keys(&self, uses: &'static [KeyUse], how: Rotation) -> Result<Vec<KeyDuty>, KeyServiceError> {
+    /// [`KeyServiceError::Key`] when `how` does not allow it yet; otherwise when the store is away or contended.
+    pub async fn rotate_keys(
+        &self,
+        uses: &'static [KeyUse],
+        how: Rotation,
+    ) -> Result<Vec<PublishedKey>, KeyServiceError> {
         self.keys.rotate(&*self.store, self.entropy(), (uses, how), self.now(), self.longest_token()).await?;
-        Ok(self.keys.duties(self.now()))
+        Ok(self.keys.published(self.now()))
     }
 }

@@ -1,8 +1,8 @@
-//! The places that browsers were given a moment ago, so that one browser whose tabs come at the same time gets one.
+//! Recent joins by browser, so that concurrent tabs of one browser share one place.
 //!
-//! The place is kept in a cookie, which the second tab's request cannot have while the first is being answered. The name of
-//! the browser is in both. Owns which join of a browser runs, and what the latest gave; it must not know what else a
-//! place needs to be good. Each node remembers its own alone: ADR 24.
+//! The place is kept in a cookie, which a second tab's request does not have while the first is being answered; the
+//! browser's name is in both. Owns the running join of each browser and the latest result; must not know the other
+//! conditions of a place. Each node remembers only its own: ADR 24.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,10 +11,10 @@ use super::Visitor;
 use crate::ambient::Timestamp;
 use crate::policy;
 
-/// What names a browser: the random bytes of its cookie.
+/// The name of a browser: the random bytes of its cookie.
 pub type BrowserName = [u8; 16];
 
-/// The joins of one browser: held, across awaits, by the one that runs; what the latest gave.
+/// The joins of one browser: locked, across awaits, by the one that runs; holds the latest result.
 pub(super) type BrowserJoins = tokio::sync::Mutex<Option<Visitor>>;
 
 /// See the module's documentation.
@@ -24,7 +24,7 @@ pub(super) struct RecentJoins(Mutex<Browsers>);
 #[derive(Default)]
 struct Browsers {
     joins: HashMap<BrowserName, Arc<BrowserJoins>>,
-    /// When each came first, the earliest at the front.
+    /// When each first joined, the earliest at the front.
     order: VecDeque<(Timestamp, BrowserName)>,
 }
 
@@ -42,7 +42,7 @@ impl RecentJoins {
 }
 
 impl Browsers {
-    /// Forgets what is over, and the earliest where there are too many.
+    /// Drops old entries, and the earliest ones above the limit.
     fn forget(&mut self, now: Timestamp) {
         while let Some((came, browser)) = self.order.front().copied() {
             if now.since(came) <= policy::JOIN_SHARED_FOR && self.order.len() < policy::RECENT_JOINS {
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_is_held_in_bounded_memory_also_by_a_clock_that_stands() {
+    fn recent_joins_use_bounded_memory_even_if_the_clock_stands_still() {
         let recent = RecentJoins::default();
         let name = |number: usize| (number as u128).to_be_bytes();
         let browsers = policy::RECENT_JOINS + 10;

@@ -1,6 +1,6 @@
-//! Sessions by the REST contract: tokens for a ticket, and what operators do to a session.
+//! Sessions of the REST contract: tokens for a ticket, and what operators do to a session.
 //!
-//! One ticket has one session, whichever door opens it: a login of the same visitor finds the session that
+//! One ticket has one session, whichever way it is opened: a login of the same visitor finds the session that
 //! `generate_token` opened, and the other way round.
 
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use serde::{Serialize, Serializer};
 
 use super::exchange::json;
 use super::token_cache::SignedSet;
-use super::{Fault, Lobby, Room, Urgency, Visitor};
+use super::{Lobby, LobbyError, Room, Urgency, Visitor};
 use crate::ambient::Timestamp;
 use crate::keys::{KeyRing, KeyUse, TokenType};
 use crate::policy;
 use crate::room::{Admission, Counters, EventId, ExpiryRule, Inlet, Position, RequestId, Session, SessionStatus};
 use crate::store::{Closed, StoreError};
 
-/// Who asks for the tokens of a ticket.
+/// Who requests the tokens of a ticket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Caller {
     /// Its holder.
@@ -27,30 +27,30 @@ pub enum Caller {
     Operator,
 }
 
-/// What the private `generate_token` does otherwise than the public one. The overrides take effect where the call opens the
-/// session, and for that session alone: tokens once issued keep their claims.
+/// The differences of the private `generate_token` from the public one. The overrides take effect if the call opens the
+/// session, and for that session alone: issued tokens keep their claims.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
-    /// Whose call it is: an operator's opens sessions on a full disk as well.
+    /// The caller: an operator may open sessions on a full disk as well.
     pub caller: Caller,
     /// `iss` of the tokens.
     pub issuer: Option<String>,
-    /// How long the session is good.
+    /// The validity of the session.
     pub validity: Option<Duration>,
 }
 
-/// What a ticket is worth now.
+/// The outcome of a token request for a ticket.
 #[derive(Debug)]
-pub enum Worth {
-    /// Tokens.
+pub enum TokenOutcome {
+    /// The ticket is valid.
     Tokens(RestTokens),
-    /// Nothing yet: it is not served.
+    /// The position is not served yet.
     Waiting,
-    /// Nothing any more: it was served, and not used in time.
-    Forfeited,
-    /// Nothing any more: the event was reset in this moment.
-    Void,
-    /// Nothing any more: its session was completed or abandoned, or its time is over.
+    /// The position was served, and not used in time.
+    Expired,
+    /// The event was reset during the call.
+    Reset,
+    /// The session was completed or abandoned, or has expired.
     Ended,
 }
 
@@ -78,16 +78,16 @@ impl Serialize for RestTokens {
     }
 }
 
-/// How long a visitor may still turn a served position into a session.
+/// How long a visitor may still use a served position.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Remaining {
-    /// So long.
+    /// For this long.
     Time(Duration),
-    /// The position is not served yet: no time runs.
+    /// The position is not served yet, so it does not expire yet.
     NotServed,
     /// Positions of this event do not expire.
     NoExpiry,
-    /// The position was used: it does not expire any more.
+    /// The position was used: it no longer expires.
     Used,
     /// It expired.
     Expired,
@@ -106,18 +106,23 @@ struct RestClaims<'a> {
 }
 
 impl Lobby {
-    /// Gives the tokens of a ticket, and opens its session if it has none. The same ticket always gets the same claims,
-    /// and the same tokens as long as they are remembered and the key signs.
+    /// Returns the tokens of a ticket, and opens its session if it has none. The same ticket always gets the same
+    /// claims, and the same tokens as long as they are cached and the key signs.
     ///
     /// # Errors
-    /// When the store is away, or too much waits to be signed: then nothing was opened, or the next call gives the tokens
-    /// of what was.
-    pub async fn generate_token(&self, room: &Room, visitor: &Visitor, overrides: Overrides) -> Result<Worth, Fault> {
+    /// When the store is away, or the signing queue is full: either no session was opened, or the next call returns its
+    /// tokens.
+    pub async fn generate_token(
+        &self,
+        room: &Room,
+        visitor: &Visitor,
+        overrides: Overrides,
+    ) -> Result<TokenOutcome, LobbyError> {
         let event = &room.settings.id;
         let session = match self.store.session(event, &visitor.request_id).await? {
             Some(session) => session,
             None => match self.admission(room, visitor).await?.0 {
-                Admission::Waiting { .. } => return Ok(Worth::Waiting),
+                Admission::Waiting { .. } => return Ok(TokenOutcome::Waiting),
                 Admission::Expired => return Ok(given_up(room)),
                 Admission::Served(served) => {
                     let validity = overrides.validity.unwrap_or(room.settings.validity);
@@ -129,11 +134,11 @@ impl Lobby {
                     };
                     match opened {
                         Ok(opened) => {
-                            room.board.update(opened.counters);
+                            room.cache.update(opened.counters);
                             opened.session
                         }
                         Err(StoreError::Outdated(_)) => return self.overtaken(room, visitor).await,
-                        Err(StoreError::SessionOver(_)) => return Ok(Worth::Ended),
+                        Err(StoreError::SessionOver(_)) => return Ok(TokenOutcome::Ended),
                         Err(error) => return Err(error.into()),
                     }
                 }
@@ -141,25 +146,25 @@ impl Lobby {
         };
         let now = self.now();
         if !session.is_live(now) {
-            return Ok(Worth::Ended);
+            return Ok(TokenOutcome::Ended);
         }
-        let keys = self.keys.ring();
+        let keys = self.keys.key_ring();
         let signing = {
             let (keys, session, issuer) = (Arc::clone(&keys), session.clone(), self.issuer.clone());
             async { self.signing.reserve(Urgency::Rest)?.run(move || sign(&session, &issuer, &keys)).await? }
         };
         let set = self.signed.get(&session, keys.public_jwk(KeyUse::Rest).kid(), signing).await?;
-        Ok(Worth::Tokens(RestTokens { set, expires_in: session.expires_at.since(now).as_secs() }))
+        Ok(TokenOutcome::Tokens(RestTokens { set, expires_in: session.expires_at.since(now).as_secs() }))
     }
 
-    /// What a ticket is worth whose event was reset, whose position was given up, or whose line went back, since it was
-    /// looked at.
-    async fn overtaken(&self, room: &Room, visitor: &Visitor) -> Result<Worth, Fault> {
-        room.board.refresh(&*self.store, &room.settings.id).await?;
+    /// The outcome for a ticket whose event was reset, whose position was given up, or whose serving counter moved
+    /// back, since it was evaluated.
+    async fn overtaken(&self, room: &Room, visitor: &Visitor) -> Result<TokenOutcome, LobbyError> {
+        room.cache.refresh(&*self.store, &room.settings.id).await?;
         Ok(match self.known(room, visitor.request_id) {
-            Err(_) => Worth::Void,
-            Ok(_) if room.board.counters().serves(visitor.ticket.position) => given_up(room),
-            Ok(_) => Worth::Waiting,
+            Err(_) => TokenOutcome::Reset,
+            Ok(_) if room.cache.counters().serves(visitor.ticket.position) => given_up(room),
+            Ok(_) => TokenOutcome::Waiting,
         })
     }
 
@@ -167,8 +172,8 @@ impl Lobby {
     ///
     /// # Errors
     /// When the store is away.
-    pub async fn remaining(&self, room: &Room, visitor: &Visitor) -> Result<Remaining, Fault> {
-        if !room.board.counters().serves(visitor.ticket.position) {
+    pub async fn remaining(&self, room: &Room, visitor: &Visitor) -> Result<Remaining, LobbyError> {
+        if !room.cache.counters().serves(visitor.ticket.position) {
             return Ok(Remaining::NotServed);
         }
         if self.store.session(&room.settings.id, &visitor.request_id).await?.is_some() {
@@ -186,7 +191,7 @@ impl Lobby {
         })
     }
 
-    /// Ends an active session; its place is free from then on. The log names `by`, who asked for it.
+    /// Closes an active session and frees its capacity. The log names `by`, who asked for it.
     ///
     /// # Errors
     /// When the store is away.
@@ -196,31 +201,31 @@ impl Lobby {
         request_id: &RequestId,
         status: SessionStatus,
         by: &str,
-    ) -> Result<Closed, Fault> {
+    ) -> Result<Closed, LobbyError> {
         let closed = self.store.close_session(&room.settings.id, request_id, status).await?;
         if let Closed::Now(counters) = closed {
             room.log_closed(request_id, status, by);
-            room.board.update(counters);
+            room.cache.update(counters);
             if let Inlet::MaxSize(places) = room.settings.inlet
                 && let Err(error) = self.fill(room, places, u64::MAX).await
             {
-                // The session is closed all the same; the inlet's next step finds the place.
-                tracing::warn!(event = %room.settings.id, %error, "a free place waits for the inlet");
+                // The session is closed all the same; the inlet's next step uses the capacity.
+                tracing::warn!(event = %room.settings.id, %error, "freed capacity is filled at the next inlet step");
             }
         }
         Ok(closed)
     }
 
-    /// How many sessions are active and not over.
+    /// The number of active sessions that have not expired.
     ///
     /// # Errors
     /// When the store is away.
-    pub async fn active_sessions(&self, room: &Room) -> Result<u64, Fault> {
+    pub async fn active_sessions(&self, room: &Room) -> Result<u64, LobbyError> {
         Ok(self.store.active_sessions(&room.settings.id, self.now()).await?)
     }
 
-    /// A page of the sessions whose time is over, since a day at most: those after `last`, the last session of the page
-    /// before.
+    /// A page of the sessions that expired within the last day: those after `last`, the last session of the previous
+    /// page.
     ///
     /// # Errors
     /// When the store is away.
@@ -229,36 +234,36 @@ impl Lobby {
         event: &EventId,
         last: Option<&Session>,
         limit: u32,
-    ) -> Result<Vec<Session>, Fault> {
+    ) -> Result<Vec<Session>, LobbyError> {
         let now = self.now();
-        // Older ones may be there still.
+        // Older sessions may still be in the store.
         let first = (now - policy::SESSION_RETENTION, RequestId::from_bytes([0; 16]));
         let after = last.map_or(first, |session| (session.expires_at, session.request_id));
         Ok(self.store.expired_sessions(event, now, Some(after), limit).await?)
     }
 
-    /// Begins the event anew: every counter at zero, every old ticket and session void.
+    /// Resets the event: every counter becomes zero, every existing ticket and session void.
     ///
     /// # Errors
-    /// When the store is away: then nothing changed.
-    pub async fn reset(&self, room: &Room) -> Result<Counters, Fault> {
+    /// When the store is away: nothing changed.
+    pub async fn reset(&self, room: &Room) -> Result<Counters, LobbyError> {
         let counters = self.store.reset(&room.settings.id).await?;
-        room.board.update(counters);
+        room.cache.update(counters);
         Ok(counters)
     }
 }
 
-/// What a position is worth that is given up, and has no session. Where positions do not expire it had one, which is
+/// The outcome for a position that is given up and has no session. Where positions do not expire, its session is
 /// forgotten.
-fn given_up(room: &Room) -> Worth {
+fn given_up(room: &Room) -> TokenOutcome {
     match room.settings.expiry {
-        ExpiryRule::Never => Worth::Ended,
-        ExpiryRule::Within(_) => Worth::Forfeited,
+        ExpiryRule::Never => TokenOutcome::Ended,
+        ExpiryRule::Within(_) => TokenOutcome::Expired,
     }
 }
 
-/// Signs the set. RS256, whatever a client asked for: verifiers of the old system know nothing else.
-fn sign(session: &Session, issuer: &str, keys: &KeyRing) -> Result<SignedSet, Fault> {
+/// Signs the set with RS256, whatever the client's algorithm: verifiers of the old system know no other.
+fn sign(session: &Session, issuer: &str, keys: &KeyRing) -> Result<SignedSet, LobbyError> {
     let sign = |token_use| {
         let claims = RestClaims {
             aud: &session.event,
@@ -270,7 +275,7 @@ fn sign(session: &Session, issuer: &str, keys: &KeyRing) -> Result<SignedSet, Fa
             exp: session.expires_at,
             iss: session.issuer.as_deref().unwrap_or(issuer),
         };
-        Ok::<_, Fault>(keys.sign(KeyUse::Rest, TokenType::Jwt, &json(&claims)?)?)
+        Ok::<_, LobbyError>(keys.sign(KeyUse::Rest, TokenType::Jwt, &json(&claims)?)?)
     };
     Ok(SignedSet { access_token: sign("access")?, refresh_token: sign("refresh")?, id_token: sign("id")? })
 }

@@ -1,8 +1,8 @@
-//! Signatures that take long: a bounded queue before a few threads, in which logins go first.
+//! The signing queue: a bounded queue before a few threads, in which logins have priority.
 //!
-//! Owns the threads and what they have to do; must not know what is signed. An RSA signature takes about a millisecond of
-//! processor. There are as many threads as processors: more would only have all signatures take longer. Whoever
-//! finds the queue full is told so at once, before anything was used up.
+//! Owns the threads and their jobs; must not know what is signed. An RSA signature takes about a millisecond of
+//! processor time. There are as many threads as processors: more would only slow every signature down. A caller that
+//! finds the queue full gets an error at once, before anything is used up.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,10 +13,10 @@ use std::thread::{self, JoinHandle};
 
 use tokio::sync::oneshot;
 
-use super::Fault;
+use super::LobbyError;
 use crate::policy;
 
-/// For whom something is signed; of those who wait, the first of this order goes first.
+/// The purpose of a signature; waiting jobs run in this order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Urgency {
     /// A login: a relying party waits for it.
@@ -26,7 +26,7 @@ pub enum Urgency {
 }
 
 impl Urgency {
-    /// All of them, the first to go first.
+    /// All of them, the most urgent first.
     pub const ALL: [Self; 2] = [Self::Login, Self::Rest];
 
     /// Its name in the metrics.
@@ -37,7 +37,7 @@ impl Urgency {
         }
     }
 
-    /// How many may be in the queue at once.
+    /// The most jobs that may be in the queue at once.
     const fn limit(self) -> usize {
         match self {
             Self::Login => policy::SIGNING_LOGINS,
@@ -48,29 +48,29 @@ impl Urgency {
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// What waits. Held for a push or a pop only.
+/// The waiting jobs. The lock is held for a push or a pop only.
 #[derive(Default)]
-struct Work {
+struct JobQueue {
     jobs: [VecDeque<Job>; 2],
     ends: bool,
 }
 
 #[derive(Default)]
 struct Shared {
-    work: Mutex<Work>,
+    work: Mutex<JobQueue>,
     wake: Condvar,
     taken: [AtomicUsize; 2],
     refused: [AtomicU64; 2],
 }
 
-/// See the module's documentation. Its threads end with it.
+/// See the module's documentation. Dropping it ends its threads.
 pub struct SigningQueue {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
 }
 
-/// A place in the queue, to be used or given back.
-pub struct Place {
+/// A slot in the queue, freed when it is dropped.
+pub struct SigningSlot {
     shared: Arc<Shared>,
     urgency: Urgency,
 }
@@ -82,33 +82,33 @@ impl SigningQueue {
         for number in 0..threads.max(1) {
             let shared = Arc::clone(&queue.shared);
             let thread = thread::Builder::new().name(format!("signing-{number}"));
-            queue.threads.push(thread.spawn(move || shared.work_through())?);
+            queue.threads.push(thread.spawn(move || shared.run_jobs())?);
         }
         Ok(queue)
     }
 
-    /// Takes a place in the queue, which is free again when it is dropped.
+    /// Takes a slot in the queue, which is freed when it is dropped.
     ///
     /// # Errors
-    /// [`Fault::Busy`] when it is full.
-    pub fn reserve(&self, urgency: Urgency) -> Result<Place, Fault> {
+    /// [`LobbyError::Busy`] when the queue is full.
+    pub fn reserve(&self, urgency: Urgency) -> Result<SigningSlot, LobbyError> {
         let taken = &self.shared.taken[urgency as usize];
         let more = |taken: usize| (taken < urgency.limit()).then_some(taken + 1);
         match taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
-            Ok(_) => Ok(Place { shared: Arc::clone(&self.shared), urgency }),
+            Ok(_) => Ok(SigningSlot { shared: Arc::clone(&self.shared), urgency }),
             Err(_) => {
                 self.shared.refused[urgency as usize].fetch_add(1, Ordering::Relaxed);
-                Err(Fault::Busy)
+                Err(LobbyError::Busy)
             }
         }
     }
 
-    /// How many places are taken.
-    pub fn taken(&self, urgency: Urgency) -> usize {
+    /// The number of slots in use.
+    pub fn slots_in_use(&self, urgency: Urgency) -> usize {
         self.shared.taken[urgency as usize].load(Ordering::Relaxed)
     }
 
-    /// How many were refused since the start.
+    /// The number of refusals since the start.
     pub fn refused(&self, urgency: Urgency) -> u64 {
         self.shared.refused[urgency as usize].load(Ordering::Relaxed)
     }
@@ -118,48 +118,51 @@ impl Drop for SigningQueue {
     fn drop(&mut self) {
         let mut work = self.shared.lock();
         work.ends = true;
-        // Whoever waits for one of these is told. A job holds a place, and so what holds the jobs.
+        // Dropping a job gives its caller an error. A job holds its slot, and so the shared state that holds the jobs.
         let left = std::mem::take(&mut work.jobs);
         drop(work);
         drop(left);
         self.shared.wake.notify_all();
         for thread in self.threads.drain(..) {
-            // It ends by itself; what it did in vain was told to whoever waited.
+            // The thread ends by itself; a panic of a job was reported to its caller.
             drop(thread.join());
         }
     }
 }
 
-impl Place {
-    /// Has a thread do `job`, and answers what it made. What nobody waits for any more when its turn comes is left out.
+impl SigningSlot {
+    /// Runs `job` on a thread and returns its result. A job whose caller has gone is skipped.
     ///
     /// # Errors
     /// When the service is stopping, or the job panicked.
-    pub(super) async fn run<T: Send + 'static>(self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
+    pub(super) async fn run<T: Send + 'static>(
+        self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, LobbyError> {
         let (sender, made) = oneshot::channel();
         let (shared, urgency) = (Arc::clone(&self.shared), self.urgency);
         let job = move || {
             let made = (!sender.is_closed()).then(job);
-            // Free before the answer, so that whoever has the answer finds the place free.
+            // The slot is freed before the answer is sent, so that the receiver finds it free.
             drop(self);
             if let Some(made) = made {
-                // Nobody may be waiting any more.
+                // The receiver may be gone.
                 drop(sender.send(made));
             }
         };
         shared.push(urgency, Box::new(job));
-        made.await.map_err(|_| Fault::Internal("nothing was signed"))
+        made.await.map_err(|_| LobbyError::Internal("nothing was signed"))
     }
 }
 
-impl Drop for Place {
+impl Drop for SigningSlot {
     fn drop(&mut self) {
         self.shared.taken[self.urgency as usize].fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Work> {
+    fn lock(&self) -> MutexGuard<'_, JobQueue> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -168,15 +171,15 @@ impl Shared {
         self.wake.notify_one();
     }
 
-    fn work_through(&self) {
+    fn run_jobs(&self) {
         while let Some(job) = self.next() {
             if catch_unwind(AssertUnwindSafe(job)).is_err() {
-                tracing::error!("a signature panicked");
+                tracing::error!("a signing job panicked; its caller gets an error");
             }
         }
     }
 
-    /// What is to be done next; `None` at the end.
+    /// The next job; `None` at the end.
     fn next(&self) -> Option<Job> {
         let mut work = self.lock();
         loop {
@@ -199,13 +202,13 @@ mod tests {
 
     use super::*;
 
-    /// A queue whose only thread does nothing until the sender is dropped.
-    async fn held() -> (SigningQueue, mpsc::Sender<()>, tokio::task::JoinHandle<Result<(), Fault>>) {
+    /// A queue whose only thread is blocked until the sender is dropped.
+    async fn held() -> (SigningQueue, mpsc::Sender<()>, tokio::task::JoinHandle<Result<(), LobbyError>>) {
         let queue = SigningQueue::start(1).unwrap();
         let (free, held) = mpsc::channel::<()>();
         let (begun, begins) = oneshot::channel();
-        let place = queue.reserve(Urgency::Rest).unwrap();
-        let first = tokio::spawn(place.run(move || {
+        let slot = queue.reserve(Urgency::Rest).unwrap();
+        let first = tokio::spawn(slot.run(move || {
             begun.send(()).unwrap();
             let _freed = held.recv();
         }));
@@ -214,7 +217,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn logins_go_before_everything_that_waits() {
+    async fn logins_are_signed_before_all_other_jobs() {
         let (queue, free, first) = held().await;
         let order = Arc::new(Mutex::new(Vec::new()));
         let jobs = [("r1", Urgency::Rest), ("r2", Urgency::Rest), ("l1", Urgency::Login), ("l2", Urgency::Login)];
@@ -222,11 +225,11 @@ mod tests {
         for (name, urgency) in jobs {
             let order = Arc::clone(&order);
             let mut run = Box::pin(queue.reserve(urgency).unwrap().run(move || order.lock().unwrap().push(name)));
-            // It stands in the queue from the first look on.
+            // The job is queued at the first poll.
             assert!(futures_util::future::poll_immediate(&mut run).await.is_none());
             waiting.push(run);
         }
-        assert_eq!((queue.taken(Urgency::Login), queue.taken(Urgency::Rest)), (2, 3));
+        assert_eq!((queue.slots_in_use(Urgency::Login), queue.slots_in_use(Urgency::Rest)), (2, 3));
         drop(free);
         assert!(join_all(waiting).await.iter().all(Result::is_ok));
         first.await.unwrap().unwrap();
@@ -234,40 +237,40 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_finds_the_queue_full_is_refused_and_others_are_not() {
+    async fn a_full_queue_refuses_only_jobs_of_its_kind() {
         let queue = SigningQueue::start(1).unwrap();
-        let mut places: Vec<_> =
+        let mut slots: Vec<_> =
             (0..policy::SIGNING_REST).map(|_| queue.reserve(Urgency::Rest).unwrap_or_else(|_| panic!())).collect();
-        assert!(matches!(queue.reserve(Urgency::Rest), Err(Fault::Busy)));
+        assert!(matches!(queue.reserve(Urgency::Rest), Err(LobbyError::Busy)));
         assert_eq!((queue.refused(Urgency::Rest), queue.refused(Urgency::Login)), (1, 0));
         assert_eq!(queue.reserve(Urgency::Login).unwrap().run(|| 7).await.unwrap(), 7);
-        places.pop();
+        slots.pop();
         assert!(queue.reserve(Urgency::Rest).is_ok());
     }
 
     #[tokio::test]
-    async fn what_nobody_waits_for_any_more_is_left_out_and_frees_its_place() {
+    async fn a_job_whose_caller_has_gone_is_skipped_and_frees_its_slot() {
         let (queue, free, first) = held().await;
-        let mut abandoned = Box::pin(queue.reserve(Urgency::Login).unwrap().run(|| panic!("nobody waits for it")));
+        let mut abandoned = Box::pin(queue.reserve(Urgency::Login).unwrap().run(|| panic!("its caller has gone")));
         assert!(futures_util::future::poll_immediate(&mut abandoned).await.is_none());
         drop(abandoned);
-        assert_eq!(queue.taken(Urgency::Login), 1, "until its turn has come");
+        assert_eq!(queue.slots_in_use(Urgency::Login), 1, "the job holds its slot until it is skipped");
         drop(free);
         first.await.unwrap().unwrap();
         assert_eq!(queue.reserve(Urgency::Login).unwrap().run(|| 1).await.unwrap(), 1);
-        assert_eq!(queue.taken(Urgency::Login), 0);
+        assert_eq!(queue.slots_in_use(Urgency::Login), 0);
     }
 
     #[tokio::test]
-    async fn a_panic_is_told_and_the_thread_goes_on() {
+    async fn a_panicking_job_fails_its_caller_and_the_thread_continues() {
         let queue = SigningQueue::start(1).unwrap();
-        let told = queue.reserve(Urgency::Login).unwrap().run(|| panic!("on purpose")).await;
-        assert!(matches!(told, Err::<(), _>(Fault::Internal(_))));
+        let outcome = queue.reserve(Urgency::Login).unwrap().run(|| panic!("on purpose")).await;
+        assert!(matches!(outcome, Err::<(), _>(LobbyError::Internal(_))));
         assert_eq!(queue.reserve(Urgency::Login).unwrap().run(|| 1).await.unwrap(), 1);
     }
 
     #[tokio::test]
-    async fn the_end_of_the_queue_is_told_to_those_who_wait() {
+    async fn dropping_the_queue_fails_waiting_jobs() {
         let (queue, free, first) = held().await;
         let mut waiting = Box::pin(queue.reserve(Urgency::Login).unwrap().run(|| 1));
         assert!(futures_util::future::poll_immediate(&mut waiting).await.is_none());
@@ -275,6 +278,6 @@ mod tests {
         drop(free);
         first.await.unwrap().unwrap();
         drop(queue);
-        assert!(matches!(waiting.await, Err(Fault::Internal(_))));
+        assert!(matches!(waiting.await, Err(LobbyError::Internal(_))));
     }
 }

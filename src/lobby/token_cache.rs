@@ -1,15 +1,15 @@
-//! Token sets that were signed: the same session gets the same bytes, and its signatures are made once.
+//! A cache of signed token sets: the same session gets the same bytes, and its tokens are signed once.
 //!
-//! Owns which sets are remembered, and that many who ask for one together have it signed once; must not know how a set is
-//! signed. A set belongs to a session as it stands in the store, and to the key that signed it: another session of the
-//! ticket, after a reset, or another key has another set.
+//! Owns the cached sets, and makes concurrent requests for one set share its signing; must not know how a set is
+//! signed. A set belongs to a session as stored and to the key that signed it: a session after a reset, or another key,
+//! has another set.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
 
-use super::Fault;
+use super::LobbyError;
 use crate::policy;
 use crate::room::{EventId, RequestId, Session};
 
@@ -21,7 +21,7 @@ pub(super) struct SignedSet {
     pub(super) id_token: String,
 }
 
-type Name = (EventId, RequestId);
+type CacheKey = (EventId, RequestId);
 
 struct Entry {
     session: Session,
@@ -29,29 +29,29 @@ struct Entry {
     set: Arc<OnceCell<Arc<SignedSet>>>,
 }
 
-/// Guarded for a look or an insertion.
+/// Locked for a lookup or an insertion.
 #[derive(Default)]
-struct Known {
-    entries: HashMap<Name, Entry>,
-    /// The oldest first; each name once.
-    order: VecDeque<Name>,
+struct Entries {
+    entries: HashMap<CacheKey, Entry>,
+    /// The oldest first; each key once.
+    order: VecDeque<CacheKey>,
 }
 
 /// See the module's documentation.
 #[derive(Default)]
-pub(super) struct TokenCache(Mutex<Known>);
+pub(super) struct TokenCache(Mutex<Entries>);
 
 impl TokenCache {
-    /// The set of `session` that the key `kid` signed: the one that is known, or that which `sign` makes.
+    /// The set of `session` signed by the key `kid`: the cached one, or the result of `sign`.
     ///
     /// # Errors
-    /// Those of `sign`; whoever asks next has it try again.
+    /// Those of `sign`; the next call tries again.
     pub(super) async fn get(
         &self,
         session: &Session,
         kid: &str,
-        sign: impl Future<Output = Result<SignedSet, Fault>>,
-    ) -> Result<Arc<SignedSet>, Fault> {
+        sign: impl Future<Output = Result<SignedSet, LobbyError>>,
+    ) -> Result<Arc<SignedSet>, LobbyError> {
         let set = self.entry(session, kid);
         set.get_or_try_init(|| async { sign.await.map(Arc::new) }).await.cloned()
     }
@@ -101,7 +101,7 @@ mod tests {
         served.session("Sample".parse().unwrap(), request_id, Duration::from_secs(1))
     }
 
-    /// A cache, and how often something was signed for it.
+    /// A cache, and the number of times that it had a set signed.
     #[derive(Default)]
     struct Counted {
         cache: TokenCache,
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn many_who_ask_together_have_it_signed_once() {
+    async fn concurrent_requests_share_one_signing() {
         let counted = Counted::default();
         let session = session(1);
         let sets = join_all((0..100).map(|_| counted.get(&session, "a"))).await;
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn another_key_another_generation_and_another_end_have_another_set() {
+    async fn a_set_depends_on_key_generation_and_end_of_the_session() {
         let counted = Counted::default();
         let first = session(1);
         let [mut reset, mut longer, mut elsewhere] = [first.clone(), first.clone(), first.clone()];
@@ -144,20 +144,20 @@ mod tests {
             assert_eq!(counted.signed.get(), before + 1);
             assert_eq!(counted.get(session, kid).await, set);
         }
-        assert_eq!(counted.cache.0.lock().unwrap().order.len(), 1, "each in the place of the one before");
+        assert_eq!(counted.cache.0.lock().unwrap().order.len(), 1, "each set replaces the one before");
     }
 
     #[tokio::test]
-    async fn what_failed_is_tried_again() {
+    async fn a_failed_signing_is_retried() {
         let counted = Counted::default();
-        let busy = counted.cache.get(&session(1), "a", async { Err(Fault::Busy) }).await;
-        assert!(matches!(busy, Err(Fault::Busy)));
+        let busy = counted.cache.get(&session(1), "a", async { Err(LobbyError::Busy) }).await;
+        assert!(matches!(busy, Err(LobbyError::Busy)));
         counted.get(&session(1), "a").await;
         assert_eq!(counted.signed.get(), 1);
     }
 
     #[tokio::test]
-    async fn no_more_sets_are_remembered_than_there_is_room_for() {
+    async fn the_cache_is_bounded() {
         let counted = Counted::default();
         for number in 0..policy::SIGNED_SETS as u64 + 10 {
             counted.get(&session(number), "a").await;

@@ -1,11 +1,11 @@
-//! A sink on AWS: an EventBridge bus, in the words of the retired system (`docs/migrating.md`, *Events*).
+//! An EventBridge bus as a sink, with the retired system's event format (`docs/migrating.md`, *Events*).
 
 use async_trait::async_trait;
 
-use super::courier::Sink;
-use super::trouble::Refusal;
+use super::delivery_worker::Sink;
+use super::retry::SinkError;
 use crate::ambient::Timestamp;
-use crate::aws::{self, Bus, BusEntry, BusError, NoRegion};
+use crate::aws::{self, Bus, BusEntry, BusError, MissingRegionError};
 use crate::config::{EventBridgeConfig, Subscription};
 use crate::store::Letter;
 
@@ -18,7 +18,7 @@ pub(super) struct EventBridge {
 }
 
 impl EventBridge {
-    pub(super) async fn new(config: &EventBridgeConfig) -> Result<Self, NoRegion> {
+    pub(super) async fn new(config: &EventBridgeConfig) -> Result<Self, MissingRegionError> {
         let bus = Bus::new(&aws::regional_config().await?, &config.bus, SOURCE);
         Ok(Self { subscription: config.subscription.clone(), bus })
     }
@@ -34,17 +34,17 @@ impl Sink for EventBridge {
         Bus::BATCH
     }
 
-    async fn deliver(&self, letters: &[&Letter], _now: Timestamp) -> Result<Vec<Result<(), Refusal>>, Refusal> {
+    async fn deliver(&self, letters: &[&Letter], _now: Timestamp) -> Result<Vec<Result<(), SinkError>>, SinkError> {
         let entry =
             |letter: &&Letter| BusEntry { kind: letter.kind.name(), detail: letter.body.clone(), at: letter.at };
         let entries: Vec<BusEntry> = letters.iter().map(entry).collect();
         let outcomes = match self.bus.put(&entries).await {
-            // One of them spoils the call: which one shows when each comes alone.
+            // One entry makes the whole call fail: sending each alone finds it.
             Err(error) if error.is_final => self.put_each(&entries).await,
-            Err(error) => return Err(refusal(error)),
+            Err(error) => return Err(sink_error(error)),
             Ok(outcomes) => outcomes,
         };
-        Ok(outcomes.into_iter().map(|outcome| outcome.map_err(refusal)).collect())
+        Ok(outcomes.into_iter().map(|outcome| outcome.map_err(sink_error)).collect())
     }
 }
 
@@ -59,8 +59,8 @@ impl EventBridge {
     }
 }
 
-fn refusal(error: BusError) -> Refusal {
-    if error.is_final { Refusal::Refused(error.reason) } else { Refusal::Away(error.reason) }
+fn sink_error(error: BusError) -> SinkError {
+    if error.is_final { SinkError::Rejected(error.reason) } else { SinkError::Unavailable(error.reason) }
 }
 
 #[cfg(test)]
@@ -69,7 +69,7 @@ mod tests {
     use crate::room::EventKind;
 
     #[tokio::test]
-    async fn an_entry_that_spoils_the_call_is_refused_alone() {
+    async fn an_entry_that_fails_the_whole_call_is_rejected_alone() {
         let invalid = (400, r#"{"__type":"ValidationException","message":"no"}"#);
         let good = (200, r#"{"FailedEntryCount":0,"Entries":[{"EventId":"1"}]}"#);
         let bus = Bus::answering(vec![invalid, good, invalid, good]).await;
@@ -82,7 +82,7 @@ mod tests {
             body: "{}".to_owned(),
         };
         let outcomes = EventBridge { subscription, bus }.deliver(&[&letter; 3], letter.at).await.unwrap();
-        let refused = Refusal::Refused("ValidationException: no".to_owned());
+        let refused = SinkError::Rejected("ValidationException: no".to_owned());
         assert_eq!(outcomes, [Ok(()), Err(refused), Ok(())]);
     }
 }

@@ -1,14 +1,14 @@
-//! Events out: what is in the outbox goes to whoever listens.
+//! Notices: delivers the outbox to its sinks.
 //!
-//! Owns the delivery: order, repetition, patience, and what is given up ([`courier`], [`trouble`]), the letters that no change of
-//! state writes ([`figures`]), and the bell that wakes those who listen. It must not know how a change is written down
-//! (`store`), nor HTTP's other side: streams are `web`'s.
+//! Owns the delivery: order, retries, dead letters ([`delivery_worker`], [`retry`]), the notices that no state change
+//! writes ([`scheduled_metrics`]), and the signal that wakes workers and streams. Must not know how a change is
+//! recorded (`store`), nor how a stream is served (`web`).
 
-mod courier;
+mod delivery_worker;
 mod eventbridge;
-mod figures;
 mod payload;
-mod trouble;
+mod retry;
+mod scheduled_metrics;
 mod webhook;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,45 +20,45 @@ use tokio::task::JoinHandle;
 pub use payload::payload;
 pub use webhook::WebhookError;
 
-use courier::{Courier, Sink};
+use delivery_worker::{DeliveryWorker, Sink};
 use eventbridge::EventBridge;
 use webhook::Webhook;
 
-use crate::aws::NoRegion;
+use crate::aws::MissingRegionError;
 use crate::config::{EventBridgeConfig, WebhookConfig};
 use crate::lobby::Lobby;
 use crate::store::{Outbox, StoreError};
 
-/// Why nothing can be sent out.
+/// Why notices cannot be delivered.
 #[derive(Debug, thiserror::Error)]
 pub enum NoticesError {
     /// The outbox cannot be used.
     #[error("the outbox cannot be used: {0}")]
     Store(#[from] StoreError),
-    /// A webhook cannot be called.
+    /// A webhook cannot be used.
     #[error(transparent)]
     Webhook(#[from] WebhookError),
-    /// A bus cannot be reached.
+    /// The AWS region is not known.
     #[error("the event bus cannot be used: {0}")]
-    Region(#[from] NoRegion),
+    Region(#[from] MissingRegionError),
 }
 
-/// Whose turn it is: a number that grows with each ring; `None`: everything ends.
-type Bell = watch::Sender<Option<u64>>;
+/// Wakes subscribers: a counter that grows with each signal; `None` ends them.
+type WakeSender = watch::Sender<Option<u64>>;
 
-/// Events out of a running deployment. Ends with [`Notices::close`] and [`Notices::stop`].
+/// The delivery of a running deployment. [`Notices::close`] and [`Notices::stop`] end it.
 pub struct Notices {
     lobby: Arc<Lobby>,
-    bell: Arc<Bell>,
-    /// The background work, taken by who waits for its end.
+    wake: Arc<WakeSender>,
+    /// The background tasks, taken by the caller that waits for their end.
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Notices {
-    /// Begins to deliver. What happens after this returns reaches every sink.
+    /// Starts the delivery. Everything recorded after this returns reaches every sink.
     ///
     /// # Errors
-    /// When a webhook cannot be called by us at all, a bus be in no region, or the store is away.
+    /// When a webhook cannot be used, the AWS region is not known, or the store is away.
     pub async fn start(
         lobby: &Arc<Lobby>,
         webhooks: &[WebhookConfig],
@@ -74,70 +74,70 @@ impl Notices {
         for sink in &sinks {
             lobby.store().claim_delivery(&sink.subscription().name).await?;
         }
-        let bell = Arc::new(watch::Sender::new(Some(0)));
+        let wake = Arc::new(watch::Sender::new(Some(0)));
         let names = sinks.iter().map(|sink| sink.subscription().name.clone()).collect();
         let mut tasks = vec![
-            tokio::spawn(until_closed(bell.subscribe(), ring(Arc::clone(lobby), Arc::clone(&bell)))),
-            tokio::spawn(until_closed(bell.subscribe(), figures::tell(Arc::clone(lobby), names))),
+            tokio::spawn(until_closed(wake.subscribe(), wake_on_changes(Arc::clone(lobby), Arc::clone(&wake)))),
+            tokio::spawn(until_closed(wake.subscribe(), scheduled_metrics::run(Arc::clone(lobby), names))),
         ];
         for sink in sinks {
-            let courier = Courier::new(Arc::clone(lobby), sink, bell.subscribe());
-            tasks.push(tokio::spawn(until_closed(bell.subscribe(), courier.run())));
+            let worker = DeliveryWorker::new(Arc::clone(lobby), sink, wake.subscribe());
+            tasks.push(tokio::spawn(until_closed(wake.subscribe(), worker.run())));
         }
-        Ok(Self { lobby: Arc::clone(lobby), bell, tasks: Mutex::new(tasks) })
+        Ok(Self { lobby: Arc::clone(lobby), wake, tasks: Mutex::new(tasks) })
     }
 
-    /// Where letters and dead letters are read.
+    /// The outbox, with its records and dead letters.
     pub fn outbox(&self) -> &dyn Outbox {
         self.lobby.store()
     }
 
-    /// Rings when there may be something new; `None` when everything ends.
-    pub fn listen(&self) -> watch::Receiver<Option<u64>> {
-        self.bell.subscribe()
+    /// Notified when there may be something new; `None` at the end.
+    pub fn subscribe(&self) -> watch::Receiver<Option<u64>> {
+        self.wake.subscribe()
     }
 
     /// Ends the streams and the deliveries.
     pub fn close(&self) {
-        self.bell.send_replace(None);
+        self.wake.send_replace(None);
     }
 
-    /// Waits for the end of the background work, after [`Notices::close`].
+    /// Waits for the end of the background tasks, after [`Notices::close`].
     pub async fn stop(&self) {
         self.close();
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         for task in tasks {
             if let Err(error) = task.await {
-                tracing::error!(%error, "a task that sends events out ended badly");
+                tracing::error!(%error, "a notices task panicked; it is not restarted");
             }
         }
     }
 }
 
-/// A service that did not start, or a test that forgot to stop, leaves no couriers behind.
+/// A failed start, or a test without a stop, leaves no workers behind.
 impl Drop for Notices {
     fn drop(&mut self) {
         self.close();
     }
 }
 
-async fn until_closed(mut bell: watch::Receiver<Option<u64>>, work: impl Future<Output = ()>) {
+async fn until_closed(mut wake: watch::Receiver<Option<u64>>, work: impl Future<Output = ()>) {
     tokio::select! {
         () = work => {}
-        _ = bell.wait_for(Option::is_none) => {}
+        _ = wake.wait_for(Option::is_none) => {}
     }
 }
 
-/// Rings whenever the feed says that there are letters, or might have said so.
-async fn ring(lobby: Arc<Lobby>, bell: Arc<Bell>) {
+/// Wakes subscribers whenever the feed announces outbox records, or may have dropped an announcement.
+async fn wake_on_changes(lobby: Arc<Lobby>, wake: Arc<WakeSender>) {
     let mut changes = lobby.store().changes();
-    // What was written between the claims and this moment.
-    let mut wake = true;
+    // Records written between the claims and this subscription.
+    let mut pending = true;
     loop {
-        if wake {
-            bell.send_if_modified(|rings| rings.as_mut().map(|rings| *rings += 1).is_some());
+        if pending {
+            wake.send_if_modified(|count| count.as_mut().map(|count| *count += 1).is_some());
         }
-        wake = match changes.recv().await {
+        pending = match changes.recv().await {
             Ok(change) => change == crate::store::Change::Letters,
             Err(RecvError::Lagged(_)) => true,
             Err(RecvError::Closed) => return,

@@ -1,11 +1,11 @@
-//! What is sent: the body of a notice, the same to every listener.
+//! The payload of a notice, the same for every sink.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::store::Letter;
 
-/// The letter as listeners read it: `{"type", "timestamp", "data"}` (Standard Webhooks, *Payload structure*).
+/// The notice as JSON: `{"type", "timestamp", "data"}` (Standard Webhooks, *Payload structure*).
 pub fn payload(letter: &Letter) -> String {
     #[derive(Serialize)]
     struct Payload<'a> {

@@ -1,6 +1,6 @@
-//! A sink that is called by HTTP, signed as Standard Webhooks says (<https://www.standardwebhooks.com>).
+//! A webhook sink, signed by Standard Webhooks (<https://www.standardwebhooks.com>).
 //!
-//! It never shows its secret or its address, which may hold one.
+//! Errors and logs never contain its secret or its address, which may hold one.
 
 use std::time::Duration;
 
@@ -12,22 +12,22 @@ use reqwest::header::{HeaderValue, RETRY_AFTER};
 use reqwest::{Client, StatusCode};
 use sha2::{Digest as _, Sha256};
 
-use super::courier::Sink;
+use super::delivery_worker::Sink;
 use super::payload;
-use super::trouble::Refusal;
+use super::retry::SinkError;
 use crate::ambient::{Secret, Timestamp};
 use crate::config::{Subscription, WebhookConfig};
 use crate::outbound::{self, OutboundError, Proxies};
 use crate::policy;
 use crate::store::Letter;
 
-/// Why a webhook cannot be called at all.
+/// Why a webhook cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("the webhook {name} cannot be called: {reason}")]
 pub struct WebhookError {
-    /// Its name.
+    /// The name of the webhook.
     name: String,
-    /// What is wrong.
+    /// The cause.
     reason: OutboundError,
 }
 
@@ -44,10 +44,10 @@ impl Webhook {
         Ok(Self { config: config.clone(), client, issuer: issuer.to_owned() })
     }
 
-    async fn deliver_one(&self, letter: &Letter, now: Timestamp) -> Result<(), Refusal> {
+    async fn deliver_one(&self, letter: &Letter, now: Timestamp) -> Result<(), SinkError> {
         let (id, timestamp, body) = (message_id(&self.issuer, letter), now.as_secs(), payload(letter));
         let signed = signature(&self.config.secret, &id, timestamp, &body);
-        let signed = signed.ok_or_else(|| Refusal::Refused("it cannot be signed".to_owned()))?;
+        let signed = signed.ok_or_else(|| SinkError::Rejected("it cannot be signed".to_owned()))?;
         let request = self
             .client
             .post(self.config.url.clone())
@@ -56,12 +56,13 @@ impl Webhook {
             .header("webhook-timestamp", timestamp)
             .header("webhook-signature", signed)
             .body(body);
-        let answer = request.send().await.map_err(|error| Refusal::Away(OutboundError::from(error).to_string()))?;
-        verdict(answer.status(), asked(answer.headers().get(RETRY_AFTER), now))
+        let answer =
+            request.send().await.map_err(|error| SinkError::Unavailable(OutboundError::from(error).to_string()))?;
+        outcome(answer.status(), retry_after(answer.headers().get(RETRY_AFTER), now))
     }
 }
 
-/// The name of a message: the same however often it is sent, and unlikely to be another deployment's.
+/// The ID of a message: the same for every repetition, and unlikely to equal another deployment's.
 fn message_id(issuer: &str, letter: &Letter) -> String {
     let text = format!("{issuer}\n{}\n{}\n{}", letter.seq, letter.at.as_secs(), letter.event);
     let digest = Sha256::digest(text);
@@ -81,11 +82,11 @@ impl Sink for Webhook {
         &self.config.subscription
     }
 
-    async fn deliver(&self, letters: &[&Letter], now: Timestamp) -> Result<Vec<Result<(), Refusal>>, Refusal> {
+    async fn deliver(&self, letters: &[&Letter], now: Timestamp) -> Result<Vec<Result<(), SinkError>>, SinkError> {
         let mut outcomes = Vec::new();
         for letter in letters {
             match self.deliver_one(letter, now).await {
-                Err(away @ (Refusal::Away(_) | Refusal::Busy(..))) => return Err(away),
+                Err(away @ (SinkError::Unavailable(_) | SinkError::RetryAfter(..))) => return Err(away),
                 outcome => outcomes.push(outcome),
             }
         }
@@ -93,27 +94,28 @@ impl Sink for Webhook {
     }
 }
 
-/// For how long a receiver asks to be left alone: `Retry-After`, in seconds or as a date (RFC 9110 §10.2.3).
-fn asked(header: Option<&HeaderValue>, now: Timestamp) -> Option<Duration> {
+/// The pause that a receiver asks for: `Retry-After`, in seconds or as a date (RFC 9110 §10.2.3).
+fn retry_after(header: Option<&HeaderValue>, now: Timestamp) -> Option<Duration> {
     let text = header?.to_str().ok()?.trim();
     let seconds = text.parse().ok().map(Duration::from_secs);
     seconds.or_else(|| Timestamp::from_http_date(text).map(|then| then.since(now)))
 }
 
-/// What an answer means: only the 2xx are consent. The others may pass, but for those that say "not this one".
-fn verdict(status: StatusCode, asked: Option<Duration>) -> Result<(), Refusal> {
+/// The outcome of a status code: only 2xx is success. Client errors that are not about load reject the notice; all
+/// others are retried.
+fn outcome(status: StatusCode, delay: Option<Duration>) -> Result<(), SinkError> {
     let said = || format!("it answered {}", status.as_u16());
     let may_ask = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
-    if let Some(asked) = asked.filter(|_| may_ask) {
-        return Err(Refusal::Busy(said(), asked));
+    if let Some(delay) = delay.filter(|_| may_ask) {
+        return Err(SinkError::RetryAfter(said(), delay));
     }
     match status {
         _ if status.is_success() => Ok(()),
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
-            Err(Refusal::Away(said()))
+            Err(SinkError::Unavailable(said()))
         }
-        _ if status.is_client_error() => Err(Refusal::Refused(said())),
-        _ => Err(Refusal::Away(said())),
+        _ if status.is_client_error() => Err(SinkError::Rejected(said())),
+        _ => Err(SinkError::Unavailable(said())),
     }
 }
 
@@ -130,19 +132,22 @@ mod tests {
     }
 
     #[test]
-    fn only_success_is_consent_and_a_client_error_is_final() {
-        let verdict = |status| verdict(status, None);
-        assert_eq!(verdict(StatusCode::NO_CONTENT), Ok(()));
+    fn only_2xx_is_success_and_a_client_error_is_final() {
+        let outcome = |status| outcome(status, None);
+        assert_eq!(outcome(StatusCode::NO_CONTENT), Ok(()));
         for status in [301, 429, 408, 500, 503] {
-            assert!(matches!(verdict(StatusCode::from_u16(status).unwrap()), Err(Refusal::Away(_))), "{status}");
+            assert!(
+                matches!(outcome(StatusCode::from_u16(status).unwrap()), Err(SinkError::Unavailable(_))),
+                "{status}"
+            );
         }
         for status in [400, 401, 404, 410] {
-            assert!(matches!(verdict(StatusCode::from_u16(status).unwrap()), Err(Refusal::Refused(_))), "{status}");
+            assert!(matches!(outcome(StatusCode::from_u16(status).unwrap()), Err(SinkError::Rejected(_))), "{status}");
         }
     }
 
     #[test]
-    fn a_receiver_that_is_busy_says_for_how_long() {
+    fn retry_after_is_read_in_seconds_or_as_a_date() {
         let now = Timestamp::from_http_date("Wed, 25 Nov 2026 12:00:00 GMT").unwrap();
         for (text, seconds) in [
             ("0", Some(0)),
@@ -156,20 +161,20 @@ mod tests {
             ("99999999999999999999999", None),
         ] {
             let header = HeaderValue::from_str(text).unwrap();
-            assert_eq!(asked(Some(&header), now), seconds.map(Duration::from_secs), "{text}");
+            assert_eq!(retry_after(Some(&header), now), seconds.map(Duration::from_secs), "{text}");
         }
-        assert_eq!(asked(None, now), None);
+        assert_eq!(retry_after(None, now), None);
         let minute = Some(Duration::from_secs(60));
         for status in [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE] {
             assert!(
-                matches!(verdict(status, minute), Err(Refusal::Busy(_, asked)) if Some(asked) == minute),
+                matches!(outcome(status, minute), Err(SinkError::RetryAfter(_, delay)) if Some(delay) == minute),
                 "{status}"
             );
         }
         for status in [StatusCode::INTERNAL_SERVER_ERROR, StatusCode::REQUEST_TIMEOUT] {
-            assert!(matches!(verdict(status, minute), Err(Refusal::Away(_))), "{status}");
+            assert!(matches!(outcome(status, minute), Err(SinkError::Unavailable(_))), "{status}");
         }
-        assert!(matches!(verdict(StatusCode::GONE, minute), Err(Refusal::Refused(_))));
-        assert_eq!(verdict(StatusCode::OK, minute), Ok(()));
+        assert!(matches!(outcome(StatusCode::GONE, minute), Err(SinkError::Rejected(_))));
+        assert_eq!(outcome(StatusCode::OK, minute), Ok(()));
     }
 }

@@ -1,5 +1,4 @@
-//! Claims beyond the protocol's own: made from templates, released by scope (OIDC Core §5.4) or because
-//! the `claims` parameter names them (§5.5).
+//! Additional claims: made from templates, released by scope (OIDC Core §5.4) or by the `claims` parameter (§5.5).
 
 use std::collections::BTreeMap;
 
@@ -7,12 +6,12 @@ use serde_json::{Map, Value};
 
 use super::{OAuthError, Params, Scope};
 
-/// What a template can tell of a visitor.
+/// The values of a visitor for templates.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Subject {
     /// `{sub}`: the request ID.
     pub sub: String,
-    /// `{position}`: the number in line.
+    /// `{position}`: the position in the queue.
     pub position: u64,
     /// `{event_id}`: the waiting room.
     pub event_id: String,
@@ -22,13 +21,13 @@ pub struct Subject {
 #[derive(Clone, PartialEq, Debug)]
 struct ClaimTemplate(Value);
 
-/// A claim that cannot be configured.
+/// Why a claim cannot be configured.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
-    /// The provider answers for this claim.
+    /// The provider sets this claim itself.
     #[error("the claim {0} is the provider's own")]
     Reserved(String),
-    /// A placeholder that nothing fills.
+    /// An unknown placeholder.
     #[error("unknown placeholder in {0}: known are {{sub}}, {{position}} and {{event_id}}")]
     Placeholder(String),
     /// Claims are text, numbers or true/false.
@@ -65,7 +64,7 @@ const PLACEHOLDERS: [&str; 3] = ["sub", "position", "event_id"];
 pub struct ClaimTemplates(BTreeMap<String, ClaimTemplate>);
 
 impl ClaimTemplates {
-    /// Checks what an operator wrote.
+    /// Checks the configured claims.
     pub fn new(templates: impl IntoIterator<Item = (String, Value)>) -> Result<Self, TemplateError> {
         let checked = templates.into_iter().map(|(name, value)| {
             if RESERVED.contains(&name.as_str()) {
@@ -85,7 +84,7 @@ impl ClaimTemplates {
         self.0.keys().map(String::as_str)
     }
 
-    /// Whether a scope with this one set releases any of them.
+    /// Whether a scope with this flag releases any of them.
     pub(super) fn any_released_by(&self, scope: Scope) -> bool {
         self.names().any(|name| released_by(scope, name))
     }
@@ -123,10 +122,10 @@ fn placeholders_known(text: &str) -> bool {
     true
 }
 
-/// The claims that tell of the line. Clients of the old system read them in every ID token.
+/// The claims about the queue. Clients of the old system read them in every ID token.
 pub const QUEUE_CLAIMS: [&str; 3] = ["queue_position", "token_use", "event_id"];
 
-/// Which scope releases a claim: `email` those of the address, `profile` all others (OIDC Core §5.4).
+/// The scope that releases a claim: `email` those of the address, `profile` all others (OIDC Core §5.4).
 pub(super) fn released_by(scope: Scope, name: &str) -> bool {
     match name {
         "email" | "email_verified" => scope.email,
@@ -135,16 +134,16 @@ pub(super) fn released_by(scope: Scope, name: &str) -> bool {
     }
 }
 
-/// The `claims` parameter: names asked for one by one, for one place or the other.
+/// The `claims` parameter: claims requested individually, for the ID token or for `/userInfo`.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ClaimsRequest {
-    userinfo: BTreeMap<String, Wish>,
-    id_token: BTreeMap<String, Wish>,
+    userinfo: BTreeMap<String, ClaimRequest>,
+    id_token: BTreeMap<String, ClaimRequest>,
 }
 
-/// What is asked of one claim. `essential` changes nothing: what exists is always given.
+/// The request for one claim. `essential` has no effect: existing claims are always given.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-struct Wish {
+struct ClaimRequest {
     values: Vec<String>,
 }
 
@@ -154,41 +153,42 @@ impl ClaimsRequest {
         let Some(text) = params.get("claims")? else { return Ok(Self::default()) };
         let malformed = || OAuthError::invalid_request("claims is not a JSON object as OIDC Core 5.5 describes it");
         let Ok(Value::Object(members)) = serde_json::from_str(text) else { return Err(malformed()) };
-        let wishes = |member: &str| match members.get(member) {
+        let requests = |member: &str| match members.get(member) {
             None | Some(Value::Null) => Ok(BTreeMap::new()),
-            Some(Value::Object(wishes)) => {
-                wishes.iter().map(|(name, wish)| Ok((name.clone(), Wish::read(wish).ok_or_else(malformed)?))).collect()
-            }
+            Some(Value::Object(requests)) => requests
+                .iter()
+                .map(|(name, request)| Ok((name.clone(), ClaimRequest::read(request).ok_or_else(malformed)?)))
+                .collect(),
             Some(_) => Err(malformed()),
         };
-        Ok(Self { userinfo: wishes("userinfo")?, id_token: wishes("id_token")? })
+        Ok(Self { userinfo: requests("userinfo")?, id_token: requests("id_token")? })
     }
 
-    /// Whether the claim was asked for at `/userInfo`.
+    /// Whether the claim is requested at `/userInfo`.
     pub fn wants_in_userinfo(&self, name: &str) -> bool {
         self.userinfo.contains_key(name)
     }
 
-    /// Whether the claim was asked for in the ID token.
+    /// Whether the claim is requested in the ID token.
     pub fn wants_in_id_token(&self, name: &str) -> bool {
         self.id_token.contains_key(name)
     }
 
     /// The subject that must be the one logged in (OIDC Core §5.5.1).
     pub fn subject(&self) -> Option<&str> {
-        let wish = self.id_token.get("sub").or_else(|| self.userinfo.get("sub"))?;
-        wish.values.first().map(String::as_str)
+        let request = self.id_token.get("sub").or_else(|| self.userinfo.get("sub"))?;
+        request.values.first().map(String::as_str)
     }
 
-    /// The `acr` values asked for.
+    /// The requested `acr` values.
     pub fn acr_values(&self) -> impl Iterator<Item = &str> {
-        self.id_token.get("acr").into_iter().flat_map(|wish| wish.values.iter().map(String::as_str))
+        self.id_token.get("acr").into_iter().flat_map(|request| request.values.iter().map(String::as_str))
     }
 }
 
-impl Wish {
-    fn read(wish: &Value) -> Option<Self> {
-        let members = match wish {
+impl ClaimRequest {
+    fn read(request: &Value) -> Option<Self> {
+        let members = match request {
             Value::Null => return Some(Self::default()),
             Value::Object(members) => members,
             _ => return None,

@@ -1,4 +1,4 @@
-//! A registered relying party: what it may do and how it proves who it is (RFC 7591 §2 names).
+//! A registered relying party: its permissions and its authentication (RFC 7591 §2 names).
 
 use std::time::Duration;
 
@@ -11,22 +11,22 @@ use crate::policy;
 /// How a client authenticates at the token endpoint (`token_endpoint_auth_method`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum AuthMethod {
-    /// With its secret, in the header or in the body.
+    /// By its secret, in the header or in the body.
     #[default]
     #[serde(rename = "any")]
     Any,
-    /// With its secret in the `Authorization` header.
+    /// By its secret in the `Authorization` header.
     #[serde(rename = "client_secret_basic")]
     Basic,
-    /// With its secret in the body.
+    /// By its secret in the body.
     #[serde(rename = "client_secret_post")]
     Post,
-    /// Not at all: a public client, which must use PKCE.
+    /// None: a public client, which must use PKCE.
     #[serde(rename = "none")]
     None,
 }
 
-/// What the client is (`application_type`, OIDC Registration §2).
+/// The kind of client (`application_type`, OIDC Registration §2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientKind {
@@ -40,20 +40,20 @@ pub enum ClientKind {
 /// Whether every login of a client needs a `code_challenge`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Pkce {
-    /// A confidential client may leave it out.
+    /// A confidential client may omit it.
     #[default]
     Optional,
-    /// Nobody may.
+    /// Every client must send it.
     Required,
 }
 
-/// When a client is told the claims of the line.
+/// When a client gets the claims about the queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum QueueClaims {
-    /// In every ID token and user info, as clients of the old system read them.
+    /// In every ID token and user info, as for clients of the old system.
     #[default]
     Always,
-    /// By the scope `queue` or the `claims` parameter: no claim that nobody asked for.
+    /// By the scope `queue` or the `claims` parameter, so that a client gets no unrequested claim.
     Requested,
 }
 
@@ -62,25 +62,25 @@ pub enum QueueClaims {
 pub struct Client {
     /// `client_id`.
     pub id: String,
-    /// What visitors call the site, if the operator says.
+    /// The name of the site for visitors, if configured.
     pub name: Option<String>,
     /// Its secret; `None` for a public client.
     pub secret: Option<Secret>,
-    /// How it authenticates.
+    /// Its authentication method.
     pub auth_method: AuthMethod,
     /// Whether it must use PKCE. A public client always must.
     pub pkce: Pkce,
-    /// What it is.
+    /// Its kind.
     pub kind: ClientKind,
-    /// Where answers may go.
+    /// Registered redirect URIs.
     pub redirect_uris: Vec<RedirectUri>,
-    /// Where a browser may go after logout.
+    /// Registered redirect URIs after logout.
     pub post_logout_redirect_uris: Vec<RedirectUri>,
-    /// Where the site starts a login (OIDC Core §4).
+    /// The address at which the site starts a login (OIDC Core §4).
     pub initiate_login_uri: Option<url::Url>,
     /// The site's home page.
     pub client_uri: Option<url::Url>,
-    /// How old a login request may be when it is answered; afterwards the site is asked to start a fresh one.
+    /// The maximal age of a login request when it is answered; afterwards the site is asked to start a new one.
     pub login_timeout: Duration,
     /// `id_token_signed_response_alg`.
     pub id_token_alg: SigningAlg,
@@ -88,9 +88,9 @@ pub struct Client {
     pub access_token_alg: SigningAlg,
     /// `acr` values that may be echoed.
     pub acr_values: Vec<String>,
-    /// Claims for software that wants a name or an address.
+    /// Additional claims for software that needs a name or an address.
     pub claims: ClaimTemplates,
-    /// When it gets the claims of the line.
+    /// When it gets the claims about the queue.
     pub queue_claims: QueueClaims,
 }
 
@@ -117,18 +117,18 @@ impl Client {
         }
     }
 
-    /// Whether the client has no secret, so that PKCE is all that binds a code to it (RFC 9700 §2.1.1).
+    /// Whether the client has no secret, so that only PKCE binds a code to it (RFC 9700 §2.1.1).
     pub const fn is_public(&self) -> bool {
         matches!(self.auth_method, AuthMethod::None)
     }
 
-    /// The asked redirect URI, if it is registered: the only way to a [`ValidatedRedirect`].
+    /// The requested redirect URI, if it is registered: the only way to a [`ValidatedRedirect`].
     pub fn redirect(&self, asked: &str) -> Result<ValidatedRedirect, RedirectUriError> {
         let registered = self.redirect_uris.iter().any(|uri| uri.allows(asked, self.kind));
         if registered { Ok(ValidatedRedirect::proven(asked)) } else { Err(RedirectUriError::NotRegistered) }
     }
 
-    /// Where the site begins a login of its own: `initiate_login_uri`, else its home page.
+    /// Where the site starts a login: `initiate_login_uri`, or else its home page.
     pub fn login_start(&self) -> Option<&url::Url> {
         self.initiate_login_uri.as_ref().or(self.client_uri.as_ref())
     }

@@ -1,4 +1,4 @@
-//! How a client proves who it is at the token endpoint (RFC 6749 §2.3, OIDC Core §9).
+//! Client authentication at the token endpoint (RFC 6749 §2.3, OIDC Core §9).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,10 +7,10 @@ use super::params::decode;
 use super::{AuthMethod, Client, ErrorCode, OAuthError, Params};
 use crate::ambient::Secret;
 
-/// What a request presents, before anything is believed.
+/// The unverified credentials of a request.
 #[derive(Debug)]
-pub struct Presented {
-    /// The client it says it is.
+pub struct ClientCredentials {
+    /// The claimed client ID.
     pub client_id: String,
     proof: Proof,
 }
@@ -22,7 +22,7 @@ enum Proof {
     Nothing,
 }
 
-/// A client that proved who it is. Only [`authenticate`] makes one.
+/// An authenticated client. Only [`authenticate`] creates one.
 #[derive(Clone, Copy, Debug)]
 pub struct AuthenticatedClient<'a>(&'a Client);
 
@@ -33,8 +33,8 @@ impl<'a> AuthenticatedClient<'a> {
     }
 }
 
-/// Reads what the request presents: at most one method (RFC 6749 §2.3).
-pub fn presented(authorization: Option<&str>, params: &Params) -> Result<Presented, OAuthError> {
+/// Reads the credentials of the request: at most one method (RFC 6749 §2.3).
+pub fn credentials(authorization: Option<&str>, params: &Params) -> Result<ClientCredentials, OAuthError> {
     let body_id = params.get("client_id")?;
     let body_secret = params.get("client_secret")?;
     if params.get("client_assertion")?.is_some() || params.get("client_assertion_type")?.is_some() {
@@ -48,16 +48,16 @@ pub fn presented(authorization: Option<&str>, params: &Params) -> Result<Present
         if body_id.is_some_and(|other| other != id) {
             return Err(OAuthError::invalid_request("client_id is not the one of the Authorization header"));
         }
-        return Ok(Presented { client_id: id, proof: Proof::Basic(secret) });
+        return Ok(ClientCredentials { client_id: id, proof: Proof::Basic(secret) });
     }
     let client_id = body_id
         .ok_or_else(|| OAuthError::new(ErrorCode::InvalidClient, "client authentication is missing"))?
         .to_owned();
     let proof = body_secret.map_or(Proof::Nothing, |secret| Proof::Post(Secret::new(secret)));
-    Ok(Presented { client_id, proof })
+    Ok(ClientCredentials { client_id, proof })
 }
 
-/// RFC 6749 §2.3.1: both halves are form-urlencoded before they are put together.
+/// RFC 6749 §2.3.1: both halves are form-urlencoded before they are joined.
 fn basic(header: &str) -> Result<(String, Secret), OAuthError> {
     let malformed =
         || OAuthError::new(ErrorCode::InvalidClient, "the Authorization header is not valid Basic authentication");
@@ -72,21 +72,21 @@ fn basic(header: &str) -> Result<(String, Secret), OAuthError> {
     if id.is_empty() { Err(malformed()) } else { Ok((id, Secret::new(secret))) }
 }
 
-/// Believes the request or not. `client` is the one registered under the presented ID, if there is one; an
-/// unknown client and a wrong secret get the same answer.
+/// Authenticates the request. `client` is the one registered under the credentials ID, if any; an unknown client and a
+/// wrong secret get the same answer.
 pub fn authenticate<'a>(
     client: Option<&'a Client>,
-    presented: &Presented,
+    credentials: &ClientCredentials,
 ) -> Result<AuthenticatedClient<'a>, OAuthError> {
     let failed = || OAuthError::new(ErrorCode::InvalidClient, "client authentication failed");
     let client = client.ok_or_else(failed)?;
-    let allowed = match (&presented.proof, client.auth_method) {
+    let allowed = match (&credentials.proof, client.auth_method) {
         (Proof::Basic(_), AuthMethod::Any | AuthMethod::Basic)
         | (Proof::Post(_), AuthMethod::Any | AuthMethod::Post) => true,
         (Proof::Nothing, AuthMethod::None) => return Ok(AuthenticatedClient(client)),
         _ => false,
     };
-    let (Proof::Basic(given) | Proof::Post(given)) = &presented.proof else { return Err(failed()) };
+    let (Proof::Basic(given) | Proof::Post(given)) = &credentials.proof else { return Err(failed()) };
     let right = client.secret.as_ref().is_some_and(|secret| secret.matches(given.expose()));
     if allowed && right { Ok(AuthenticatedClient(client)) } else { Err(failed()) }
 }
@@ -108,9 +108,9 @@ mod tests {
 
     fn try_with(method: AuthMethod, authorization: Option<&str>, params: &Params) -> Result<(), ErrorCode> {
         let client = client(method);
-        let presented = presented(authorization, params).map_err(|error| error.code)?;
-        let known = (presented.client_id == client.id).then_some(&client);
-        authenticate(known, &presented).map(|_| ()).map_err(|error| error.code)
+        let credentials = credentials(authorization, params).map_err(|error| error.code)?;
+        let known = (credentials.client_id == client.id).then_some(&client);
+        authenticate(known, &credentials).map(|_| ()).map_err(|error| error.code)
     }
 
     fn body(secret: &str) -> Params {
@@ -141,8 +141,8 @@ mod tests {
     #[test]
     fn a_wrong_secret_and_an_unknown_client_get_the_same_answer() {
         let wrong =
-            authenticate(Some(&client(AuthMethod::Any)), &presented(None, &body("wrong")).unwrap()).unwrap_err();
-        let unknown = authenticate(None, &presented(None, &body(SECRET)).unwrap()).unwrap_err();
+            authenticate(Some(&client(AuthMethod::Any)), &credentials(None, &body("wrong")).unwrap()).unwrap_err();
+        let unknown = authenticate(None, &credentials(None, &body(SECRET)).unwrap()).unwrap_err();
         assert_eq!(wrong, unknown);
     }
 

@@ -1,4 +1,4 @@
-//! The provider's metadata (OIDC Discovery §3, RFC 8414 §2): only what really works is listed.
+//! The provider's metadata (OIDC Discovery §3, RFC 8414 §2), listing only what is supported.
 
 use serde::Serialize;
 
@@ -14,7 +14,7 @@ pub mod paths {
     pub const JWKS: &str = "/.well-known/jwks.json";
     /// OIDC Core §3.1.2.
     pub const AUTHORIZE: &str = "/authorize";
-    /// Where a waiting visitor's browser comes back to; not for clients.
+    /// Where a waiting visitor's browser returns; not for clients.
     pub const RESUME: &str = "/authorize/resume";
     /// OIDC Core §3.1.3.
     pub const TOKEN: &str = "/token";
@@ -106,7 +106,7 @@ impl Discovery {
     }
 }
 
-/// Those that change what some client gets.
+/// Those that have an effect for some client.
 fn scopes<'a>(clients: impl Iterator<Item = &'a Client> + Clone) -> Vec<&'static str> {
     let releases = |scope: Scope| clients.clone().any(|client| client.claims.any_released_by(scope));
     let on_request = clients.clone().any(|client| client.queue_claims == QueueClaims::Requested);

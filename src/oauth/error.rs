@@ -1,4 +1,4 @@
-//! The errors of RFC 6749 and OpenID Connect Core, as they go over the wire.
+//! The error codes of RFC 6749 and OpenID Connect Core.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,7 +10,7 @@ pub enum ErrorCode {
     InvalidRequest,
     /// RFC 6749 §5.2: client authentication failed.
     InvalidClient,
-    /// RFC 6749 §5.2: the code is not good for this request.
+    /// RFC 6749 §5.2: the code is not valid for this request.
     InvalidGrant,
     /// RFC 6749 §5.2: the client may not use this grant.
     UnauthorizedClient,
@@ -22,7 +22,7 @@ pub enum ErrorCode {
     InvalidScope,
     /// RFC 6749 §4.1.2.1: the store is away.
     TemporarilyUnavailable,
-    /// OIDC Core §3.1.2.6: `prompt=none` and nobody is logged in.
+    /// OIDC Core §3.1.2.6: `prompt=none` without a login.
     LoginRequired,
     /// OIDC Core §3.1.2.6.
     RequestNotSupported,
@@ -52,17 +52,17 @@ impl ErrorCode {
     }
 }
 
-/// An error for the relying party: code and a sentence that its developer can act on.
+/// An error for the relying party: code and a sentence for its developer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OAuthError {
-    /// What went wrong, for programs.
+    /// The error code.
     pub code: ErrorCode,
     description: Cow<'static, str>,
 }
 
 impl OAuthError {
-    /// An error with this description. Whatever RFC 6749 does not allow in it (`"`, `\`, anything but
-    /// printable ASCII) becomes `'`.
+    /// An error with this description. Characters that RFC 6749 forbids in it (`"`, `\`, anything but printable ASCII)
+    /// become `'`.
     pub fn new(code: ErrorCode, description: impl Into<Cow<'static, str>>) -> Self {
         let mut description = description.into();
         let allowed = |c: char| matches!(c, ' '..='~') && c != '"' && c != '\\';

@@ -1,5 +1,5 @@
-//! The authorization code grant: what a code stands for, and whether a token request may redeem it
-//! (RFC 6749 §4.1.3, OIDC Core §3.1.3.2).
+//! The authorization code grant: what a code grants, and whether a token request may redeem it (RFC 6749 §4.1.3, OIDC
+//! Core §3.1.3.2).
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -12,32 +12,32 @@ use super::{
 /// What the authorization request bound to its code.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Grant {
-    /// The client it was given to.
+    /// Its client.
     pub client_id: String,
-    /// The redirect URI that it was sent to.
+    /// The redirect URI of the answer.
     pub redirect: RedirectHash,
     /// The request's PKCE challenge.
     pub challenge: Option<Challenge>,
     /// The granted scope.
     pub scope: Scope,
-    /// What the tokens say because the request asked for it.
+    /// What the request asked the tokens to contain.
     pub asked: AskedClaims,
 }
 
-/// The hash of a redirect URI: enough to compare with, however long the URI is.
+/// The hash of a redirect URI: enough for comparison, and of fixed length.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RedirectHash(pub [u8; 32]);
 
-/// What one authorization request asked its tokens to say.
+/// What one authorization request asked its tokens to contain.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct AskedClaims {
     /// The request's nonce.
     pub nonce: Option<String>,
     /// The granted `acr`.
     pub acr: Option<String>,
-    /// The client's claims that the ID token shall have, by name.
+    /// The client's claims requested for the ID token, by name.
     pub id_token: Vec<String>,
-    /// The client's claims that `/userInfo` shall give though the scope does not release them, by name.
+    /// The client's claims requested for `/userInfo` in addition to the scope's, by name.
     pub user_info: Vec<String>,
 }
 
@@ -53,7 +53,7 @@ pub struct CodeRequest<'a> {
 }
 
 impl<'a> CodeRequest<'a> {
-    /// Reads it from the form.
+    /// Parses the form.
     pub fn read(params: &'a Params) -> Result<Self, OAuthError> {
         Ok(Self {
             code: params.require("code")?,
@@ -71,8 +71,8 @@ impl RedirectHash {
 }
 
 impl Grant {
-    /// What `client` is granted for its request. Claims that are asked for one by one and that the client does not have
-    /// are left out: whoever writes the request cannot make the grant longer with names of their own.
+    /// The grant of `client` for its request. Requested claims that the client does not have are dropped, so that a
+    /// request cannot make the grant longer with invented names.
     pub fn new(client: &Client, redirect: &ValidatedRedirect, request: &AuthorizationRequest) -> Self {
         let of_the_line: &[&str] = match client.queue_claims {
             QueueClaims::Always => &[],
@@ -97,8 +97,7 @@ impl Grant {
         }
     }
 
-    /// Whether it may be redeemed with `request`. The code itself was matched, as one of this client's, and used up
-    /// before.
+    /// Whether it may be redeemed with `request`. The code itself was matched to the client and used up before.
     pub fn check(&self, request: &CodeRequest<'_>) -> Result<(), OAuthError> {
         let same_uri: bool = self.redirect.0.ct_eq(&RedirectHash::of(request.redirect_uri).0).into();
         if !same_uri {

@@ -1,27 +1,27 @@
-//! A login that the site is asked to begin (OIDC Core §4): where the browser is sent, and what it may bring along.
+//! A login that the site is asked to start (OIDC Core §4): where the browser is sent, and with which parameters.
 
 use url::Url;
 
 use crate::policy;
 
-/// What a proxy says of the request that it holds up. Anybody may have written it.
+/// A request as a proxy reports it. It is untrusted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Forwarded<'a> {
     /// `http` or `https`.
     pub scheme: &'a str,
-    /// The host, perhaps with a port.
+    /// The host, optionally with a port.
     pub host: &'a str,
     /// Path and query.
     pub target: &'a str,
 }
 
 impl Forwarded<'_> {
-    /// The address of the request, if it is below the origin of `start`: a login leads back to the site that began it,
-    /// and nowhere else.
+    /// The address of the request, if it is below the origin of `start`: a login leads back only to the site that began
+    /// it.
     pub fn below(&self, start: &Url) -> Option<Url> {
         let named = |letter: char| letter.is_ascii_alphanumeric() || ".-:[]".contains(letter);
         let plain = self.target.starts_with('/') && self.target.bytes().all(|byte| byte.is_ascii_graphic());
-        // What a browser takes for the beginning of another host does not come back as a path.
+        // A path that browsers read as the beginning of another host is refused.
         let ambiguous = self.target.starts_with("//") || self.target.contains('\\');
         if !plain || ambiguous || self.target.len() > policy::MAX_TARGET_LINK || !self.host.chars().all(named) {
             return None;
@@ -35,7 +35,7 @@ impl Forwarded<'_> {
     }
 }
 
-/// The address at which the site begins a login with the provider `issuer`, to lead to `target` in the end.
+/// The address at which the site starts a login with the provider `issuer` that leads to `target`.
 pub fn initiate_login(start: &Url, issuer: &str, target: Option<&Url>) -> Url {
     let mut url = start.clone();
     url.query_pairs_mut().append_pair("iss", issuer);

@@ -1,10 +1,10 @@
-//! What can name an issuer in a token (OIDC Core §2, `iss`): a URL with scheme and host, perhaps with port and path,
-//! without query and fragment.
+//! Valid issuers of a token (OIDC Core §2, `iss`): a URL with scheme and host, optionally with port and path, without
+//! query and fragment.
 
 use url::Url;
 
-/// Whether a text can be somebody's issuer. It is compared byte for byte, so nothing that only parses as a URL will do;
-/// unlike that of Core it may be plain `http`, for networks of one's own.
+/// Whether a text is a valid issuer. It is compared byte for byte, so text that merely parses as a URL is refused;
+/// unlike in Core it may be plain `http`, for private networks.
 pub fn is_issuer(text: &str) -> bool {
     let Ok(url) = Url::parse(text) else { return false };
     let Some((scheme, rest)) = text.split_once("://") else { return false };
@@ -36,7 +36,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_more_or_less_than_that_is_none() {
+    fn any_other_url_is_no_issuer() {
         for bad in [
             "",
             " ",

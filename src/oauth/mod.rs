@@ -1,8 +1,8 @@
-//! The rules of OAuth 2.0 and OpenID Connect, one rule a file, each with the section it comes from.
+//! The rules of OAuth 2.0 and OpenID Connect, one rule per file, each with its section.
 //!
-//! Pure: no I/O, no web types, no store, no knowledge of lines and tickets. Text and times come in, typed
-//! requests and named errors go out. What a type proves here need not be checked again: a
-//! [`ValidatedRedirect`] is registered, an [`AuthenticatedClient`] is who it says.
+//! Pure: no I/O, no web types, no store, no knowledge of queues and tickets. Text and times come in, typed requests and
+//! named errors go out. What a type proves need not be checked again: a [`ValidatedRedirect`] is registered, an
+//! [`AuthenticatedClient`] is authenticated.
 
 mod bearer;
 mod claims;
@@ -23,10 +23,10 @@ mod scope;
 mod signing_alg;
 mod tokens;
 
-pub use bearer::{BearerProblem, bearer_token};
+pub use bearer::{BearerError, bearer_token};
 pub use claims::{ClaimTemplates, ClaimsRequest, QUEUE_CLAIMS, Subject, TemplateError};
 pub use client::{AuthMethod, Client, ClientKind, Pkce, QueueClaims};
-pub use client_auth::{AuthenticatedClient, Presented, authenticate, presented};
+pub use client_auth::{AuthenticatedClient, ClientCredentials, authenticate, credentials};
 pub use discovery::{Discovery, paths};
 pub use error::{ErrorCode, OAuthError};
 pub use grant::{AskedClaims, CodeRequest, Grant, RedirectHash};

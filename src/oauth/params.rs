@@ -1,21 +1,20 @@
-//! Parameters of a query or form body (`application/x-www-form-urlencoded`), read strictly.
+//! Strict parsing of a query or form body (`application/x-www-form-urlencoded`).
 //!
-//! RFC 6749 §3.1: a parameter without a value counts as omitted; one that is sent twice is an error;
-//! unknown ones are ignored.
+//! RFC 6749 §3.1: a parameter without a value counts as omitted; a repeated one is an error; unknown ones are ignored.
 
 use percent_encoding::percent_decode;
 use serde::{Deserialize, Serialize};
 
 use super::OAuthError;
 
-/// Parameters in the order in which they came. A value that is no text (not UTF-8, or with a NUL character) is kept
-/// as `None`: it is an error for whoever asks for that parameter, and for nobody else.
+/// Parameters in the order received. An invalid value (not UTF-8, or with a NUL character) is kept as `None`: it is an
+/// error only when that parameter is read.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Params(Vec<(String, Option<String>)>);
 
 impl Params {
-    /// Reads a query string (without `?`) or a form body. A name that is no text is no name that anybody knows.
+    /// Parses a query string (without `?`) or a form body. A parameter with an invalid name is unknown.
     pub fn parse(text: &[u8]) -> Self {
         let pairs = text.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty());
         let decoded = pairs.filter_map(|pair| {
@@ -26,7 +25,7 @@ impl Params {
         Self(decoded.collect())
     }
 
-    /// The value of a parameter; `None` when it is missing or empty, an error when it came twice or is no text.
+    /// The value of a parameter; `None` when it is missing or empty, an error when it is repeated or invalid.
     pub fn get(&self, name: &str) -> Result<Option<&str>, OAuthError> {
         let mut values = self.0.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_deref());
         let first = values.next();
@@ -40,7 +39,7 @@ impl Params {
         }
     }
 
-    /// The value of a parameter that must be there.
+    /// The value of a required parameter.
     pub fn require(&self, name: &str) -> Result<&str, OAuthError> {
         self.get(name)?.ok_or_else(|| OAuthError::invalid_request(format!("the parameter {name} is missing")))
     }
@@ -51,13 +50,14 @@ impl Params {
         Self(self.0.iter().filter(|(key, _)| names.contains(&key.as_str())).cloned().collect())
     }
 
-    /// The parameters but those with this name.
+    /// The parameters except those with this name.
     #[must_use]
     pub fn without(&self, name: &str) -> Self {
         Self(self.0.iter().filter(|(key, _)| key != name).cloned().collect())
     }
 
-    /// Names and values in an order that does not depend on how they came; what is no text has a value that no text has.
+    /// Names and values in an order that does not depend on that received; an invalid value is replaced by one that no
+    /// valid value equals.
     pub fn sorted(&self) -> Vec<(&str, &str)> {
         let pairs = self.0.iter().map(|(name, value)| (name.as_str(), value.as_deref().unwrap_or(NO_TEXT)));
         let mut pairs: Vec<_> = pairs.collect();
@@ -65,18 +65,18 @@ impl Params {
         pairs
     }
 
-    /// Whether a parameter is there, whatever its value.
+    /// Whether a parameter is present, with any value.
     pub fn has(&self, name: &str) -> bool {
         self.0.iter().any(|(key, _)| key == name)
     }
 
-    /// The parameters as a query string; what is no text stays none.
+    /// The parameters as a query string; invalid values stay invalid.
     pub fn encode(&self) -> String {
         let pairs = self.0.iter().map(|(name, value)| (name, value.as_deref().unwrap_or(NO_TEXT)));
         url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
     }
 
-    /// The length of all names and values together, in bytes.
+    /// The total length of names and values, in bytes.
     pub fn len_bytes(&self) -> usize {
         self.0.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, String::len)).sum()
     }
@@ -88,10 +88,10 @@ impl<const N: usize> From<[(&str, &str); N]> for Params {
     }
 }
 
-/// A value that reads as no text.
+/// A value that parses as invalid.
 const NO_TEXT: &str = "\0";
 
-/// Undoes form encoding of one name or value; `None` for what is no text.
+/// Decodes one form-encoded name or value; `None` if it is invalid.
 pub(super) fn decode(text: &[u8]) -> Option<String> {
     let spaced: Vec<u8> = text.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect();
     let decoded = percent_decode(&spaced).decode_utf8().ok()?;
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_can_be_left_out() {
+    fn a_parameter_can_be_removed() {
         let params = Params::parse(b"a=1&b=2&a=3&c");
         assert!(params.has("a") && params.has("c") && !params.has("d"));
         assert_eq!(params.without("a"), Params::parse(b"b=2&c"));
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_refused_for_whoever_asks_for_it_and_for_nobody_else() {
+    fn an_invalid_value_is_an_error_only_for_its_own_parameter() {
         for text in [&b"a=%FF&b=1"[..], b"b=1&a=\xff", b"a=%00&b=1&%C3=2"] {
             let params = Params::parse(text);
             assert!(params.get("a").is_err());

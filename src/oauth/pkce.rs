@@ -1,4 +1,4 @@
-//! Proof Key for Code Exchange (RFC 7636), method S256 alone (RFC 9700 §2.1.1).
+//! Proof Key for Code Exchange (RFC 7636), with method S256 alone (RFC 9700 §2.1.1).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,7 +14,7 @@ pub struct Challenge(pub [u8; 32]);
 const VERIFIER_LENGTHS: std::ops::RangeInclusive<usize> = 43..=128;
 
 impl Challenge {
-    /// The challenge of an authorization request; public clients must send one, and others where they are told to.
+    /// The challenge of an authorization request; public clients must send one, and others if they are configured so.
     pub fn requested(params: &Params, client: &Client) -> Result<Option<Self>, OAuthError> {
         let method = params.get("code_challenge_method")?;
         let Some(challenge) = params.get("code_challenge")? else {
@@ -37,7 +37,7 @@ impl Challenge {
         Ok(Some(Self(hash)))
     }
 
-    /// Whether `verifier` is the one (RFC 7636 §4.6).
+    /// Whether `verifier` matches (RFC 7636 §4.6).
     fn proven_by(&self, verifier: &str) -> bool {
         let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
         if !VERIFIER_LENGTHS.contains(&verifier.len()) || !verifier.bytes().all(unreserved) {
@@ -46,8 +46,8 @@ impl Challenge {
         Sha256::digest(verifier).as_slice().ct_eq(&self.0).into()
     }
 
-    /// Compares what the authorization request bound with what the token request brings. A verifier
-    /// without challenge fails as well as the reverse (RFC 9700 §2.1.1: PKCE downgrade).
+    /// Compares the challenge of the authorization request with the verifier of the token request. A verifier without
+    /// challenge fails as well as the reverse (RFC 9700 §2.1.1: PKCE downgrade).
     pub fn check(bound: Option<&Self>, verifier: Option<&str>) -> Result<(), OAuthError> {
         match (bound, verifier) {
             (None, None) => Ok(()),
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_confidential_client_can_be_held_to_pkce() {
+    fn pkce_can_be_required_of_a_confidential_client() {
         let client = Client { pkce: Pkce::Required, ..Client::confidential("c", Secret::new("s")) };
         let refused = Challenge::requested(&Params::default(), &client).unwrap_err();
         assert_eq!(refused.code, ErrorCode::InvalidRequest);

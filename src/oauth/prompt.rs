@@ -1,21 +1,21 @@
-//! Whether a request is answered from the login that is there, needs a new one, or must fail
-//! (OIDC Core §3.1.2.1 `prompt`, `max_age`, `id_token_hint`; §3.1.2.3).
+//! Whether a request reuses the existing login, needs a new one, or must fail (OIDC Core §3.1.2.1 `prompt`, `max_age`,
+//! `id_token_hint`; §3.1.2.3).
 
 use std::time::Duration;
 
 use super::{AuthorizationRequest, ErrorCode, OAuthError, Params};
 use crate::ambient::Timestamp;
 
-/// The `prompt` parameter. `consent` and `select_account` are accepted and ask for nothing that exists here:
-/// a visitor has one place and nothing to consent to.
+/// The `prompt` parameter. `consent` and `select_account` are accepted without effect: a visitor has one place and
+/// nothing to consent to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Prompt {
-    /// Nothing asked: log in if need be.
+    /// None: log in if necessary.
     #[default]
     Any,
     /// Never show a page.
     None,
-    /// Log in anew in any case.
+    /// Always log in again.
     Login,
 }
 
@@ -43,7 +43,7 @@ pub(super) fn max_age(params: &Params) -> Result<Option<Duration>, OAuthError> {
     Ok(Some(Duration::from_secs(seconds)))
 }
 
-/// A login that the browser has.
+/// The browser's existing login.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Login {
     /// `sub`.
@@ -52,19 +52,19 @@ pub struct Login {
     pub auth_time: Timestamp,
 }
 
-/// What to do with a request.
+/// The decision on a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LoginDecision {
-    /// Answer it from the login that is there.
+    /// Answer it from the existing login.
     Reuse,
-    /// Log in: line up.
+    /// Log in: join the queue.
     LineUp,
     /// Answer with this error.
     Refuse(OAuthError),
 }
 
-/// Decides. `hint` is the subject of a verified `id_token_hint`; `not_before` is set when the visitor comes
-/// back from a line that the request itself sent them to: a login made since then will always do.
+/// Decides. `hint` is the subject of a verified `id_token_hint`; `not_before` is set when the visitor returns from a
+/// wait that this request caused: a login made since then always suffices.
 pub fn decide(
     request: &AuthorizationRequest,
     login: Option<&Login>,
@@ -77,14 +77,14 @@ pub fn decide(
     let made_since = |login: &Login| not_before.is_some_and(|earliest| login.auth_time >= earliest);
     let recent = |login: &Login| request.max_age.is_none_or(|age| login.auth_time + age > now);
     let fresh_enough = |login: &Login| made_since(login) || (request.prompt != Prompt::Login && recent(login));
-    let nobody = |why: &'static str| LoginDecision::Refuse(OAuthError::new(ErrorCode::LoginRequired, why));
+    let login_required = |why: &'static str| LoginDecision::Refuse(OAuthError::new(ErrorCode::LoginRequired, why));
     match login {
         Some(login) if is_wanted(login) && fresh_enough(login) => LoginDecision::Reuse,
-        // A new login is a new place in line, so a new subject: it could never be the one asked for.
+        // A new login is a new place, so a new subject, which cannot be the requested one.
         _ if wanted.clone().next().is_some() => {
-            nobody("the visitor asked for is not logged in, or not recently enough")
+            login_required("the visitor asked for is not logged in, or not recently enough")
         }
-        _ if request.prompt == Prompt::None => nobody("nobody is logged in, or not recently enough"),
+        _ if request.prompt == Prompt::None => login_required("nobody is logged in, or not recently enough"),
         _ => LoginDecision::LineUp,
     }
 }
@@ -108,14 +108,14 @@ mod tests {
     }
 
     #[test]
-    fn a_login_is_reused_and_without_one_the_visitor_lines_up() {
+    fn a_login_is_reused_and_without_one_the_visitor_joins_the_queue() {
         let any = request(Prompt::Any, None);
         assert_eq!(decide(&any, Some(&login(5)), None, NOW, None), LoginDecision::Reuse);
         assert_eq!(decide(&any, None, None, NOW, None), LoginDecision::LineUp);
     }
 
     #[test]
-    fn prompt_none_never_lines_up() {
+    fn prompt_none_never_joins_the_queue() {
         let none = request(Prompt::None, Some(60));
         assert_eq!(decide(&none, Some(&login(5)), None, NOW, None), LoginDecision::Reuse);
         assert!(refused(&decide(&none, Some(&login(61)), None, NOW, None)));
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn prompt_login_always_lines_up_again_and_is_satisfied_by_what_comes_of_it() {
+    fn prompt_login_joins_again_and_accepts_the_resulting_login() {
         let again = request(Prompt::Login, None);
         assert_eq!(decide(&again, Some(&login(0)), None, NOW, None), LoginDecision::LineUp);
         let asked = NOW - Duration::from_secs(30);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_older_than_max_age_lines_up_again() {
+    fn a_login_older_than_max_age_joins_again() {
         let recent = request(Prompt::Any, Some(60));
         assert_eq!(decide(&recent, Some(&login(59)), None, NOW, None), LoginDecision::Reuse);
         assert_eq!(decide(&recent, Some(&login(60)), None, NOW, None), LoginDecision::LineUp);
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_visitor_asked_for_will_do() {
+    fn only_the_hinted_visitor_is_accepted() {
         let any = request(Prompt::Any, None);
         assert_eq!(decide(&any, Some(&login(5)), Some("me"), NOW, None), LoginDecision::Reuse);
         assert!(refused(&decide(&any, Some(&login(5)), Some("other"), NOW, None)));

@@ -1,5 +1,5 @@
-//! Redirect URIs: what may be registered, what matches, and how an answer is attached
-//! (RFC 6749 §3.1.2, RFC 8252 §7, RFC 9700 §2.1: exact string match).
+//! Redirect URIs: registration, matching, and the parameters of an answer (RFC 6749 §3.1.2, RFC 8252 §7, RFC 9700 §2.1:
+//! exact string match).
 
 use std::borrow::Cow;
 
@@ -15,37 +15,38 @@ pub struct RedirectUri(String);
 /// Why a redirect URI was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RedirectUriError {
-    /// It is no absolute URI.
+    /// It is not an absolute URI.
     #[error("it is not an absolute URI")]
     NotAbsolute,
-    /// Characters that no URI has (RFC 3986 §2), such as blanks, line ends, quotes and letters beyond ASCII; with the URI
-    /// that browsers make of it, if there is one that could be registered.
+    /// It has characters that no URI has (RFC 3986 §2), such as blanks, line ends, quotes and letters beyond ASCII;
+    /// with the URI that browsers make of it, if that one could be registered.
     #[error("it has characters that no URI has: write them as percent escapes, host names as xn--{}", hint(.0.as_deref()))]
     Characters(Option<String>),
-    /// No `://` before the host, or a host with other characters than names have; with the correct form likewise.
+    /// It has no `://` before the host, or a host with characters that names do not have; with the correct form
+    /// likewise.
     #[error("it must have :// and then a host name or an IP address{}", hint(.0.as_deref()))]
     Host(Option<String>),
-    /// `http` to another machine, or a scheme that browsers run.
+    /// It is `http` to another machine, or has a scheme that browsers execute.
     #[error("it must be https, or http on a loopback address")]
     Insecure,
     /// RFC 6749 §3.1.2 forbids fragments.
     #[error("it must not have a fragment")]
     Fragment,
-    /// `*` would match what nobody reviewed.
+    /// `*` would match unreviewed URIs.
     #[error("it must not have a wildcard: redirect URIs match as exact strings")]
     Wildcard,
-    /// User names and passwords do not belong into it.
+    /// It must not contain user names or passwords.
     #[error("it must not contain credentials")]
     Credentials,
-    /// The client did not register it.
+    /// The client has not registered it.
     #[error("it is not registered for this client")]
     NotRegistered,
 }
 
 impl RedirectUri {
-    /// Checks a URI that an operator or a client registers.
+    /// Checks a URI for registration.
     pub fn register(text: &str, kind: ClientKind) -> Result<Self, RedirectUriError> {
-        // The parser forgives what no URI and no `Location` header can hold.
+        // The parser accepts characters that no URI and no `Location` header can contain.
         if !has_uri_characters(text) {
             return Err(RedirectUriError::Characters(correct_form(text, kind)));
         }
@@ -71,12 +72,12 @@ impl RedirectUri {
         }
     }
 
-    /// The URI as it was registered.
+    /// The URI as registered.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The same with `port`, if this one names port 0: the one that the system is to choose.
+    /// The same with `port`, if this one names port 0, for which the system chooses a port.
     #[must_use]
     pub fn with_chosen_port(self, port: u16) -> Self {
         match Url::parse(&self.0) {
@@ -85,21 +86,21 @@ impl RedirectUri {
         }
     }
 
-    /// Whether `asked` is this URI: the same string, or, for a native client on a loopback address, the
-    /// same but for the port (RFC 8252 §7.3).
+    /// Whether `asked` is this URI: the same string, or, for a native client on a loopback address, the same except for
+    /// the port (RFC 8252 §7.3).
     pub(super) fn allows(&self, asked: &str, kind: ClientKind) -> bool {
         asked == self.0 || (kind == ClientKind::Native && same_but_for_loopback_port(&self.0, asked))
     }
 }
 
-/// `url` with `port`, if it names port 0: the one that the system is to choose.
+/// `url` with `port`, if it names port 0.
 pub fn with_chosen_port(mut url: Url, port: u16) -> Url {
-    // Refused only by URLs that have no host, and those have no port 0 either.
+    // Fails only for URLs without a host, and those have no port 0 either.
     let _placed = url.port() != Some(0) || url.set_port(Some(port)).is_ok();
     url
 }
 
-/// Whether a URL names this very machine, so that plain HTTP to it crosses no wire.
+/// Whether a URL names this machine, so that plain HTTP to it crosses no network.
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
@@ -123,7 +124,7 @@ fn begins_escape(text: &str, at: usize) -> bool {
     text.as_bytes().get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
 }
 
-/// The URI that browsers make of a text, if it could be registered. Nothing is repeated that may be a password.
+/// The URI that browsers make of a text, if it could be registered. It repeats nothing that may be a password.
 fn correct_form(text: &str, kind: ClientKind) -> Option<String> {
     let url = Url::parse(text).ok().filter(|url| url.username().is_empty() && url.password().is_none())?;
     let escaped = utf8_percent_encode(url.as_str(), FORBIDDEN).to_string();
@@ -134,14 +135,14 @@ fn correct_form(text: &str, kind: ClientKind) -> Option<String> {
     (correct != text && RedirectUri::register(&correct, kind).is_ok()).then_some(correct)
 }
 
-/// The correct form, as an error goes on to tell it.
+/// The correct form, for the end of an error text.
 fn hint(correct: Option<&str>) -> String {
     correct.map_or_else(String::new, |correct| format!("; the correct form is {correct}"))
 }
 
-/// Whether a web URI is written with `://` and then its host, and the host as each reader understands it alike: browsers
-/// read `https:shop.example/cb` as a path of the page that redirects there, a host with escapes is not the same to all,
-/// and one with a quote ends what a Content-Security-Policy names.
+/// Whether a web URI has `://` followed by its host, and a host that every reader understands alike: browsers read
+/// `https:shop.example/cb` as a path of the redirecting page, a host with escapes is ambiguous, and one with a quote
+/// ends a Content-Security-Policy source.
 fn has_plain_host(text: &str, url: &Url) -> bool {
     let Some(rest) = text.get(url.scheme().len()..).and_then(|rest| rest.strip_prefix("://")) else { return false };
     let authority = rest.split(['/', '?']).next().unwrap_or_default();
@@ -149,7 +150,7 @@ fn has_plain_host(text: &str, url: &Url) -> bool {
     let written = authority.get(..end.unwrap_or(authority.len())).unwrap_or_default();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     let named = match url.host() {
-        // A dot at the end stands for the root of all names.
+        // A trailing dot is the DNS root.
         Some(Host::Domain(name)) => {
             name.bytes().all(plain) && !name.strip_suffix('.').unwrap_or(name).split('.').any(str::is_empty)
         }
@@ -162,15 +163,15 @@ fn has_plain_host(text: &str, url: &Url) -> bool {
 fn same_but_for_loopback_port(registered: &str, asked: &str) -> bool {
     let (Ok(mut registered), Ok(mut asked_url)) = (Url::parse(registered), Url::parse(asked)) else { return false };
     let literal = matches!(registered.host(), Some(Host::Ipv4(_) | Host::Ipv6(_)));
-    // The asked text must be in normal form, or something that only parses alike would slip through.
+    // The requested text must be in normal form; otherwise an equivalent spelling would pass.
     if !literal || registered.scheme() != "http" || !is_loopback(&registered) || asked_url.as_str() != asked {
         return false;
     }
     registered.set_port(None).is_ok() && asked_url.set_port(None).is_ok() && registered == asked_url
 }
 
-/// A redirect URI that is registered for the client of the request at hand. Only
-/// [`Client::redirect`](super::Client::redirect) makes one, so an open redirect does not compile.
+/// A redirect URI that is registered for the client of the current request. Only
+/// [`Client::redirect`](super::Client::redirect) creates one, so an open redirect does not compile.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ValidatedRedirect(String);
 
@@ -184,7 +185,7 @@ impl ValidatedRedirect {
         &self.0
     }
 
-    /// The URI with `parameters` added to its query; what was in the query stays (RFC 6749 §4.1.2).
+    /// The URI with `parameters` added to its query, which is preserved (RFC 6749 §4.1.2).
     pub fn with_query(&self, parameters: &[(&str, &str)]) -> String {
         let mut target = String::with_capacity(self.0.len() + 256);
         target.push_str(&self.0);
@@ -195,9 +196,9 @@ impl ValidatedRedirect {
         target + &added
     }
 
-    /// What a Content-Security-Policy must name so that a form may be posted there: the origin for web
-    /// URIs, the scheme for private-use ones and for IPv6 addresses, which its grammar does not know
-    /// (Content Security Policy Level 3 §2.3.1: a `host-char` is a letter, a digit or `-`).
+    /// The Content-Security-Policy source that allows a form to be posted there: the origin for web URIs, the scheme
+    /// for private-use ones and for IPv6 addresses, which its grammar does not support (Content Security Policy Level 3
+    /// §2.3.1: a `host-char` is a letter, a digit or `-`).
     pub fn form_action_source(&self) -> String {
         match Url::parse(&self.0) {
             Ok(url) if matches!(url.host(), Some(Host::Ipv6(_))) => format!("{}:", url.scheme()),
@@ -241,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_uri_is_refused_with_the_correct_form() {
+    fn an_invalid_uri_is_refused_with_the_correct_form() {
         for (text, correct) in [
             ("https://shop.example/cb\n", Some("https://shop.example/cb")),
             ("https://shop.example/cb\r\n", Some("https://shop.example/cb")),
@@ -258,7 +259,7 @@ mod tests {
             ("https://shop.example/100%", Some("https://shop.example/100%25")),
             ("https://shop.example/%zz", Some("https://shop.example/%25zz")),
             ("http://127.0.0.1/c b", Some("http://127.0.0.1/c%20b")),
-            // Nothing that could not be registered, and no password.
+            // Neither an unregistrable URI nor a password is repeated.
             ("http://shop.example/c b", None),
             ("https://user:hush hush@shop.example/cb", None),
             ("https://shop example/cb", None),
@@ -285,8 +286,8 @@ mod tests {
         ] {
             assert_eq!(register(text), Err(RedirectUriError::Host(correct.map(str::to_owned))), "{text}");
         }
-        let told = register("https://exämple.example/cb").unwrap_err().to_string();
-        assert!(told.ends_with("; the correct form is https://xn--exmple-cua.example/cb"), "{told}");
+        let error = register("https://exämple.example/cb").unwrap_err().to_string();
+        assert!(error.ends_with("; the correct form is https://xn--exmple-cua.example/cb"), "{error}");
         for good in [
             "HTTPS://SHOP.example.:8443?a=b",
             "http://[::1]:8080/cb",
@@ -314,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_ports_are_free_for_native_clients_alone() {
+    fn any_loopback_port_matches_for_native_clients_alone() {
         let uri = RedirectUri::register("http://127.0.0.1/cb", ClientKind::Native).unwrap();
         assert!(uri.allows("http://127.0.0.1:49152/cb", ClientKind::Native));
         assert!(!uri.allows("http://127.0.0.1:49152/cb", ClientKind::Web));

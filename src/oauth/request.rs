@@ -1,7 +1,7 @@
-//! The authorization request (OIDC Core §3.1.2.1) and where its answer goes.
+//! The authorization request (OIDC Core §3.1.2.1) and the target of its answer.
 //!
-//! What is wrong with the client or its redirect URI is told on a page. Everything else goes back to the
-//! redirect URI: that is why [`Reply`] is read first, and on its own.
+//! An invalid client or redirect URI is reported on a page. Every other error goes to the redirect URI, so [`Reply`] is
+//! read first, and on its own.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::ValidatedRedirect;
 use super::prompt::max_age;
 use super::{Challenge, ClaimsRequest, Client, ErrorCode, OAuthError, Params, Prompt, RedirectUriError, Scope};
 
-/// Every parameter that means something here.
+/// Every supported parameter.
 pub const KNOWN: [&str; 20] = [
     "client_id",
     "redirect_uri",
@@ -33,7 +33,7 @@ pub const KNOWN: [&str; 20] = [
     "request_uri",
 ];
 
-/// How the answer travels (OAuth Multiple Response Types §2.1, Form Post Response Mode).
+/// The response mode (OAuth Multiple Response Types §2.1, Form Post Response Mode).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ResponseMode {
     /// In the query of the redirect URI.
@@ -57,12 +57,12 @@ impl ResponseMode {
     }
 }
 
-/// Where the answer to a request goes, and how.
+/// The target of the answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reply {
-    /// To whom.
+    /// The redirect URI.
     pub redirect: ValidatedRedirect,
-    /// How.
+    /// The response mode.
     pub mode: ResponseMode,
     /// The client's `state`, returned untouched.
     pub state: Option<String>,
@@ -74,8 +74,8 @@ pub fn client_id(params: &Params) -> Result<&str, OAuthError> {
 }
 
 impl Reply {
-    /// Reads where the answer goes. A `state` or `response_mode` that cannot be used is left out here, and
-    /// refused by [`read_request`].
+    /// Reads the target of the answer. An invalid `state` or `response_mode` is ignored here, and refused by
+    /// [`read_request`].
     pub fn read(params: &Params, client: &Client) -> Result<Self, OAuthError> {
         let asked = params.require("redirect_uri")?;
         let refused = |error: RedirectUriError| OAuthError::invalid_request(format!("redirect_uri: {error}"));
@@ -87,7 +87,7 @@ impl Reply {
     }
 }
 
-/// What a relying party asks for.
+/// The relying party's request.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct AuthorizationRequest {
     /// `scope`.
@@ -104,11 +104,11 @@ pub struct AuthorizationRequest {
     pub id_token_hint: Option<String>,
     /// `claims`.
     pub claims: ClaimsRequest,
-    /// The first of the asked `acr_values` that the client may have.
+    /// The first of the requested `acr_values` that the client supports.
     pub acr: Option<String>,
 }
 
-/// Reads a request whose client and redirect URI are good. The order of the checks is the order of the lines.
+/// Reads a request whose client and redirect URI are valid. The checks run in the order of the lines.
 pub fn read_request(params: &Params, client: &Client) -> Result<AuthorizationRequest, OAuthError> {
     each_parameter_once(params)?;
     no_request_object(params)?;
@@ -132,7 +132,8 @@ fn each_parameter_once(params: &Params) -> Result<(), OAuthError> {
     KNOWN.iter().try_for_each(|name| params.get(name).map(|_| ()))
 }
 
-/// OIDC Core §6: request objects are not supported, and said so; in the way that they ask for ([`Reply::refusing`]).
+/// OIDC Core §6: request objects are not supported and refused, in the response mode that they name
+/// ([`Reply::refusing`]).
 fn no_request_object(params: &Params) -> Result<(), OAuthError> {
     if params.get("request")?.is_some() {
         return Err(OAuthError::new(ErrorCode::RequestNotSupported, "the request parameter is not supported"));
@@ -187,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_request_is_good_and_unknown_parameters_are_ignored() {
+    fn the_minimal_request_is_valid_and_unknown_parameters_are_ignored() {
         let extra =
             [("utm_source", "x"), ("utm_source", "y"), ("display", "popup"), ("ui_locales", "de"), ("login_hint", "a")];
         let request = read_request(&with(&extra), &client()).unwrap();
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_has_its_error() {
+    fn each_invalid_request_has_its_error() {
         assert_eq!(error(&[("response_type", "")]), ErrorCode::InvalidRequest);
         assert_eq!(error(&[("response_type", "token")]), ErrorCode::UnsupportedResponseType);
         assert_eq!(error(&[("response_mode", "fragment")]), ErrorCode::InvalidRequest);

@@ -1,8 +1,8 @@
-//! What a request object (OIDC Core §6.1) says of the answer that refuses it.
+//! The response parameters in a request object (OIDC Core §6.1), for the answer that refuses it.
 //!
-//! Request objects are not supported. But a relying party that sends one may say in it alone how it is to be answered,
-//! and a refusal that travels otherwise, or without its `state`, is one that it cannot understand. Nothing is verified:
-//! the answer goes to the registered redirect URI of the outer request, and the party could have said the same there.
+//! Request objects are not supported. But a relying party may name the response mode and `state` in the object alone,
+//! and would not understand a refusal without them. Nothing is verified: the answer goes to the registered redirect URI
+//! of the outer request, whose sender could have used the same parameters there.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 use super::{ErrorCode, OAuthError, Params, Reply, ResponseMode};
 
 impl Reply {
-    /// Where the answer `error` to the request `params` goes: where a request object is refused, in the response mode and
-    /// with the `state` that the object asks for, as far as the request itself leaves them out.
+    /// The target of `error` for the request `params`: if a request object is refused, with the response mode and the
+    /// `state` of the object, as far as the request itself omits them.
     #[must_use]
     pub fn refusing(self, params: &Params, error: &OAuthError) -> Self {
         let object = params.get("request").ok().flatten().filter(|_| error.code == ErrorCode::RequestNotSupported);
@@ -26,15 +26,15 @@ impl Reply {
     }
 }
 
-/// The claims of a request object in the compact form of a JWS (RFC 7515 §3.1), whatever its signature is; an encrypted
-/// one keeps them to itself.
+/// The claims of a request object in the compact form of a JWS (RFC 7515 §3.1), without verification; an encrypted
+/// object has none that can be read.
 fn claims_of(object: &str) -> Option<Map<String, Value>> {
     let [_header, payload, _signature]: [&str; 3] = object.split('.').collect::<Vec<_>>().try_into().ok()?;
     let payload = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
     serde_json::from_slice(&payload).ok()
 }
 
-/// What a parameter of the request could be as well.
+/// The members that can also be parameters of the request.
 fn is_value(text: &str) -> bool {
     !text.is_empty() && !text.contains('\0')
 }
@@ -69,7 +69,7 @@ mod tests {
     const ASKED: &str = r#"{"response_mode":"form_post","state":"inner","redirect_uri":"https://evil.example/"}"#;
 
     #[test]
-    fn what_the_request_leaves_out_is_read_from_an_object_of_any_signature() {
+    fn omitted_parameters_are_read_from_an_object_with_any_signature() {
         let padded = format!("{}==", object(NONE, ASKED, "").trim_end_matches('.'));
         let objects = [
             object(NONE, ASKED, ""),
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_or_used_changes_nothing() {
+    fn an_unreadable_object_has_no_effect() {
         let jwe = format!("{}.a.b", object(NONE, ASKED, "c"));
         let mut bad: Vec<String> = ["", "x", "..", "a.b.c", "a.b", &jwe].map(str::to_owned).to_vec();
         for claims in [
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn no_other_answer_is_ruled_by_an_object() {
+    fn an_object_affects_no_other_answer() {
         let object = object(NONE, ASKED, "");
         for code in [ErrorCode::InvalidRequest, ErrorCode::RequestUriNotSupported, ErrorCode::LoginRequired] {
             assert_eq!(answered(&[("request", &object)], code), (ResponseMode::Query, None));

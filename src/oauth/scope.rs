@@ -1,15 +1,15 @@
-//! Scope (RFC 6749 §3.3, OIDC Core §5.4): `openid` must be asked for; what is unknown is ignored.
+//! Scope (RFC 6749 §3.3, OIDC Core §5.4): `openid` is required; unknown values are ignored.
 
 use super::{ErrorCode, OAuthError, Params};
 
-/// The scopes that a request was granted.
+/// The granted scopes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Scope {
     /// Releases the claims of OIDC Core §5.4 `profile`.
     pub profile: bool,
     /// Releases `email` and `email_verified`.
     pub email: bool,
-    /// Releases the claims of the line, where a client gets them on request alone.
+    /// Releases the claims about the queue, for clients that get them on request alone.
     pub queue: bool,
 }
 
@@ -23,7 +23,7 @@ impl Scope {
         Ok(Self::parse(asked))
     }
 
-    /// The scope that a `scope` member says, as [`Scope::as_str`] writes it.
+    /// Parses a `scope` member written by [`Scope::as_str`].
     pub fn parse(text: &str) -> Self {
         let has = |name: &str| text.split(' ').any(|token| token == name);
         Self { profile: has("profile"), email: has("email"), queue: has("queue") }
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn openid_is_demanded_and_unknown_scopes_are_ignored() {
+    fn openid_is_required_and_unknown_scopes_are_ignored() {
         let read = |scope: &str| Scope::requested(&Params::from([("scope", scope)]));
         assert_eq!(read("openid").map(Scope::as_str), Ok("openid"));
         assert_eq!(read("email phone openid custom").map(Scope::as_str), Ok("openid email"));
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_token_says_reads_back() {
+    fn a_scope_member_is_parsed_back() {
         for flags in 0..8 {
             let scope = Scope { profile: flags & 1 != 0, email: flags & 2 != 0, queue: flags & 4 != 0 };
             assert_eq!(Scope::parse(scope.as_str()), scope);

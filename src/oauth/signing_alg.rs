@@ -1,15 +1,15 @@
-//! The signature algorithms that there are.
+//! The supported signature algorithms.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A JWS algorithm (RFC 7518 §3.1, RFC 8037 §3.1). There is no `none` and no HMAC: what is not in this
-/// type can be neither signed nor accepted.
+/// A JWS algorithm (RFC 7518 §3.1, RFC 8037 §3.1). `none` and HMAC are missing on purpose: what this type lacks can be
+/// neither signed nor accepted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 pub enum SigningAlg {
-    /// RSASSA-PKCS1-v1_5 with SHA-256 under RSA-2048: what every relying party must know (OIDC Core §15.1),
-    /// hence the default.
+    /// RSASSA-PKCS1-v1_5 with SHA-256 under RSA-2048: every relying party must support it (OIDC Core §15.1), hence the
+    /// default.
     #[default]
     #[serde(rename = "RS256")]
     Rs256,
@@ -22,7 +22,7 @@ pub enum SigningAlg {
 }
 
 impl SigningAlg {
-    /// All of them, in the order in which they are announced and published.
+    /// All algorithms, in the order in which they are announced and published.
     pub const ALL: [Self; 3] = [Self::Rs256, Self::Es256, Self::EdDsa];
 
     /// Its registered name, the value of `alg`.

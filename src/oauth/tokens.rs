@@ -1,4 +1,4 @@
-//! What the tokens say: the ID token (OIDC Core §2), the access token (RFC 9068), the user info (§5.3.2).
+//! The claims of the ID token (OIDC Core §2), the access token (RFC 9068), and the user info (§5.3.2).
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -7,7 +7,7 @@ use super::claims::released_by;
 use super::{Client, Grant, QueueClaims, Scope, Subject};
 use crate::ambient::Timestamp;
 
-/// How a visitor logged in: the one authentication method there is.
+/// The authentication method of every login (`amr`).
 const AMR: [&str; 1] = ["queue"];
 
 /// The payload of an ID token.
@@ -51,23 +51,23 @@ pub struct AccessTokenClaims<'a> {
     queue_position: u64,
     token_use: &'a str,
     event_id: &'a str,
-    /// A claim of ours: what `/userInfo` gives besides what `scope` releases.
+    /// A private claim: what `/userInfo` returns in addition to the scope's claims.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     userinfo_claims: &'a [String],
 }
 
-/// The login that tokens are minted for.
+/// The login that tokens are issued for.
 #[derive(Clone, Debug)]
 pub struct Session<'a> {
     /// The provider.
     pub issuer: &'a str,
-    /// Who.
+    /// The subject.
     pub subject: &'a Subject,
-    /// Since when.
+    /// When it began.
     pub auth_time: Timestamp,
-    /// Until when: no token lives longer.
+    /// When it ends: no token lives longer.
     pub expires_at: Timestamp,
-    /// When the tokens are minted.
+    /// When the tokens are issued.
     pub now: Timestamp,
 }
 
@@ -75,7 +75,7 @@ impl<'a> IdTokenClaims<'a> {
     /// The claims for the client of `grant`.
     pub fn new(session: &Session<'a>, client: &Client, grant: &'a Grant, at_hash: &'a str) -> Self {
         let asked = &grant.asked.id_token;
-        let of_the_line = |name| tells_of_the_line(client, grant.scope, asked, name);
+        let of_the_line = |name| has_queue_claim(client, grant.scope, asked, name);
         Self {
             iss: session.issuer,
             sub: &session.subject.sub,
@@ -85,7 +85,7 @@ impl<'a> IdTokenClaims<'a> {
             auth_time: session.auth_time,
             nonce: grant.asked.nonce.as_deref(),
             at_hash,
-            // One ticket, one session: the ticket names both.
+            // One ticket has one session, so both are named by the ticket.
             sid: &session.subject.sub,
             acr: grant.asked.acr.as_deref(),
             amr: AMR,
@@ -98,7 +98,8 @@ impl<'a> IdTokenClaims<'a> {
 }
 
 impl<'a> AccessTokenClaims<'a> {
-    /// The claims of the token named `jti`. Its audience is the event, as gateways of the old system check it.
+    /// The claims of the token with the ID `jti`. Its audience is the event, because gateways of the old system check
+    /// it.
     pub fn new(session: &Session<'a>, grant: &'a Grant, jti: &'a str) -> Self {
         Self {
             iss: session.issuer,
@@ -118,7 +119,7 @@ impl<'a> AccessTokenClaims<'a> {
     }
 }
 
-/// The answer of `/userInfo`: who it is, and what the scope or the `claims` parameter (`asked`) releases.
+/// The answer of `/userInfo`: the subject, and the claims that the scope or the `claims` parameter (`asked`) releases.
 pub fn user_info(subject: &Subject, client: &Client, scope: Scope, asked: &[String]) -> Map<String, Value> {
     let wanted = |name: &str| released_by(scope, name) || asked.iter().any(|asked| asked == name);
     let mut claims = client.claims.render(subject, wanted);
@@ -126,14 +127,14 @@ pub fn user_info(subject: &Subject, client: &Client, scope: Scope, asked: &[Stri
     let of_the_line: [(&str, Value); 2] =
         [("queue_position", subject.position.into()), ("event_id", subject.event_id.clone().into())];
     for (name, value) in of_the_line {
-        if tells_of_the_line(client, scope, asked, name) {
+        if has_queue_claim(client, scope, asked, name) {
             claims.insert(name.into(), value);
         }
     }
     claims
 }
 
-/// Whether `client` is told this claim of the line.
-fn tells_of_the_line(client: &Client, scope: Scope, asked: &[String], name: &str) -> bool {
+/// Whether `client` gets this claim about the queue.
+fn has_queue_claim(client: &Client, scope: Scope, asked: &[String], name: &str) -> bool {
     client.queue_claims == QueueClaims::Always || scope.queue || asked.iter().any(|asked| asked == name)
 }

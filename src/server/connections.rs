@@ -1,4 +1,4 @@
-//! The listeners, with the connections that each may hold.
+//! The listeners, and the connections that each may hold.
 
 use std::net::{IpAddr, TcpListener};
 use std::sync::Arc;
@@ -19,16 +19,16 @@ use crate::web::{App, ListenerTerms, Mounts, common_headers, mount};
 
 /// The connections of each listener.
 pub(super) struct Connections {
-    /// Those of the public one.
+    /// Those of the public listener.
     pub public: Parts,
-    /// Those of the private one, if there is one.
+    /// Those of the private listener, if there is one.
     pub private: Parts,
-    /// Those of the sample shop, if it is shown.
+    /// Those of the sample shop, if it runs.
     pub shop: Parts,
 }
 
 impl Connections {
-    /// Divides what the process can hold.
+    /// Divides the connections that the process can hold.
     pub(super) fn divide(private: bool, shop: bool) -> Result<Self, StartError> {
         let none = Parts { visitors: 0, operators: 0 };
         let mut public = Parts::of_process().map_err(|limit| StartError::OpenFiles { limit })?;
@@ -86,7 +86,7 @@ pub(super) fn serve_shop(shop: ShopApp, socket: Socket, shutdown: &Arc<Shutdown>
     http::serve(listener, shutdown, move || shop.app()).map_err(StartError::Shop)
 }
 
-/// The shop knows neither operators nor visitors of whom there may be too many.
+/// The shop has no operators and no limits per visitor.
 struct ShopTerms;
 
 impl Terms for ShopTerms {

@@ -1,4 +1,4 @@
-//! Opening the state of a deployment: its engine, its master secret, its lobby.
+//! Opens the state of a deployment: its engine, its master secret, its lobby.
 
 use std::sync::Arc;
 
@@ -16,17 +16,17 @@ use crate::store::transfer::{IMPORT, IMPORTING};
 use crate::store::{OutboxMode, Store};
 use crate::telemetry::Telemetry;
 
-/// Where the master secret lies in the data directory, and under which name in a shared store.
+/// The name of the master secret's file in the data directory, and of its document in a shared store.
 pub(super) const MASTER_SECRET: &str = "master-secret";
 
-/// A deployment whose state is at hand.
-pub(super) struct Opened {
+/// The opened state of a deployment.
+pub(super) struct OpenState {
     pub(super) lobby: Arc<Lobby>,
     pub(super) master: MasterSecret,
 }
 
-/// Opens the state of the deployment without serving it: for commands that work on a service that is not running.
-/// The embedded engine's is held until the lobby's store is closed.
+/// Opens the state of a stopped service, for commands that work on it. The embedded engine's is locked until the
+/// lobby's store is closed.
 ///
 /// # Errors
 /// See [`StartError`]; [`StartError::Store`] when a running service holds the state.
@@ -39,7 +39,7 @@ pub async fn open_offline(config: &Config, system: &SystemDeps) -> Result<Arc<Lo
     Ok(read_state(config, system, &store).await?.lobby)
 }
 
-/// Creates the tables of the distributed engine that are missing. `None`: the embedded engine has no use for any.
+/// Creates the missing tables of the distributed engine. `None`: the embedded engine has none.
 ///
 /// # Errors
 /// See [`StartError`].
@@ -53,7 +53,7 @@ pub async fn create_tables(config: &Config) -> Result<Option<Creation>, StartErr
     }
 }
 
-/// The engine that the configuration names. The distributed one has asked DynamoDB for nothing yet.
+/// The configured engine. The distributed one has not contacted DynamoDB yet.
 pub(super) async fn open_store(
     config: &Config,
     system: &SystemDeps,
@@ -73,21 +73,21 @@ pub(super) async fn open_store(
     })
 }
 
-/// Reads the state of the deployment, and makes what is missing of it.
+/// Reads the state of the deployment, and creates what is missing.
 pub(super) async fn read_state(
     config: &Config,
     system: &SystemDeps,
     store: &Arc<dyn Store>,
-) -> Result<Opened, StartError> {
+) -> Result<OpenState, StartError> {
     let master = match &config.store {
-        StoreConfig::Embedded => own_secret(config, system, &**store).await?,
-        StoreConfig::Distributed(shared) => shared_secret(shared, system, &**store).await?,
+        StoreConfig::Embedded => local_master_secret(config, system, &**store).await?,
+        StoreConfig::Distributed(shared) => shared_master_secret(shared, system, &**store).await?,
     };
     if store.document(IMPORT).await?.is_some_and(|import| import.body == IMPORTING) {
         return Err(StartError::HalfImported);
     }
     let lobby = open_lobby(config, system, Arc::clone(store), master.clone()).await?;
-    Ok(Opened { lobby: Arc::new(lobby), master })
+    Ok(OpenState { lobby: Arc::new(lobby), master })
 }
 
 pub(super) async fn open_distributed(
@@ -108,21 +108,25 @@ pub(super) async fn open_distributed(
     Ok(DistributedStore::open(options)?)
 }
 
-/// Those that speak to Redis.
+/// The clients of Redis.
 pub(super) fn redis_clients(shared: &DistributedConfig) -> Result<Vec<distributed::RedisClient>, StartError> {
     shared.redis_urls.iter().map(|url| redis_client(url.expose())).collect()
 }
 
 fn redis_client(url: &str) -> Result<distributed::RedisClient, StartError> {
-    // Its own words could hold the address, and with it the password.
+    // The library's own text could contain the address and its password.
     distributed::RedisClient::open(url).map_err(|error| StartError::Redis(error.category().to_owned()))
 }
 
-/// The master secret of a deployment of one process. It is made where there is nothing yet; beside keys that were sealed
-/// under another one, a new one would only hide that the old is missing.
-async fn own_secret(config: &Config, system: &SystemDeps, store: &dyn Store) -> Result<MasterSecret, StartError> {
+/// The master secret of a single-process deployment. It is created only without existing keys: beside keys sealed under
+/// another secret, a new one would hide that the old one is missing.
+async fn local_master_secret(
+    config: &Config,
+    system: &SystemDeps,
+    store: &dyn Store,
+) -> Result<MasterSecret, StartError> {
     let path = config.data_dir.join(MASTER_SECRET);
-    let state = |source| StartError::State { place: place(config), source: KeyServiceError::Store(source) };
+    let state = |source| StartError::State { place: location(config), source: KeyServiceError::Store(source) };
     let in_use = store.document(KEYS_DOCUMENT).await.map_err(state)?.is_some();
     if in_use && !path.exists() {
         return Err(StartError::SecretMissing { path });
@@ -131,9 +135,8 @@ async fn own_secret(config: &Config, system: &SystemDeps, store: &dyn Store) -> 
     Ok(made.map_err(|source| StartError::MasterSecret { path, source })?.0)
 }
 
-/// The master secret of all nodes: the one that was written down for them, else the one that the first of them made and
-/// left in the store.
-async fn shared_secret(
+/// The master secret of all nodes: the configured one, or else the one that the first node created and stored.
+async fn shared_master_secret(
     shared: &DistributedConfig,
     system: &SystemDeps,
     store: &dyn Store,
@@ -142,7 +145,7 @@ async fn shared_secret(
         return Ok(secret.clone());
     }
     if store.document(MASTER_SECRET).await?.is_none() {
-        // Of several nodes that start together one makes it; all read what became of it.
+        // Of several nodes that start together one creates it; all read the result.
         let fresh = MasterSecret::generate(&*system.entropy);
         store.replace_document(MASTER_SECRET, 0, fresh.to_text().as_bytes()).await?;
     }
@@ -150,8 +153,8 @@ async fn shared_secret(
     MasterSecret::parse(&String::from_utf8_lossy(&made)).map_err(StartError::SharedSecret)
 }
 
-/// Where the state is, as an operator calls it.
-fn place(config: &Config) -> String {
+/// The location of the state, as operators know it.
+fn location(config: &Config) -> String {
     match &config.store {
         StoreConfig::Embedded => config.data_dir.display().to_string(),
         StoreConfig::Distributed(shared) => format!("DynamoDB's tables {}…", shared.table_prefix),
@@ -177,5 +180,5 @@ async fn open_lobby(
     };
     let clients: Clients = clients.collect();
     let opened = Lobby::open(config.endpoints.public_url.as_str(), config.events.clone(), clients, around).await;
-    opened.map_err(|source| StartError::State { place: place(config), source })
+    opened.map_err(|source| StartError::State { place: location(config), source })
 }

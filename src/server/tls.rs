@@ -16,17 +16,17 @@ use crate::text::without_byte_order_mark;
 /// Why TLS cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file is missing, unreadable, or holds no PEM of the right kind.
+    /// A file is missing, unreadable, or has no PEM of the right kind.
     #[error("{what} {path}: {reason}", path = path.display())]
     File {
-        /// Which setting names it.
+        /// The setting that names it.
         what: &'static str,
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         reason: String,
     },
-    /// Certificate and key do not fit together, or are of a kind that is not supported.
+    /// Certificate and key do not match, or are of an unsupported kind.
     #[error("tls.certificate and tls.key cannot be used together: {0}")]
     Unfit(#[from] rustls::Error),
 }
@@ -45,7 +45,7 @@ pub(super) fn load(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
-    // HTTP/2 has limits of its own to keep (streams, resets, windows): a proxy in front does that.
+    // HTTP/2 needs limits of its own (streams, resets, windows), which a proxy in front enforces.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }

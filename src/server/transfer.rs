@@ -1,4 +1,4 @@
-//! Moving rooms from one engine to another: a file of JSON lines, written and read by commands.
+//! Moves rooms from one engine to another: a file of JSON lines, written and read by commands.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, Write};
@@ -28,38 +28,38 @@ pub enum MoveError {
     /// The store does not open.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The store does not say or take a line.
+    /// The store cannot read or write a line.
     #[error(transparent)]
     Transfer(#[from] TransferError),
     /// The file cannot be read or written.
     #[error("the file: {0}")]
     File(#[from] io::Error),
-    /// A line is no line of an export.
+    /// A line is not a line of an export.
     #[error("line {number} of the file is not understood: {reason}")]
     Line {
         /// Counted from 1.
         number: u64,
-        /// What is wrong; it repeats nothing of the line.
+        /// The cause; it repeats nothing of the line.
         reason: &'static str,
     },
-    /// The file does not end as an export does.
+    /// The file lacks the last line of an export.
     #[error("the file is not whole: its last line is missing")]
     Cut,
     /// The master secret cannot be used.
     #[error("the master secret: {0}")]
     Secret(#[from] MasterSecretError),
-    /// Nobody could read the signing keys.
+    /// The signing keys would be unreadable.
     #[error(
         "the master secret is neither in the file nor here: export with --with-master-secret, or put it here first"
     )]
     NoSecret,
-    /// The store changes while it is read or written.
+    /// The store is in use by other processes.
     #[error("{nodes} of its nodes still serve: stop them first")]
     Serving {
-        /// How many listen to Redis.
+        /// How many processes are subscribed to Redis.
         nodes: u64,
     },
-    /// There is another master secret where this is to go.
+    /// The target has another master secret.
     #[error("there is another master secret here already")]
     OtherSecret,
     /// The file was sealed under another master secret than the one here.
@@ -73,16 +73,16 @@ impl From<StoreError> for MoveError {
     }
 }
 
-/// Whether an export says the master secret.
+/// Whether an export contains the master secret.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SecretLine {
     /// The file is as secret as it.
     Written,
-    /// Whoever imports has it.
+    /// The importing side has it.
     LeftOut,
 }
 
-/// Writes all that the store keeps. Nobody may serve from it meanwhile. Answers how many lines.
+/// Writes the whole content of the store. No service may use it meanwhile. Returns the number of lines.
 ///
 /// # Errors
 /// See [`MoveError`].
@@ -122,22 +122,22 @@ pub async fn export(
     Ok(count.get())
 }
 
-/// Takes what an export wrote into a store that has begun none of its lines. A file that is not whole is refused before
-/// anything is taken of an event. Answers how many lines.
+/// Imports an export into an empty store. An incomplete file is refused before anything of an event is written. Returns
+/// the number of lines.
 ///
 /// # Errors
 /// See [`MoveError`]. The same file may be imported again after an error.
 pub async fn import(config: &Config, system: &SystemDeps, input: &mut (dyn BufRead + Send)) -> Result<u64, MoveError> {
     let store = open(config, system).await?;
     let mut reader = Reader { input, count: 0, ended: false };
-    // The events' own lines come last: with the line that says that the file is whole.
+    // The events' own lines come last: after the line that marks the file as complete.
     let mut events = Vec::new();
     let mut batch = Vec::with_capacity(TRANSFER_LINES);
     let mut begun = false;
     while let Some(line) = reader.next()? {
         match line {
             Line::Export { .. } => continue,
-            Line::MasterSecret { text } => keep_secret(config, system, &*store, &text).await?,
+            Line::MasterSecret { text } => store_secret(config, system, &*store, &text).await?,
             _ if !begun && secret_of(config, &*store).await.is_err() => return Err(MoveError::NoSecret),
             Line::Document { ref name, ref body, .. } if name == KEYS_DOCUMENT => {
                 readable(body, &secret_of(config, &*store).await?)?;
@@ -160,7 +160,7 @@ pub async fn import(config: &Config, system: &SystemDeps, input: &mut (dyn BufRe
     Ok(reader.count)
 }
 
-/// Marks the store as one that an import was begun into, if nothing stands in its way. One that was broken off goes on.
+/// Marks the store as the target of an import, if nothing prevents it. An interrupted import continues.
 async fn begin(store: &dyn Transfer) -> Result<(), MoveError> {
     let broken_off = store.document(IMPORT).await?.is_some_and(|document| document.body == IMPORTING);
     if broken_off {
@@ -172,17 +172,17 @@ async fn begin(store: &dyn Transfer) -> Result<(), MoveError> {
     }
 }
 
-/// An error if the signing keys of the file are no use with the master secret that is here.
+/// An error if the signing keys of the file cannot be opened with the master secret here.
 fn readable(sealed: &str, secret: &MasterSecret) -> Result<(), MoveError> {
     let sealed = STANDARD.decode(sealed).map_err(|_| TransferError::Nonsense("a document"))?;
     match KeyRing::unseal(&sealed, secret) {
         Err(UnsealError::WrongMasterSecret) => Err(MoveError::ForeignSecret),
-        // What else is wrong with them is said where they are used.
+        // Other problems with them are reported when they are used.
         _ => Ok(()),
     }
 }
 
-/// Says in the store how far an import is, so that nobody serves from half of it.
+/// Records the progress of an import in the store, so that no service uses a partial import.
 async fn mark(store: &dyn Transfer, stage: &[u8]) -> Result<(), StoreError> {
     let before = store.document(IMPORT).await?.map_or(0, |document| document.version);
     store.replace_document(IMPORT, before, stage).await.map(drop)
@@ -222,7 +222,7 @@ async fn open(config: &Config, system: &SystemDeps) -> Result<Arc<dyn Transfer>,
     Ok(match &config.store {
         StoreConfig::Embedded => Arc::new(EmbeddedStore::open(&config.data_dir).map_err(StartError::from)?),
         StoreConfig::Distributed(shared) => {
-            // Whoever serves without Redis is not seen.
+            // A process that does not use Redis is not detected.
             let nodes = distributed::serving_nodes(&redis_clients(shared)?, &shared.table_prefix).await;
             if let Some(nodes @ 1..) = nodes {
                 return Err(MoveError::Serving { nodes });
@@ -245,8 +245,8 @@ async fn secret_of(config: &Config, store: &dyn Transfer) -> Result<MasterSecret
     }
 }
 
-/// Puts the master secret where this deployment keeps its own, unless that is there and the same.
-async fn keep_secret(config: &Config, system: &SystemDeps, store: &dyn Transfer, text: &str) -> Result<(), MoveError> {
+/// Stores the master secret where this deployment keeps its own, unless the same one is there.
+async fn store_secret(config: &Config, system: &SystemDeps, store: &dyn Transfer, text: &str) -> Result<(), MoveError> {
     let secret = MasterSecret::parse(text)?;
     match &config.store {
         StoreConfig::Embedded => {
@@ -255,11 +255,11 @@ async fn keep_secret(config: &Config, system: &SystemDeps, store: &dyn Transfer,
                 return Ok(durable::create(&path, secret.to_text().as_bytes(), &*system.entropy)?);
             }
         }
-        // Where another one is kept, this does nothing.
+        // If another one is stored, this has no effect.
         StoreConfig::Distributed(shared) if shared.master_secret.is_none() => {
             store.replace_document(MASTER_SECRET, 0, secret.to_text().as_bytes()).await?;
         }
-        // The configuration has it, so that it is nowhere else.
+        // The configuration contains it, so it is stored nowhere else.
         StoreConfig::Distributed(_) => {}
     }
     let same = secret_of(config, store).await?.secret().matches(secret.secret().expose());

@@ -20,29 +20,29 @@ struct ReasonLabels {
 
 type Count = Counter<u64, AtomicU64>;
 
-/// Why a connection is not served.
+/// Why a connection is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ConnectionRefusal {
-    /// The visitors' part is full, and it did not ask for an operators' path: answered 503.
+    /// The visitors' part is full, and the request is not for an operators' path: answered 503.
     Visitors,
-    /// The operators' part is full as well, and no connection in it could give way: closed without an answer.
+    /// The operators' part is full as well, and no connection in it could be evicted: closed without an answer.
     Operators,
-    /// It was brief and gave way to another.
+    /// It was brief and was evicted for another.
     GaveWay,
 }
 
-/// Why a connection is ended that was being served.
+/// Why a served connection is ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ConnectionEnd {
-    /// Nothing of what was sent was taken for too long.
+    /// The client read nothing for too long.
     Unread,
-    /// A request did not come in time.
+    /// A request did not arrive in time.
     Slow,
-    /// What came is no request, or its head is too long.
+    /// The client sent no valid request, or its head is too long.
     Unreadable,
-    /// A request went on for too long after its answer.
+    /// A request continued for too long after its answer.
     Endless,
-    /// TLS was not agreed upon, or not in time.
+    /// The TLS handshake failed or took too long.
     Handshake,
 }
 
@@ -74,10 +74,10 @@ impl ConnectionEnd {
     }
 }
 
-/// The metrics of the connections of all listeners; those of a clone are the same.
+/// The metrics of the connections of all listeners; clones share them.
 #[derive(Clone, Default)]
 pub struct ConnectionMetrics {
-    /// Whether they are of a listener that is for operators alone.
+    /// Whether they belong to an operators-only listener.
     operators_alone: bool,
     open: Family<PartLabels, Gauge<i64>>,
     refused: Family<ReasonLabels, Count>,
@@ -96,7 +96,7 @@ impl Drop for OpenConnection {
 
 impl ConnectionMetrics {
     pub(super) fn register(&self, registry: &mut Registry) {
-        // All of them are there from the start: a rate needs the zero before the first.
+        // All series exist from the start: a rate needs the zero before the first count.
         for part in ["visitors", "brief", "operators"] {
             drop(self.open.get_or_create(&PartLabels { part }));
         }
@@ -113,7 +113,7 @@ impl ConnectionMetrics {
         registry.register("long_responses_refused", help, self.long_responses.clone());
     }
 
-    /// The same, for a listener that is for operators alone.
+    /// The same, for an operators-only listener.
     #[must_use]
     pub fn of_operators(self) -> Self {
         Self { operators_alone: true, ..self }
@@ -130,22 +130,22 @@ impl ConnectionMetrics {
         self.open(if self.operators_alone { "operators" } else { "visitors" })
     }
 
-    /// Counts a connection that carries one request: beyond the visitors' part, or beyond the share of its address.
+    /// Counts a connection for a single request: beyond the visitors' part, or beyond the share of its address.
     pub fn brief(&self) -> OpenConnection {
         self.open(if self.operators_alone { "operators" } else { "brief" })
     }
 
-    /// Notes that a connection was not served.
+    /// Counts a refused connection.
     pub fn refused(&self, why: ConnectionRefusal) {
         self.refused.get_or_create(&why.label()).inc();
     }
 
-    /// Notes that a connection was ended.
+    /// Counts an ended connection.
     pub fn ended(&self, why: ConnectionEnd) {
         self.ended.get_or_create(&why.label()).inc();
     }
 
-    /// Notes that a response was not sent because too many long ones were being sent.
+    /// Counts a response that was not sent because too many long ones were being sent.
     pub fn long_response_refused(&self) {
         self.long_responses.inc();
     }

@@ -1,8 +1,8 @@
-//! The cookies: the visitor's place in a line, the name of the browser that a flow is bound to, and what the browser
-//! remembers of its login requests.
+//! The cookies: the visitor's place in the queue, the name of the browser that a flow is bound to, and the first
+//! arrivals of its login requests.
 //!
-//! `__Host-…; Secure; HttpOnly; SameSite=Lax; Path=/` (RFC 6265bis §4.1.3.2). Where browsers come by plain http (only
-//! loopback is allowed to), `Secure` cookies would be dropped: then the name has no prefix and the flag is left out.
+//! `__Host-…; Secure; HttpOnly; SameSite=Lax; Path=/` (RFC 6265bis §4.1.3.2). Over plain HTTP, which only loopback may
+//! use, browsers drop `Secure` cookies: the name then has no prefix and the flag is left out.
 
 use std::borrow::Cow;
 
@@ -29,9 +29,9 @@ const NAME_BYTES: usize = 16;
 impl Browser {
     /// The browser of a request, if it has been here before.
     ///
-    /// A browser whose first tabs are opened at the same time is given a name by the answer to each. All are in its cookies of the
-    /// cookie check then, and browsers send these in the order in which they came (RFC 6265 §5.4): the first is in the
-    /// requests of all its tabs, so that is its name.
+    /// A browser that opens several tabs at first gets a name in the answer to each. The cookies of the cookie check
+    /// then contain all of them, in the order in which they were set (RFC 6265 §5.4). The first is in the requests of
+    /// all its tabs, so it is the browser's name.
     pub fn of(app: &App, request: &HttpRequest) -> Option<Self> {
         let (checks, browser) = (name(app, CHECK), name(app, "browser"));
         let headers = request.headers();
@@ -44,7 +44,7 @@ impl Browser {
         Self(URL_SAFE_NO_PAD.encode(random::<NAME_BYTES>(app.lobby.entropy())))
     }
 
-    /// What the name is made of.
+    /// The bytes of the name.
     pub fn bytes(&self) -> BrowserName {
         decode(&self.0).unwrap_or_default()
     }
@@ -61,18 +61,18 @@ impl Browser {
         &self.0
     }
 
-    /// Whether a flow that was bound to `other` is this browser's.
+    /// Whether a flow that was bound to `other` belongs to this browser.
     pub fn is(&self, other: &str) -> bool {
         self.0.as_bytes().ct_eq(other.as_bytes()).into()
     }
 
-    /// The cookie that keeps it.
+    /// The cookie that keeps the name.
     pub fn cookie(&self, app: &App) -> Cookie<'static> {
         cookie(app, "browser", self.0.clone())
     }
 }
 
-/// What names of the cookie check's cookies begin with, and how many letters of the browser's name follow.
+/// The prefix of the cookie check's cookies, and how many letters of the browser's name follow it.
 const CHECK: &str = "check-";
 const CHECK_NAME: usize = 8;
 
@@ -81,7 +81,7 @@ fn decode(name: &str) -> Option<BrowserName> {
     bytes.try_into().ok()
 }
 
-/// The visitor's place in the line of `event`, as the browser keeps it.
+/// The place cookie for `event`.
 pub fn place(app: &App, request: &HttpRequest, event: &str) -> Option<String> {
     cookie_values(request.headers(), &name(app, &place_name(event))).next().map(Cow::into_owned)
 }
@@ -91,25 +91,25 @@ pub fn place_cookie(app: &App, event: &str, value: String) -> Cookie<'static> {
     cookie(app, &place_name(event), value)
 }
 
-/// What the browser remembers of its login requests, sealed.
+/// The browser's first arrivals, encrypted.
 pub fn arrivals(app: &App, request: &HttpRequest) -> Option<String> {
     cookie_values(request.headers(), &name(app, "arrivals")).next().map(Cow::into_owned)
 }
 
-/// The cookie that keeps it.
+/// The cookie that keeps the first arrivals.
 pub fn arrivals_cookie(app: &App, value: String) -> Cookie<'static> {
     cookie(app, "arrivals", value)
 }
 
-/// A cookie that the answer to a request sets, also when the request fails.
+/// A cookie that the answer to a request sets even if the request fails.
 struct WithProblem(Cookie<'static>);
 
-/// Has the answer to `request` set a cookie, should it be a problem's.
+/// Sets a cookie in the answer to `request` if that answer is a problem.
 pub fn set_with_problem(request: &HttpRequest, cookie: Cookie<'static>) {
     request.extensions_mut().insert(WithProblem(cookie));
 }
 
-/// Adds to a problem's answer the cookie that the handler left for it.
+/// Adds the cookie that the handler left for a problem's answer.
 pub fn add_to_problem(request: &HttpRequest, answer: &mut HttpResponse) {
     if let Some(WithProblem(cookie)) = request.extensions().get::<WithProblem>() {
         set(answer, cookie);

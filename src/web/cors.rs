@@ -1,17 +1,17 @@
 //! Cross-origin requests (Fetch standard): which endpoints a browser application may call from its own page.
 //!
-//! The private calls of the REST contract are among them: the control panel of the retired system is a page that signs
-//! them. It does not look at the status, so a refusal of its credentials must be one that it cannot read: without a
-//! header of this kind, the browser fails its call.
-//! No credentials are ever allowed, so any origin may ask: what is answered depends on the request alone.
+//! The private calls of the REST contract are among them, because the retired system's control panel is a page that
+//! signs them. The panel ignores the status, so a refusal of its credentials must be unreadable to it: without a CORS
+//! header, the browser fails its call. Credentials are never allowed, so any origin may call: the answer depends on the
+//! request alone.
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 
-/// On every answer that a page of another origin may read.
+/// For answers that pages of other origins may read.
 pub const ANY_ORIGIN: (HeaderName, HeaderValue) = (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
 
-/// Beside it, on errors: the headers that such a page may read of them, besides those that it always may.
+/// For errors, beside it: the additional response headers that such pages may read.
 pub const EXPOSED: (HeaderName, HeaderValue) =
     (header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("Retry-After, WWW-Authenticate"));
 

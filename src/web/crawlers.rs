@@ -1,10 +1,10 @@
-//! Crawlers that announce themselves: search engines, link previews, collectors of texts.
+//! Crawlers that announce themselves: search engines, link previews, text collectors.
 //!
-//! A short list of those that meet most sites, each by the name in its operator's own documentation (Google, *Overview of
-//! Google crawlers*; Bing Webmaster, *Which crawlers does Bing use*; Apple, *About Applebot*; Meta, *Web crawlers*; and so
-//! on), as the list <https://github.com/monperrus/crawler-user-agents> collects them. A name counts only as a whole word:
-//! browsers inside apps (`FBAN`, `Instagram`, `Line`, `MicroMessenger`) and phones (`CUBOT`) are visitors. Crawlers that
-//! are not in it keep no cookies, as a rule, and get no place for that reason.
+//! A short list of the most frequent ones, each by the name in its operator's own documentation (Google, *Overview of
+//! Google crawlers*; Bing Webmaster, *Which crawlers does Bing use*; Apple, *About Applebot*; Meta, *Web crawlers*; and
+//! so on), as collected by <https://github.com/monperrus/crawler-user-agents>. A name counts only as a whole word:
+//! browsers inside apps (`FBAN`, `Instagram`, `Line`, `MicroMessenger`) and phones (`CUBOT`) are visitors. Other
+//! crawlers rarely keep cookies, and get no place for that reason.
 
 /// Their names, in lower case.
 const NAMES: [&str; 67] = [
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn browsers_inside_apps_and_phones_with_such_names_are_visitors() {
+    fn in_app_browsers_and_phones_with_similar_names_are_visitors() {
         for agent in [
             // Facebook
             "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148 [FBAN/FBIOS;FBAV/467.0.0.39.108;FBBV/602434143;FBDV/iPhone15,2;FBMD/iPhone;FBSN/iOS;FBSV/17.5.1;FBSS/3;FBID/phone;FBLC/de_DE;FBOP/5]",

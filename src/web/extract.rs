@@ -1,4 +1,4 @@
-//! Bodies, headers and queries as handlers want them, with errors that say what is wrong.
+//! Extractors for bodies, headers and queries, with errors that name the problem.
 
 use std::borrow::Cow;
 
@@ -21,17 +21,17 @@ use crate::room::Door;
 use crate::text::without_byte_order_mark;
 use crate::web::respond::Problem;
 
-/// The body of a request, read in time: a client that sends no more of it keeps its connection no longer than
-/// [`policy::BODY_TIMEOUT`].
+/// The body of a request, read within [`policy::BODY_TIMEOUT`]: a client that stops sending does not hold its
+/// connection longer.
 pub struct Body(Option<Bytes>);
 
 impl Body {
-    /// The bytes, if they came whole, in time and were not too many.
+    /// The bytes, if the body was complete, in time and within the limit.
     pub fn bytes(&self) -> Option<&[u8]> {
         self.0.as_deref()
     }
 
-    /// Reads it where no extractor does.
+    /// Reads a body outside of an extractor.
     pub async fn read(request: &HttpRequest, payload: &mut Payload) -> Self {
         Self::from_request(request, payload).await.unwrap_or(Self(None))
     }
@@ -47,7 +47,7 @@ impl FromRequest for Body {
     }
 }
 
-/// A header's text, if it is text.
+/// The text of a header, if it is valid text.
 pub fn header_text<'a>(request: &'a HttpRequest, name: &HeaderName) -> Option<&'a str> {
     request.headers().get(name).and_then(|value| value.to_str().ok())
 }
@@ -55,7 +55,7 @@ pub fn header_text<'a>(request: &'a HttpRequest, name: &HeaderName) -> Option<&'
 /// The parameters of a form body.
 ///
 /// # Errors
-/// `invalid_request` when the body is no form, not readable, or too large.
+/// `invalid_request` when the body is not a form, unreadable, or too large.
 pub fn form(request: &HttpRequest, body: Body) -> Result<Params, OAuthError> {
     let media_type = header_text(request, &header::CONTENT_TYPE).unwrap_or_default();
     let essence = media_type.split(';').next().unwrap_or_default().trim();
@@ -66,55 +66,52 @@ pub fn form(request: &HttpRequest, body: Body) -> Result<Params, OAuthError> {
     Ok(Params::parse(&body))
 }
 
-/// A JSON body of the REST API; its content type does not matter, as the old system did not look at it.
+/// A JSON body of the REST API. Its content type is ignored, as in the old system.
 ///
 /// # Errors
-/// 400 when it is too large, no JSON, or lacks a member.
+/// 400 when it is too large, not JSON, or lacks a member.
 pub fn json<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
     let refuse = |sentence| Problem::Rest(StatusCode::BAD_REQUEST, sentence);
     let body = body.0.ok_or_else(|| refuse("The body is too large or incomplete"))?;
-    // Serde would fill the members from an array too.
+    // Serde would accept an array as well.
     let body = without_byte_order_mark(&body);
     let is_object = body.trim_ascii_start().starts_with(b"{");
     let read = is_object.then(|| serde_json::from_slice(body).ok()).flatten();
     read.ok_or_else(|| refuse("The body is not the JSON object that this call takes"))
 }
 
-/// A query that lacks a parameter, or has one twice.
+/// A query that lacks a parameter or repeats one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct UnclearQuery;
+pub struct QueryError;
 
-/// These parameters of the query, each there once; others do not matter. Allocates only for what is escaped.
+/// These parameters of the query, each present exactly once; others are ignored. Allocates only for escaped values.
 ///
 /// # Errors
-/// [`UnclearQuery`].
-pub fn query<'a, const N: usize>(
-    request: &'a HttpRequest,
-    names: [&str; N],
-) -> Result<[Cow<'a, str>; N], UnclearQuery> {
+/// [`QueryError`].
+pub fn query<'a, const N: usize>(request: &'a HttpRequest, names: [&str; N]) -> Result<[Cow<'a, str>; N], QueryError> {
     let mut found = [const { None }; N];
     for (name, value) in form_urlencoded::parse(request.query_string().as_bytes()) {
         let wanted = names.iter().position(|wanted| *wanted == name).and_then(|index| found.get_mut(index));
         if wanted.is_some_and(|place| place.replace(value).is_some()) {
-            return Err(UnclearQuery);
+            return Err(QueryError);
         }
     }
-    if found.iter().any(Option::is_none) { Err(UnclearQuery) } else { Ok(found.map(Option::unwrap_or_default)) }
+    if found.iter().any(Option::is_none) { Err(QueryError) } else { Ok(found.map(Option::unwrap_or_default)) }
 }
 
 /// The room that a call names.
 ///
 /// # Errors
-/// 400 for an unknown event, as the contract words it.
+/// 400 for an unknown event, worded by the contract.
 pub fn room<'a>(lobby: &'a Lobby, event_id: &str) -> Result<&'a Room, Problem> {
     let room = lobby.room(event_id).ok_or(Problem::Rest(StatusCode::BAD_REQUEST, "Invalid event ID"))?;
     Ok(room)
 }
 
-/// The room of a public call that a visitor of the REST channel makes.
+/// The room of a public call of the REST channel.
 ///
 /// # Errors
-/// As [`room`]; 403 where the event has no REST channel.
+/// As [`room`]; 403 if the event has no REST channel.
 pub fn rest_room<'a>(lobby: &'a Lobby, event_id: &str) -> Result<&'a Room, Problem> {
     let room = room(lobby, event_id)?;
     if !room.settings.channels.include(Door::Rest) {
@@ -123,10 +120,10 @@ pub fn rest_room<'a>(lobby: &'a Lobby, event_id: &str) -> Result<&'a Room, Probl
     Ok(room)
 }
 
-/// The largest whole number up to which a float has them all (RFC 8259 §6): beyond, it may be a neighbour's.
+/// The largest integer up to which a float represents every integer (RFC 8259 §6).
 const LARGEST_EXACT_FLOAT: f64 = 9_007_199_254_740_991.0;
 
-/// A whole number, which callers of the old system may send as a JSON string, and writers of JSON as `1.0` or `1e2`.
+/// An integer, which callers of the old system may send as a JSON string, or as `1.0` or `1e2`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Number(pub i64);
 
@@ -154,20 +151,20 @@ mod tests {
 
     use super::*;
 
-    fn asked(query_string: &str) -> Result<[String; 2], UnclearQuery> {
+    fn parse(query_string: &str) -> Result<[String; 2], QueryError> {
         let request = TestRequest::with_uri(&format!("/?{query_string}")).to_http_request();
         query(&request, ["event_id", "request_id"]).map(|found| found.map(Cow::into_owned))
     }
 
     #[test]
-    fn parameters_are_found_in_any_order_beside_others_and_unescaped() {
+    fn parameters_are_read_in_any_order_and_unescaped() {
         let found = ["Sample".to_owned(), "a b&c".to_owned()];
-        assert_eq!(asked("event_id=Sample&request_id=a+b%26c"), Ok(found.clone()));
-        assert_eq!(asked("x=1&request_id=a%20b%26c&event_id=%53ample&x=2"), Ok(found));
+        assert_eq!(parse("event_id=Sample&request_id=a+b%26c"), Ok(found.clone()));
+        assert_eq!(parse("x=1&request_id=a%20b%26c&event_id=%53ample&x=2"), Ok(found));
     }
 
     #[test]
-    fn a_number_is_whole_however_it_is_written() {
+    fn an_integer_is_read_in_each_notation() {
         let read = |text: &str| serde_json::from_str::<Number>(text).ok().map(|Number(number)| number);
         let written = [("1.0", 1), ("-1.0", -1), ("1e2", 100), ("-0.0", 0), ("12.50e1", 125), ("\"7\"", 7)];
         written.iter().for_each(|(text, number)| assert_eq!(read(text), Some(*number), "{text}"));
@@ -179,9 +176,9 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_that_is_missing_or_comes_twice_makes_the_query_unclear() {
+    fn a_missing_or_repeated_parameter_is_an_error() {
         for unclear in ["", "event_id=Sample", "event_id=a&event_id=a&request_id=b", "Event_id=a&request_id=b"] {
-            assert_eq!(asked(unclear), Err(UnclearQuery), "{unclear}");
+            assert_eq!(parse(unclear), Err(QueryError), "{unclear}");
         }
     }
 }

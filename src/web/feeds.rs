@@ -1,4 +1,4 @@
-//! The state of each line as waiting browsers hear it: one message serialised once, many sockets.
+//! The state of each queue as streamed to waiting pages: serialised once, sent to many sockets.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -13,22 +13,22 @@ use super::state::ByEvent;
 use crate::lobby::{Lobby, Room};
 use crate::policy;
 
-/// What a waiting page needs to know; the visitor's own position is the page's affair.
+/// The state that a waiting page needs; the page knows the visitor's own position.
 #[derive(Serialize, PartialEq, Debug)]
-pub struct LineState {
+pub struct LineStatus {
     generation: u16,
     serving: u64,
     waiting: u64,
-    /// In seconds: a position at best, at worst, and between moves; `None`: not known yet.
+    /// In seconds per position (best, worst) and between moves; `None`: not known yet.
     pace: Option<[f64; 3]>,
-    /// Whether nobody is let in by itself at the moment, because the site cannot take more.
+    /// Whether the gate is closed, so that the inlet admits no one.
     paused: bool,
 }
 
-impl LineState {
-    /// The state of the line now.
+impl LineStatus {
+    /// The current state.
     pub fn of(lobby: &Lobby, room: &Room) -> Self {
-        let view = room.board.view();
+        let view = room.cache.view();
         let pace = view.pace(lobby.now());
         Self {
             generation: view.counters.generation.0,
@@ -39,9 +39,9 @@ impl LineState {
         }
     }
 
-    /// Whether something changed since that those who wait want to know at once.
+    /// Whether something changed that waiting pages must show at once.
     fn is_outdated(&self, room: &Room) -> bool {
-        let counters = room.board.counters();
+        let counters = room.cache.counters();
         (self.serving, self.generation, self.paused) != (counters.serving, counters.generation.0, !room.is_open())
     }
 
@@ -58,23 +58,23 @@ pub struct Feeds {
 }
 
 impl Feeds {
-    /// Streams that say how each line stands now.
+    /// Streams with the current state of each queue.
     pub fn new(lobby: &Lobby) -> Self {
-        let sender = |room: &Arc<Room>| watch::Sender::new(Some(LineState::of(lobby, room).event()));
+        let sender = |room: &Arc<Room>| watch::Sender::new(Some(LineStatus::of(lobby, room).event()));
         Self { senders: lobby.rooms().map(|room| (room.settings.id.clone(), sender(room))).collect() }
     }
 
-    /// A listener to the line of `event`.
+    /// A subscription to the stream of `event`.
     pub fn listen(&self, event: &str) -> Option<watch::Receiver<Option<Bytes>>> {
         self.senders.get(event).map(watch::Sender::subscribe)
     }
 
-    /// Ends all streams; the browsers come back, to another node or after the restart.
+    /// Ends all streams; browsers reconnect, to another node or after the restart.
     pub fn close(&self) {
         self.senders.values().for_each(|sender| drop(sender.send_replace(None)));
     }
 
-    /// Publishes changes, each line in the long run at most once in [`policy::STREAM_THROTTLE`], until the tasks are
+    /// Publishes changes, on average at most once per [`policy::STREAM_THROTTLE`] and queue, until the tasks are
     /// aborted.
     pub fn publish(self: &Arc<Self>, lobby: &Arc<Lobby>) -> Vec<JoinHandle<()>> {
         let rooms = lobby.rooms().cloned();
@@ -83,29 +83,29 @@ impl Feeds {
 
     async fn publish_line(self: Arc<Self>, lobby: Arc<Lobby>, room: Arc<Room>) {
         let Some(sender) = self.senders.get(&room.settings.id) else { return };
-        let mut bell = room.board.bell();
-        let mut told = LineState::of(&lobby, &room);
-        // When the next message is due, were they all as far apart as they are in the long run.
+        let mut changes = room.cache.subscribe();
+        let mut sent = LineStatus::of(&lobby, &room);
+        // When the next message would be due if all were equally spaced.
         let mut due = Instant::now();
-        let mut silence = pin!(lobby.passes(policy::STREAM_HEARTBEAT));
+        let mut silence = pin!(lobby.wait_for(policy::STREAM_HEARTBEAT));
         loop {
             let silent = tokio::select! {
                 biased;
                 () = &mut silence => true,
-                // The board's bell lives as long as the room.
-                _ = bell.changed() => false,
+                // The cache lives as long as the room.
+                _ = changes.changed() => false,
             };
-            // Joins ring all the time and tell those who wait nothing: only a move, a pause, or the heartbeat that keeps
-            // proxies from closing a silent stream, is worth waking every socket.
-            if !silent && !told.is_outdated(&room) {
+            // Joins notify all the time but change nothing for waiting pages. Only a move, a pause, or the heartbeat
+            // that keeps proxies from closing an idle stream is worth waking every socket.
+            if !silent && !sent.is_outdated(&room) {
                 continue;
             }
             sleep_until(due.max(Instant::now() + policy::STREAM_SLACK) - policy::STREAM_SLACK).await;
-            told = LineState::of(&lobby, &room);
+            sent = LineStatus::of(&lobby, &room);
             // A closed stream stays closed.
-            sender.send_if_modified(|message| message.as_mut().map(|message| *message = told.event()).is_some());
+            sender.send_if_modified(|message| message.as_mut().map(|message| *message = sent.event()).is_some());
             due = due.max(Instant::now()) + policy::STREAM_THROTTLE;
-            silence.set(lobby.passes(policy::STREAM_HEARTBEAT));
+            silence.set(lobby.wait_for(policy::STREAM_HEARTBEAT));
         }
     }
 }

@@ -1,9 +1,9 @@
-//! What a browser remembers of its login requests: when each that had to wait came first.
+//! The first arrivals of a browser's login requests that had to wait.
 //!
-//! A relying party gives a login up some time after it sent the browser here, and knows nothing of reloads, bookmarks and
-//! tabs that are restored the next day. So a request is as old as its first arrival. The browser keeps the list, sealed,
-//! in a cookie: the store writes nothing for those who wait, and a browser that drops the cookie harms its own login alone.
-//! ADR 23.
+//! A relying party gives up a login some time after it sent the browser here, and knows nothing of reloads, bookmarks
+//! and restored tabs. So a request is as old as its first arrival. The browser keeps the list, encrypted, in a cookie:
+//! the store writes nothing for waiting visitors, and a browser that drops the cookie affects only its own login. ADR
+//! 23.
 
 use actix_web::HttpRequest;
 use actix_web::cookie::Cookie;
@@ -11,24 +11,24 @@ use zeroize::Zeroizing;
 
 use super::App;
 use super::cookies::{self, Browser};
-use super::flow::of_its_own;
+use super::flow::unique_parameters;
 use crate::ambient::Timestamp;
 use crate::oauth::Params;
 use crate::policy;
 use crate::room::Opener;
 
-/// What names a login request in one browser: a digest of all its parameters. No other browser has the same.
+/// The name of a login request in one browser: a digest of all its parameters and the browser's name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RequestName {
     request: [u8; 8],
-    /// The same of its client alone. Two clients with one digest cost at most a redirect.
+    /// A digest of its client alone. If two clients collide, the cost is one redirect.
     client: [u8; 2],
 }
 
 impl RequestName {
-    /// The name of a request; `None`: the site gave it nothing of its own, and each such request is a new one.
+    /// The name of a request; `None`: the request has no unique parameters, so each one is new.
     pub fn of(params: &Params, browser: &Browser) -> Option<Self> {
-        of_its_own(params)?;
+        unique_parameters(params)?;
         let pairs = params.sorted();
         let texts = pairs.iter().flat_map(|&(name, value)| [name, value]);
         let client = params.get("client_id").ok().flatten().unwrap_or_default();
@@ -39,7 +39,7 @@ impl RequestName {
     }
 }
 
-/// The first bytes of what names these texts.
+/// The first bytes of the digest of these texts.
 fn digest<const N: usize>(texts: &[&str]) -> [u8; N] {
     let named = Opener::named(texts);
     std::array::from_fn(|index| named.as_bytes()[index])
@@ -50,7 +50,7 @@ fn digest<const N: usize>(texts: &[&str]) -> [u8; N] {
 struct Arrival {
     name: RequestName,
     first: Timestamp,
-    /// Whether the site was asked to begin a fresh login in its place, and has sent no other request since.
+    /// Whether the site was asked to start a new login instead, and has sent no other request since.
     given_up: bool,
 }
 
@@ -65,16 +65,16 @@ pub struct FirstArrivals {
 const ENTRY: usize = 8 + 2 + 1 + 5;
 
 impl FirstArrivals {
-    /// What the browser of `request` remembers at `now`: nothing, if that is not what it was given.
+    /// The list of the browser of `request` at `now`; empty if its cookie is not valid.
     pub fn of(app: &App, request: &HttpRequest, now: Timestamp) -> Self {
         let plain = cookies::arrivals(app, request).and_then(|sealed| app.arrivals.open(&sealed).ok());
         Self::decode(&plain.unwrap_or_default(), now)
     }
 
-    /// A request comes at `now`. Answers when it came first, if that was earlier.
+    /// Records the arrival of a request at `now`. Returns its first arrival, if that was earlier.
     ///
-    /// A site whose requests are all alike could never be logged in to again once one of them is too old: a request that was
-    /// given up and comes again, before any other of its client, is new.
+    /// If all requests of a site are identical, one that is too old would block every later login. So a request that
+    /// was given up and arrives again, before any other of its client, is new.
     pub fn arrive(&mut self, name: RequestName, now: Timestamp) -> Option<Timestamp> {
         for other in self.list.iter_mut().filter(|entry| entry.name.client == name.client) {
             if other.given_up && other.name != name {
@@ -91,7 +91,7 @@ impl FirstArrivals {
         None
     }
 
-    /// A request that came first when it `began` has to wait.
+    /// Records that a request that first arrived when it `began` has to wait.
     pub fn remember(&mut self, name: RequestName, began: Timestamp) {
         if self.list.iter().any(|entry| entry.name == name) {
             return;
@@ -102,7 +102,7 @@ impl FirstArrivals {
         self.changed = true;
     }
 
-    /// The site no longer waits for the request that came first when it `began`.
+    /// Records that the site no longer waits for the request that first arrived when it `began`.
     pub fn give_up(&mut self, name: RequestName, began: Timestamp) {
         self.remember(name, began);
         for entry in self.list.iter_mut().filter(|entry| entry.name == name && !entry.given_up) {
@@ -111,7 +111,7 @@ impl FirstArrivals {
         }
     }
 
-    /// The cookie that keeps the list, if it is not what the browser holds.
+    /// The cookie that keeps the list, if the list changed.
     pub fn cookie(&self, app: &App) -> Option<Cookie<'static>> {
         let sealed = self.changed.then(|| app.arrivals.seal(&self.encode(), app.lobby.entropy()))?;
         sealed.ok().map(|sealed| cookies::arrivals_cookie(app, sealed))
@@ -128,7 +128,7 @@ impl FirstArrivals {
         bytes
     }
 
-    /// Reads the list back, but for what is older than it is kept. What is not whole is nothing.
+    /// Decodes the list, without entries that are too old. A malformed list is empty.
     fn decode(bytes: &[u8], now: Timestamp) -> Self {
         let (entries, rest) = bytes.as_chunks::<ENTRY>();
         let list = if rest.is_empty() { entries } else { &[] };
@@ -164,7 +164,7 @@ mod tests {
         RequestName { request: [request; 8], client: [client; 2] }
     }
 
-    /// The list as the browser brings it back at `now`.
+    /// The list as the browser returns it at `now`.
     fn brought_back(list: &FirstArrivals, now: Timestamp) -> FirstArrivals {
         FirstArrivals::decode(&list.encode(), now)
     }
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_was_given_up_and_comes_again_is_new_once() {
+    fn a_given_up_request_that_arrives_again_is_new_once() {
         let mut list = FirstArrivals::default();
         list.give_up(name(1, 1), NOW);
         let mut list = brought_back(&list, NOW);

@@ -1,7 +1,7 @@
-//! A flow: one authorization request while its visitor waits, sealed and carried by the browser.
+//! A flow: an authorization request while its visitor waits, encrypted and carried by the browser.
 //!
-//! It holds the request's own parameters, so that coming back runs the same checks as the first time, against the
-//! clients as they are then. It is bound to one browser and good for [`policy::FLOW_LIFETIME`].
+//! It contains the request's own parameters, so that a return runs the same checks as the first arrival, against the
+//! clients configured then. It is bound to one browser and valid for [`policy::FLOW_LIFETIME`].
 
 use serde::{Deserialize, Serialize};
 
@@ -12,75 +12,75 @@ use crate::oauth::Params;
 use crate::policy;
 use crate::room::Opener;
 
-/// What is sealed.
+/// The content of a flow.
 #[derive(Serialize, Deserialize)]
 pub struct Flow {
     /// The authorization request.
     pub params: Params,
-    /// When it first came.
+    /// When the request first arrived.
     pub began: Timestamp,
-    /// When this flow was sealed; `None`: when the request came, by a version of the program that did not note it.
+    /// When this flow was encrypted; `None`: when the request arrived, in flows of an earlier version.
     made: Option<Timestamp>,
-    /// How many were ahead then: where the progress bar begins.
+    /// The number of visitors ahead at that time: where the progress bar begins.
     pub start_ahead: u64,
     browser: String,
 }
 
-/// What names a login request of this browser, on its first arrival and on every later one. A site gives each of its
-/// requests a `state`, a `nonce` or a `code_challenge` of its own; one without is the request of its flow alone.
-/// `None`: nothing tells it from another.
+/// The name of a login request in this browser, the same on every arrival. Sites give each request its own `state`,
+/// `nonce` or `code_challenge`; a request without them is named by its flow. `None`: it cannot be told apart from
+/// others.
 pub fn opener(params: &Params, sealed: Option<&str>, browser: Option<&Browser>) -> Option<Opener> {
     let value = |name| params.get(name).ok().flatten().unwrap_or_default();
-    let Some([state, nonce, challenge]) = of_its_own(params) else {
+    let Some([state, nonce, challenge]) = unique_parameters(params) else {
         return sealed.map(|sealed| Opener::named(&[sealed]));
     };
     Some(Opener::named(&[browser?.as_str(), value("client_id"), value("redirect_uri"), state, nonce, challenge]))
 }
 
-/// What a site gives a request so that no other is like it: `state`, `nonce`, `code_challenge`; `None`: nothing.
-pub fn of_its_own(params: &Params) -> Option<[&str; 3]> {
+/// The parameters that make a request unique: `state`, `nonce`, `code_challenge`; `None`: it has none of them.
+pub fn unique_parameters(params: &Params) -> Option<[&str; 3]> {
     let own = ["state", "nonce", "code_challenge"].map(|name| params.get(name).ok().flatten().unwrap_or_default());
     own.iter().any(|value| !value.is_empty()).then_some(own)
 }
 
 /// Why a flow is not resumed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FlowProblem {
-    /// Not one of ours, or damaged.
-    Broken,
+pub enum FlowError {
+    /// It is not a flow of this provider, or is damaged.
+    Malformed,
     /// The browser sends no cookie.
     NoCookie,
-    /// Another browser's.
+    /// It belongs to another browser.
     Foreign,
 }
 
 impl Flow {
-    /// Begins a flow at `now` in this browser, for a request that first came when it `began`.
+    /// Begins a flow at `now` in this browser, for a request that first arrived when it `began`.
     pub fn begin(params: Params, began: Timestamp, now: Timestamp, start_ahead: u64, browser: &Browser) -> Self {
         Self { params, began, made: Some(now), start_ahead, browser: browser.as_str().to_owned() }
     }
 
-    /// The text that the browser carries; `None` if it cannot be sealed.
+    /// The encrypted flow that the browser carries; `None` if encryption fails.
     pub fn seal(&self, app: &App) -> Option<String> {
         let plain = serde_json::to_vec(self).ok()?;
         app.flows.seal(&plain, app.lobby.entropy()).ok()
     }
 
-    /// Opens what `browser` brought back.
+    /// Decrypts the flow that `browser` returned.
     ///
     /// # Errors
-    /// See [`FlowProblem`].
-    pub fn open(app: &App, sealed: &str, browser: Option<&Browser>) -> Result<Self, FlowProblem> {
-        let plain = app.flows.open(sealed).map_err(|_| FlowProblem::Broken)?;
-        let flow: Self = serde_json::from_slice(&plain).map_err(|_| FlowProblem::Broken)?;
+    /// See [`FlowError`].
+    pub fn open(app: &App, sealed: &str, browser: Option<&Browser>) -> Result<Self, FlowError> {
+        let plain = app.flows.open(sealed).map_err(|_| FlowError::Malformed)?;
+        let flow: Self = serde_json::from_slice(&plain).map_err(|_| FlowError::Malformed)?;
         match browser {
-            None => Err(FlowProblem::NoCookie),
-            Some(browser) if !browser.is(&flow.browser) => Err(FlowProblem::Foreign),
+            None => Err(FlowError::NoCookie),
+            Some(browser) if !browser.is(&flow.browser) => Err(FlowError::Foreign),
             Some(_) => Ok(flow),
         }
     }
 
-    /// Whether it is good no more: its request has to come anew.
+    /// Whether it has expired: the request must be sent again.
     pub fn is_over(&self, now: Timestamp) -> bool {
         now.since(self.made.unwrap_or(self.began)) > policy::FLOW_LIFETIME
     }

@@ -1,21 +1,22 @@
-//! The syntax of what proxies write: `Forwarded` (RFC 7239 §4) and the names of nodes (§6). Whom to believe is not known here.
+//! The syntax of proxy headers: `Forwarded` (RFC 7239 §4) and the names of nodes (§6). Which proxies are trusted is not
+//! known here.
 //!
-//! Lists are read from the right, and only as far as the caller asks: each proxy appends to what it was sent, so that
-//! anybody may have written the left part, with an unclosed quote to swallow what follows.
+//! Lists are read from the right, and only as far as the caller asks: each proxy appends to the list that it received,
+//! so the left part is untrusted and may contain an unclosed quote that swallows the rest.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
 
 use actix_web::http::header::HeaderValue;
 
-/// What one proxy says of a request.
+/// The element that one proxy added.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Element<'a> {
-    /// `for`: who sent it to that proxy.
+    /// `for`: the client of that proxy.
     pub node: Option<Cow<'a, str>>,
-    /// `host`: which host was asked for.
+    /// `host`: the requested host.
     pub host: Option<Cow<'a, str>>,
-    /// `proto`: by which scheme.
+    /// `proto`: the scheme.
     pub proto: Option<Cow<'a, str>>,
 }
 
@@ -43,7 +44,7 @@ fn from_the_right(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Whether an odd number of backslashes stands before this place.
+/// Whether an odd number of backslashes precedes this place.
 fn is_escaped(text: &[u8], at: usize) -> bool {
     let before = text.get(..at).unwrap_or_default();
     before.iter().rev().take_while(|&&byte| byte == b'\\').count() % 2 == 1
@@ -68,7 +69,7 @@ fn element(text: &[u8]) -> Option<Element<'_>> {
     Some(element)
 }
 
-/// A token, or what a quoted string stands for (RFC 9110 §5.6.4). Some proxies write addresses without the quotes.
+/// A token, or the value of a quoted string (RFC 9110 §5.6.4). Some proxies write addresses without the quotes.
 fn plain(value: &str) -> Option<Cow<'_, str>> {
     let Some(rest) = value.strip_prefix('"') else {
         return (!value.is_empty() && !value.contains('"')).then_some(Cow::Borrowed(value));
@@ -88,8 +89,9 @@ fn plain(value: &str) -> Option<Cow<'_, str>> {
     Some(Cow::Owned(text))
 }
 
-/// The address of a node, as proxies write it: bare, with a port (also a hidden one), in brackets, in quotes, with a zone.
-/// `None` for `unknown`, a hidden name and whatever else is no address. IPv4 in IPv6 form is IPv4.
+/// The address of a node in the forms that proxies write: bare, with a port (also an obfuscated one), in brackets, in
+/// quotes, with a zone. `None` for `unknown`, an obfuscated name and anything else. IPv4 in IPv6 form is returned as
+/// IPv4.
 pub fn node_address(node: &str) -> Option<IpAddr> {
     let node = node.strip_prefix('"').and_then(|node| node.strip_suffix('"')).unwrap_or(node);
     let (address, port) = match node.strip_prefix('[') {
@@ -107,7 +109,7 @@ pub fn node_address(node: &str) -> Option<IpAddr> {
     if !port.is_empty() && !port.strip_prefix(':').is_some_and(is_port) {
         return None;
     }
-    // The zone of a link-local address (RFC 4007 §11) means something to the proxy alone.
+    // The zone of a link-local address (RFC 4007 §11) is meaningful to the proxy alone.
     let address = address.split_once('%').map_or(address, |(address, _)| address);
     Some(address.parse::<IpAddr>().ok()?.to_canonical())
 }
@@ -144,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_element_is_told_as_such() {
+    fn a_malformed_element_is_reported() {
         for line in [
             "for",
             "for=",
@@ -163,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_element_is_the_first_to_be_read_whatever_stands_before_it() {
+    fn elements_are_read_from_the_right_whatever_precedes_them() {
         let node = |node: &str| Some([node.to_owned(), "-".to_owned(), "-".to_owned()]);
         assert_eq!(read(&[b"for=a, for=b", b"for=c,,for=d,"]), [node("d"), node("c"), node("b"), node("a")]);
         assert_eq!(read(&[b"", b","]), []);

@@ -1,12 +1,13 @@
-//! HTTP: requests in, typed calls to the lobby, answers out. One file an endpoint.
+//! HTTP: requests in, typed calls to the lobby, answers out. One file per endpoint.
 //!
-//! Owns the paths ([`routes`]), the form of every answer and error ([`respond`]), cookies and headers. Decides
-//! nothing about lines or logins: that is the lobby's.
+//! Owns the paths ([`routes`]), the form of every answer and error ([`respond`]), cookies and headers. Makes no
+//! decision about queues or logins: the lobby does.
 
+mod access_log;
 mod cookies;
 mod cors;
 mod crawlers;
-mod exits;
+mod departures;
 mod extract;
 mod feeds;
 mod first_arrivals;
@@ -14,7 +15,6 @@ mod flow;
 mod forwarded;
 mod headers;
 mod navigation;
-mod observe;
 mod oidc;
 mod ops;
 pub mod pages;

@@ -1,7 +1,7 @@
-//! Whether a request is a browser's way to a page: only such a request gets a place in line or opens a session.
+//! Whether a request is a browser's navigation: only a navigation gets a place in the queue or opens a session.
 //!
-//! Everything else that reaches `/authorize` acts without a person: a browser that fetches a page in advance, a script,
-//! an image, a crawler. It would take a place that nobody uses, or a session that nobody sees.
+//! Other requests to `/authorize` act without a person: prefetches, scripts, images, crawlers. They would take a place
+//! that is never used, or open a session that no one sees.
 
 use actix_web::http::header::{HeaderMap, USER_AGENT};
 
@@ -9,17 +9,17 @@ use super::crawlers;
 
 /// Why a request is not answered with a place or a login.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NotNavigation {
-    /// The browser fetches the page before anybody asked for it.
+pub enum NavigationError {
+    /// The browser fetches the page before a person opens it.
     Speculative,
     /// A script, an image, a style sheet or the like: no page is shown.
     Subresource,
-    /// A crawler that says so.
+    /// A crawler that announces itself.
     Crawler,
 }
 
-impl NotNavigation {
-    /// Why there is no page; a crawler is shown one.
+impl NavigationError {
+    /// The answer for a request that gets no page; crawlers get a page.
     pub const fn sentence(self) -> Option<&'static str> {
         match self {
             Self::Speculative => Some("This page is not given in advance: it would take a place in line"),
@@ -29,7 +29,7 @@ impl NotNavigation {
     }
 }
 
-/// The headers in which browsers say that they act in advance: the standard one (Nav Speculation §6.1.2), and those of
+/// The headers in which browsers announce speculative requests: the standard one (Nav Speculation §6.1.2), and those of
 /// older browsers (Chromium and WebKit, Firefox, Safari's previews).
 const PURPOSES: [&str; 4] = ["sec-purpose", "purpose", "x-moz", "x-purpose"];
 const IN_ADVANCE: [&str; 3] = ["prefetch", "prerender", "preview"];
@@ -37,21 +37,21 @@ const IN_ADVANCE: [&str; 3] = ["prefetch", "prerender", "preview"];
 /// The destinations of navigations (Fetch, *request destination*).
 const PAGES: [&str; 3] = ["document", "iframe", "frame"];
 
-/// Whether a person's browser goes to a page, as far as the headers tell. A request without `Sec-Fetch-Dest` counts as a
-/// navigation: Safari before 16.4, web views and sites over plain HTTP send none (Fetch Metadata §2.1).
+/// Checks by its headers whether the request is a navigation. A request without `Sec-Fetch-Dest` counts as one: Safari
+/// before 16.4, web views and sites over plain HTTP send none (Fetch Metadata §2.1).
 ///
 /// # Errors
-/// What it is instead.
-pub fn check(headers: &HeaderMap) -> Result<(), NotNavigation> {
+/// The kind of request that it is instead.
+pub fn check(headers: &HeaderMap) -> Result<(), NavigationError> {
     let agent = headers.get(USER_AGENT).map(|agent| agent.as_bytes()).unwrap_or_default();
     if crawlers::announces(&String::from_utf8_lossy(agent)) {
-        return Err(NotNavigation::Crawler);
+        return Err(NavigationError::Crawler);
     }
     if PURPOSES.iter().any(|name| words(headers, name).any(|word| is_one_of(word, &IN_ADVANCE))) {
-        return Err(NotNavigation::Speculative);
+        return Err(NavigationError::Speculative);
     }
-    // A navigation that a service worker passes on loses its destination, in all browsers (w3c/ServiceWorker issue 1803).
-    // Scripts cannot make such a request, as they may not choose the mode "navigate" (Fetch §5.4, step 19).
+    // A navigation that a service worker forwards loses its destination, in all browsers (w3c/ServiceWorker issue
+    // 1803). Scripts cannot make such a request, because they may not choose the mode "navigate" (Fetch §5.4, step 19).
     let by_worker = |word: &[u8]| {
         word.eq_ignore_ascii_case(b"empty")
             && words(headers, "sec-fetch-mode").any(|mode| mode.eq_ignore_ascii_case(b"navigate"))
@@ -59,11 +59,11 @@ pub fn check(headers: &HeaderMap) -> Result<(), NotNavigation> {
     if words(headers, "sec-fetch-dest").all(|word| is_one_of(word, &PAGES) || by_worker(word)) {
         Ok(())
     } else {
-        Err(NotNavigation::Subresource)
+        Err(NavigationError::Subresource)
     }
 }
 
-/// The words of a header's values, without what separates or quotes them: `prefetch;prerender` has two.
+/// The words of a header's values, without separators and quotes: `prefetch;prerender` has two.
 fn words<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]> {
     let values = headers.get_all(name).map(|value| value.as_bytes());
     values.flat_map(|value| value.split(|byte| b";,=\" \t".contains(byte))).filter(|word| !word.is_empty())
@@ -79,13 +79,13 @@ mod tests {
 
     use super::*;
 
-    fn told(headers: &[(&str, &str)]) -> Result<(), NotNavigation> {
+    fn checked(headers: &[(&str, &str)]) -> Result<(), NavigationError> {
         let request = headers.iter().fold(TestRequest::default(), |request, header| request.append_header(*header));
         check(request.to_http_request().headers())
     }
 
     #[test]
-    fn a_page_of_any_kind_is_a_navigation_and_so_is_a_request_that_does_not_say() {
+    fn pages_and_requests_without_a_destination_are_navigations() {
         for headers in [
             &[][..],
             &[("sec-fetch-dest", "document")],
@@ -98,27 +98,27 @@ mod tests {
             &[("purpose", "login")],
             &[("user-agent", "curl/8.5.0"), ("accept", "*/*")],
         ] {
-            assert_eq!(told(headers), Ok(()), "{headers:?}");
+            assert_eq!(checked(headers), Ok(()), "{headers:?}");
         }
     }
 
     #[test]
-    fn what_shows_no_page_is_no_navigation() {
+    fn subresources_are_no_navigations() {
         for destination in
             ["empty", "image", "script", "style", "object", "embed", "worker", "fencedframe", "webidentity", "x"]
         {
-            assert_eq!(told(&[("sec-fetch-dest", destination)]), Err(NotNavigation::Subresource), "{destination}");
+            assert_eq!(checked(&[("sec-fetch-dest", destination)]), Err(NavigationError::Subresource), "{destination}");
         }
         let twice = [("sec-fetch-dest", "document"), ("sec-fetch-dest", "image")];
-        assert_eq!(told(&twice), Err(NotNavigation::Subresource));
+        assert_eq!(checked(&twice), Err(NavigationError::Subresource));
         let by_script = [("sec-fetch-dest", "empty"), ("sec-fetch-mode", "cors")];
-        assert_eq!(told(&by_script), Err(NotNavigation::Subresource));
+        assert_eq!(checked(&by_script), Err(NavigationError::Subresource));
         let image = [("sec-fetch-dest", "image"), ("sec-fetch-mode", "navigate")];
-        assert_eq!(told(&image), Err(NotNavigation::Subresource));
+        assert_eq!(checked(&image), Err(NavigationError::Subresource));
     }
 
     #[test]
-    fn a_page_that_is_fetched_in_advance_is_no_navigation() {
+    fn a_prefetch_is_no_navigation() {
         for (name, value) in [
             ("sec-purpose", "prefetch"),
             ("sec-purpose", "prefetch;prerender"),
@@ -136,16 +136,16 @@ mod tests {
             ("sec-purpose", "prefetch\tprerender"),
         ] {
             assert_eq!(
-                told(&[(name, value), ("sec-fetch-dest", "document")]),
-                Err(NotNavigation::Speculative),
+                checked(&[(name, value), ("sec-fetch-dest", "document")]),
+                Err(NavigationError::Speculative),
                 "{value}"
             );
         }
     }
 
     #[test]
-    fn an_announced_crawler_is_no_navigation_whatever_else_it_says() {
+    fn an_announced_crawler_is_no_navigation_whatever_its_other_headers() {
         let agent = ("user-agent", "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)");
-        assert_eq!(told(&[agent, ("sec-fetch-dest", "document")]), Err(NotNavigation::Crawler));
+        assert_eq!(checked(&[agent, ("sec-fetch-dest", "document")]), Err(NavigationError::Crawler));
     }
 }

@@ -1,7 +1,7 @@
-//! How much one visitor's address may do: joins, and failures to prove who one is.
+//! Rate limits by visitor address: joins, and failed authentications.
 //!
-//! The counting is `governor`'s (GCRA: a budget of so many at once that refills evenly), on the injected clock's steady
-//! time, in the memory of this node. Owns the budgets and the bound on their memory; must not know what is answered.
+//! `governor` counts (GCRA: a burst that refills evenly), on the injected clock's steady time, in the memory of this
+//! node. Owns the budgets and the bound on their memory; must not know the answer to a refused request.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::num::NonZeroU32;
@@ -20,12 +20,12 @@ use super::visitor_address::{AddressKey, VisitorAddress};
 use crate::ambient::Clock;
 use crate::config::{Budget, Limits};
 use crate::policy;
-use crate::telemetry::{Refused, Telemetry};
+use crate::telemetry::{RefusalCounter, Telemetry};
 
-/// Too many of something came from one address.
+/// An address has exceeded its limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TooMany {
-    /// After how long the next is let through.
+pub struct RateLimitError {
+    /// When the next request is allowed.
     pub retry_after: Duration,
 }
 
@@ -38,7 +38,7 @@ pub struct RateLimits {
 }
 
 impl RateLimits {
-    /// Full budgets; `telemetry` counts what is beyond them.
+    /// Full budgets; `telemetry` counts refusals.
     pub fn new(limits: &Limits, clock: &Arc<dyn Clock>, telemetry: &Telemetry) -> Self {
         Self {
             joins_ipv4: Limiter::new(limits.joins_ipv4, clock, telemetry.limited("joins")),
@@ -48,11 +48,11 @@ impl RateLimits {
         }
     }
 
-    /// Counts a join, by whichever channel and for whichever event.
+    /// Counts a join, through any channel and for any event.
     ///
     /// # Errors
-    /// [`TooMany`] joined from the address of the request.
-    pub fn join(&self, site: &Site, request: &HttpRequest) -> Result<(), TooMany> {
+    /// [`RateLimitError`] when the address of the request has used up its joins.
+    pub fn join(&self, site: &Site, request: &HttpRequest) -> Result<(), RateLimitError> {
         let Some(address) = VisitorAddress::of(site, request).limited(site) else { return Ok(()) };
         match address {
             AddressKey::V4(_) => self.joins_ipv4.count(&address, address),
@@ -60,20 +60,25 @@ impl RateLimits {
         }
     }
 
-    /// Counts a failure to prove to be the client of this ID; `None` for an ID that no client has.
+    /// Counts a failed authentication of the client of this ID; `None` for an ID that no client has.
     ///
     /// # Errors
-    /// [`TooMany`] such failures came from the address of the request.
-    pub fn client_failure(&self, site: &Site, request: &HttpRequest, client_id: Option<&str>) -> Result<(), TooMany> {
+    /// [`RateLimitError`] when the address of the request has failed too often.
+    pub fn client_failure(
+        &self,
+        site: &Site,
+        request: &HttpRequest,
+        client_id: Option<&str>,
+    ) -> Result<(), RateLimitError> {
         let Some(address) = VisitorAddress::of(site, request).limited(site) else { return Ok(()) };
         self.client_failures.count(&(address, client_id.map(str::to_owned)), address)
     }
 
-    /// Counts a failure to prove to be an operator.
+    /// Counts a failed authentication of an operator.
     ///
     /// # Errors
-    /// [`TooMany`] such failures came from the address of the request.
-    pub fn operator_failure(&self, site: &Site, request: &HttpRequest) -> Result<(), TooMany> {
+    /// [`RateLimitError`] when the address of the request has failed too often.
+    pub fn operator_failure(&self, site: &Site, request: &HttpRequest) -> Result<(), RateLimitError> {
         let Some(address) = VisitorAddress::of(site, request).limited(site) else { return Ok(()) };
         self.operator_failures.count(&address, address)
     }
@@ -81,20 +86,20 @@ impl RateLimits {
 
 type Budgets<K> = RateLimiter<K, HashMapStateStore<K>, Steady, NoOpMiddleware<Duration>>;
 
-/// Budgets of one kind, one for each key.
+/// Budgets of one kind, one per key.
 struct Limiter<K: Hash + Eq + Clone> {
     own: Budgets<K>,
-    /// Budgets that those share who come while there are too many budgets of their own, each with others of its network.
+    /// Budgets per network, for keys that arrive while the number of budgets is at its limit.
     shared: Budgets<u64>,
-    /// When the budgets that are full again were last dropped, in seconds.
+    /// When full budgets were last dropped, in seconds.
     swept_at: AtomicU64,
     slots: RandomState,
-    /// How many were refused.
-    refused: Refused,
+    /// The number of refusals.
+    refused: RefusalCounter,
 }
 
 impl<K: Hash + Eq + Clone> Limiter<K> {
-    fn new(budget: Budget, clock: &Arc<dyn Clock>, refused: Refused) -> Self {
+    fn new(budget: Budget, clock: &Arc<dyn Clock>, refused: RefusalCounter) -> Self {
         let clock = Steady(Arc::clone(clock));
         let quota = Quota::with_period(budget.refill).unwrap_or(Quota::per_second(NonZeroU32::MIN));
         let quota = quota.allow_burst(budget.burst);
@@ -107,8 +112,8 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
         }
     }
 
-    /// Takes one from the budget of `key`, or from the one that its network shares.
-    fn count(&self, key: &K, address: AddressKey) -> Result<(), TooMany> {
+    /// Takes one from the budget of `key`, or from the shared budget of its network.
+    fn count(&self, key: &K, address: AddressKey) -> Result<(), RateLimitError> {
         let counted = if self.has_room() {
             self.own.check_key(key)
         } else {
@@ -116,11 +121,11 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
         };
         counted.map_err(|not_until| {
             self.refused.inc();
-            TooMany { retry_after: not_until.wait_time_from(self.own.clock().now()) }
+            RateLimitError { retry_after: not_until.wait_time_from(self.own.clock().now()) }
         })
     }
 
-    /// Whether one more budget can be kept. Those that are full again are dropped first, once a second at most.
+    /// Whether one more budget fits. Full budgets are dropped first, once a second at most.
     fn has_room(&self) -> bool {
         if self.own.len() < policy::MAX_BUDGETS {
             return true;
@@ -134,8 +139,8 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
     }
 }
 
-/// The network of an address that shares a budget with it: what registries give to one provider (IPv6) or what many have
-/// a part of (IPv4).
+/// The network of an address, which shares a budget: the size that registries assign to one provider (IPv6), or of
+/// which many hold a part (IPv4).
 const fn network(address: AddressKey) -> [u16; 2] {
     match address {
         AddressKey::V4(address) => {
@@ -146,7 +151,7 @@ const fn network(address: AddressKey) -> [u16; 2] {
     }
 }
 
-/// The injected clock, as `governor` reads it: time that no step of the wall clock changes.
+/// The injected steady clock for `governor`: steps of the wall clock do not change it.
 #[derive(Clone)]
 struct Steady(Arc<dyn Clock>);
 
@@ -175,7 +180,7 @@ mod tests {
         AddressKey::of(IpAddr::V4(number.into()))
     }
 
-    /// How many of `tries` are let through.
+    /// How many of `tries` are allowed.
     fn passed(limiter: &Limiter<AddressKey>, address: AddressKey, tries: usize) -> usize {
         (0..tries).filter(|_| limiter.count(&address, address).is_ok()).count()
     }
@@ -206,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn one_with_any_number_of_addresses_costs_a_bounded_memory_and_shares_a_budget_then() {
+    fn a_client_with_many_addresses_uses_bounded_memory_and_shares_a_budget() {
         let (clock, limiter) = limiter(Budget::per_second(1, 2));
         let of_one_provider = |number: u16| {
             AddressKey::of(IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, number >> 8, number & 0xff, 0, 0, 0, 1)))
@@ -217,16 +222,16 @@ mod tests {
         let others = AddressKey::of(IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb9, 0, 0, 0, 0, 0, 1)));
         let passes = more.by_ref().take(100).filter(|key| limiter.count(key, *key).is_ok()).count();
         assert_eq!((passes, limiter.own.len()), (2, policy::MAX_BUDGETS));
-        // Somebody elsewhere is not harmed, unless two of the shared budgets fall together.
+        // Other networks are not affected, unless two networks share a budget by chance.
         assert!(network(others) != network(of_one_provider(0)));
-        // What is full again is dropped, and everybody has a budget of one's own.
+        // Full budgets are dropped, and every address has a budget of its own again.
         clock.advance(Duration::from_secs(5));
         assert_eq!(passed(&limiter, others, 100), 2);
         assert_eq!(limiter.own.len(), 1);
     }
 
     #[test]
-    fn shared_budgets_are_bounded_too() {
+    fn the_number_of_shared_budgets_is_bounded() {
         let (_, limiter) = limiter(Budget::per_second(1, 1));
         for number in 0..4 * policy::SHARED_BUDGETS {
             let _counted = limiter.shared.check_key(&(limiter.slots.hash_one(number) % policy::SHARED_BUDGETS));

@@ -1,8 +1,8 @@
-//! How an answer becomes HTTP; above all, the only place where an error does.
+//! Renders answers, and is the only place where errors become HTTP.
 //!
-//! A [`Problem`] says what went wrong and who reads the answer. Its public text is fixed here, on the error pages,
-//! in `oauth` or in the contract; what went wrong inside goes to the log and nowhere else. Handlers return
-//! problems; [`observe`](super::observe) has them turned into answers, for it knows the request's name.
+//! A [`Problem`] names the error and its audience. Its public text is fixed here, on the error pages, in `oauth` or in
+//! the contract; the internal cause goes only to the log. Handlers return problems; [`access_log`](super::access_log)
+//! renders them, because it knows the request's ID.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,53 +17,52 @@ use serde_json::json;
 use super::App;
 use super::cookies;
 use super::cors::{ANY_ORIGIN, EXPOSED};
-use super::flow::FlowProblem;
-use super::navigation::NotNavigation;
+use super::flow::FlowError;
+use super::navigation::NavigationError;
 use super::oidc::cookie_check;
 use super::pages::views::{ErrorPage, Retry};
-use super::rate_limits::TooMany;
+use super::rate_limits::RateLimitError;
 use crate::ambient::random;
-use crate::lobby::{Fault, Notice};
+use crate::lobby::{LobbyError, PlaceChange};
 use crate::oauth::{ErrorCode, OAuthError, ValidatedRedirect};
 use crate::policy;
 
-pub use super::pages::views::Problem as PersonalProblem;
+pub use super::pages::views::Problem as PageProblem;
 
-/// A request that is not answered as hoped.
+/// A request that failed, as its client is answered.
 #[derive(Debug)]
 pub enum Problem {
     /// For a person: a page.
-    Personal(PersonalProblem),
-    /// For whatever asks for a page that only a person's browser is given.
-    NotNavigation(NotNavigation),
+    Page(PageProblem),
+    /// For a request for a page that is no navigation.
+    NotNavigation(NavigationError),
     /// For a relying party: RFC 6749 §5.2 JSON.
     OAuth(OAuthError),
     /// For a client whose Basic credentials failed: the same with a challenge.
     BasicAuth(OAuthError),
     /// For the bearer of a token: RFC 6750 §3. `None`: no token was sent.
     Bearer(Option<OAuthError>),
-    /// For whoever asked a site that a proxy guards: a challenge (RFC 6750 §3), which the proxy may pass on. Always
-    /// 401, the one refusal that all proxies understand; nothing for pages of other origins, which is the site's say.
-    Gate(Option<OAuthError>),
+    /// For the client of a site behind a proxy: a challenge (RFC 6750 §3), which the proxy may forward. Always 401, the
+    /// only refusal that all proxies understand; without CORS headers, which are the site's decision.
+    ForwardAuth(Option<OAuthError>),
     /// For a caller of the public or private REST API.
     Rest(StatusCode, &'static str),
-    /// For whoever used a method that the path does not answer: those that it does, for the `Allow` header
-    /// (RFC 9110 §15.5.6).
+    /// For a method that the path does not support: the supported ones, for the `Allow` header (RFC 9110 §15.5.6).
     Method(String),
-    /// For a caller of the private API who may not: as API Gateway words it. Nothing for pages of other origins, as the
-    /// retired control panel takes every answer that it can read for a success.
+    /// For a caller of the private API without permission: worded as API Gateway does. Without CORS headers, because
+    /// the retired control panel takes every answer that it can read for a success.
     Forbidden(Cow<'static, str>),
-    /// For who calls the private API at an address that does not serve it. Nothing for pages of other origins either.
+    /// For a call of the private API on an address that does not serve it. Without CORS headers either.
     NotServedHere,
-    /// For a caller of the private API whose call is good but cannot be done now: 409 with the reason.
+    /// For a call of the private API that is valid but not possible now: 409 with the reason.
     Conflict(String),
-    /// For whoever does something too often.
-    TooMany(TooMany, Audience),
-    /// A fault of ours, told to whoever asked.
-    Fault(Fault, Audience),
+    /// For a client that exceeds a rate limit.
+    RateLimited(RateLimitError, Audience),
+    /// A failure of the provider, with its audience.
+    Internal(LobbyError, Audience),
 }
 
-/// Who reads an answer that has a form for each of them.
+/// The reader of an answer that has a form for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Audience {
     /// A person.
@@ -72,14 +71,14 @@ pub enum Audience {
     Client,
     /// A caller of the REST API.
     Rest,
-    /// A caller of the private API who has shown no good credentials: as API Gateway words it.
+    /// A caller of the private API without valid credentials: worded as API Gateway does.
     Operator,
 }
 
-/// How long somebody should wait before they try again when the store is away, in seconds.
+/// When a client should retry while the store is away, in seconds.
 const RETRY_SECONDS: u64 = 5;
 const TOO_MANY_JOINS: &str = "Too many joined from this address: try again later";
-/// What a path is told that nothing answers.
+/// The answer for an unknown path.
 pub const NOTHING_HERE: &str = "There is nothing at this path";
 const WRONG_METHOD: &str = "This path does not answer this method";
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
@@ -87,38 +86,39 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 impl fmt::Display for Problem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Personal(problem) => write!(formatter, "{problem:?}"),
+            Self::Page(problem) => write!(formatter, "{problem:?}"),
             Self::NotNavigation(kind) => write!(formatter, "{kind:?}"),
-            Self::OAuth(error) | Self::BasicAuth(error) | Self::Bearer(Some(error)) | Self::Gate(Some(error)) => {
-                error.fmt(formatter)
-            }
-            Self::Bearer(None) | Self::Gate(None) => formatter.write_str("no token"),
+            Self::OAuth(error)
+            | Self::BasicAuth(error)
+            | Self::Bearer(Some(error))
+            | Self::ForwardAuth(Some(error)) => error.fmt(formatter),
+            Self::Bearer(None) | Self::ForwardAuth(None) => formatter.write_str("no token"),
             Self::Rest(_, sentence) => formatter.write_str(sentence),
             Self::Forbidden(message) => formatter.write_str(message),
             Self::NotServedHere => formatter.write_str(NOTHING_HERE),
             Self::Method(_) => formatter.write_str(WRONG_METHOD),
             Self::Conflict(sentence) => formatter.write_str(sentence),
-            Self::TooMany(..) => formatter.write_str("too many from one address"),
-            Self::Fault(fault, _) => fault.fmt(formatter),
+            Self::RateLimited(..) => formatter.write_str("too many from one address"),
+            Self::Internal(error, _) => error.fmt(formatter),
         }
     }
 }
 
-impl From<FlowProblem> for PersonalProblem {
-    fn from(problem: FlowProblem) -> Self {
+impl From<FlowError> for PageProblem {
+    fn from(problem: FlowError) -> Self {
         match problem {
-            FlowProblem::Broken => Self::MalformedRequest,
-            FlowProblem::NoCookie => Self::CookiesBlocked,
-            FlowProblem::Foreign => Self::ForeignFlow,
+            FlowError::Malformed => Self::MalformedRequest,
+            FlowError::NoCookie => Self::CookiesBlocked,
+            FlowError::Foreign => Self::ForeignFlow,
         }
     }
 }
 
-impl From<Notice> for super::pages::views::Notice {
-    fn from(notice: Notice) -> Self {
-        match notice {
-            Notice::TurnPassed => Self::PlaceExpired,
-            Notice::LineRestarted => Self::LineRestarted,
+impl From<PlaceChange> for super::pages::views::PlaceChange {
+    fn from(change: PlaceChange) -> Self {
+        match change {
+            PlaceChange::Expired => Self::PlaceExpired,
+            PlaceChange::LineRestarted => Self::LineRestarted,
         }
     }
 }
@@ -126,33 +126,35 @@ impl From<Notice> for super::pages::views::Notice {
 impl ResponseError for Problem {
     fn status_code(&self) -> StatusCode {
         match self {
-            Self::Personal(PersonalProblem::LoginTooLate) => StatusCode::OK,
-            Self::Personal(PersonalProblem::NothingHere) | Self::NotServedHere => StatusCode::NOT_FOUND,
-            Self::Personal(_) => StatusCode::BAD_REQUEST,
-            // Browsers drop what they fetched in advance when it fails, and ask again when the page is opened.
-            Self::NotNavigation(NotNavigation::Speculative | NotNavigation::Crawler) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::NotNavigation(NotNavigation::Subresource) => StatusCode::FORBIDDEN,
+            Self::Page(PageProblem::LoginTooLate) => StatusCode::OK,
+            Self::Page(PageProblem::NothingHere) | Self::NotServedHere => StatusCode::NOT_FOUND,
+            Self::Page(_) => StatusCode::BAD_REQUEST,
+            // Browsers drop a failed prefetch and request the page again when it is opened.
+            Self::NotNavigation(NavigationError::Speculative | NavigationError::Crawler) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::NotNavigation(NavigationError::Subresource) => StatusCode::FORBIDDEN,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Rest(status, _) => *status,
             Self::OAuth(error) if error.code == ErrorCode::InvalidClient => StatusCode::UNAUTHORIZED,
             Self::OAuth(_) => StatusCode::BAD_REQUEST,
             Self::Bearer(Some(error)) if error.code == ErrorCode::InvalidRequest => StatusCode::BAD_REQUEST,
-            Self::BasicAuth(_) | Self::Bearer(_) | Self::Gate(_) => StatusCode::UNAUTHORIZED,
+            Self::BasicAuth(_) | Self::Bearer(_) | Self::ForwardAuth(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::Conflict(_) => StatusCode::CONFLICT,
-            Self::TooMany(..) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Fault(..) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::RateLimited(..) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Internal(..) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
-    /// The bare status; [`Problem::answer`] is what is sent.
+    /// The bare status; [`Problem::answer`] renders the answer.
     fn error_response(&self) -> HttpResponse {
         HttpResponse::new(self.status_code())
     }
 }
 
 impl Problem {
-    /// The answer to `request`, which the log knows by `id`.
+    /// The answer to `request`, whose ID in the log is `id`.
     pub fn answer(&self, app: &App, request: &HttpRequest, id: &str) -> HttpResponse {
         let mut answer = self.without_cookies(app, request, id);
         cookies::add_to_problem(request, &mut answer);
@@ -162,9 +164,8 @@ impl Problem {
     fn without_cookies(&self, app: &App, request: &HttpRequest, id: &str) -> HttpResponse {
         let mut builder = HttpResponse::build(self.status_code());
         match self {
-            Self::Personal(problem) => {
-                let again =
-                    (*problem == PersonalProblem::CookiesBlocked).then(|| cookie_check::again(request)).flatten();
+            Self::Page(problem) => {
+                let again = (*problem == PageProblem::CookiesBlocked).then(|| cookie_check::again(request)).flatten();
                 let page = ErrorPage { again: again.as_deref(), ..ErrorPage::of(*problem, &app.site.base_path, id) };
                 page_response(&mut builder, &page, &ContentPolicy::default())
             }
@@ -175,7 +176,7 @@ impl Problem {
                 oauth_json(&mut builder, error)
             }
             Self::Bearer(error) => bearer(&mut builder, error.as_ref()),
-            Self::Gate(error) => {
+            Self::ForwardAuth(error) => {
                 no_store(&mut builder).insert_header((header::WWW_AUTHENTICATE, challenge(error.as_ref()))).finish()
             }
             Self::Rest(status, sentence) => {
@@ -186,7 +187,8 @@ impl Problem {
             }
             Self::Method(answered) => {
                 builder.insert_header((header::ALLOW, answered.as_str()));
-                // No page of another origin may read what `/authorize` says: a path that it may call answers OPTIONS.
+                // Pages of other origins may not read the answers of `/authorize`: a path that they may call answers
+                // OPTIONS.
                 let builder =
                     if answered.contains("OPTIONS") { for_any_origin(&mut builder) } else { no_store(&mut builder) };
                 builder.json(json!({ "error": WRONG_METHOD }))
@@ -194,12 +196,12 @@ impl Problem {
             Self::Conflict(sentence) => no_store(&mut builder).json(json!({ "error": sentence })),
             Self::Forbidden(message) => no_store(&mut builder).json(json!({ "message": message })),
             Self::NotServedHere => no_store(&mut builder).json(json!({ "error": NOTHING_HERE })),
-            Self::TooMany(limit, audience) => too_many(&mut builder, *limit, *audience, (app, request, id)),
-            Self::Fault(fault, audience) => {
-                match fault {
-                    // Whoever asks for too much would fill the log with it; the metrics count it.
-                    Fault::Busy => tracing::debug!(request_id = id, %fault, "a request was refused"),
-                    fault => tracing::error!(request_id = id, %fault, "a request failed"),
+            Self::RateLimited(limit, audience) => too_many(&mut builder, *limit, *audience, (app, request, id)),
+            Self::Internal(error, audience) => {
+                match error {
+                    // A client in overload would fill the log; the metrics count it.
+                    LobbyError::Busy => tracing::debug!(request_id = id, %error, "a request was refused"),
+                    error => tracing::error!(request_id = id, %error, "a request failed"),
                 }
                 builder.insert_header((header::RETRY_AFTER, RETRY_AFTER));
                 unavailable(&mut builder, *audience, app, request, id)
@@ -208,20 +210,20 @@ impl Problem {
     }
 }
 
-/// For what no cache may keep.
+/// For answers that no cache may keep.
 pub fn no_store(builder: &mut HttpResponseBuilder) -> &mut HttpResponseBuilder {
     builder.insert_header((header::CACHE_CONTROL, "no-store"))
 }
 
-/// The same, for what pages of other origins may read.
+/// The same, for answers that pages of other origins may read.
 pub fn for_any_origin(builder: &mut HttpResponseBuilder) -> &mut HttpResponseBuilder {
     no_store(builder).insert_header(ANY_ORIGIN).insert_header(EXPOSED)
 }
 
-/// Pages are for people. No other origin may read why: the answer has no CORS header, as those pages have none.
-fn not_navigation(builder: &mut HttpResponseBuilder, kind: NotNavigation, app: &App, id: &str) -> HttpResponse {
+/// Pages are for people, and pages of other origins may not read the reason: no CORS header.
+fn not_navigation(builder: &mut HttpResponseBuilder, kind: NavigationError, app: &App, id: &str) -> HttpResponse {
     let Some(sentence) = kind.sentence() else {
-        let page = ErrorPage::of(PersonalProblem::Crawler, &app.site.base_path, id);
+        let page = ErrorPage::of(PageProblem::Crawler, &app.site.base_path, id);
         builder
             .insert_header((header::RETRY_AFTER, policy::CRAWLER_RETRY.as_secs()))
             .insert_header(("x-robots-tag", "noindex"));
@@ -244,7 +246,7 @@ fn bearer(builder: &mut HttpResponseBuilder, error: Option<&OAuthError>) -> Http
     }
 }
 
-/// The challenge of RFC 6750 §3; without an error where no token was sent (§3.1), but never without a parameter.
+/// The challenge of RFC 6750 §3; without an error if no token was sent (§3.1), but never without a parameter.
 fn challenge(error: Option<&OAuthError>) -> String {
     error.map_or_else(
         || "Bearer realm=\"anteroom\"".to_owned(),
@@ -255,10 +257,10 @@ fn challenge(error: Option<&OAuthError>) -> String {
     )
 }
 
-/// 429 with the time of the next try (RFC 6585 §4): as JSON, or as a page that tries again by itself.
+/// 429 with the time of the next try (RFC 6585 §4): as JSON, or as a page that retries by itself.
 fn too_many(
     builder: &mut HttpResponseBuilder,
-    limit: TooMany,
+    limit: RateLimitError,
     audience: Audience,
     (app, request, id): (&App, &HttpRequest, &str),
 ) -> HttpResponse {
@@ -271,7 +273,7 @@ fn too_many(
             let spread = u64::from(dice) % (latest - soonest + 1);
             let here = request.uri().path_and_query().map_or("/", |target| target.as_str());
             let retry = Some(Retry { seconds: seconds.max(soonest) + spread, url: here });
-            let page = ErrorPage { retry, ..ErrorPage::of(PersonalProblem::TooManyJoins, &app.site.base_path, id) };
+            let page = ErrorPage { retry, ..ErrorPage::of(PageProblem::TooManyJoins, &app.site.base_path, id) };
             page_response(builder, &page, &ContentPolicy::default())
         }
         Audience::Client => {
@@ -294,7 +296,7 @@ fn unavailable(
         Audience::Person => {
             let here = request.uri().path_and_query().map_or("/", |target| target.as_str());
             let retry = Some(Retry { seconds: RETRY_SECONDS, url: here });
-            let page = ErrorPage { retry, ..ErrorPage::of(PersonalProblem::StoreAway, &app.site.base_path, id) };
+            let page = ErrorPage { retry, ..ErrorPage::of(PageProblem::StoreAway, &app.site.base_path, id) };
             page_response(builder, &page, &ContentPolicy::default())
         }
         Audience::Client => {
@@ -306,20 +308,20 @@ fn unavailable(
     }
 }
 
-/// What a page may do, for its Content-Security-Policy.
+/// The Content-Security-Policy of a page.
 #[derive(Debug, Clone, Default)]
 pub struct ContentPolicy {
-    /// Where its forms may go besides here.
+    /// Additional targets of its forms.
     pub form_action: Option<String>,
-    /// The inline script that it may run, by its hash.
+    /// The hash of the inline script that it may run.
     pub script: Option<&'static str>,
 }
 
 impl ContentPolicy {
-    /// For a form whose answer leads to `redirect`. Browsers apply `form-action` to every redirect that follows
-    /// (Content Security Policy Level 3 §6.4.2), and the site may redirect on to addresses that only the site knows: to the
-    /// shop behind a hosted login, for one. So every https address is allowed, and loopback for those who develop a site.
-    /// A site that is reached otherwise, such as an app by a scheme of its own, is allowed by name.
+    /// For a form whose answer leads to `redirect`. Browsers apply `form-action` to every following redirect (Content
+    /// Security Policy Level 3 §6.4.2), and the site may redirect to addresses that are unknown here: to the shop
+    /// behind a hosted login, for example. So every https address is allowed, and loopback for site developers. A
+    /// target of another kind, such as an app's own scheme, is allowed by name.
     pub fn leading_to(redirect: &ValidatedRedirect) -> Self {
         let onwards = "'self' https: http://127.0.0.1:* http://localhost:*";
         Self { form_action: Some(format!("{onwards} {}", redirect.form_action_source())), script: None }
@@ -335,12 +337,12 @@ impl ContentPolicy {
     }
 }
 
-/// A page as an answer: never cached, never framed, no script but our own files.
+/// A page as an answer: never cached, never framed, and only with our own script files.
 pub fn page_response(builder: &mut HttpResponseBuilder, page: &impl Template, policy: &ContentPolicy) -> HttpResponse {
     match page.render() {
         Ok(html) => page_headers(builder, policy).body(html),
         Err(error) => {
-            tracing::error!(%error, "a page cannot be rendered");
+            tracing::error!(%error, "a page cannot be rendered; the answer is 503");
             HttpResponse::ServiceUnavailable().finish()
         }
     }
@@ -355,7 +357,7 @@ pub fn page_headers<'a>(builder: &'a mut HttpResponseBuilder, policy: &ContentPo
         .insert_header((header::X_FRAME_OPTIONS, "DENY"))
 }
 
-/// JSON for operators, of whatever origin their panel is; no cache may keep it.
+/// JSON for operators, readable from any origin; no cache may keep it.
 pub fn json_for_operators(body: &impl Serialize) -> HttpResponse {
     for_any_origin(&mut HttpResponse::Ok()).json(body)
 }

@@ -1,4 +1,4 @@
-//! Every path, once.
+//! The routes.
 
 use actix_web::dev::HttpServiceFactory;
 use actix_web::guard::GuardContext;
@@ -6,14 +6,14 @@ use actix_web::http::{Method, StatusCode, header};
 use actix_web::web::{self, Data, Payload, ServiceConfig};
 use actix_web::{Handler, HttpRequest, HttpResponse, Resource, Responder, Route, guard};
 
+use super::access_log::{AccessLog, LogLevel};
 use super::extract::header_text;
-use super::observe::{Loudness, Observe};
 use super::oidc::{authorize, metadata, resume, token, user_info};
 use super::pages::serve;
 use super::private::access::{PRIVATE, operators_alone};
 use super::private::{inlet, keys, notices, serving, sessions};
 use super::public::{counters, line, openapi, queue, sns, tokens, verify};
-use super::respond::{NOTHING_HERE, PersonalProblem, Problem};
+use super::respond::{NOTHING_HERE, PageProblem, Problem};
 use super::{App, cors, ops};
 use crate::oauth::paths;
 use crate::policy;
@@ -23,9 +23,9 @@ use crate::policy;
 pub enum Mounts {
     /// Everything.
     All,
-    /// Only what visitors and relying parties need.
+    /// Only the paths of visitors and relying parties.
     Public,
-    /// Only what operators need.
+    /// Only the paths of operators.
     Private,
 }
 
@@ -57,25 +57,25 @@ pub fn mount(app: &Data<App>, mounts: Mounts, config: &mut ServiceConfig) {
 
 /// The paths of visitors and relying parties.
 fn public_routes(app: &Data<App>, config: &mut ServiceConfig) {
-    let add = |config: &mut ServiceConfig, service: Watched| service.mount(app, config);
-    let quiet = Loudness::Debug;
-    // Paths are tried in this order: first what the most ask for.
+    let add = |config: &mut ServiceConfig, service: Endpoint| service.mount(app, config);
+    let quiet = LogLevel::Debug;
+    // Paths are matched in this order: the most frequent first.
     add(config, at("/api/assign_queue_num", quiet).post(queue::assign_queue_num).cors());
     add(config, at("/api/queue_num", quiet).get(queue::queue_num).cors());
     add(config, at("/api/serving_num", quiet).get(counters::serving_num).cors());
     add(config, at("/api/waiting_num", quiet).get(counters::waiting_num).cors());
-    add(config, at("/api/generate_token", Loudness::Info).post(tokens::generate_token).cors());
+    add(config, at("/api/generate_token", LogLevel::Info).post(tokens::generate_token).cors());
     add(config, at("/api/queue_pos_expiry", quiet).get(tokens::queue_pos_expiry).cors());
     add(config, at("/api/public_key", quiet).get(tokens::public_key).cors());
     add(config, at(paths::DISCOVERY, quiet).get(metadata::discovery).cors());
     add(config, at(paths::OAUTH_METADATA, quiet).get(metadata::discovery).cors());
     add(config, at(paths::JWKS, quiet).get(metadata::jwks).cors());
-    add(config, at(paths::AUTHORIZE, Loudness::Info).get_alone(authorize::get).post(authorize::post));
-    add(config, at(paths::RESUME, Loudness::Info).get_alone(resume::get).post(resume::post));
-    add(config, at(paths::TOKEN, Loudness::Info).post(token::post).cors());
-    add(config, at(paths::USER_INFO, Loudness::Info).get(user_info::any).post(user_info::any).cors());
+    add(config, at(paths::AUTHORIZE, LogLevel::Info).get_alone(authorize::get).post(authorize::post));
+    add(config, at(paths::RESUME, LogLevel::Info).get_alone(resume::get).post(resume::post));
+    add(config, at(paths::TOKEN, LogLevel::Info).post(token::post).cors());
+    add(config, at(paths::USER_INFO, LogLevel::Info).get(user_info::any).post(user_info::any).cors());
     add(config, at("/openapi.json", quiet).get(openapi::document).cors());
-    add(config, at("/inlet/sns", Loudness::Info).body_up_to(policy::MAX_SNS_MESSAGE).post(sns::message));
+    add(config, at("/inlet/sns", LogLevel::Info).body_up_to(policy::MAX_SNS_MESSAGE).post(sns::message));
     add(config, at("/verify", quiet).get(verify::by_query));
     add(config, at("/verify/{event}/{target:.*}", quiet).any(verify::by_path));
     add(config, at("/line/{event}", quiet).get(line::state));
@@ -84,53 +84,53 @@ fn public_routes(app: &Data<App>, config: &mut ServiceConfig) {
     add(config, at("/", quiet).get(serve::landing));
 }
 
-/// The paths of operators. A proxy in front refuses them by their text, so they answer to that text alone: an escape, a
-/// second slash or a dot segment in it makes another path, which is nowhere.
+/// The paths of operators. A proxy in front refuses them by their text, so they match that text alone: an escape, a
+/// second slash or a dot segment makes another path, which does not exist.
 fn private_routes(app: &Data<App>, mounts: Mounts, config: &mut ServiceConfig) {
-    let add = |config: &mut ServiceConfig, service: Watched| service.byte_for_byte().mount(app, config);
+    let add = |config: &mut ServiceConfig, service: Endpoint| service.byte_for_byte().mount(app, config);
     for path in ["/private/increment_serving_counter", "/private/increment_serving_num"] {
-        add(config, at(path, Loudness::Info).post(serving::increment).cors());
+        add(config, at(path, LogLevel::Info).post(serving::increment).cors());
     }
-    add(config, at("/private/inlet", Loudness::Info).post(inlet::exits).cors());
-    add(config, at("/private/generate_token", Loudness::Info).post(sessions::generate_token).cors());
-    add(config, at("/private/update_session", Loudness::Info).post(sessions::update_session).cors());
-    add(config, at("/private/expired_tokens", Loudness::Info).get(sessions::expired_tokens).cors());
-    add(config, at("/private/num_active_tokens", Loudness::Info).get(sessions::num_active_tokens).cors());
-    add(config, at("/private/reset_initial_state", Loudness::Info).post(sessions::reset).cors());
-    add(config, at(keys::KEYS, Loudness::Info).get(keys::list));
-    add(config, at(keys::ROTATE_KEYS, Loudness::Info).post(keys::rotate));
-    add(config, at("/private/events", Loudness::Info).get_alone(notices::events));
-    add(config, at("/private/dead_letters", Loudness::Info).get(notices::dead_letters));
-    add(config, at("/private/dead_letters/redeliver", Loudness::Info).post(notices::redeliver));
-    add(config, at("/health/live", Loudness::Debug).get(ops::live));
-    add(config, at("/health/ready", Loudness::Debug).get(ops::ready));
-    let metrics = at("/metrics", Loudness::Debug);
+    add(config, at("/private/inlet", LogLevel::Info).post(inlet::departures).cors());
+    add(config, at("/private/generate_token", LogLevel::Info).post(sessions::generate_token).cors());
+    add(config, at("/private/update_session", LogLevel::Info).post(sessions::update_session).cors());
+    add(config, at("/private/expired_tokens", LogLevel::Info).get(sessions::expired_tokens).cors());
+    add(config, at("/private/num_active_tokens", LogLevel::Info).get(sessions::num_active_tokens).cors());
+    add(config, at("/private/reset_initial_state", LogLevel::Info).post(sessions::reset).cors());
+    add(config, at(keys::KEYS, LogLevel::Info).get(keys::list));
+    add(config, at(keys::ROTATE_KEYS, LogLevel::Info).post(keys::rotate));
+    add(config, at("/private/events", LogLevel::Info).get_alone(notices::events));
+    add(config, at("/private/dead_letters", LogLevel::Info).get(notices::dead_letters));
+    add(config, at("/private/dead_letters/redeliver", LogLevel::Info).post(notices::redeliver));
+    add(config, at("/health/live", LogLevel::Debug).get(ops::live));
+    add(config, at("/health/ready", LogLevel::Debug).get(ops::ready));
+    let metrics = at("/metrics", LogLevel::Debug);
     match mounts {
         Mounts::Private => add(config, metrics.get(ops::metrics::open)),
         Mounts::All | Mounts::Public => add(config, metrics.get(ops::metrics::guarded)),
     }
 }
 
-/// Every other path, and `*`, which is none (RFC 9112 §3.2.4).
+/// Every other path, and `*`, which is not a path (RFC 9112 §3.2.4).
 fn nowhere(app: &Data<App>, mounts: Mounts, config: &mut ServiceConfig) {
-    let observe = || Observe::new("nowhere", Loudness::Debug, app.telemetry.route("nowhere"));
+    let observe = || AccessLog::new("nowhere", LogLevel::Debug, app.telemetry.route("nowhere"));
     let answer = move |request, app, payload| not_found(mounts, request, app, payload);
     let resource = web::resource(["", "/{path:.*}"]).app_data(web::PayloadConfig::new(policy::MAX_BODY));
     config.service(resource.default_service(web::to(answer)).wrap(observe()));
     config.default_service(web::to(answer).wrap(observe()));
 }
 
-/// Whether a path belongs to the operators.
+/// Whether a path belongs to operators.
 fn is_private(path: &str) -> bool {
     path.strip_prefix(PRIVATE).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Whether a path, below the public URL's own, is one that operators, their probes and scrapers ask for.
+/// Whether a path, below the public URL's own, is one that operators, their probes and scrapers call.
 pub(super) fn is_for_operators(path: &str) -> bool {
     is_private(path) || path.starts_with("/health/") || path == "/metrics"
 }
 
-/// A browser is shown a page, for a person opened the address; whoever else asked is told in JSON.
+/// A navigation gets a page, every other request JSON.
 async fn not_found(
     mounts: Mounts,
     request: HttpRequest,
@@ -144,7 +144,7 @@ async fn not_found(
     }
     let accepted = header_text(&request, &header::ACCEPT).unwrap_or_default();
     if accepted.contains("text/html") {
-        return Err(Problem::Personal(PersonalProblem::NothingHere));
+        return Err(Problem::Page(PageProblem::NothingHere));
     }
     if mounts == Mounts::Public && private {
         return Err(Problem::NotServedHere);
@@ -152,32 +152,32 @@ async fn not_found(
     Err(Problem::Rest(StatusCode::NOT_FOUND, NOTHING_HERE))
 }
 
-/// A path and what answers there.
-struct Watched {
+/// A path and its handlers.
+struct Endpoint {
     path: &'static str,
-    loudness: Loudness,
+    level: LogLevel,
     routes: Vec<Route>,
     methods: Vec<String>,
-    /// The longest body that is read, in bytes.
+    /// The longest accepted body, in bytes.
     longest_body: usize,
     matching: Matching,
 }
 
-/// What of a request's path has to be the route's.
+/// Which form of a request's path must match.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Matching {
-    /// What its escapes stand for.
+    /// The path with escapes decoded.
     Decoded,
-    /// Every byte as it was sent, without a host before it (RFC 9112 §3.2.2).
+    /// Every byte as received, without a host before it (RFC 9112 §3.2.2).
     AsWritten,
 }
 
-const fn at(path: &'static str, loudness: Loudness) -> Watched {
+const fn at(path: &'static str, level: LogLevel) -> Endpoint {
     let (longest_body, matching) = (policy::MAX_BODY, Matching::Decoded);
-    Watched { path, loudness, routes: Vec::new(), methods: Vec::new(), longest_body, matching }
+    Endpoint { path, level, routes: Vec::new(), methods: Vec::new(), longest_body, matching }
 }
 
-impl Watched {
+impl Endpoint {
     fn on<F, Args>(mut self, method: Method, handler: F) -> Self
     where
         F: Handler<Args>,
@@ -189,7 +189,7 @@ impl Watched {
         self
     }
 
-    /// `GET`, and `HEAD` for whoever wants to know without being told (RFC 9110 §9.3.2).
+    /// `GET`, and `HEAD` for its headers alone (RFC 9110 §9.3.2).
     fn get<F, Args>(self, handler: F) -> Self
     where
         F: Handler<Args>,
@@ -199,7 +199,7 @@ impl Watched {
         self.on(Method::GET, handler.clone()).on(Method::HEAD, handler)
     }
 
-    /// `GET` alone: where it does something (takes a place, listens), a `HEAD` would be a mistake.
+    /// `GET` alone: where it has an effect (takes a place, opens a stream), `HEAD` would be a mistake.
     fn get_alone<F, Args>(self, handler: F) -> Self
     where
         F: Handler<Args>,
@@ -218,7 +218,7 @@ impl Watched {
         self.on(Method::POST, handler)
     }
 
-    /// Every method: where a proxy asks with the method of the request that it holds up.
+    /// Every method: a proxy calls with the method of the request that it holds.
     fn any<F, Args>(mut self, handler: F) -> Self
     where
         F: Handler<Args>,
@@ -229,12 +229,12 @@ impl Watched {
         self
     }
 
-    /// For those who have more to say than others.
+    /// For routes with longer bodies.
     fn body_up_to(self, longest_body: usize) -> Self {
         Self { longest_body, ..self }
     }
 
-    /// For paths that a proxy may have to refuse: whatever else is decoded to this path is nowhere.
+    /// For paths that a proxy may have to refuse: other spellings of the path do not exist.
     fn byte_for_byte(self) -> Self {
         Self { matching: Matching::AsWritten, ..self }
     }
@@ -248,7 +248,7 @@ impl Watched {
     }
 
     fn resource(self, app: &Data<App>) -> impl HttpServiceFactory + use<> {
-        let observe = Observe::new(self.path, self.loudness, app.telemetry.route(self.path));
+        let observe = AccessLog::new(self.path, self.level, app.telemetry.route(self.path));
         let resource = web::resource(self.path).app_data(web::PayloadConfig::new(self.longest_body));
         let written = app.path(self.path);
         let is_written = move |asked: &GuardContext<'_>| {

@@ -1,4 +1,4 @@
-//! What every handler can reach.
+//! The state that handlers share.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,37 +25,37 @@ use crate::policy;
 use crate::room::EventId;
 use crate::telemetry::Telemetry;
 
-/// Where the provider stands on the web.
+/// The provider's public address and the policy of its clients.
 #[derive(Debug, Clone)]
 pub struct Site {
     /// `public_url`, byte for byte.
     pub issuer: String,
     /// The path under which everything is mounted: empty, or like `/queue`.
     pub base_path: String,
-    /// Whether browsers come by https.
+    /// Whether browsers use https.
     pub https: bool,
-    /// Whether browsers are told to come by https alone (RFC 6797).
+    /// Whether browsers are told to use https only (RFC 6797).
     pub hsts: bool,
-    /// Proxies whose word on the visitor's address and the host that was asked for is believed.
+    /// Proxies that are trusted to name the visitor's address and the requested host.
     pub trusted_proxies: Vec<IpNet>,
-    /// What one address may use.
+    /// The limits of one address.
     pub limits: Limits,
     /// Who may read the metrics without a key.
     pub metrics: MetricsAccess,
 }
 
-/// The topics that are listened to, by their ARN, each with the event that it tells of.
+/// The configured topics, by ARN, each with the event whose departures it publishes.
 pub type Topics = HashMap<String, (Inbox, EventId)>;
 
 /// The state of the application, shared by all workers.
 pub struct App {
     /// The use cases.
     pub lobby: Arc<Lobby>,
-    /// Where we are.
+    /// The public address.
     pub site: Site,
-    /// Seals pending authorization requests.
+    /// Encrypts pending authorization requests.
     pub flows: FlowSeal,
-    /// Seals what browsers remember of their login requests.
+    /// Encrypts the first arrivals of a browser's login requests.
     pub arrivals: ArrivalsSeal,
     /// Who may use the private API.
     pub admin: Admin,
@@ -63,23 +63,23 @@ pub struct App {
     pub telemetry: Arc<Telemetry>,
     /// The waiting visitors' streams.
     pub feeds: Arc<Feeds>,
-    /// How many of them are open.
+    /// The number of open streams.
     pub streams: Arc<Streams>,
     /// The discovery document.
     pub discovery: Bytes,
     /// The description of the REST API.
     pub openapi: Bytes,
-    /// Events out, where somebody hears them.
+    /// The delivery of notices, if it is configured.
     pub notices: Option<Arc<Notices>>,
-    /// Who tells by SNS who left.
+    /// The SNS topics.
     pub topics: Topics,
-    /// What each address may still do.
+    /// The rate limits by address.
     pub rate_limits: RateLimits,
-    /// Places for bodies that are longer than others.
+    /// Permits for bodies above the usual limit.
     pub large_bodies: Arc<Semaphore>,
     /// Whether the service is ready.
     pub readiness: Readiness,
-    /// What the log hears of refused operators' calls.
+    /// The log of refused operator calls.
     pub refusals: RefusalLog,
     request_ids: RequestIds,
 }
@@ -125,30 +125,30 @@ impl App {
         })
     }
 
-    /// With events out.
+    /// With the delivery of notices.
     #[must_use]
     pub fn with_notices(self, notices: Option<Arc<Notices>>) -> Self {
         Self { notices, ..self }
     }
 
-    /// With this limit of the streams of one address.
+    /// With this limit of streams per address.
     #[must_use]
     pub fn with_streams(self, streams: Arc<Streams>) -> Self {
         Self { streams, ..self }
     }
 
-    /// With topics that tell who left.
+    /// With SNS topics.
     #[must_use]
     pub fn with_topics(self, topics: Topics) -> Self {
         Self { topics, ..self }
     }
 
-    /// A name for a request, for logs and error pages: unique in this process, and unlikely to be met elsewhere.
+    /// An ID for a request, for logs and error pages: unique in this process, and unlikely to occur elsewhere.
     pub fn next_request_id(&self) -> String {
         self.request_ids.next()
     }
 
-    /// The path of `path` as browsers see it.
+    /// `path` as browsers request it.
     pub fn path(&self, path: &str) -> String {
         format!("{}{path}", self.site.base_path)
     }
@@ -165,7 +165,7 @@ impl RequestIds {
     }
 
     fn next(&self) -> String {
-        // An odd multiplier permutes the numbers, so that IDs of one process do not look alike.
+        // An odd multiplier permutes the numbers, so that the IDs of one process do not look alike.
         const STRIDE: u64 = 0x9e37_79b9_7f4a_7c15;
         let count = self.count.fetch_add(1, Ordering::Relaxed);
         format!("{:016x}", self.start.wrapping_add(count.wrapping_mul(STRIDE)))

@@ -1,4 +1,4 @@
-//! The open streams of visitors: how many one address may have, and when each ends.
+//! The open streams of visitors: the limit per address, and their lifetime.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use actix_web::web::Bytes;
 /// Counts the streams of each address.
 pub struct Streams {
     share: usize,
-    /// Never held while anything is awaited.
+    /// Never held across an await.
     open: Mutex<HashMap<AddressKey, usize>>,
 }
 
@@ -23,12 +23,12 @@ pub struct OpenStream {
 }
 
 impl Streams {
-    /// Lets one address have `share` streams.
+    /// Allows `share` streams per address.
     pub fn new(share: usize) -> Arc<Self> {
         Arc::new(Self { share, open: Mutex::default() })
     }
 
-    /// A stream for this address; `None`: it has its share. An address that is unknown has no limit.
+    /// A stream for this address; `None` if it has reached its limit. An unknown address has no limit.
     pub fn open(self: &Arc<Self>, key: Option<AddressKey>) -> Option<OpenStream> {
         if let Some(key) = key {
             let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -55,14 +55,14 @@ impl Drop for OpenStream {
     }
 }
 
-/// When a stream ends by age, on the steady clock, and how long its listener then waits.
+/// When a stream reaches its lifetime, on the steady clock, and how long its client then waits.
 pub struct StreamEnd {
     at: Duration,
     retry: Duration,
 }
 
 impl StreamEnd {
-    /// [`policy::STREAM_LIFETIME`] from now, more or less.
+    /// [`policy::STREAM_LIFETIME`] from now, with a random spread.
     pub fn new(entropy: &dyn Entropy, now: Duration) -> Self {
         let [a, b, c, d, e, f, g, h] = random::<8>(entropy);
         let share = |bytes| f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX);
@@ -72,12 +72,12 @@ impl StreamEnd {
         Self { at: now + lifetime, retry }
     }
 
-    /// Whether the stream is to end with its next message.
+    /// Whether the stream ends with its next message.
     pub fn has_come(&self, now: Duration) -> bool {
         now >= self.at
     }
 
-    /// The last message: when to come back.
+    /// The last message: when to reconnect.
     pub fn message(&self) -> Bytes {
         format!("retry: {}\n\n", self.retry.as_millis()).into()
     }
@@ -89,7 +89,7 @@ mod tests {
     use crate::ambient::SeededEntropy;
 
     #[test]
-    fn an_address_has_its_share_of_streams_and_others_have_theirs() {
+    fn each_address_has_its_own_limit_of_streams() {
         let streams = Streams::new(2);
         let key = |text: &str| Some(AddressKey::of(text.parse().unwrap()));
         let mut held: Vec<_> = (0..2).map(|_| streams.open(key("2001:db8::1")).unwrap()).collect();
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_that_begin_together_end_apart_and_come_back_apart() {
+    fn streams_that_begin_together_end_and_reconnect_at_different_times() {
         let entropy = SeededEntropy::new(1);
         let minutes = |count: u64| Duration::from_secs(count * 60);
         let begun = minutes(7);

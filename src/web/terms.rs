@@ -1,5 +1,5 @@
-//! What `http` has to be told of what is asked: who may hold a connection, as far as addresses and paths tell, and how
-//! connections answer what no handler sees. Those answers have the form and the headers of all others.
+//! The application's terms for `http`: which clients may hold a connection, judged by address and path, and the answers
+//! that connections give without a handler. Those answers have the form and the headers of all others.
 
 use std::net::IpAddr;
 
@@ -10,8 +10,8 @@ use actix_web::web::Data;
 use actix_web::{HttpMessage, HttpResponse, HttpResponseBuilder};
 use serde_json::json;
 
+use super::access_log::request_id_header;
 use super::headers::{Header, on_every_response};
-use super::observe::request_id_header;
 use super::respond::{ContentPolicy, for_any_origin, no_store, oauth_json, page_headers};
 use super::routes::is_for_operators;
 use super::{App, Mounts};
@@ -20,7 +20,7 @@ use crate::http::{AddressKey, Refusal, Terms};
 use crate::oauth::{ErrorCode, OAuthError, paths};
 use crate::policy;
 
-/// Tries again by itself, as whoever reads it would have to. It refers to no other file: that would be refused as well.
+/// Retries by itself. It refers to no other file, whose request would be refused as well.
 const PAGE: &str = concat!(
     "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"robots\" content=\"noindex\">",
     "<meta http-equiv=\"refresh\" content=\"10\"><title>One moment</title>",
@@ -37,7 +37,7 @@ pub struct ListenerTerms {
 }
 
 impl ListenerTerms {
-    /// Those of a listener that serves `mounts`.
+    /// The terms of a listener that serves `mounts`.
     pub fn new(app: Data<App>, mounts: Mounts) -> Self {
         let headers = on_every_response(&app.site, mounts);
         Self { app, mounts, headers }
@@ -96,7 +96,7 @@ impl Terms for ListenerTerms {
     }
 }
 
-/// What is answered while too many large responses are being sent.
+/// The answer while too many large responses are being sent.
 pub fn busy() -> HttpResponse {
     no_store(&mut unavailable()).json(json!({ "error": "Too much is being sent" }))
 }

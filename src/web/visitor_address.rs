@@ -1,9 +1,8 @@
-//! The address that a visitor comes from, and the host and scheme that were asked for: the one place that decides which
-//! headers are believed.
+//! The visitor's address, and the requested host and scheme: the only place that decides which headers are trusted.
 //!
-//! The log shows the address, and limits count by it. A limit must not count a proxy as if it were a visitor, as then
-//! everybody behind it would share the limit: where nobody trustworthy names the visitor, the address is unknown.
-//! Signatures and `/verify` need the host.
+//! The log shows the address, and limits count by it. A limit must not count a proxy as a visitor, because all visitors
+//! behind it would share the limit: where no trusted proxy names the visitor, the address is unknown. Signatures and
+//! `/verify` need the host.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -22,13 +21,13 @@ const X_FORWARDED_HOST: &str = "x-forwarded-host";
 const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
 const FORWARDED: &str = "forwarded";
 
-/// Where a request comes from.
+/// The origin of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum VisitorAddress {
-    /// From this address.
+    /// This address.
     Known(IpAddr),
-    /// From behind the peer of the connection: a trusted proxy that names nobody, or a peer in a loopback or private
-    /// network that is not known to be a proxy. The peer is `None` where the connection has no address.
+    /// Unknown, behind this peer: a trusted proxy that names no client, or a peer in a loopback or private network that
+    /// is not a known proxy. The peer is `None` if the connection has no address.
     Unknown {
         /// The peer of the connection.
         peer: Option<IpAddr>,
@@ -36,7 +35,7 @@ pub enum VisitorAddress {
 }
 
 impl VisitorAddress {
-    /// The address that a request comes from. IPv4 in IPv6 form is shown as IPv4.
+    /// The address of a request. IPv4 in IPv6 form is returned as IPv4.
     pub fn of(site: &Site, request: &HttpRequest) -> Self {
         RequestOrigin::of(site, request).visitor
     }
@@ -54,7 +53,7 @@ impl VisitorAddress {
         }
     }
 
-    /// What limits by address count this request under; `None` where none applies: the address is unknown or exempt.
+    /// The key for limits by address; `None` if no limit applies: the address is unknown or exempt.
     pub fn limited(self, site: &Site) -> Option<AddressKey> {
         match self {
             Self::Known(address) if !site.limits.exempts(address) => Some(AddressKey::of(address)),
@@ -63,14 +62,14 @@ impl VisitorAddress {
     }
 }
 
-/// Where a request comes from and what it was asked of, as far as proxies have to tell.
+/// The origin and target of a request, as proxies report them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RequestOrigin<'a> {
-    /// Who sent it.
+    /// The visitor.
     pub visitor: VisitorAddress,
-    /// The host that the visitor asked, perhaps with a port; `None`: no proxy tells, so it is the request's own.
+    /// The requested host, possibly with a port; `None`: no proxy names it, so the request's own applies.
     pub host: Option<Cow<'a, str>>,
-    /// The scheme by which the visitor came, in lower case; `None`: no proxy tells.
+    /// The visitor's scheme, in lower case; `None`: no proxy names it.
     pub scheme: Option<String>,
 }
 
@@ -80,23 +79,23 @@ impl<'a> RequestOrigin<'a> {
         Self::behind(&site.trusted_proxies, request.peer_addr().map(|peer| peer.ip()), request.headers())
     }
 
-    /// The origin of a request from `peer` with these headers, which are believed if the peer is one of the `trusted`
-    /// proxies. IPv4 in IPv6 form is IPv4.
+    /// The origin of a request from `peer` with these headers, which count if the peer is one of the `trusted` proxies.
+    /// IPv4 in IPv6 form is returned as IPv4.
     pub fn behind(trusted: &[IpNet], peer: Option<IpAddr>, headers: &'a HeaderMap) -> Self {
         let peer = peer.map(|peer| peer.to_canonical());
         let visitor = match peer {
-            Some(address) if contains(trusted, address) => return Self::told(trusted, peer, headers),
+            Some(address) if contains(trusted, address) => return Self::from_headers(trusted, peer, headers),
             Some(address) if !is_internal(address) => VisitorAddress::Known(address),
             _ => VisitorAddress::Unknown { peer },
         };
         Self { visitor, host: None, scheme: None }
     }
 
-    /// The origin that the headers tell, whoever the peer is: for what does no harm where it is invented.
+    /// The origin that the headers name, whoever the peer is: for uses in which a forged value does no harm.
     ///
-    /// `X-Forwarded-For`, `-Host` and `-Proto` come before the parameter of `Forwarded` (RFC 7239) that says the same:
-    /// proxies that write the former pass the latter on as it was sent to them.
-    pub fn told(trusted: &[IpNet], peer: Option<IpAddr>, headers: &'a HeaderMap) -> Self {
+    /// `X-Forwarded-For`, `-Host` and `-Proto` take precedence over the equivalent parameter of `Forwarded` (RFC 7239):
+    /// proxies that write the former forward the latter as they received it.
+    pub fn from_headers(trusted: &[IpNet], peer: Option<IpAddr>, headers: &'a HeaderMap) -> Self {
         let (address, host, scheme) = forwarded(trusted, headers);
         let address = if headers.contains_key(X_FORWARDED_FOR) { forwarded_for(trusted, headers) } else { address };
         let first = |name| first_value(headers, name).map(Cow::Borrowed);
@@ -109,8 +108,8 @@ impl<'a> RequestOrigin<'a> {
     }
 }
 
-/// The last address in `X-Forwarded-For` that is not a trusted proxy's: each of those vouches for the hop before it, and
-/// anybody could have written what stands before that. What is no address ends the chain.
+/// The last address in `X-Forwarded-For` that is not a trusted proxy's: each trusted proxy vouches for the hop before
+/// it, and everything before that is untrusted. Anything but an address ends the chain.
 fn forwarded_for(trusted: &[IpNet], headers: &HeaderMap) -> Option<IpAddr> {
     let lines: Vec<_> = headers.get_all(X_FORWARDED_FOR).collect();
     let hops = lines.iter().rev().flat_map(|line| line.as_bytes().rsplit(|&byte| byte == b','));
@@ -120,7 +119,7 @@ fn forwarded_for(trusted: &[IpNet], headers: &HeaderMap) -> Option<IpAddr> {
     addresses.find(|hop| !contains(trusted, *hop))
 }
 
-/// What `Forwarded` tells: the same address, and host and scheme as the first of the proxies that are believed was asked.
+/// The same address from `Forwarded`, and the host and scheme that the first trusted proxy received.
 fn forwarded<'a>(
     trusted: &[IpNet],
     headers: &'a HeaderMap,
@@ -138,7 +137,7 @@ fn forwarded<'a>(
     (None, host, scheme)
 }
 
-/// The first value of a header that may be a list: what the first proxy was asked, as each adds its own.
+/// The first value of a header that may be a list: the one that the first proxy received, because each appends its own.
 fn first_value<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let values = headers.get_all(name).flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
     let first = values.map(<[u8]>::trim_ascii).find(|value| !value.is_empty())?;

@@ -10,13 +10,13 @@ use crate::support::{Browser, Page, REDIRECT, TestApp, challenge, encode, json, 
 
 const STATE: &str = "a \"quoted\" & <state>'s ü+%";
 
-/// The least good request, with more or other parameters.
+/// The minimal valid request, with additional or replaced parameters.
 fn request<'a>(other: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let usual = [("client_id", "Sample"), ("redirect_uri", REDIRECT), ("response_type", "code"), ("scope", "openid")];
     merged(&usual, other)
 }
 
-/// What comes back in the asked response mode.
+/// The parameters of the answer in the requested response mode.
 fn reply(page: &Page, mode: &str) -> std::collections::BTreeMap<String, String> {
     if mode != "form_post" {
         assert_eq!(page.status, StatusCode::SEE_OTHER);
@@ -31,7 +31,7 @@ fn reply(page: &Page, mode: &str) -> std::collections::BTreeMap<String, String> 
 }
 
 #[actix_web::test]
-async fn a_posted_form_is_answered_like_a_get_by_way_of_a_303() {
+async fn a_posted_form_is_redirected_to_the_same_get_request() {
     let app = TestApp::start().await;
     let fields = request(&[("state", STATE), ("utm_source", "mail"), ("nonce", "n0nce")]);
     let mut browser = Browser::default();
@@ -45,7 +45,7 @@ async fn a_posted_form_is_answered_like_a_get_by_way_of_a_303() {
     let admitted = browser.resume(&app, &page).await.answer();
     assert_eq!(admitted["state"], STATE);
 
-    // What another site has a browser post comes without our cookies (SameSite=Lax); the GET after it has them.
+    // A browser sends another site's form without our cookies (SameSite=Lax); the GET after it has them.
     let waiting = browser.authorize(&app, &[("prompt", "login")]).await;
     let posted = app.post_form("/authorize", &merged(&fields, &[("prompt", "login")])).send().await.unwrap();
     let again = browser.send(app.get(text_of(posted.headers(), "location"))).await;
@@ -90,12 +90,12 @@ async fn an_unknown_client_or_an_unregistered_redirect_uri_gets_a_page_and_never
             assert_eq!(page.header("cache-control"), "no-store");
         }
     }
-    assert_eq!(app.counters().queue, 0, "nobody was given a place");
+    assert_eq!(app.counters().queue, 0, "no place was given");
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn loopback_ports_are_free_for_native_clients_alone() {
+async fn any_loopback_port_matches_for_native_clients_alone() {
     let app = TestApp::with(
         r#"
         [[client]]
@@ -131,7 +131,7 @@ async fn loopback_ports_are_free_for_native_clients_alone() {
     app.stop().await;
 }
 
-/// Requests with a good client and redirect URI that are refused, and how.
+/// Requests with a valid client and redirect URI that are refused, and their errors.
 const REFUSALS: [(&[(&str, &str)], &str); 26] = [
     (&[("response_type", "")], "invalid_request"),
     (&[("response_type", "token")], "unsupported_response_type"),
@@ -165,7 +165,7 @@ const REFUSALS: [(&[(&str, &str)], &str); 26] = [
 ];
 
 #[actix_web::test]
-async fn every_other_error_goes_back_with_state_and_issuer_in_the_asked_mode() {
+async fn every_other_error_goes_to_the_redirect_uri_with_state_and_issuer() {
     let app = TestApp::start().await;
     for (asked, error) in REFUSALS {
         for mode in ["", "query", "form_post"] {
@@ -178,7 +178,7 @@ async fn every_other_error_goes_back_with_state_and_issuer_in_the_asked_mode() {
             assert_eq!(names, ["error", "error_description", "iss", "state"], "{asked:?}");
             assert_eq!((answer["error"].as_str(), answer["state"].as_str()), (error, STATE), "{asked:?}");
             assert_eq!(answer["iss"], app.issuer);
-            assert!(browser.cookies.is_empty(), "{asked:?}: nobody was let into the line");
+            assert!(browser.cookies.is_empty(), "{asked:?}: no visitor joined");
         }
     }
     let stateless = Browser::default().authorize(&app, &[("state", ""), ("scope", "")]).await;
@@ -188,7 +188,7 @@ async fn every_other_error_goes_back_with_state_and_issuer_in_the_asked_mode() {
 }
 
 #[actix_web::test]
-async fn a_request_object_is_refused_in_the_way_that_it_alone_asks_for() {
+async fn a_request_object_is_refused_in_its_own_response_mode() {
     let app = TestApp::start().await;
     let padding = "x".repeat(5000);
     for (claims, signature) in [
@@ -224,7 +224,7 @@ fn base64(text: &str) -> String {
 }
 
 #[actix_web::test]
-async fn a_response_mode_that_is_not_offered_is_refused_in_the_default_mode() {
+async fn an_unsupported_response_mode_is_refused_in_the_default_mode() {
     let app = TestApp::start().await;
     let answer = Browser::default().authorize(&app, &[("response_mode", "fragment")]).await.answer();
     assert_eq!((answer["error"].as_str(), answer["state"].as_str()), ("invalid_request", "st&te ü"));
@@ -267,7 +267,7 @@ async fn a_duplicated_parameter_is_an_invalid_request_and_unknown_ones_are_ignor
 }
 
 #[actix_web::test]
-async fn hints_and_wishes_about_the_pages_are_accepted() {
+async fn display_parameters_are_accepted() {
     let app = TestApp::start().await;
     let wishes = [
         ("display", "popup"),
@@ -319,7 +319,7 @@ async fn form_post_is_a_page_that_posts_the_answer_with_and_without_script() {
 }
 
 #[actix_web::test]
-async fn a_code_travels_by_303_that_no_cache_keeps_and_no_referrer_betrays() {
+async fn a_code_is_sent_by_an_uncached_303_without_a_referrer() {
     let app = TestApp::start().await;
     app.serve("Sample", 2).await;
     for mode in ["", "query"] {
@@ -336,7 +336,7 @@ async fn a_code_travels_by_303_that_no_cache_keeps_and_no_referrer_betrays() {
 }
 
 #[actix_web::test]
-async fn a_long_opaque_state_survives_the_line() {
+async fn a_long_opaque_state_survives_the_wait() {
     let app = TestApp::start().await;
     let mut browser = Browser::default();
     let state = "AbC+/=%".repeat(600);
@@ -351,7 +351,7 @@ async fn a_long_opaque_state_survives_the_line() {
 }
 
 #[actix_web::test]
-async fn a_value_that_is_no_text_goes_back_as_an_error_and_matters_nowhere_else() {
+async fn an_invalid_value_is_an_error_only_for_a_known_parameter() {
     let app = TestApp::start().await;
     let sent = async |more: &str| {
         let query = format!("{}&{more}", encode(&request(&[("state", "st&te ü")])));

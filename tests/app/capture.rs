@@ -1,7 +1,7 @@
-//! The log of this process, caught at its loudest.
+//! Captures the log of this process at its most verbose level.
 //!
-//! The application logs from threads of its own, so the log is one for all tests of the binary: a test looks for
-//! what only it did.
+//! The application logs from threads of its own, so all tests of the binary share one log: a test searches for entries
+//! that only it causes.
 
 use std::io;
 use std::sync::{Mutex, Once, PoisonError};
@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 
 static CAUGHT: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
-/// Starts to catch, if nobody did before. What libraries say is caught as far as the program itself would write it.
+/// Starts the capture once. Library logs are captured as far as the program itself would write them.
 pub fn start() {
     static STARTED: Once = Once::new();
     STARTED.call_once(|| {

@@ -1,11 +1,11 @@
-//! `channels`: an event that is joined by a login alone, or by the REST API alone.
+//! `channels`: an event with the login channel alone, or with the REST channel alone.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::{ADMIN_KEY, Browser, TestApp, json as body};
 
-/// The calls of a visitor of the REST channel, with a ticket that looks like one.
+/// The calls of a visitor of the REST channel, with a well-formed ticket.
 async fn calls(app: &TestApp, request_id: &str) -> Vec<(String, StatusCode, Value)> {
     let query = format!("event_id=Sample&request_id={request_id}");
     let ticket = json!({ "event_id": "Sample", "request_id": request_id });
@@ -36,9 +36,9 @@ async fn without_the_rest_channel_its_calls_answer_403_and_give_no_place() {
     let before = app.all_counters();
     let refusal = json!({ "error": "This event has no REST channel" });
     for request_id in ["8f14e45f-ceea-467f-a8c6-1d2e3f405162", "nonsense", ""] {
-        for (call, status, told) in calls(&app, request_id).await {
+        for (call, status, actual) in calls(&app, request_id).await {
             assert_eq!(status, StatusCode::FORBIDDEN, "{call}");
-            assert!(told == refusal || call.starts_with("HEAD"), "{call}: {told}");
+            assert!(actual == refusal || call.starts_with("HEAD"), "{call}: {actual}");
         }
     }
     assert_eq!(app.all_counters(), before);

@@ -1,4 +1,4 @@
-//! What a client's own settings change: its claims and scopes, and PKCE.
+//! Settings of a client: its claims and scopes, and PKCE.
 
 use serde_json::Value;
 
@@ -41,13 +41,13 @@ async fn scopes_and_claims_are_listed_where_a_client_has_them() {
     }
 }
 
-/// The claims of the line in an ID token or a user info.
+/// The queue claims in an ID token or a user info.
 fn of_the_line(claims: &Value) -> Vec<&str> {
     OF_THE_LINE.into_iter().filter(|name| claims.get(name).is_some()).collect()
 }
 
 #[actix_web::test]
-async fn a_client_is_told_of_the_line_on_request_alone_if_it_is_set_so() {
+async fn a_client_with_requested_queue_claims_gets_them_on_request_alone() {
     let app = TestApp::replacing(ACR, &format!("{ACR}\nqueue_claims = \"requested\"")).await;
     let asked_in_token = r#"{"id_token":{"queue_position":null,"event_id":{"essential":true}}}"#;
     let asked_in_info = r#"{"userinfo":{"queue_position":null}}"#;
@@ -65,7 +65,7 @@ async fn a_client_is_told_of_the_line_on_request_alone_if_it_is_set_so() {
         assert_eq!(of_the_line(&id_claims(&tokens)), in_token, "{asked:?}");
         assert_eq!(of_the_line(&info), in_info, "{asked:?}");
         assert_eq!(info["sub"], sub(&tokens));
-        // The token is a hint of the same login, whatever it tells, and opens no gate.
+        // The token works as a hint of the same login, whatever its claims, and `/verify` refuses it.
         let hint = token(&tokens, "id_token");
         let silent = browser.authorize(&app, &[("prompt", "none"), ("id_token_hint", hint)]).await;
         assert!(!silent.code().is_empty());
@@ -79,7 +79,7 @@ async fn a_client_is_told_of_the_line_on_request_alone_if_it_is_set_so() {
 }
 
 #[actix_web::test]
-async fn every_other_client_is_told_of_the_line_always() {
+async fn every_other_client_always_gets_the_queue_claims() {
     let app = TestApp::start().await;
     for asked in [&[][..], &[("scope", "openid queue")], &[("claims", r#"{"id_token":{"email":null}}"#)]] {
         let (_, tokens) = app.tokens(asked).await;
@@ -91,12 +91,12 @@ async fn every_other_client_is_told_of_the_line_always() {
 }
 
 #[actix_web::test]
-async fn a_confidential_client_can_be_held_to_pkce() {
+async fn pkce_can_be_required_of_a_confidential_client() {
     let app = TestApp::replacing(ACR, &format!("{ACR}\nrequire_pkce = true")).await;
     app.serve("Sample", 1).await;
     let mut browser = Browser::default();
     assert_eq!(browser.authorize(&app, &[]).await.error(), "invalid_request");
-    assert_eq!(app.counters().queue, 0, "nobody was given a place");
+    assert_eq!(app.counters().queue, 0, "no place was given");
     let hash = challenge(VERIFIER);
     let asked = [("code_challenge", hash.as_str()), ("code_challenge_method", "S256")];
     let code = browser.authorize(&app, &asked).await.code();
@@ -105,7 +105,7 @@ async fn a_confidential_client_can_be_held_to_pkce() {
     assert_eq!(without.send().await.unwrap().status(), 400);
     let code = browser.authorize(&app, &asked).await.code();
     assert_eq!(app.redeem(&code, &[("code_verifier", VERIFIER)]).await.status(), 200);
-    // Others go on without.
+    // Other clients may omit it.
     assert!(
         browser
             .authorize(&app, &[("client_id", "other"), ("redirect_uri", "https://other.example/callback")])

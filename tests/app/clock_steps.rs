@@ -1,5 +1,5 @@
-//! A clock that is far ahead for a while and is put right: nobody is delayed by more than a minute, and nobody loses a
-//! place.
+//! A clock that is far ahead for a while and is corrected: no visitor is delayed by more than a minute, and no place is
+//! lost.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -20,7 +20,7 @@ async fn seconds_left(app: &TestApp, id: &str) -> Value {
     body(get(app, &format!("/api/queue_pos_expiry?event_id=Sample&request_id={id}")).await).await
 }
 
-/// What the background does each second.
+/// The background work of one second.
 async fn a_second_passes(app: &TestApp) {
     app.pass(1);
     app.lobby().expire_positions().await;
@@ -29,7 +29,7 @@ async fn a_second_passes(app: &TestApp) {
 
 #[actix_web::test]
 async fn places_that_were_served_while_the_clock_was_ahead_expire_on_time() {
-    // Ahead by more than the time in which a place is used, and by less; put right at once, and in two steps.
+    // Ahead by more than the expiry period, and by less; corrected in one step, and in two.
     for (ahead, between) in [(DAY, None), (TEN_MINUTES, None), (DAY, Some(HOUR))] {
         let app = TestApp::start().await;
         app.clock.set(NOW + ahead);
@@ -73,7 +73,7 @@ async fn places_that_are_served_after_the_step_back_expire_on_time() {
 }
 
 #[actix_web::test]
-async fn tickets_of_every_time_open_and_newcomers_get_the_time_of_now() {
+async fn tickets_of_every_time_are_valid_and_new_ones_get_the_current_time() {
     let app = TestApp::start().await;
     let mut ids = Vec::new();
     for then in [NOW, NOW + DAY, NOW + HOUR, NOW, NOW + Duration::from_secs(1)] {
@@ -82,10 +82,10 @@ async fn tickets_of_every_time_open_and_newcomers_get_the_time_of_now() {
         ids.push((app.join("Sample").await, then.as_secs()));
     }
     for (number, (id, entry)) in (1..).zip(&ids) {
-        let told = body(get(&app, &format!("/api/queue_num?event_id=Sample&request_id={id}")).await).await;
-        assert_eq!((&told["queue_number"], &told["entry_time"]), (&json!(number), &json!(entry)));
+        let actual = body(get(&app, &format!("/api/queue_num?event_id=Sample&request_id={id}")).await).await;
+        assert_eq!((&actual["queue_number"], &actual["entry_time"]), (&json!(number), &json!(entry)));
     }
-    // The same on a start from what is stored.
+    // The same after a restart from the stored state.
     let app = TestApp::in_directory(app.stop().await, "").await;
     for (id, _) in &ids {
         let answer = get(&app, &format!("/api/queue_num?event_id=Sample&request_id={id}")).await;
@@ -94,7 +94,7 @@ async fn tickets_of_every_time_open_and_newcomers_get_the_time_of_now() {
     app.stop().await;
 }
 
-/// A room for two whose visitors came while the clock was a day ahead: one entered, one never comes, one waits.
+/// A room for two, filled while the clock was a day ahead: one visitor entered, one never enters, one waits.
 async fn filled_ahead() -> (TestApp, Vec<String>) {
     let app = TestApp::replacing(SAMPLE, ROOM_FOR_TWO).await;
     app.clock.set(NOW + DAY);
@@ -105,29 +105,29 @@ async fn filled_ahead() -> (TestApp, Vec<String>) {
 }
 
 #[actix_web::test]
-async fn a_room_is_filled_anew_when_the_time_of_its_visitors_is_over() {
+async fn a_room_refills_when_its_sessions_expire() {
     let (app, ids) = filled_ahead().await;
     app.clock.set(NOW);
     a_second_passes(&app).await;
-    app.lobby().keep_house().await;
-    is_filled_anew(app, &ids).await;
+    app.lobby().run_housekeeping().await;
+    is_refilled(app, &ids).await;
 }
 
 #[actix_web::test]
-async fn a_room_is_filled_anew_in_time_though_the_program_starts_anew_after_the_step_back() {
+async fn a_room_refills_in_time_even_after_a_restart_with_the_clock_set_back() {
     let (app, ids) = filled_ahead().await;
     let config = config_replacing(app.directory.path(), SAMPLE, ROOM_FOR_TWO);
     let app = TestApp::configured(app.stop().await, config).await;
     a_second_passes(&app).await;
-    is_filled_anew(app, &ids).await;
+    is_refilled(app, &ids).await;
 }
 
-/// What [`filled_ahead`] filled, a second after the clock was put right.
-async fn is_filled_anew(app: TestApp, ids: &[String]) {
+/// The state of [`filled_ahead`] one second after the clock was corrected.
+async fn is_refilled(app: TestApp, ids: &[String]) {
     assert_eq!(app.counters().serving, 2);
     app.pass(900);
     a_second_passes(&app).await;
-    assert_eq!(app.counters().serving, 3, "the place of whoever did not come");
+    assert_eq!(app.counters().serving, 3, "the place of the visitor who did not enter");
     tokens(&app, &ids[2]).await;
     app.pass(3_600 - 900);
     a_second_passes(&app).await;
@@ -163,17 +163,17 @@ async fn a_short_session_that_was_opened_ahead_ends_after_its_own_time() {
 }
 
 #[actix_web::test]
-async fn a_clock_that_is_days_ahead_for_a_while_has_no_session_forgotten() {
+async fn a_clock_that_is_days_ahead_sweeps_no_session() {
     let app = TestApp::start().await;
     let (_, set) = app.tokens(&[]).await;
     let late = app.join("Sample").await;
-    app.lobby().keep_house().await;
+    app.lobby().run_housekeeping().await;
     for _ in 0..3 {
         app.clock.set(app.lobby().now() + 3 * DAY);
-        app.lobby().keep_house().await;
+        app.lobby().run_housekeeping().await;
     }
     app.clock.set(NOW);
-    app.lobby().keep_house().await;
+    app.lobby().run_housekeeping().await;
     assert_eq!(app.user_info(set["access_token"].as_str().unwrap()).await.status(), StatusCode::OK);
     let place = body(get(&app, &format!("/api/queue_num?event_id=Sample&request_id={late}")).await).await;
     assert_eq!(place["queue_number"], json!(2));
@@ -181,7 +181,7 @@ async fn a_clock_that_is_days_ahead_for_a_while_has_no_session_forgotten() {
 }
 
 #[actix_web::test]
-async fn a_session_that_was_opened_a_day_ahead_is_good_for_its_usual_time() {
+async fn a_session_opened_a_day_ahead_lasts_its_usual_time() {
     let app = TestApp::start().await;
     let mut browser = Browser::default();
     let page = browser.authorize(&app, &[]).await;
@@ -203,7 +203,7 @@ async fn a_session_that_was_opened_a_day_ahead_is_good_for_its_usual_time() {
 }
 
 #[actix_web::test]
-async fn a_clock_that_falls_behind_and_is_put_right_costs_nobody_the_time_to_come() {
+async fn a_clock_that_fell_behind_and_is_corrected_expires_no_place_early() {
     let app = TestApp::start().await;
     let id = app.join("Sample").await;
     app.serve("Sample", 1).await;
@@ -218,7 +218,7 @@ async fn a_clock_that_falls_behind_and_is_put_right_costs_nobody_the_time_to_com
 }
 
 #[actix_web::test]
-async fn the_inlet_goes_on_within_a_minute_whatever_the_step() {
+async fn the_inlet_continues_within_a_minute_after_any_clock_step() {
     let periodic = "id = \"Sample\"\ninlet = { strategy = \"periodic\", increment_by = 60, every = 60 }\n#";
     for back in [DAY, HOUR, Duration::from_secs(61), Duration::from_secs(60), Duration::from_secs(59)] {
         let app = TestApp::replacing(SAMPLE, periodic).await;
@@ -243,7 +243,7 @@ async fn the_inlet_goes_on_within_a_minute_whatever_the_step() {
 }
 
 #[actix_web::test]
-async fn the_estimate_goes_by_the_moves_since_the_clock_was_put_right() {
+async fn the_estimate_uses_only_moves_after_the_clock_was_corrected() {
     let app = TestApp::start().await;
     for _ in 0..5 {
         app.serve("Sample", 10).await;
@@ -256,7 +256,7 @@ async fn the_estimate_goes_by_the_moves_since_the_clock_was_put_right() {
         app.serve("Sample", 10).await;
         app.pass(10);
     }
-    let pace = app.lobby().room("Sample").unwrap().board.view().pace(app.lobby().now());
+    let pace = app.lobby().room("Sample").unwrap().cache.view().pace(app.lobby().now());
     let wait = pace.expect("the pace is known").wait(99);
     assert!(wait.at_least >= Duration::from_secs(40) && wait.at_most <= Duration::from_secs(160), "{wait:?}");
     app.stop().await;

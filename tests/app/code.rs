@@ -10,11 +10,11 @@ use serde_json::Value;
 use crate::steps::{code_fields, oauth_error, sub, text_of, token};
 use crate::support::{OTHER_SECRET, REDIRECT, SECRET, TestApp, VERIFIER, basic, challenge, json};
 
-/// How long a code may be redeemed, s.
+/// The lifetime of a code, s.
 const CODE_LIFETIME: u64 = 60;
 const INVALID_GRANT: (u16, &str) = (400, "invalid_grant");
 
-/// That a token request was refused like this.
+/// Asserts that a token request was refused with this error.
 async fn assert_refused(answer: Response, expected: (u16, &str), case: &str) {
     let (status, error) = oauth_error(answer).await;
     assert_eq!((status, error.as_str()), expected, "{case}");
@@ -40,7 +40,7 @@ async fn of_twenty_concurrent_redemptions_exactly_one_wins_and_the_others_revoke
 }
 
 #[actix_web::test]
-async fn a_code_used_twice_revokes_the_tokens_it_gave_even_ten_minutes_later() {
+async fn a_reused_code_revokes_its_tokens_even_ten_minutes_later() {
     let app = TestApp::start().await;
     for later in [0, 600] {
         let (code, bystander) = (app.code(&[]).await, app.code(&[]).await);
@@ -69,7 +69,7 @@ async fn a_code_lives_for_sixty_seconds() {
 }
 
 #[actix_web::test]
-async fn a_code_of_another_client_is_refused_and_nothing_becomes_of_it() {
+async fn a_code_of_another_client_is_refused_and_stays_unused() {
     let app = TestApp::start().await;
     let other = [("client_id", "other"), ("client_secret", OTHER_SECRET)];
     let code = app.code(&[]).await;
@@ -190,7 +190,7 @@ async fn a_client_authenticates_in_the_ways_it_registered() {
         let with_good = if client == other { post(other, OTHER_SECRET) } else { post(sample, SECRET) };
         let fields = [code_fields(&code, &[("redirect_uri", redirect)]), with_good].concat();
         let untouched = app.token_request(&fields, None).await.status() == StatusCode::OK;
-        assert!(untouched || client == odd, "{case}: nobody uses up a code who is not a client");
+        assert!(untouched || client == odd, "{case}: only a client uses a code up");
     }
     app.stop().await;
 }
@@ -226,7 +226,7 @@ async fn a_bad_authorization_header_is_an_invalid_client_with_a_challenge() {
 }
 
 #[actix_web::test]
-async fn what_is_no_token_request_is_told_so() {
+async fn a_malformed_token_request_is_an_invalid_request() {
     let app = TestApp::start().await;
     let good = basic("Sample", SECRET);
     for (grant, error) in [

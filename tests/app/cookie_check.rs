@@ -34,7 +34,7 @@ fn blocked(page: &Page) -> bool {
 }
 
 #[actix_web::test]
-async fn a_newcomer_is_given_a_cookie_and_sent_once_to_the_same_request_before_it_gets_a_place() {
+async fn a_new_browser_gets_a_cookie_and_one_redirect_before_a_place() {
     let app = TestApp::start().await;
     let (mut browser, before) = (Browser::default(), app.all_counters());
     let sent = browser.send_once(authorize(&app, &[("unknown", "x"), ("claims", "{}")])).await;
@@ -57,7 +57,7 @@ async fn a_newcomer_is_given_a_cookie_and_sent_once_to_the_same_request_before_i
 }
 
 #[actix_web::test]
-async fn a_browser_that_keeps_no_cookies_is_told_so_and_gets_no_place() {
+async fn a_browser_without_cookies_gets_an_explanation_and_no_place() {
     let app = TestApp::start().await;
     let before = app.all_counters();
     let sent = Browser::default().send_once(authorize(&app, &[])).await;
@@ -76,7 +76,7 @@ async fn a_browser_that_keeps_no_cookies_is_told_so_and_gets_no_place() {
 }
 
 #[actix_web::test]
-async fn a_browser_with_a_cookie_of_before_is_not_redirected() {
+async fn a_browser_with_an_earlier_cookie_is_not_redirected() {
     let app = TestApp::start().await;
     let mut browser = Browser::default();
     browser.authorize(&app, &[]).await;
@@ -91,7 +91,7 @@ async fn a_browser_with_a_cookie_of_before_is_not_redirected() {
 #[actix_web::test]
 async fn the_mark_of_another_browser_does_no_harm() {
     let app = TestApp::start().await;
-    // Somebody passes the address of the second request on, or writes the mark there.
+    // The address of the second request is passed to another browser, or the mark is added by hand.
     for mark in ["1", "0", "x", ""] {
         let address = format!("/authorize?{}&anteroom_cookie_check={mark}", encode(&USUAL));
         let mut known = Browser::default();
@@ -103,7 +103,7 @@ async fn the_mark_of_another_browser_does_no_harm() {
 }
 
 #[actix_web::test]
-async fn what_is_answered_without_a_place_is_answered_at_once() {
+async fn an_answer_that_needs_no_place_is_given_at_once() {
     let app = TestApp::start().await;
     let mut stranger = Browser::default();
     assert_eq!(stranger.send_once(authorize(&app, &[("prompt", "none")])).await.error(), "login_required");
@@ -130,7 +130,7 @@ async fn a_posted_request_goes_through_the_check_with_all_its_parameters() {
 }
 
 #[actix_web::test]
-async fn the_check_finds_its_way_below_a_path() {
+async fn the_check_works_below_a_base_path() {
     let app = TestApp::replacing("http://127.0.0.1:0\"", "http://127.0.0.1:0/queue\"").await;
     let mut browser = Browser::default();
     let sent = browser.send_once(authorize(&app, &[])).await;
@@ -142,15 +142,15 @@ async fn the_check_finds_its_way_below_a_path() {
 }
 
 #[actix_web::test]
-async fn waiting_visitors_whose_cookies_are_gone_are_told_and_get_no_second_place() {
+async fn waiting_visitors_without_their_cookies_get_an_explanation_and_no_second_place() {
     let app = TestApp::start().await;
     let mut browser = Browser::default();
     let page = browser.authorize(&app, &[]).await;
     let before = app.all_counters();
     assert!(place(&browser).is_some());
-    let told = Browser::default().resume(&app, &page).await;
-    assert!(blocked(&told), "{told:?}");
-    assert!(told.body.contains("Try again"), "{}", told.body);
+    let actual = Browser::default().resume(&app, &page).await;
+    assert!(blocked(&actual), "{actual:?}");
+    assert!(actual.body.contains("Try again"), "{}", actual.body);
     assert_eq!(app.all_counters(), before);
     app.stop().await;
 }

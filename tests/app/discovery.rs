@@ -70,7 +70,7 @@ async fn an_issuer_with_a_path_has_everything_below_it() {
     assert_eq!(document["issuer"], "https://queue.example:8443/shop/queue");
     let origin = app.url("").replace("/shop/queue", "");
     let at = |path: String| app.http.get(format!("{origin}{path}")).send();
-    // RFC 8414 §3.1 puts the path of the issuer last, OIDC Discovery §4 first; both are asked for.
+    // RFC 8414 §3.1 puts the issuer's path last, OIDC Discovery §4 first; clients use both.
     for path in [format!("{METADATA}/shop/queue"), format!("/shop/queue{METADATA}")] {
         let preflight = app.http.request(Method::OPTIONS, format!("{origin}{path}")).send().await.unwrap();
         assert_eq!(text_of(preflight.headers(), "access-control-allow-origin"), "*");
@@ -131,7 +131,7 @@ async fn listed_claims_are_exactly_those_that_visitors_get() {
 }
 
 #[actix_web::test]
-async fn what_is_not_listed_is_refused() {
+async fn unlisted_values_are_refused() {
     let app = TestApp::start().await;
     let document = document(&app).await;
     let cases = [

@@ -1,4 +1,4 @@
-//! Places that are not used in time: what is told, who is counted, who follows.
+//! Places that are not used in time: the answers, the counts, and the next visitors.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ async fn waiting(app: &TestApp) -> u64 {
 }
 
 #[actix_web::test]
-async fn the_time_left_is_told() {
+async fn the_remaining_time_is_returned() {
     let app = TestApp::start().await;
     let id = app.join("Sample").await;
     let path = |id: &str| format!("/api/queue_pos_expiry?event_id=Sample&request_id={id}");
@@ -37,7 +37,7 @@ async fn the_time_left_is_told() {
 }
 
 #[actix_web::test]
-async fn who_is_gone_is_not_counted_as_waiting() {
+async fn expired_visitors_are_not_counted_as_waiting() {
     let app = TestApp::start().await;
     let ids = [app.join("Sample").await, app.join("Sample").await, app.join("Sample").await];
     app.serve("Sample", 2).await;
@@ -48,7 +48,7 @@ async fn who_is_gone_is_not_counted_as_waiting() {
     assert_eq!(waiting(&app).await, 2);
     app.pass(1);
     app.lobby().expire_positions().await;
-    // The second was served and did not come; the third still waits.
+    // The second was served and did not enter; the third still waits.
     assert_eq!(waiting(&app).await, 1);
     let counters = app.all_counters()["Sample"];
     assert_eq!((counters.expired_positions, counters.max_expired, counters.serving), (1, 2, 2));
@@ -58,7 +58,7 @@ async fn who_is_gone_is_not_counted_as_waiting() {
 }
 
 #[actix_web::test]
-async fn the_next_in_line_take_the_places_of_those_who_did_not_come() {
+async fn the_next_visitors_replace_expired_ones() {
     let more = "id = \"Sample\"\nincrement_serving_on_expiry = true\ninlet";
     let app = TestApp::replacing(SAMPLE, more).await;
     let mut ids = HashMap::new();
@@ -69,7 +69,7 @@ async fn the_next_in_line_take_the_places_of_those_who_did_not_come() {
     tokens(&app, &ids[&1]).await;
     app.pass(900);
     app.lobby().expire_positions().await;
-    // Two of the three closed their tabs: two more come in, and they have the whole period.
+    // Two of the three left: the next two are served, with the whole expiry period.
     assert_eq!(app.all_counters()["Sample"].serving, 5);
     app.pass(899);
     app.lobby().expire_positions().await;
@@ -80,7 +80,7 @@ async fn the_next_in_line_take_the_places_of_those_who_did_not_come() {
 }
 
 #[actix_web::test]
-async fn a_visitor_who_came_in_is_never_expired() {
+async fn an_admitted_visitor_never_expires() {
     let app = TestApp::start().await;
     let id = served(&app).await;
     tokens(&app, &id).await;

@@ -4,15 +4,15 @@ use reqwest::StatusCode;
 
 use crate::support::{Browser, Page, REDIRECT, TestApp, encode, merged};
 
-/// What a relying party waits for an answer (`login_timeout`), s.
+/// How long a relying party waits for an answer (`login_timeout`), s.
 const TIMEOUT: u64 = 600;
 const DAY: u64 = 24 * 3600;
-/// The cookie in which a browser remembers its requests.
+/// The cookie with a browser's first arrivals.
 const COOKIE: &str = "anteroom-arrivals";
 
 impl Page {
-    /// Whether the browser is asked to begin a fresh login at the site.
-    fn begins_anew(&self) -> bool {
+    /// Whether the browser is redirected to start a new login at the site.
+    fn starts_new_login(&self) -> bool {
         let start = "https://shop.example/login?from=queue&iss=";
         self.status == StatusCode::SEE_OTHER
             && self.location.as_ref().is_some_and(|location| location.starts_with(start))
@@ -32,7 +32,7 @@ async fn a_reload_a_bookmark_and_a_tab_restored_the_next_day_do_not_make_a_reque
         let by_link = browser.resume(&app, &reloaded).await;
         assert!(by_link.waits(), "the reloaded page can be gone on from: {by_link:?}");
         app.serve("Sample", 1).await;
-        assert!(browser.resume(&app, &by_link).await.begins_anew());
+        assert!(browser.resume(&app, &by_link).await.starts_new_login());
         let fresh = browser.authorize(&app, &[("state", "fresh")]).await.answer();
         assert!(fresh.contains_key("code") && fresh["state"] == "fresh");
         app.stop().await;
@@ -40,7 +40,7 @@ async fn a_reload_a_bookmark_and_a_tab_restored_the_next_day_do_not_make_a_reque
 }
 
 #[actix_web::test]
-async fn the_page_of_a_visitor_who_waits_for_days_leads_on_to_a_fresh_login() {
+async fn a_page_that_waited_for_days_leads_to_a_new_login() {
     for (pause, asked) in [(DAY + 60, [("state", "s")]), (6 * DAY, [("nonce", "n")])] {
         let app = TestApp::start().await;
         let mut browser = Browser::default();
@@ -59,19 +59,19 @@ async fn the_page_of_a_visitor_who_waits_for_days_leads_on_to_a_fresh_login() {
                 page = resumed;
             }
         }
-        assert!(page.begins_anew(), "{page:?}");
+        assert!(page.starts_new_login(), "{page:?}");
         app.stop().await;
     }
 }
 
 #[actix_web::test]
-async fn the_same_address_opened_after_the_turn_has_come_begins_anew() {
+async fn the_same_address_opened_after_being_served_starts_a_new_login() {
     let app = TestApp::start().await;
     let mut browser = Browser::default();
     browser.authorize(&app, &[]).await;
     app.pass(TIMEOUT + 1);
     app.serve("Sample", 1).await;
-    assert!(browser.authorize(&app, &[]).await.begins_anew());
+    assert!(browser.authorize(&app, &[]).await.starts_new_login());
     app.stop().await;
 }
 
@@ -102,11 +102,14 @@ async fn the_same_request_in_another_order_by_post_or_with_unknown_parameters_is
     let marked = [&asked[..], &[("utm_source", "mail"), ("anteroom_cookie_check", "1")]].concat();
     for fields in [&turned, &marked] {
         let mut browser = browser.clone();
-        assert!(browser.send(app.get(&format!("/authorize?{}", encode(fields)))).await.begins_anew(), "{fields:?}");
+        assert!(
+            browser.send(app.get(&format!("/authorize?{}", encode(fields)))).await.starts_new_login(),
+            "{fields:?}"
+        );
     }
     let mut posting = browser.clone();
     let posted = posting.send(app.post_form("/authorize", &turned)).await;
-    assert!(posting.send(app.get(&posted.location.unwrap())).await.begins_anew());
+    assert!(posting.send(app.get(&posted.location.unwrap())).await.starts_new_login());
     for other in
         [("state", "t"), ("nonce", "o"), ("scope", "openid email"), ("redirect_uri", "https://shop.example/second")]
     {
@@ -117,7 +120,7 @@ async fn the_same_request_in_another_order_by_post_or_with_unknown_parameters_is
 }
 
 #[actix_web::test]
-async fn a_request_without_anything_of_its_own_is_always_new() {
+async fn a_request_without_unique_parameters_is_always_new() {
     let app = TestApp::start().await;
     let nameless = [("state", ""), ("nonce", "")];
     let mut browser = Browser::default();
@@ -142,18 +145,18 @@ async fn only_a_request_that_had_to_wait_is_remembered() {
 }
 
 #[actix_web::test]
-async fn a_site_whose_requests_are_all_alike_is_logged_in_to_by_its_second_one() {
+async fn a_site_with_identical_requests_is_logged_in_to_by_its_second_one() {
     let app = TestApp::start().await;
     let mut browser = Browser::default();
     let mut page = browser.authorize(&app, &[]).await;
     for round in 1..4 {
         app.pass(TIMEOUT + 1);
         app.serve("Sample", 1).await;
-        assert!(browser.resume(&app, &page).await.begins_anew(), "{round}");
+        assert!(browser.resume(&app, &page).await.starts_new_login(), "{round}");
         let tokens = browser.authorize(&app, &[]).await.code();
         let subject = crate::steps::sub(&crate::support::json(app.redeem(&tokens, &[]).await).await);
         app.close_session(&subject, anteroom::room::SessionStatus::Completed).await;
-        // The next login: the same request, which has to wait once more, and is new from its return on.
+        // The next login is the same request, which has to wait again, and is new from its return on.
         page = browser.authorize(&app, &[]).await;
         assert!(page.waits() && page.position() == round + 1, "{page:?}");
     }
@@ -161,24 +164,24 @@ async fn a_site_whose_requests_are_all_alike_is_logged_in_to_by_its_second_one()
 }
 
 #[actix_web::test]
-async fn a_request_stays_given_up_once_the_site_has_sent_a_fresh_one() {
+async fn a_request_stays_given_up_after_the_site_has_sent_a_new_one() {
     let app = TestApp::start().await;
     let mut browser = Browser::default();
     let page = browser.authorize(&app, &[("state", "old")]).await;
     app.pass(TIMEOUT + 1);
     app.serve("Sample", 1).await;
-    assert!(browser.resume(&app, &page).await.begins_anew());
+    assert!(browser.resume(&app, &page).await.starts_new_login());
     browser.authorize(&app, &[("state", "fresh")]).await.code();
     for _ in 0..2 {
         let again = browser.authorize(&app, &[("state", "old")]).await;
-        assert!(again.begins_anew(), "{again:?}");
+        assert!(again.starts_new_login(), "{again:?}");
         browser.authorize(&app, &[("state", "fresher")]).await.code();
     }
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn a_reload_at_the_door_does_not_make_a_request_younger() {
+async fn a_reload_of_the_button_page_does_not_make_a_request_younger() {
     let app = TestApp::with(
         r#"
         [[client]]
@@ -199,7 +202,7 @@ async fn a_reload_at_the_door_does_not_make_a_request_younger() {
     let door = browser.authorize(&app, &slow).await;
     assert!(door.is_door());
     app.pass(1);
-    assert!(browser.enter(&app, &door).await.begins_anew());
+    assert!(browser.enter(&app, &door).await.starts_new_login());
     app.stop().await;
 }
 
@@ -221,12 +224,12 @@ async fn a_page_that_asks_for_patience_does_not_make_a_request_younger() {
     assert_eq!(second.send(ask()).await.status, StatusCode::TOO_MANY_REQUESTS);
     app.pass(TIMEOUT + 1);
     app.serve("Sample", 2).await;
-    assert!(second.send(ask()).await.begins_anew());
+    assert!(second.send(ask()).await.starts_new_login());
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn what_another_browser_remembers_or_nobody_sealed_means_nothing() {
+async fn first_arrivals_of_another_browser_or_without_a_seal_are_ignored() {
     let app = TestApp::start().await;
     let mut browser = Browser::default();
     browser.authorize(&app, &[]).await;
@@ -262,7 +265,7 @@ async fn the_newest_sixteen_requests_are_remembered() {
     app.serve("Sample", 1).await;
     for (number, state) in states.iter().enumerate().rev() {
         let page = browser.clone().authorize(&app, &[("state", state)]).await;
-        assert_eq!(page.begins_anew(), number >= 2, "{number}: {page:?}");
+        assert_eq!(page.starts_new_login(), number >= 2, "{number}: {page:?}");
     }
     app.stop().await;
 }

@@ -1,4 +1,4 @@
-//! Cookies of other software on the same host: whatever bytes they contain, ours are found beside them.
+//! Foreign cookies on the same host: our cookies are found beside any bytes.
 
 use reqwest::RequestBuilder;
 use reqwest::header::{COOKIE, HeaderValue};
@@ -6,11 +6,11 @@ use reqwest::header::{COOKIE, HeaderValue};
 use crate::steps::token;
 use crate::support::{Browser, TestApp, login_query};
 
-/// Cookies as browsers send them, which are no UTF-8, no pair, or wrongly escaped.
+/// Cookies that browsers may send: invalid UTF-8, no pair, or wrong escapes.
 const FOREIGN: [&[u8]; 8] =
     [b"name=M\xfcller", b"M\xfcller=1", b"\xff=\xfe", b"name=%FC", b"%FC=1", b"name", b"=name", b"a=\"b"];
 
-/// The request with `ours` after `foreign`, before it, and in another line than it.
+/// The request with `ours` after `foreign`, before it, and in another header line.
 fn beside(request: &RequestBuilder, foreign: &[u8], ours: &str) -> [RequestBuilder; 4] {
     let ours = ours.as_bytes();
     let lines: [&[&[u8]]; 4] =
@@ -36,12 +36,12 @@ async fn a_place_is_kept_and_admitted_beside_foreign_cookies_of_any_bytes() {
     let ours = sent_by(&owner);
     let (authorize, resume) = (format!("/authorize?{}", login_query(&[])), page.resume_url());
     for foreign in FOREIGN {
-        let told = String::from_utf8_lossy(foreign);
+        let actual = String::from_utf8_lossy(foreign);
         for path in [&authorize, &resume] {
             for request in beside(&app.get(path), foreign, &ours) {
                 let again = Browser::default().send_once(request).await;
-                assert!(again.waits(), "{told}: {again:?}");
-                assert_eq!(again.attribute("data-position"), page.attribute("data-position"), "{told}");
+                assert!(again.waits(), "{actual}: {again:?}");
+                assert_eq!(again.attribute("data-position"), page.attribute("data-position"), "{actual}");
             }
         }
     }
@@ -61,8 +61,8 @@ async fn verify_finds_its_token_beside_foreign_cookies_of_any_bytes() {
     for foreign in FOREIGN {
         for path in ["/verify?event_id=Sample", "/verify/Sample/shop"] {
             for request in beside(&app.get(path), foreign, &ours) {
-                let told = request.send().await.unwrap().status();
-                assert!(told.is_success(), "{}: {told}", String::from_utf8_lossy(foreign));
+                let actual = request.send().await.unwrap().status();
+                assert!(actual.is_success(), "{}: {actual}", String::from_utf8_lossy(foreign));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The gate of an inlet: while the site is not well, nobody is let in by itself.
+//! The gate of an inlet: while the site is unhealthy, the inlet admits no visitors.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use crate::sessions::{SAMPLE, post, ticket};
 use crate::support::{Browser, TestApp, json};
 use crate::wire::eventually;
 
-/// A site that says how it is.
+/// A site with a health address.
 struct Site {
     address: SocketAddr,
     status: Arc<AtomicU16>,
@@ -39,11 +39,11 @@ impl Site {
         Self { address, status, handle }
     }
 
-    fn says(&self, status: u16) {
+    fn set_status(&self, status: u16) {
         self.status.store(status, Ordering::SeqCst);
     }
 
-    /// An application that asks it each second before `inlet` moves.
+    /// An application that probes the site each second before `inlet` moves.
     async fn guards(&self, inlet: &str) -> TestApp {
         let address = self.address;
         let gate = format!("health_url = \"http://{address}/health\", check_every = 1");
@@ -59,12 +59,12 @@ async fn health(status: Data<Arc<AtomicU16>>) -> HttpResponse {
     HttpResponse::new(StatusCode::from_u16(status.load(Ordering::SeqCst)).unwrap())
 }
 
-/// Waits until the application knows what the site says.
+/// Waits until the application has the site's current state.
 async fn until_open(app: &TestApp, open: bool) {
     eventually(async || (app.lobby().room("Sample").unwrap().is_open() == open).then_some(())).await;
 }
 
-/// What the background does each second.
+/// The background work of one second.
 async fn a_second_passes(app: &TestApp) {
     app.pass(1);
     app.lobby().expire_positions().await;
@@ -75,24 +75,24 @@ fn serving(app: &TestApp) -> u64 {
     app.all_counters()["Sample"].serving
 }
 
-/// What was told of the gate.
-async fn told(app: &TestApp) -> Vec<(&'static str, String)> {
+/// The recorded notices about the gate.
+async fn recorded_notices(app: &TestApp) -> Vec<(&'static str, String)> {
     let letters = app.lobby().store().letters(0, 1000).await.unwrap();
     let gate = letters.into_iter().filter(|letter| letter.kind.name().starts_with("inlet_"));
     gate.map(|letter| (letter.kind.name(), letter.body)).collect()
 }
 
-/// Says to a lobby that nobody else tells what its gate is.
+/// Sets the gate of a lobby that runs no probe.
 async fn note(line: &Line, found: GateState) {
-    line.lobby.note_gate(line.lobby.room("Sample").unwrap(), found).await.unwrap();
+    line.lobby.set_gate_state(line.lobby.room("Sample").unwrap(), found).await.unwrap();
 }
 
 #[tokio::test]
-async fn the_line_moves_only_while_the_gate_is_open_and_makes_up_for_nothing() {
+async fn the_counter_moves_only_while_the_gate_is_open_and_catches_nothing_up() {
     let closed = || GateState::Closed("the site is not well".to_owned());
     for inlet in ["increment_by = 60, every = 60", "increment_by = 1, every = 1, smooth = false"] {
         let mut line = Line::with(&format!("{inlet}, health_url = \"http://127.0.0.1:1/\""), 50).await;
-        assert_eq!(line.after_ticks([1, 1]).await, [0, 0], "nobody has looked yet");
+        assert_eq!(line.after_ticks([1, 1]).await, [0, 0], "no probe has run yet");
         note(&line, GateState::Open).await;
         assert_eq!(line.after_ticks([1, 1]).await, [1, 2]);
         note(&line, closed()).await;
@@ -103,26 +103,26 @@ async fn the_line_moves_only_while_the_gate_is_open_and_makes_up_for_nothing() {
 }
 
 #[actix_web::test]
-async fn a_site_is_well_that_answers_with_a_2xx() {
+async fn a_2xx_answer_opens_the_gate() {
     let site = Site::start(200);
     let app = site.guards("strategy = \"periodic\", increment_by = 60, every = 60").await;
     until_open(&app, true).await;
     for sick in [503, 302, 404] {
-        site.says(sick);
+        site.set_status(sick);
         until_open(&app, false).await;
-        site.says(204);
+        site.set_status(204);
         until_open(&app, true).await;
     }
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn a_site_that_does_not_answer_gets_only_whom_an_operator_lets_in() {
+async fn while_the_site_does_not_answer_only_operators_admit_visitors() {
     let site = Site::start(200);
     let app = site.guards("strategy = \"max_size\", max_size = 3").await;
     join_all((0..5).map(|_| app.join("Sample"))).await;
     until_open(&app, true).await;
-    // Full, so that no step that is under way can move it any more.
+    // The room is full, so that no pending step can move it.
     a_second_passes(&app).await;
     site.handle.stop(false).await;
     until_open(&app, false).await;
@@ -131,7 +131,7 @@ async fn a_site_that_does_not_answer_gets_only_whom_an_operator_lets_in() {
 }
 
 #[actix_web::test]
-async fn a_full_room_refills_when_the_site_is_well_again() {
+async fn a_room_refills_when_the_gate_opens_again() {
     let site = Site::start(200);
     let app = site.guards("strategy = \"max_size\", max_size = 3").await;
     let first = app.join("Sample").await;
@@ -140,14 +140,14 @@ async fn a_full_room_refills_when_the_site_is_well_again() {
     a_second_passes(&app).await;
     assert_eq!(serving(&app), 3);
     assert_eq!(post(&app, "/api/generate_token", &ticket(&first)).await.status(), 200);
-    site.says(500);
+    site.set_status(500);
     until_open(&app, false).await;
     let left = serde_json::json!({ "event_id": "Sample", "completed": [first] });
     assert_eq!(post(&app, "/private/inlet", &left).await.status(), 200);
     app.pass(1000);
     a_second_passes(&app).await;
     assert_eq!(serving(&app), 3, "neither who left nor who did not come is replaced");
-    site.says(200);
+    site.set_status(200);
     until_open(&app, true).await;
     a_second_passes(&app).await;
     assert_eq!(serving(&app), 6);
@@ -155,7 +155,7 @@ async fn a_full_room_refills_when_the_site_is_well_again() {
 }
 
 #[actix_web::test]
-async fn places_that_expire_while_the_site_is_not_well_are_given_to_nobody() {
+async fn positions_that_expire_while_the_gate_is_closed_admit_no_one() {
     let site = Site::start(500);
     let app = site.guards("strategy = \"periodic\", increment_by = 1, every = 86400").await;
     join_all((0..10).map(|_| app.join("Sample"))).await;
@@ -168,14 +168,14 @@ async fn places_that_expire_while_the_site_is_not_well_are_given_to_nobody() {
 }
 
 #[actix_web::test]
-async fn what_the_gate_does_is_told_once_also_over_a_restart() {
+async fn a_change_of_the_gate_is_recorded_once_even_across_a_restart() {
     let site = Site::start(200);
     let inlet = "strategy = \"periodic\", increment_by = 60, every = 60";
     let app = site.guards(inlet).await;
     until_open(&app, true).await;
-    assert!(told(&app).await.is_empty(), "a gate that is open from the start is no news");
-    site.says(503);
-    let paused = eventually(async || told(&app).await.pop()).await;
+    assert!(recorded_notices(&app).await.is_empty(), "a gate that is open from the start is no news");
+    site.set_status(503);
+    let paused = eventually(async || recorded_notices(&app).await.pop()).await;
     let reason = "the health address is not well: it answered 503";
     assert_eq!(paused, ("inlet_paused", format!(r#"{{"event_id":"Sample","reason":"{reason}"}}"#)));
     let mut browser = Browser::default();
@@ -187,26 +187,26 @@ async fn what_the_gate_does_is_told_once_also_over_a_restart() {
     assert!(
         metrics.contains(r#"anteroom_inlet_open{event="Sample"} 0"#) && !metrics.contains(r#"inlet_open{event="Door"#)
     );
-    // Another node, or this one after a restart, finds that it was told.
+    // Another node, or this one after a restart, finds the recorded state.
     let room = app.lobby().room("Sample").unwrap();
     let closed = GateState::Closed("another reason".to_owned());
-    app.lobby().note_gate(room, closed).await.unwrap();
-    assert_eq!(told(&app).await.len(), 1);
-    site.says(200);
-    let resumed = eventually(async || told(&app).await.into_iter().nth(1)).await;
+    app.lobby().set_gate_state(room, closed).await.unwrap();
+    assert_eq!(recorded_notices(&app).await.len(), 1);
+    site.set_status(200);
+    let resumed = eventually(async || recorded_notices(&app).await.into_iter().nth(1)).await;
     assert_eq!(resumed, ("inlet_resumed", r#"{"event_id":"Sample"}"#.to_owned()));
     assert!(browser.resume(&app, &waiting).await.body.contains(r#"id="paused" hidden>The line is paused"#));
     app.stop().await;
 }
 
 #[tokio::test]
-async fn the_log_says_how_the_gate_is_found_first_and_why_whenever_that_changes() {
+async fn the_gates_first_state_and_each_change_are_logged_with_the_reason() {
     capture::start();
     let line = Line::with("increment_by = 1, every = 1, health_url = \"http://127.0.0.1:1/\"", 1).await;
     for reason in ["the alarm is red", "the alarm is red", "the alarm is blue", "the alarm is red"] {
         note(&line, GateState::Closed(reason.to_owned())).await;
     }
     let lines = capture::lines();
-    let told = |what: &str| lines.iter().filter(|line| line.contains(what)).count();
-    assert_eq!((told("the alarm is red"), told("the alarm is blue")), (2, 1));
+    let logged = |what: &str| lines.iter().filter(|line| line.contains(what)).count();
+    assert_eq!((logged("the alarm is red"), logged("the alarm is blue")), (2, 1));
 }

@@ -1,6 +1,6 @@
-//! The periodic inlet: by the clock, the same whoever ticks.
+//! The periodic inlet: driven by the clock, the same on any number of nodes.
 //!
-//! On a lobby without the background, whose own ticks come by the machine's clock.
+//! The lobby runs without background tasks, whose ticks follow the machine's clock.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::support::{NOW, config_from};
 
-/// A line of one event under a clock that stands still.
+/// An event with a frozen clock.
 pub struct Line {
     pub lobby: Lobby,
     clock: Arc<FrozenClock>,
@@ -24,7 +24,7 @@ pub struct Line {
 }
 
 impl Line {
-    /// `inlet` as in the configuration, with `crowd` visitors in line.
+    /// `inlet` as in the configuration, with `crowd` visitors in the queue.
     pub async fn with(inlet: &str, crowd: u64) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let text = format!("[[event]]\nid = \"Sample\"\ninlet = {{ strategy = \"periodic\", {inlet} }}\n");
@@ -51,10 +51,10 @@ impl Line {
     }
 
     pub fn serving(&self) -> u64 {
-        self.lobby.room("Sample").unwrap().board.counters().serving
+        self.lobby.room("Sample").unwrap().cache.counters().serving
     }
 
-    /// How far the line has moved after each tick; each comes some seconds after the one before.
+    /// The serving counter after each tick; each tick is some seconds after the previous one.
     pub async fn after_ticks(&mut self, seconds: impl IntoIterator<Item = u64>) -> Vec<u64> {
         let mut moved = Vec::new();
         for wait in seconds {
@@ -76,7 +76,7 @@ async fn a_smooth_inlet_spreads_its_increment_over_the_period() {
 }
 
 #[tokio::test]
-async fn an_inlet_that_steps_at_once_moves_only_on_the_full_period() {
+async fn a_stepped_inlet_moves_only_on_the_full_period() {
     let mut line = Line::with("increment_by = 6, every = 60, smooth = false", 50).await;
     // NOW is a multiple of 60.
     assert_eq!(line.after_ticks([1, 58]).await, [0, 0]);
@@ -84,11 +84,11 @@ async fn an_inlet_that_steps_at_once_moves_only_on_the_full_period() {
 }
 
 #[tokio::test]
-async fn a_silent_hour_is_not_made_up_for() {
+async fn missed_ticks_are_not_made_up_for() {
     for (inlet, most) in [
         // Smooth: five seconds' worth of the hour.
         ("increment_by = 6, every = 6", 5),
-        // At once: one step.
+        // Stepped: one step.
         ("increment_by = 6, every = 6, smooth = false", 6),
     ] {
         let mut line = Line::with(inlet, 10_000).await;
@@ -100,7 +100,7 @@ async fn a_silent_hour_is_not_made_up_for() {
 }
 
 #[tokio::test]
-async fn an_empty_line_saves_nothing_up_for_the_next_rush() {
+async fn increments_unused_by_an_empty_queue_are_not_saved_up() {
     let mut line = Line::with("increment_by = 10, every = 10", 3).await;
     line.after_ticks([1; 100]).await;
     assert_eq!(line.serving(), 4, "one step beyond the last in line");
@@ -109,7 +109,7 @@ async fn an_empty_line_saves_nothing_up_for_the_next_rush() {
 }
 
 #[tokio::test]
-async fn a_crowd_that_comes_between_two_steps_waits_for_the_next() {
+async fn visitors_that_join_between_two_steps_wait_for_the_next() {
     let mut line = Line::with("increment_by = 10, every = 60, smooth = false", 3).await;
     assert_eq!(line.after_ticks([60, 60, 60, 60]).await, [10, 13, 13, 13], "one step beyond the last in line");
     line.join(50).await;
@@ -117,7 +117,7 @@ async fn a_crowd_that_comes_between_two_steps_waits_for_the_next() {
 }
 
 #[tokio::test]
-async fn a_restart_costs_the_line_nothing() {
+async fn a_restart_does_not_delay_the_inlet() {
     let mut line = Line::with("increment_by = 1, every = 2", 100).await;
     assert_eq!(line.after_ticks([1, 1, 1, 1]).await.last(), Some(&2));
     line.ticks.clear();
@@ -125,7 +125,7 @@ async fn a_restart_costs_the_line_nothing() {
 }
 
 #[tokio::test]
-async fn two_nodes_that_tick_move_the_line_once() {
+async fn a_tick_of_two_nodes_moves_the_counter_once() {
     for inlet in ["increment_by = 6, every = 6", "increment_by = 6, every = 6, smooth = false"] {
         let (mut alone, line) = (Line::with(inlet, 100).await, Line::with(inlet, 100).await);
         let expected = alone.after_ticks([1; 30]).await;
@@ -140,7 +140,7 @@ async fn two_nodes_that_tick_move_the_line_once() {
 }
 
 #[tokio::test]
-async fn an_inlet_rests_before_its_start_and_from_its_end_on() {
+async fn an_inlet_works_only_between_its_start_and_end() {
     let (start, end) = (NOW.as_secs() + 10, NOW.as_secs() + 20);
     let mut line = Line::with(&format!("increment_by = 1, every = 1, start = {start}, end = {end}"), 100).await;
     let moved = line.after_ticks([1; 30]).await;

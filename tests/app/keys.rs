@@ -1,4 +1,4 @@
-//! The JWK Set (RFC 7517), and how its keys come and go (OIDC Core §10.1.1).
+//! The JWK Set (RFC 7517), and the rotation of its keys (OIDC Core §10.1.1).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -30,7 +30,7 @@ fn of_both(tokens: &Value) -> BTreeSet<String> {
 #[actix_web::test]
 async fn the_key_set_holds_distinct_public_keys_and_nothing_private() {
     let app = TestApp::start().await;
-    app.lobby().keep_house().await;
+    app.lobby().run_housekeeping().await;
     let answer = app.get("/.well-known/jwks.json").send().await.unwrap();
     assert_eq!(text_of(answer.headers(), "content-type"), "application/jwk-set+json");
     assert_eq!(text_of(answer.headers(), "cache-control"), "public, max-age=300");
@@ -55,14 +55,14 @@ async fn the_key_set_holds_distinct_public_keys_and_nothing_private() {
 }
 
 #[actix_web::test]
-async fn eddsa_is_published_and_listed_where_a_client_uses_it_and_until_its_last_token_has_expired() {
+async fn eddsa_is_published_while_a_client_uses_it_and_until_its_last_token_expires() {
     let (before, edwards) = CONFIG.split_once("[[client]]\nclient_id = \"edwards\"").unwrap();
     let edwards = format!("[[client]]\nclient_id = \"edwards\"{edwards}");
     let for_access = edwards.replace("id_token_signed_response_alg", "access_token_signing_alg");
     let start = async |directory: TempDir, client: &str| {
         let config = config_from(directory.path(), &format!("{before}{client}"));
         let app = TestApp::configured(directory, config).await;
-        app.lobby().keep_house().await;
+        app.lobby().run_housekeeping().await;
         app
     };
     let published = async |app: &TestApp| {
@@ -76,11 +76,11 @@ async fn eddsa_is_published_and_listed_where_a_client_uses_it_and_until_its_last
         let document = body(app.get("/.well-known/openid-configuration").send().await.unwrap()).await;
         document["id_token_signing_alg_values_supported"].clone()
     };
-    // Nobody uses it.
+    // No client uses it.
     let app = start(tempfile::tempdir().unwrap(), "").await;
     assert!(published(&app).await.is_empty());
     assert_eq!(listed(&app).await, json!(["RS256", "ES256"]));
-    // A client is added: the key that signs for it is published from the first moment.
+    // A client is added: the key that signs for it is published at once.
     let app = start(app.stop().await, &edwards).await;
     let keys = published(&app).await;
     assert_eq!(listed(&app).await, json!(["RS256", "ES256", "EdDSA"]));
@@ -89,7 +89,7 @@ async fn eddsa_is_published_and_listed_where_a_client_uses_it_and_until_its_last
     let redeemed = app.post_form("/token", &code_fields(&code, &[])).header("authorization", basic("edwards", SECRET));
     let tokens = body(redeemed.send().await.unwrap()).await;
     assert!(keys.contains(&kid(&tokens, "id_token")));
-    // It goes: its tokens can be checked until they have expired.
+    // The client is removed: its tokens can be verified until they have expired.
     let app = start(app.stop().await, "").await;
     assert_eq!(published(&app).await, keys);
     assert_eq!(listed(&app).await, json!(["RS256", "ES256"]));
@@ -97,7 +97,7 @@ async fn eddsa_is_published_and_listed_where_a_client_uses_it_and_until_its_last
     assert_eq!(published(&app).await, keys);
     app.pass(1);
     assert!(published(&app).await.is_empty());
-    // For access tokens the keys are needed, and discovery does not tell of those.
+    // Access tokens need the keys too, and discovery does not list their algorithms.
     let app = start(app.stop().await, &for_access).await;
     assert!(!published(&app).await.is_empty());
     assert_eq!(listed(&app).await, json!(["RS256", "ES256"]));
@@ -106,13 +106,13 @@ async fn eddsa_is_published_and_listed_where_a_client_uses_it_and_until_its_last
 
 #[actix_web::test]
 async fn a_key_is_published_before_it_signs_and_until_its_last_token_has_expired() {
-    // The key of the REST calls rotates with the others, so that no old key is left in use.
+    // The key of the REST calls rotates with the others, so that no old key stays in use.
     let app = with_keys("rest_rotation = \"automatic\"").await;
-    app.lobby().keep_house().await;
+    app.lobby().run_housekeeping().await;
     let published_early = kids(&app.key_set().await);
     app.clock.advance(KEY_LIFE);
     let (_, before) = app.tokens(&[]).await;
-    app.lobby().keep_house().await;
+    app.lobby().run_housekeeping().await;
     let (_, after) = app.tokens(&[]).await;
     assert!(of_both(&before).is_disjoint(&of_both(&after)), "the next keys sign");
     assert!(published_early.is_superset(&of_both(&after)), "and were published before");
@@ -120,10 +120,10 @@ async fn a_key_is_published_before_it_signs_and_until_its_last_token_has_expired
     assert_eq!(app.user_info(token(&before, "access_token")).await.status(), StatusCode::OK);
 
     app.clock.advance(LAST_TOKEN);
-    app.lobby().keep_house().await;
+    app.lobby().run_housekeeping().await;
     assert!(kids(&app.key_set().await).is_superset(&of_both(&before)));
     app.pass(1);
-    app.lobby().keep_house().await;
+    app.lobby().run_housekeeping().await;
     assert!(kids(&app.key_set().await).is_disjoint(&of_both(&before)), "their last token has expired");
     app.stop().await;
 }
@@ -135,13 +135,13 @@ async fn with_keys(keys: &str) -> TestApp {
     TestApp::configured(directory, config).await
 }
 
-/// The same after its keys have been due for the first time, and the keys that signed before.
+/// The same after its keys were due for the first time, and the keys that signed before.
 async fn after_a_period(keys: &str) -> (TestApp, [String; 2]) {
     let app = with_keys(keys).await;
-    app.lobby().keep_house().await;
+    app.lobby().run_housekeeping().await;
     let before = signing_rs256(&app).await;
     app.clock.advance(KEY_LIFE);
-    app.lobby().keep_house().await;
+    app.lobby().run_housekeeping().await;
     (app, before)
 }
 
@@ -159,7 +159,7 @@ async fn signing_rs256(app: &TestApp) -> [String; 2] {
 }
 
 #[actix_web::test]
-async fn the_key_of_the_rest_channel_rotates_only_where_the_configuration_says_so() {
+async fn the_key_of_the_rest_channel_rotates_only_if_configured() {
     for (keys, login_rotates, rest_rotates) in [
         ("", true, false),
         ("rest_rotation = \"automatic\"", true, true),
@@ -178,7 +178,7 @@ async fn the_key_of_the_rest_channel_rotates_only_where_the_configuration_says_s
 #[actix_web::test]
 async fn an_operator_rotates_the_keys_of_one_channel_alone() {
     let app = TestApp::start().await;
-    app.lobby().keep_house().await;
+    app.lobby().run_housekeeping().await;
     for (channel, login_rotates, rest_rotates) in
         [(json!("rest"), false, true), (json!("login"), true, false), (Value::Null, true, true)]
     {
@@ -208,7 +208,7 @@ async fn after_a_compromise_tokens_of_the_old_keys_are_refused_at_once() {
 #[actix_web::test]
 async fn keys_survive_a_restart() {
     let app = TestApp::start().await;
-    app.lobby().keep_house().await;
+    app.lobby().run_housekeeping().await;
     let (set, (_, tokens)) = (app.key_set().await, app.tokens(&[]).await);
     let directory = app.stop().await;
     let app = TestApp::in_directory(directory, "").await;

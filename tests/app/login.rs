@@ -1,4 +1,4 @@
-//! The main job: a visitor lines up, waits, is served, and comes out with an ID token.
+//! A login: a visitor joins, waits, is served, and gets an ID token.
 
 use reqwest::StatusCode;
 

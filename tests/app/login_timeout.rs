@@ -1,4 +1,4 @@
-//! A line can be longer than a relying party's patience (`login_timeout`, OIDC Core §4): nobody loses a place by it.
+//! A wait can be longer than the relying party's timeout (`login_timeout`, OIDC Core §4): no place is lost.
 
 use reqwest::StatusCode;
 use url::Url;
@@ -22,9 +22,9 @@ async fn a_visitor_admitted_in_time_is_answered() {
 }
 
 #[actix_web::test]
-async fn a_visitor_admitted_too_late_begins_a_fresh_login_that_is_answered_at_once() {
+async fn a_visitor_admitted_too_late_starts_a_new_login_that_is_answered_at_once() {
     let app = TestApp::start().await;
-    // Sites differ in how they begin a login; some always ask for a new one.
+    // Sites start a login in different ways; some always request a new one.
     for way in [("prompt", ""), ("prompt", "login"), ("max_age", "0")] {
         let mut browser = Browser::default();
         let page = browser.authorize(&app, &[way]).await;
@@ -50,7 +50,7 @@ async fn a_visitor_admitted_too_late_begins_a_fresh_login_that_is_answered_at_on
 }
 
 #[actix_web::test]
-async fn at_a_door_with_a_button_the_fresh_login_ends_at_the_door() {
+async fn with_a_button_the_new_login_ends_at_the_button_page() {
     let app = TestApp::with(
         r#"
         [[client]]

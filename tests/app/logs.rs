@@ -1,4 +1,4 @@
-//! What may never be written to a log.
+//! Values that must never be logged.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use crate::support::{
     ADMIN_KEY, Browser, OTHER_SECRET, SECRET, TestApp, VERIFIER, basic, challenge, claims, json as body,
 };
 
-/// What a visit of every kind leaves in the hands of those who took part.
+/// The secrets of all parties of a visit.
 async fn visits(app: &TestApp) -> Vec<(&'static str, String)> {
     let mut secrets = Vec::new();
     let (mut browser, mut stranger) = (Browser::default(), Browser::default());
@@ -22,7 +22,7 @@ async fn visits(app: &TestApp) -> Vec<(&'static str, String)> {
     let tokens = body(app.redeem(&code, &[("code_verifier", VERIFIER)]).await).await;
     for name in ["access_token", "id_token"] {
         let token = tokens[name].as_str().unwrap().to_owned();
-        // Nobody logs a whole token by accident alone: its signature is the part that gives power.
+        // A token's signature is the secret part, so a log without it is harmless.
         secrets.push(("signature", token.rsplit_once('.').unwrap().1.to_owned()));
         app.user_info(&token).await;
         app.user_info(&format!("{token}x")).await;
@@ -31,7 +31,7 @@ async fn visits(app: &TestApp) -> Vec<(&'static str, String)> {
     }
     let claims = claims(tokens["id_token"].as_str().unwrap());
     secrets.push(("sub", claims["sub"].as_str().unwrap().to_owned()));
-    // Used twice, and by who has not the secret: both are reported.
+    // A reused code and a wrong secret: both are reported.
     app.redeem(&code, &[("code_verifier", VERIFIER)]).await;
     let wrong = "wrong-secret-0123456789-0123456789-0123456";
     let refused = app.post_form("/token", &[("grant_type", "authorization_code"), ("code", &code)]);
@@ -56,7 +56,7 @@ async fn no_secret_is_ever_logged() {
     capture::start();
     let app = TestApp::start().await;
     let mut secrets = visits(&app).await;
-    // The store breaks: what fails is reported with its reason, and nothing of whom it failed.
+    // The store fails: the failure is logged with its reason and without the visitor.
     app.lobby().store().close().await;
     let mut browser = Browser::default();
     browser.authorize(&app, &[("state", "a-state-that-is-nobodys-business")]).await;

@@ -1,12 +1,7 @@
 //! The whole application in this process: its real HTTP server on a port that the system chooses, a frozen clock,
 //! seeded randomness, the embedded engine in a directory of its own.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "in a test, a panic is how a failure is told"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "in a test, a panic reports a failure")]
 
 mod capture;
 mod seeded;

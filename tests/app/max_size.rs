@@ -1,4 +1,4 @@
-//! A room that holds so many and no more.
+//! The max_size inlet: capacity, departures and expiry.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::sessions::{NOBODY, SAMPLE, post, said, ticket, tokens};
 use crate::support::{ADMIN_KEY, Browser, TestApp, json as body};
 
-/// An application whose event `Sample` holds ten at once.
+/// An application whose event `Sample` has a capacity of ten.
 async fn room_for_ten() -> TestApp {
     let small = "id = \"Sample\"\ninlet = { strategy = \"max_size\", max_size = 10 }\n#";
     let app = TestApp::replacing(SAMPLE, small).await;
@@ -17,14 +17,14 @@ async fn room_for_ten() -> TestApp {
     app
 }
 
-/// What the background does each second.
+/// The background work of one second.
 async fn a_second_passes(app: &TestApp) {
     app.pass(1);
     app.lobby().expire_positions().await;
     app.lobby().step_inlets(&mut HashMap::new()).await;
 }
 
-/// Those of `ids` who are given tokens.
+/// The visitors among `ids` who get tokens.
 async fn come_in(app: &TestApp, ids: &[String]) -> Vec<String> {
     let mut inside = Vec::new();
     for id in ids {
@@ -47,7 +47,7 @@ fn inside(app: &TestApp) -> u64 {
 }
 
 #[actix_web::test]
-async fn of_many_logins_at_once_as_many_come_in_as_the_room_holds() {
+async fn of_concurrent_logins_as_many_are_admitted_as_there_is_capacity() {
     let app = room_for_ten().await;
     let pages = join_all((0..50).map(async |_| {
         let mut browser = Browser::default();
@@ -62,7 +62,7 @@ async fn of_many_logins_at_once_as_many_come_in_as_the_room_holds() {
 }
 
 #[actix_web::test]
-async fn a_session_that_ends_frees_its_place_at_once() {
+async fn a_session_that_ends_frees_its_capacity_at_once() {
     let app = room_for_ten().await;
     let ids = join_all((0..30).map(|_| app.join("Sample"))).await;
     let served = come_in(&app, &ids).await;
@@ -73,7 +73,7 @@ async fn a_session_that_ends_frees_its_place_at_once() {
     });
     join_all(closings).await;
     assert_eq!(app.all_counters()["Sample"].serving, 14);
-    // The rest stays for as long as a session may.
+    // The other sessions last for their validity period.
     app.pass(3601);
     a_second_passes(&app).await;
     let counters = app.all_counters()["Sample"];
@@ -82,9 +82,9 @@ async fn a_session_that_ends_frees_its_place_at_once() {
 }
 
 #[actix_web::test]
-async fn who_never_comes_to_the_door_is_passed_over() {
+async fn a_visitor_who_never_enters_is_passed_over() {
     let app = room_for_ten().await;
-    // Everybody who joins goes away, but for every fifth.
+    // Four of five visitors leave after they joined.
     let ids = join_all((0..60).map(|_| app.join("Sample"))).await;
     let (mut came, mut rounds) = (0, 0);
     while came < 12 {
@@ -97,7 +97,7 @@ async fn who_never_comes_to_the_door_is_passed_over() {
             }
         }
         assert!(inside(&app) <= 10);
-        // Who stays looks often enough.
+        // A visitor who stays polls often enough.
         app.pass(400);
         a_second_passes(&app).await;
         rounds += 1;
@@ -107,15 +107,15 @@ async fn who_never_comes_to_the_door_is_passed_over() {
 }
 
 #[actix_web::test]
-async fn a_message_ends_sessions_and_serves_the_next() {
+async fn a_departures_message_closes_sessions_and_serves_the_next() {
     let app = room_for_ten().await;
     let ids = join_all((0..30).map(|_| app.join("Sample"))).await;
     let served = come_in(&app, &ids).await;
     let message = json!({
         "event_id": "Sample", "completed": [served[0], served[1]], "abandoned": [served[2], NOBODY, served[0]],
     });
-    let told = exits(&app, message.clone()).await;
-    assert_eq!(told, json!({ "serving_num": 13, "updated": 3, "skipped": [NOBODY, served[0]], "admitted": 3 }));
+    let actual = exits(&app, message.clone()).await;
+    assert_eq!(actual, json!({ "serving_num": 13, "updated": 3, "skipped": [NOBODY, served[0]], "admitted": 3 }));
     let again = exits(&app, message).await;
     assert_eq!((&again["updated"], &again["admitted"]), (&json!(0), &json!(0)));
     let few = json!({ "event_id": "Sample", "exited": "1", "completed": [served[3], served[4]] });
@@ -140,7 +140,7 @@ async fn a_message_ends_sessions_and_serves_the_next() {
 }
 
 #[actix_web::test]
-async fn malformed_ids_of_a_message_are_skipped_counted_and_named_and_stop_nothing() {
+async fn malformed_ids_of_a_message_are_skipped_and_reported() {
     let app = room_for_ten().await;
     let ids = join_all((0..30).map(|_| app.join("Sample"))).await;
     let served = come_in(&app, &ids).await;
@@ -150,7 +150,7 @@ async fn malformed_ids_of_a_message_are_skipped_counted_and_named_and_stop_nothi
         "completed": [served[0], "nonsense", served[1].to_uppercase(), null, served[2]],
         "abandoned": [7, "", served[3], NOBODY, { "id": served[4] }, long],
     });
-    let told = exits(&app, message).await;
+    let actual = exits(&app, message).await;
     let named = json!([
         "nonsense",
         served[1].to_uppercase(),
@@ -163,18 +163,21 @@ async fn malformed_ids_of_a_message_are_skipped_counted_and_named_and_stop_nothi
     let expected = json!({
         "serving_num": 13, "updated": 3, "skipped": [NOBODY], "invalid_count": 7, "invalid": named, "admitted": 3,
     });
-    assert_eq!(told, expected);
+    assert_eq!(actual, expected);
     let many: Vec<String> = (0..500).map(|number| number.to_string()).collect();
-    let told = exits(&app, json!({ "event_id": "Sample", "completed": many, "abandoned": [served[5]] })).await;
-    assert_eq!((&told["updated"], &told["admitted"], &told["invalid_count"]), (&json!(1), &json!(1), &json!(500)));
-    assert_eq!(told["invalid"].as_array().unwrap().len(), 100);
+    let actual = exits(&app, json!({ "event_id": "Sample", "completed": many, "abandoned": [served[5]] })).await;
+    assert_eq!(
+        (&actual["updated"], &actual["admitted"], &actual["invalid_count"]),
+        (&json!(1), &json!(1), &json!(500))
+    );
+    assert_eq!(actual["invalid"].as_array().unwrap().len(), 100);
     let alone = exits(&app, json!({ "event_id": "Sample", "exited": 0, "completed": ["nonsense"] })).await;
     assert_eq!((&alone["updated"], &alone["admitted"]), (&json!(0), &json!(0)));
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn what_json_allows_and_no_text_or_number_can_hold_is_one_malformed_id() {
+async fn json_that_no_text_or_number_can_hold_is_a_malformed_id() {
     let app = room_for_ten().await;
     let ids = join_all((0..3).map(|_| app.join("Sample"))).await;
     let served = come_in(&app, &ids).await;
@@ -183,16 +186,19 @@ async fn what_json_allows_and_no_text_or_number_can_hold_is_one_malformed_id() {
     let list = format!("{}, \"{}\"", strange.join(", "), served[0]);
     let message = format!(r#"{{ "event_id": "Sample", "completed": [{list}], "unknown": [{list}] }}"#);
     let request = app.request(Method::POST, "/private/inlet").bearer_auth(ADMIN_KEY).body(message);
-    let told = body(request.send().await.unwrap()).await;
+    let actual = body(request.send().await.unwrap()).await;
     let mut named = strange;
     named[4] = &deep[..64];
-    assert_eq!((&told["updated"], &told["invalid_count"], &told["invalid"]), (&json!(1), &json!(5), &json!(named)));
+    assert_eq!(
+        (&actual["updated"], &actual["invalid_count"], &actual["invalid"]),
+        (&json!(1), &json!(5), &json!(named))
+    );
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn nobody_follows_while_more_are_inside_than_there_are_places() {
-    // Not even those who would take an expired place.
+async fn no_visitor_is_admitted_above_capacity() {
+    // Not even to replace an expired position.
     let small =
         "id = \"Sample\"\nincrement_serving_on_expiry = true\ninlet = { strategy = \"max_size\", max_size = 10 }\n#";
     let app = TestApp::replacing(SAMPLE, small).await;
@@ -205,7 +211,7 @@ async fn nobody_follows_while_more_are_inside_than_there_are_places() {
     app.pass(1000);
     a_second_passes(&app).await;
     let counters = app.all_counters()["Sample"];
-    assert_eq!((counters.serving, counters.expired_positions), (30, 15), "15 are inside, and nobody else may come");
+    assert_eq!((counters.serving, counters.expired_positions), (30, 15), "15 are inside, and no other may enter");
     let leave = json!({ "event_id": "Sample", "completed": served[..6] });
     assert_eq!(exits(&app, leave).await, json!({ "serving_num": 31, "updated": 6, "skipped": [], "admitted": 1 }));
     app.stop().await;

@@ -16,7 +16,7 @@ fn authorize(app: &TestApp) -> RequestBuilder {
     app.get(&format!("/authorize?{}", query(&[])))
 }
 
-/// Headers of what is no navigation, and the status that answers it.
+/// Headers of requests that are no navigation, and the status of the answer.
 const OTHERS: [(&str, &str, StatusCode); 9] = [
     ("sec-purpose", "prefetch", StatusCode::SERVICE_UNAVAILABLE),
     ("sec-purpose", "prefetch;prerender", StatusCode::SERVICE_UNAVAILABLE),
@@ -30,7 +30,7 @@ const OTHERS: [(&str, &str, StatusCode); 9] = [
 ];
 
 #[actix_web::test]
-async fn what_is_no_navigation_gets_no_place_and_no_session() {
+async fn a_request_that_is_no_navigation_gets_neither_place_nor_session() {
     let app = TestApp::start().await;
     let mut browser = Browser::default();
     let page = browser.authorize(&app, &[]).await;
@@ -72,7 +72,7 @@ async fn head_gets_no_place() {
 }
 
 #[actix_web::test]
-async fn a_crawler_is_told_when_to_come_again_on_a_page_that_is_not_indexed() {
+async fn a_crawler_gets_retry_after_and_a_page_that_is_not_indexed() {
     let app = TestApp::start().await;
     let page = Browser::default().send(authorize(&app).header("user-agent", GOOGLEBOT)).await;
     assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE);
@@ -115,7 +115,7 @@ async fn an_active_session_logs_in_silently_in_a_frame_but_not_for_a_script() {
 /// `fetch(event.request)` makes a new request, whose destination is empty and whose mode is still that of a navigation
 /// (w3c/ServiceWorker issue 1803). It happens where a site and its queue share an origin.
 #[actix_web::test]
-async fn a_navigation_that_a_service_worker_passes_on_gets_a_place() {
+async fn a_navigation_forwarded_by_a_service_worker_gets_a_place() {
     let app = TestApp::start().await;
     let passed_on = |mode: &str| authorize(&app).header("sec-fetch-dest", "empty").header("sec-fetch-mode", mode);
     assert!(Browser::default().send(passed_on("navigate")).await.waits());

@@ -1,4 +1,4 @@
-//! Events out as operators hear them.
+//! The stream of notices for operators.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::{ADMIN_KEY, TestApp};
 use crate::wire::PATIENCE;
 
-/// The stream of events out, message by message.
+/// The stream of notices, message by message.
 struct Stream {
     answer: Response,
     read: String,
@@ -54,7 +54,7 @@ impl Stream {
 const STREAM: &str = "[notices]\nstream = true\n";
 
 #[actix_web::test]
-async fn an_operator_hears_what_happens_and_resumes_where_the_stream_broke() {
+async fn an_operator_streams_notices_and_resumes_after_a_break() {
     let app = TestApp::with(STREAM).await;
     app.serve("Sample", 1).await;
     let mut stream = Stream::open(&app, "?event_id=Sample", None).await;
@@ -70,14 +70,14 @@ async fn an_operator_hears_what_happens_and_resumes_where_the_stream_broke() {
     assert_eq!(stream.notice().await.2["data"]["current"], 3);
     assert_eq!(stream.notice().await.2["data"]["current"], 4);
     let mut all = Stream::open(&app, "", Some("0")).await;
-    let told = [all.notice().await, all.notice().await];
-    assert_eq!(told.map(|(_, _, data)| data["data"]["event_id"].clone()), ["Sample", "Door"]);
+    let actual = [all.notice().await, all.notice().await];
+    assert_eq!(actual.map(|(_, _, data)| data["data"]["event_id"].clone()), ["Sample", "Door"]);
     app.stop().await;
     assert_eq!(stream.next().await, None, "streams end with the service");
 }
 
 #[actix_web::test]
-async fn a_stream_says_when_something_is_missing() {
+async fn a_stream_reports_missing_notices() {
     let app = TestApp::with(STREAM).await;
     app.serve("Sample", 1).await;
     let mut stream = Stream::open(&app, "", Some("99")).await;
@@ -88,12 +88,12 @@ async fn a_stream_says_when_something_is_missing() {
 }
 
 #[actix_web::test]
-async fn a_stream_that_has_nothing_to_say_shows_that_it_lives() {
+async fn an_idle_stream_sends_heartbeats() {
     let app = TestApp::with(STREAM).await;
     let mut stream = Stream::open(&app, "?event_id=Sample", None).await;
     let heard = async {
         loop {
-            // What others are told does not break the silence.
+            // Notices for others do not replace the heartbeat.
             app.pass(5);
             app.serve("Door", 1).await;
             if let Ok(message) = tokio::time::timeout(Duration::from_millis(100), stream.next()).await {
@@ -108,7 +108,7 @@ async fn a_stream_that_has_nothing_to_say_shows_that_it_lives() {
 }
 
 #[actix_web::test]
-async fn the_stream_ends_after_about_an_hour_and_says_when_to_come_back() {
+async fn the_stream_ends_after_about_an_hour_with_a_retry_time() {
     let app = TestApp::with(STREAM).await;
     let mut stream = Stream::open(&app, "", None).await;
     app.pass(47 * 60);
@@ -122,7 +122,7 @@ async fn the_stream_ends_after_about_an_hour_and_says_when_to_come_back() {
     let milliseconds = last.strip_prefix("retry: ").unwrap_or_else(|| panic!("{last}"));
     assert!(milliseconds.parse::<u64>().unwrap() >= 3000, "{last}");
     assert_eq!(stream.next().await, None);
-    // Nothing is lost to whoever comes back.
+    // A client that reconnects misses nothing.
     app.serve("Sample", 1).await;
     let mut stream = Stream::open(&app, "", Some(&id)).await;
     assert_eq!(stream.notice().await.2["data"]["current"], 2);
@@ -147,7 +147,7 @@ async fn the_stream_and_the_dead_letters_are_for_operators_alone() {
 }
 
 #[actix_web::test]
-async fn without_a_listener_nothing_goes_out() {
+async fn without_a_sink_nothing_is_recorded() {
     let app = TestApp::start().await;
     app.serve("Sample", 1).await;
     let answer = app.get("/private/events").bearer_auth(ADMIN_KEY).send().await.unwrap();

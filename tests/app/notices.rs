@@ -1,4 +1,4 @@
-//! Events out: what happens reaches who listens, signed, in order, and not only in good weather.
+//! Webhooks: notices are signed, in order, and delivered despite failures.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -19,7 +19,7 @@ use crate::wire::eventually;
 
 const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
-/// What a receiver was sent.
+/// A received call.
 #[derive(Clone, Debug)]
 struct Call {
     id: String,
@@ -37,7 +37,7 @@ impl Call {
         self.notice()["type"].as_str().unwrap().to_owned()
     }
 
-    /// Checks the signature as a receiver does, with a library that the program does not use for it.
+    /// Checks the signature as a receiver does, with a library that the program does not use.
     fn verify(&self) {
         let key = PKey::hmac(&STANDARD.decode(KEY).unwrap()).unwrap();
         let mut signer = Signer::new(MessageDigest::sha256(), &key).unwrap();
@@ -46,7 +46,7 @@ impl Call {
     }
 }
 
-/// What came in, and what is answered.
+/// The received calls, and the status of the answers.
 type Inbox = (Arc<Mutex<Vec<Call>>>, Arc<Mutex<u16>>);
 
 /// A receiver of webhooks.
@@ -93,7 +93,7 @@ impl Receiver {
         self.calls.lock().unwrap().clone()
     }
 
-    /// The calls as soon as there are `count`.
+    /// Waits for `count` calls.
     async fn wait_for(&self, count: usize) -> Vec<Call> {
         eventually(async || Some(self.calls()).filter(|calls| calls.len() >= count)).await
     }
@@ -126,7 +126,7 @@ fn servings(calls: &[Call]) -> Vec<u64> {
 }
 
 #[actix_web::test]
-async fn a_login_is_told_signed_and_in_order() {
+async fn notices_of_a_login_are_signed_and_in_order() {
     let receiver = Receiver::start();
     let app = TestApp::with(&receiver.toml("kinds = [\"serving_counter_changed\", \"token_generated\"]")).await;
     let (_, tokens) = app.tokens(&[]).await;
@@ -143,7 +143,7 @@ async fn a_login_is_told_signed_and_in_order() {
 }
 
 #[actix_web::test]
-async fn what_operators_do_to_sessions_and_the_line_is_told() {
+async fn operator_actions_are_delivered_as_notices() {
     let receiver = Receiver::start();
     let app = TestApp::with(&receiver.toml("kinds = [\"session_updated\", \"room_reset\"]")).await;
     let (_, tokens) = app.tokens(&[]).await;
@@ -154,14 +154,14 @@ async fn what_operators_do_to_sessions_and_the_line_is_told() {
         assert_eq!(answer.status(), StatusCode::OK, "{path}");
     }
     let calls = receiver.wait_for(2).await;
-    let told: Vec<Value> = calls.iter().map(|call| call.notice()["data"].clone()).collect();
+    let actual: Vec<Value> = calls.iter().map(|call| call.notice()["data"].clone()).collect();
     let closed = json!({ "event_id": "Sample", "request_id": subject, "status": "abandoned" });
-    assert_eq!(told, [closed, json!({ "event_id": "Sample", "generation": 1 })]);
+    assert_eq!(actual, [closed, json!({ "event_id": "Sample", "generation": 1 })]);
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn a_webhook_hears_only_of_its_events_and_kinds() {
+async fn a_webhook_gets_only_its_events_and_kinds() {
     let receiver = Receiver::start();
     let filter = "events = [\"Door\"]\nkinds = [\"serving_counter_changed\"]";
     let app = TestApp::with(&receiver.toml(filter)).await;
@@ -175,7 +175,7 @@ async fn a_webhook_hears_only_of_its_events_and_kinds() {
 }
 
 #[actix_web::test]
-async fn joins_and_figures_are_told_by_the_clock() {
+async fn joins_and_metrics_are_delivered_on_schedule() {
     let receiver = Receiver::start();
     let kinds = "kinds = [\"visitor_joined\", \"waiting_room_metrics\"]\n";
     let event = "[[event]]\nid = \"Counted\"\nmetrics_events = true\n";
@@ -196,7 +196,7 @@ async fn joins_and_figures_are_told_by_the_clock() {
 }
 
 #[actix_web::test]
-async fn a_receiver_that_fails_is_tried_again_and_nothing_overtakes() {
+async fn delivery_to_a_failing_receiver_is_retried_in_order() {
     let receiver = Receiver::start();
     receiver.answers(500);
     let app = TestApp::with(&receiver.toml("kinds = [\"serving_counter_changed\"]")).await;
@@ -208,19 +208,19 @@ async fn a_receiver_that_fails_is_tried_again_and_nothing_overtakes() {
     let failed = receiver.wait_for(2).await;
     assert_eq!((&failed[0].id, servings(&failed)), (&failed[1].id, vec![1, 1]), "the same message once more");
     receiver.answers(204);
-    let told = eventually(async || {
+    let actual = eventually(async || {
         app.pass(600);
         Some(receiver.calls()).filter(|calls| servings(calls).contains(&3))
     });
-    let mut told = servings(&told.await);
-    told.dedup();
-    assert_eq!(told, [1, 2, 3]);
+    let mut actual = servings(&actual.await);
+    actual.dedup();
+    assert_eq!(actual, [1, 2, 3]);
     assert!(dead_letters(&app).await.is_empty());
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn a_receiver_that_asks_to_be_left_alone_is_until_the_clock_says_so() {
+async fn retry_after_of_a_receiver_is_kept_by_the_clock() {
     let (busy, broken) = (Receiver::start(), Receiver::start());
     busy.answers(429);
     broken.answers(500);
@@ -229,7 +229,7 @@ async fn a_receiver_that_asks_to_be_left_alone_is_until_the_clock_says_so() {
     let app = TestApp::with(&format!("{}{other}", busy.toml(kinds))).await;
     app.serve("Sample", 1).await;
     busy.wait_for(1).await;
-    // The other one, which does not ask, is tried again although the clock stands still.
+    // The other receiver sends no Retry-After and is retried although the clock is frozen.
     broken.wait_for(3).await;
     assert_eq!(busy.calls().len(), 1);
     busy.answers(204);
@@ -242,7 +242,7 @@ async fn a_receiver_that_asks_to_be_left_alone_is_until_the_clock_says_so() {
 }
 
 #[actix_web::test]
-async fn a_receiver_that_was_down_hears_everything_when_it_is_back() {
+async fn a_receiver_that_was_down_gets_everything_when_it_is_back() {
     let receiver = Receiver::start();
     let app = TestApp::with(&receiver.toml("kinds = [\"serving_counter_changed\"]")).await;
     app.serve("Sample", 1).await;
@@ -264,13 +264,13 @@ async fn a_receiver_that_was_down_hears_everything_when_it_is_back() {
 }
 
 #[actix_web::test]
-async fn what_was_told_is_not_told_again_after_a_restart_and_what_was_not_is() {
+async fn a_restart_delivers_only_what_was_not_delivered_before() {
     let receiver = Receiver::start();
     let toml = receiver.toml("kinds = [\"serving_counter_changed\"]");
     let app = TestApp::with(&toml).await;
     app.serve("Sample", 1).await;
     receiver.wait_for(1).await;
-    // It is noted soon after it was told: only a crash in between would tell it twice.
+    // The delivery is recorded soon after it: only a crash in between would repeat it.
     let store = app.lobby().store();
     let newest = store.newest_letter().await.unwrap();
     eventually(async || (store.claim_delivery("hook").await.unwrap() == Some(newest)).then_some(())).await;
@@ -287,7 +287,7 @@ async fn what_was_told_is_not_told_again_after_a_restart_and_what_was_not_is() {
 }
 
 #[actix_web::test]
-async fn what_is_refused_for_long_is_kept_and_sent_again_on_request() {
+async fn a_dead_letter_is_kept_and_redelivered_on_request() {
     let receiver = Receiver::start();
     receiver.answers(400);
     let app = TestApp::with(&receiver.toml("kinds = [\"serving_counter_changed\"]")).await;
@@ -313,7 +313,7 @@ async fn what_is_refused_for_long_is_kept_and_sent_again_on_request() {
 }
 
 #[actix_web::test]
-async fn a_receiver_that_stays_away_costs_it_what_has_become_old() {
+async fn an_unavailable_receiver_loses_only_old_notices() {
     let receiver = Receiver::start();
     receiver.answers(503);
     let app = TestApp::with(&receiver.toml("kinds = [\"serving_counter_changed\"]")).await;

@@ -1,4 +1,4 @@
-//! The OpenAPI document is true: it has the routes of the program and no other, and its examples fit its schemas.
+//! The OpenAPI document: it has exactly the routes of the program, and its examples fit its schemas.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,7 +17,7 @@ fn document() -> Value {
     serde_json::from_str(&read("docs/openapi.json")).unwrap()
 }
 
-/// Whether `value` fits `schema`, as far as the words go that the document uses; another word is a failure.
+/// Whether `value` fits `schema`, for the keywords that the document uses; another keyword is a failure.
 fn fits(root: &Value, schema: &Value, value: &Value) -> bool {
     schema.as_object().unwrap().iter().all(|(word, rule)| match word.as_str() {
         "description" | "format" | "default" | "pattern" => word != "pattern" || pattern(rule, value),
@@ -127,7 +127,7 @@ async fn the_program_answers_each_described_call_with_a_described_answer() {
     let (document, ticket) = (document(), app.join("Sample").await);
     app.serve("Sample", 1).await;
     for (path, operations) in document["paths"].as_object().unwrap() {
-        // The stream does not end; a rotation makes keys, which is slow.
+        // The stream does not end; a rotation generates keys, which is slow.
         if ["/private/events", "/private/rotate_keys"].contains(&path.as_str()) {
             continue;
         }

@@ -1,4 +1,4 @@
-//! What is told to operators alone, and what the log tells of those who are none.
+//! Information for operators alone, and the log of other callers.
 
 use anteroom::ambient::Timestamp;
 use futures_util::future::join_all;
@@ -13,7 +13,7 @@ const WITH_PAIR: &str = "keys = [{ name = \"ops\", key = \"env:ADMIN\" }]\n\
                          sigv4 = [{ access_key_id = \"AKIDEXAMPLE\", secret_access_key = \"env:SECRET\" }]";
 const WRONG_KEY: &str = "wrong-admin-key-0123456789-0123456789-012";
 
-/// How often the store was asked for its health.
+/// The number of health checks that reached the store.
 async fn checks(app: &TestApp) -> u64 {
     let text = app.get("/metrics").send().await.unwrap().text().await.unwrap();
     let counts = text.lines().filter(|line| {
@@ -27,7 +27,7 @@ async fn ready(app: &TestApp) -> StatusCode {
 }
 
 #[actix_web::test]
-async fn the_service_finds_out_at_most_once_a_second_whether_it_is_ready() {
+async fn readiness_is_checked_at_most_once_a_second() {
     let app = TestApp::start().await;
     let asked = join_all((0..40).map(|_| ready(&app))).await;
     assert!(asked.iter().all(|status| *status == StatusCode::OK), "{asked:?}");
@@ -53,7 +53,7 @@ async fn a_step_of_the_wall_clock_does_not_prolong_an_outcome() {
 }
 
 #[actix_web::test]
-async fn the_reason_is_told_to_operators_alone() {
+async fn only_operators_get_the_reason() {
     capture::start();
     let app = TestApp::replacing(ADMIN, WITH_PAIR).await;
     app.lobby().store().close().await;
@@ -69,17 +69,17 @@ async fn the_reason_is_told_to_operators_alone() {
         (ask().basic_auth("ops", Some(ADMIN_KEY)), open),
         (ask().bearer_auth(ADMIN_KEY), json!({ "status": "not ready", "store": reason })),
     ];
-    for (request, told) in cases {
+    for (request, expected) in cases {
         let answer = request.send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(body(answer).await, told);
+        assert_eq!(body(answer).await, expected);
     }
     let logged = |line: &String| line.contains("the service is not ready") && line.contains(reason);
     assert!(capture::lines().iter().any(logged), "the log has the reason");
     app.stop().await;
 }
 
-/// An application that `allow` says who may read the metrics of.
+/// An application whose metrics `allow` makes readable.
 async fn metered(allow: &str, more: &str) -> TestApp {
     let section = format!("[metrics]\nallow = {allow}\n[admin]");
     let directory = crate::seeded::directory().await;
@@ -101,7 +101,7 @@ async fn read(request: RequestBuilder) {
 }
 
 #[actix_web::test]
-async fn metrics_need_a_key_but_for_those_who_are_allowed_to_read_them() {
+async fn metrics_need_a_key_except_from_allowed_networks() {
     for (allow, allowed) in [
         ("[]", false),
         ("['203.0.113.0/24', '2001:db8::/32']", false),
@@ -120,7 +120,7 @@ async fn metrics_need_a_key_but_for_those_who_are_allowed_to_read_them() {
 }
 
 #[actix_web::test]
-async fn a_request_that_a_proxy_passed_on_needs_a_key_whoever_the_peer_is() {
+async fn a_proxied_request_for_metrics_needs_a_key_whatever_its_peer() {
     let app = TestApp::start().await;
     read(app.get("/metrics")).await;
     let passed_on = [
@@ -153,13 +153,13 @@ async fn a_request_that_a_proxy_passed_on_needs_a_key_whoever_the_peer_is() {
         refused(app.get("/metrics").header(name, value).bearer_auth(WRONG_KEY)).await;
         read(app.get("/metrics").header(name, value).bearer_auth(ADMIN_KEY)).await;
     }
-    // What scrapers send of themselves is none of these.
+    // Headers that scrapers add themselves are not proxy headers.
     read(app.get("/metrics").header("x-prometheus-scrape-timeout-seconds", "10").header("user-agent", "via")).await;
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn at_the_private_address_metrics_need_no_key() {
+async fn metrics_on_the_private_address_need_no_key() {
     let app = metered("[]", "private_listen = \"127.0.0.1:0\"").await;
     let private = format!("http://{}/metrics", app.private_address().unwrap());
     read(app.http.get(&private)).await;
@@ -168,7 +168,7 @@ async fn at_the_private_address_metrics_need_no_key() {
     app.stop().await;
 }
 
-/// What the log tells of refused calls from this address.
+/// The log of refused calls from this address.
 fn refusals(client: &str) -> Vec<Value> {
     let lines = capture::lines().into_iter().filter(|line| line.contains("an operator's call was refused"));
     let fields = lines.map(|line| serde_json::from_str::<Value>(&line).unwrap()["fields"].take());
@@ -176,7 +176,7 @@ fn refusals(client: &str) -> Vec<Value> {
 }
 
 #[actix_web::test]
-async fn the_log_says_whose_key_was_refused_and_why_and_never_the_key() {
+async fn a_refused_key_is_logged_with_client_and_reason_and_without_the_key() {
     capture::start();
     let app = TestApp::replacing(ADMIN, WITH_PAIR).await;
     let client = "198.51.100.41";
@@ -204,9 +204,9 @@ async fn the_log_says_whose_key_was_refused_and_why_and_never_the_key() {
     for (request, _) in cases {
         assert_eq!(request.send().await.unwrap().status(), StatusCode::FORBIDDEN);
     }
-    let told = refusals(client);
-    assert_eq!(told.len(), reasons.len(), "{told:?}");
-    for (fields, reason) in told.iter().zip(reasons) {
+    let logged = refusals(client);
+    assert_eq!(logged.len(), reasons.len(), "{logged:?}");
+    for (fields, reason) in logged.iter().zip(reasons) {
         assert!(fields["reason"].as_str().unwrap().starts_with(reason), "{fields}");
     }
     for secret in [WRONG_KEY, forged, SECRET] {
@@ -216,7 +216,7 @@ async fn the_log_says_whose_key_was_refused_and_why_and_never_the_key() {
 }
 
 #[actix_web::test]
-async fn a_flood_of_wrong_keys_does_not_fill_the_log() {
+async fn a_flood_of_wrong_keys_is_logged_in_bounded_lines() {
     capture::start();
     let app = TestApp::start().await;
     let (one, other) = ("198.51.100.42", "198.51.100.43");
@@ -233,7 +233,7 @@ async fn a_flood_of_wrong_keys_does_not_fill_the_log() {
     app.stop().await;
 }
 
-/// What the log tells of closed sessions of this event.
+/// The log of closed sessions of this event.
 fn closings(event: &str) -> Vec<Value> {
     let lines = capture::lines().into_iter().filter(|line| line.contains("a session was closed"));
     let fields = lines.map(|line| serde_json::from_str::<Value>(&line).unwrap()["fields"].take());
@@ -241,7 +241,7 @@ fn closings(event: &str) -> Vec<Value> {
 }
 
 #[actix_web::test]
-async fn the_log_says_whose_session_an_operator_closed_and_never_the_request_id() {
+async fn a_closed_session_is_logged_by_position_and_without_its_request_id() {
     capture::start();
     let event = "closed-by-whom";
     let section = format!("[[event]]\nid = \"{event}\"\ninlet = {{ strategy = \"max_size\", max_size = 10 }}");
@@ -257,16 +257,16 @@ async fn the_log_says_whose_session_an_operator_closed_and_never_the_request_id(
     }
     let post = |path: &str, body: Value| app.post_json(path, &body).bearer_auth(ADMIN_KEY).send();
     for status in [1, -1] {
-        // The second call closes nothing, and says so to the caller alone.
+        // The second call closes nothing, and only its caller is informed.
         let update = json!({ "event_id": event, "request_id": ids[0], "status": status });
         post("/private/update_session", update).await.unwrap();
     }
     let exits = json!({ "event_id": event, "completed": [ids[1], ids[0]], "abandoned": [ids[3]] });
     assert_eq!(post("/private/inlet", exits).await.unwrap().status(), StatusCode::OK);
-    let told: Vec<(Value, Value)> =
+    let logged: Vec<(Value, Value)> =
         closings(event).into_iter().map(|mut line| (line["position"].take(), line["status"].take())).collect();
     let expected = [("1", "Completed"), ("2", "Completed"), ("4", "Abandoned")];
-    assert_eq!(told, expected.map(|(position, status)| (json!(position), json!(status))));
+    assert_eq!(logged, expected.map(|(position, status)| (json!(position), json!(status))));
     assert!(closings(event).iter().all(|line| line["by"] == "ops"));
     for id in ids {
         assert!(!capture::lines().iter().any(|line| line.contains(&id)), "a request ID is in the log");

@@ -1,4 +1,4 @@
-//! What whoever runs the service relies on: health, metrics, an address of their own, names for requests.
+//! Operations: health, metrics, the private address, request IDs.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,9 @@ use crate::support::{ADMIN_KEY, Browser, TestApp, json as body};
 use crate::wire::exchange;
 
 #[actix_web::test]
-async fn a_good_service_is_live_and_ready() {
+async fn a_healthy_service_is_live_and_ready() {
     let app = TestApp::start().await;
-    for (path, told) in
+    for (path, expected) in
         [("/health/live", json!({"status": "live"})), ("/health/ready", json!({"status": "ready", "store": "ok"}))]
     {
         let answer = app.get(path).send().await.unwrap();
@@ -21,25 +21,25 @@ async fn a_good_service_is_live_and_ready() {
             (answer.status(), &answer.headers()["cache-control"]),
             (StatusCode::OK, &"no-store".parse().unwrap())
         );
-        assert_eq!(body(answer).await, told);
+        assert_eq!(body(answer).await, expected);
     }
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn without_its_store_the_service_is_live_and_tells_operators_what_is_wrong() {
+async fn without_its_store_the_service_is_live_and_operators_get_the_reason() {
     let app = TestApp::start().await;
     app.lobby().store().close().await;
     assert_eq!(app.get("/health/live").send().await.unwrap().status(), StatusCode::OK);
     let ready = app.get("/health/ready").bearer_auth(ADMIN_KEY).send().await.unwrap();
     assert_eq!(ready.status(), StatusCode::SERVICE_UNAVAILABLE);
-    let told = body(ready).await;
-    assert_eq!(told, json!({ "status": "not ready", "store": "the store is unavailable: the store is closed" }));
+    let health = body(ready).await;
+    assert_eq!(health, json!({ "status": "not ready", "store": "the store is unavailable: the store is closed" }));
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn callers_are_asked_to_come_again_while_the_store_is_away() {
+async fn callers_get_retry_after_while_the_store_is_away() {
     let app = TestApp::start().await;
     let (mut browser, tokens) = app.tokens(&[]).await;
     let code = browser.authorize(&app, &[]).await.code();
@@ -50,17 +50,17 @@ async fn callers_are_asked_to_come_again_while_the_store_is_away() {
     let join = app.post_json("/api/assign_queue_num", &json!({ "event_id": "Sample" }));
     let step = app.post_json("/private/increment_serving_num", &json!({ "event_id": "Sample", "increment_by": 1 }));
     let info = app.get("/userInfo").bearer_auth(tokens["access_token"].as_str().unwrap());
-    for (request, told) in [(join, &rest), (step.bearer_auth(ADMIN_KEY), &rest), (info, &client)] {
+    for (request, expected) in [(join, &rest), (step.bearer_auth(ADMIN_KEY), &rest), (info, &client)] {
         let answer = request.send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(answer.headers()["retry-after"], "5");
         assert_eq!(answer.headers()["access-control-allow-origin"], "*");
-        assert_eq!(&body(answer).await, told);
+        assert_eq!(&body(answer).await, expected);
     }
     let redeemed = app.redeem(&code, &[]).await;
     assert_eq!(redeemed.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(body(redeemed).await, client);
-    // Those who wait notice nothing: they are answered from memory.
+    // Waiting visitors are not affected: they are answered from memory.
     for path in
         [&format!("/api/queue_num?event_id=Sample&request_id={id}"), "/api/serving_num?event_id=Sample", "/line/Sample"]
     {
@@ -70,7 +70,7 @@ async fn callers_are_asked_to_come_again_while_the_store_is_away() {
 }
 
 #[actix_web::test]
-async fn a_visitor_is_told_that_the_place_is_kept_while_the_store_is_away() {
+async fn the_page_says_that_the_place_is_kept_while_the_store_is_away() {
     let app = TestApp::start().await;
     let (mut waiting, mut new) = (Browser::default(), Browser::default());
     let page = waiting.authorize(&app, &[]).await;
@@ -85,13 +85,13 @@ async fn a_visitor_is_told_that_the_place_is_kept_while_the_store_is_away() {
         assert!(page.body.contains("Your place is kept"), "{}", page.body);
         assert!(page.body.contains(page.headers["x-request-id"].to_str().unwrap()), "the page names the request");
     }
-    assert_eq!(waiting.cookies, cookies, "no place is taken from anybody");
+    assert_eq!(waiting.cookies, cookies, "no place is lost");
     assert!(!new.cookies.contains_key("anteroom-place-Sample"));
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn who_presses_the_button_while_the_store_is_away_comes_back_with_the_flow() {
+async fn pressing_the_button_while_the_store_is_away_keeps_the_flow() {
     let app = TestApp::start().await;
     let mut browser = Browser::default();
     app.serve("Door", 1).await;
@@ -133,7 +133,7 @@ async fn metrics(app: &TestApp) -> BTreeMap<String, f64> {
 }
 
 #[actix_web::test]
-async fn metrics_move_with_what_happens() {
+async fn metrics_change_with_requests_and_events() {
     let app = TestApp::start().await;
     let before = metrics(&app).await;
     for _ in 0..3 {
@@ -176,7 +176,7 @@ async fn metrics_move_with_what_happens() {
 }
 
 #[actix_web::test]
-async fn nobody_makes_the_number_of_series_grow() {
+async fn requests_cannot_add_metric_series() {
     let app = TestApp::start().await;
     app.get("/nothing").send().await.unwrap();
     let before = metrics(&app).await;
@@ -184,7 +184,7 @@ async fn nobody_makes_the_number_of_series_grow() {
         app.get(&format!("/line/none-{index}")).send().await.unwrap();
         app.get(&format!("/nothing-{index}?client_id={index}")).send().await.unwrap();
     }
-    // The store's operations are added by what goes on in the background, each under its one name.
+    // Background tasks add the store's operations, each under its own name.
     let names = |samples: BTreeMap<String, f64>| {
         samples.into_keys().filter(|name| !name.starts_with("anteroom_store")).collect::<Vec<_>>()
     };
@@ -193,7 +193,7 @@ async fn nobody_makes_the_number_of_series_grow() {
 }
 
 #[actix_web::test]
-async fn an_address_for_operators_alone_answers_nobody_else() {
+async fn the_private_address_serves_operators_paths_alone() {
     let app = TestApp::replacing(
         "listen = \"127.0.0.1:0\"\n",
         "listen = \"127.0.0.1:0\"\nprivate_listen = \"127.0.0.1:0\"\n",
@@ -215,7 +215,7 @@ async fn an_address_for_operators_alone_answers_nobody_else() {
     let path = "/private/increment_serving_counter";
     let asked = app.request(Method::POST, path).bearer_auth(ADMIN_KEY).body(step.clone()).send().await.unwrap();
     assert_eq!(asked.status(), StatusCode::NOT_FOUND);
-    // Nor does the visitors' address tell a good key from a bad one.
+    // The public address does not reveal whether a key is valid.
     let bare = [app.get("/private/nothing"), app.get(path), app.get(path).bearer_auth("wrong")];
     for status in join_all(bare.map(|request| request.send())).await {
         assert_eq!(status.unwrap().status(), StatusCode::NOT_FOUND);
@@ -226,7 +226,7 @@ async fn an_address_for_operators_alone_answers_nobody_else() {
 }
 
 #[actix_web::test]
-async fn every_error_has_a_name_of_its_own() {
+async fn every_error_has_its_own_request_id() {
     let app = TestApp::start().await;
     let mut names = Vec::new();
     for path in ["/api/serving_num", "/authorize", "/userInfo", "/token", "/line/none", "/nothing", "/assets/none"] {
@@ -243,7 +243,7 @@ async fn every_error_has_a_name_of_its_own() {
     app.stop().await;
 }
 
-/// Whose address the access log tells of a request that came with these lines of a header.
+/// The client address in the access log for a request with these header lines.
 async fn logged_client(app: &TestApp, header: &str, lines: &[&[u8]]) -> String {
     let before = capture::lines().len();
     let mut request = b"POST /token HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n".to_vec();
@@ -260,8 +260,7 @@ async fn logged_client(app: &TestApp, header: &str, lines: &[&[u8]]) -> String {
         line["fields"]["client"].as_str().map(str::to_owned)
     };
     let clients: Vec<String> = named.filter_map(client).collect();
-    // Applications of other tests log too, with the same names, for their randomness is seeded alike: but theirs all
-    // come from this machine.
+    // Other tests log as well, with equal IDs because their randomness has the same seed, but only from this machine.
     let elsewhere = clients.iter().find(|client| *client != "127.0.0.1");
     elsewhere.or(clients.first()).expect("a line in the access log").clone()
 }
@@ -277,7 +276,7 @@ async fn behind_trusted_proxies_the_log_names_the_visitor() {
         (&[b"198.51.100.1", b"203.0.113.7"], "203.0.113.7"),
         (&[b"203.0.113.7, 127.0.0.1"], "203.0.113.7"),
         (&[b"2001:db8::7"], "2001:db8::7"),
-        // What a visitor wrote before the proxy added its word hides nobody.
+        // Text that a visitor wrote before the proxy's entry hides no address.
         (&[b"nonsense, 203.0.113.7"], "203.0.113.7"),
         (&[b"\xff\xfe, 203.0.113.7", b"127.0.0.1"], "203.0.113.7"),
     ];
@@ -289,7 +288,7 @@ async fn behind_trusted_proxies_the_log_names_the_visitor() {
     app.stop().await;
     let app = TestApp::replacing("trusted_proxies = [\"127.0.0.1/32\"]", "").await;
     for (header, line) in [("x-forwarded-for", b"203.0.113.7".as_slice()), ("forwarded", b"for=203.0.113.7")] {
-        assert_eq!(logged_client(&app, header, &[line]).await, "127.0.0.1", "anybody can write that header");
+        assert_eq!(logged_client(&app, header, &[line]).await, "127.0.0.1", "any client can write that header");
     }
     app.stop().await;
 }

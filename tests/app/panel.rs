@@ -1,4 +1,4 @@
-//! The retired system's control panel, which takes each answer that the browser lets it read for a success.
+//! The retired system's control panel, which takes every answer that it can read for a success.
 
 use reqwest::{Method, StatusCode};
 
@@ -11,7 +11,7 @@ const SIGNED: &str = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20270115/eu/execut
 const BODY: &str = "{\"event_id\":\"Sample\"}";
 
 #[actix_web::test]
-async fn what_refuses_credentials_below_private_is_kept_from_pages_of_other_origins() {
+async fn refused_credentials_below_private_are_unreadable_to_other_origins() {
     let few = "trusted_proxies = [\"127.0.0.1/32\"]\nlimits = { operator_failures_per_minute = 100, exempt = [] }";
     let app = TestApp::replacing("trusted_proxies = [\"127.0.0.1/32\"]", few).await;
     let served = ROUTES.iter().map(|route| route.path).filter(|path| path.starts_with("/private"));
@@ -34,7 +34,7 @@ async fn what_refuses_credentials_below_private_is_kept_from_pages_of_other_orig
     let count = |status| refused.iter().filter(|refused| **refused == status).count();
     assert_eq!(count(StatusCode::FORBIDDEN), 100);
     assert_eq!(count(StatusCode::TOO_MANY_REQUESTS), refused.len() - 100);
-    // An operator's mistakes stay readable.
+    // Errors of an authenticated operator stay readable.
     let mistake = app.request(Method::POST, "/private/update_session").bearer_auth(ADMIN_KEY).body(BODY);
     let answer = mistake.send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
@@ -43,7 +43,7 @@ async fn what_refuses_credentials_below_private_is_kept_from_pages_of_other_orig
 }
 
 #[actix_web::test]
-async fn an_address_that_does_not_serve_the_private_api_is_no_success_for_the_panel() {
+async fn a_public_address_without_the_private_api_is_no_success_for_the_panel() {
     let listening = "listen = \"127.0.0.1:0\"";
     let app = TestApp::replacing(listening, &format!("{listening}\nprivate_listen = \"127.0.0.1:0\"")).await;
     for path in ["/private/increment_serving_counter", "/private/nowhere", "/private"] {

@@ -1,5 +1,5 @@
-//! A place lets one browser in: at admission its cookie is replaced by one of the session, and copies of the earlier one
-//! are worth nothing any more.
+//! A place admits one browser: at admission its cookie is replaced by a session cookie, and copies of the earlier one
+//! become worthless.
 
 use std::collections::HashMap;
 
@@ -14,27 +14,27 @@ use crate::support::{Browser, Page, TestApp, json};
 const PLACE: &str = "anteroom-place-Sample";
 
 impl Page {
-    /// Whether it says that the place was used in another browser, and lets nobody in.
+    /// Whether it says that the place was used in another browser, and admits no one.
     fn says_place_used(&self) -> bool {
         let says = self.body.contains("Your place was used in another browser");
         assert!(!says || (self.status == StatusCode::CONFLICT && self.location.is_none()), "{self:?}");
         says
     }
 
-    /// Where it goes by itself.
+    /// Where the page goes by itself.
     fn retry_url(&self) -> Option<String> {
         let (_, rest) = self.body.split_once("http-equiv=\"refresh\"")?;
         Some(rest.split_once(";url=")?.1.split('"').next()?.replace("&#38;", "&"))
     }
 
-    /// Where the visitor can go on.
+    /// The link to a new place.
     fn link(&self) -> String {
         let (_, rest) = self.body.split_once("<a class=\"button\" href=\"").unwrap();
         rest.split('"').next().unwrap().replace("&#38;", "&")
     }
 }
 
-/// A browser that waits in the line of Sample, and its page.
+/// A browser that waits for Sample, and its page.
 async fn waiting(app: &TestApp, state: &str) -> (Browser, Page) {
     let mut browser = Browser::default();
     let page = browser.authorize(app, &[("state", state)]).await;
@@ -50,7 +50,7 @@ async fn held(app: &TestApp, browser: &Browser) -> (RequestId, CookieKind) {
 }
 
 #[actix_web::test]
-async fn of_ten_browsers_with_one_place_one_enters_a_room_of_two_and_nine_read_why() {
+async fn of_ten_browsers_with_copies_of_a_place_one_enters_and_nine_get_the_reason() {
     let app = TestApp::replacing(SAMPLE, "id = \"Sample\"\ninlet = { strategy = \"max_size\", max_size = 2 }\n#").await;
     app.lobby().step_inlets(&mut HashMap::new()).await;
     let before = [app.join("Sample").await, app.join("Sample").await];
@@ -81,7 +81,7 @@ async fn of_ten_browsers_with_one_place_one_enters_a_room_of_two_and_nine_read_w
     assert_eq!(held(&app, inside).await.1, CookieKind::Session);
     for (mut browser, refused) in outcomes.into_iter().filter(|(_, page)| page.location.is_none()) {
         assert!(refused.says_place_used());
-        // The page looks once more by itself, and no more: nothing is different.
+        // The page retries once by itself, with the same result.
         let again = browser.send(app.get(&refused.retry_url().unwrap())).await;
         assert!(again.says_place_used() && again.retry_url().is_none(), "{again:?}");
         assert!(browser.authorize(&app, &[("state", "later")]).await.says_place_used());
@@ -96,7 +96,7 @@ async fn of_ten_browsers_with_one_place_one_enters_a_room_of_two_and_nine_read_w
 #[actix_web::test]
 async fn the_request_that_opened_the_session_is_answered_again_for_a_minute() {
     let app = TestApp::start().await;
-    // By the link of the waiting page, by the first address again, and without a state that tells requests apart.
+    // By the link of the waiting page, by the first address again, and without a unique state.
     for (way, asked) in [("resume", ("state", "s")), ("authorize", ("state", "s")), ("resume", ("state", ""))] {
         let asked = [asked, ("nonce", if asked.1.is_empty() { "" } else { "n" })];
         let mut browser = Browser::default();
@@ -123,7 +123,7 @@ async fn the_request_that_opened_the_session_is_answered_again_for_a_minute() {
 }
 
 #[actix_web::test]
-async fn once_a_site_has_redeemed_the_code_no_copy_enters_with_the_opening_request() {
+async fn after_the_code_is_redeemed_no_copy_enters_with_the_opening_request() {
     let app = TestApp::start().await;
     let asked = [("state", "s"), ("nonce", "n")];
     let (mut owner, page) = waiting(&app, "s").await;
@@ -156,9 +156,9 @@ async fn a_request_without_a_name_is_new_each_time() {
 }
 
 #[actix_web::test]
-async fn a_second_tab_that_came_with_the_earlier_cookie_is_in_by_its_second_look() {
+async fn a_second_tab_with_the_earlier_cookie_enters_by_its_retry() {
     let app = TestApp::start().await;
-    // Two tabs of one browser, at one place; sites may always ask for a new login.
+    // Two tabs of one browser, at one place; sites may always request a new login.
     for prompt in ["", "login"] {
         let (mut browser, first) = waiting(&app, "tab 1").await;
         let second = browser.authorize(&app, &[("state", "tab 2"), ("prompt", prompt)]).await;
@@ -168,7 +168,7 @@ async fn a_second_tab_that_came_with_the_earlier_cookie_is_in_by_its_second_look
         assert!(browser.resume(&app, &first).await.location.is_some());
         let refused = earlier.resume(&app, &second).await;
         assert!(refused.says_place_used());
-        // By now the browser has the cookie that the first tab was answered with.
+        // The browser now has the cookie from the first tab's answer.
         let answered = browser.send(app.get(&refused.retry_url().unwrap())).await.answer();
         assert_eq!(answered["state"], "tab 2");
         assert_eq!(app.redeem(&answered["code"], &[]).await.status(), StatusCode::OK);
@@ -177,28 +177,28 @@ async fn a_second_tab_that_came_with_the_earlier_cookie_is_in_by_its_second_look
 }
 
 #[actix_web::test]
-async fn who_reads_that_the_place_was_used_can_join_anew() {
+async fn a_visitor_whose_place_was_used_can_join_again() {
     let app = TestApp::start().await;
     let (mut browser, page) = waiting(&app, "owner").await;
     app.serve("Sample", 1).await;
     let mut copy = browser.clone();
     assert!(browser.resume(&app, &page).await.location.is_some());
     let refused = copy.authorize(&app, &[("state", "copy")]).await;
-    let told = copy.send(app.get(&refused.retry_url().unwrap())).await;
-    let rejoined = copy.send(app.get(&told.link())).await;
+    let actual = copy.send(app.get(&refused.retry_url().unwrap())).await;
+    let rejoined = copy.send(app.get(&actual.link())).await;
     assert!(rejoined.waits());
     assert_eq!(rejoined.position(), 2);
     assert!(copy.authorize(&app, &[("state", "copy")]).await.waits(), "and has a place of its own from then on");
     app.serve("Sample", 1).await;
     assert!(copy.resume(&app, &rejoined).await.location.is_some());
-    // In the browser that is inside, the link leads in.
-    assert!(browser.send(app.get(&told.link())).await.location.is_some());
+    // In the admitted browser, the link logs in.
+    assert!(browser.send(app.get(&actual.link())).await.location.is_some());
     assert_eq!(app.counters().sessions_opened, 2);
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn at_a_door_with_a_button_a_second_press_is_answered_and_a_copy_is_not() {
+async fn a_second_press_of_the_button_is_answered_and_a_copy_is_not() {
     let app = TestApp::start().await;
     let door = [("client_id", "door")];
     app.serve("Door", 1).await;
@@ -219,7 +219,7 @@ async fn a_session_that_no_request_opened_is_entered_with_the_place() {
     let app = TestApp::start().await;
     let (mut browser, _) = waiting(&app, "owner").await;
     app.serve("Sample", 1).await;
-    // As a version of the program opened it that knew one cookie alone, or an operator's call did.
+    // As opened by an earlier version that had one cookie only, or by an operator's call.
     let (request_id, kind) = held(&app, &browser).await;
     assert_eq!(kind, CookieKind::Place);
     let room = app.lobby().room("Sample").unwrap();
@@ -244,7 +244,7 @@ async fn a_session_that_no_request_opened_is_entered_with_the_place() {
 }
 
 #[actix_web::test]
-async fn after_the_session_or_a_reset_either_cookie_joins_anew() {
+async fn after_the_session_or_a_reset_either_cookie_joins_again() {
     let app = TestApp::start().await;
     for ends in ["completed", "expired", "reset"] {
         let (mut browser, page) = waiting(&app, "owner").await;
@@ -262,7 +262,7 @@ async fn after_the_session_or_a_reset_either_cookie_joins_anew() {
             assert!(page.waits(), "{ends}: {page:?}");
             assert_eq!(page.body.contains("begun anew"), ends == "reset");
             assert_eq!(held(&app, joins).await.1, CookieKind::Place);
-            // The copy has the browser's name too: for some seconds it would share the place.
+            // The copy has the browser's name too, so it would share the place for some seconds.
             app.pass(11);
         }
         app.serve("Sample", 2).await;

@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use crate::steps::{id_claims, sub, token};
 use crate::support::{Browser, Page, TestApp, json as body};
 
-/// Redeems the code of `page`, whose visitor was let in.
+/// Redeems the code of `page`.
 async fn tokens(app: &TestApp, page: &Page) -> Value {
     body(app.redeem(&page.code(), &[]).await).await
 }
 
-/// Lets the visitor who waits at `page` in, ten seconds later; the tokens.
+/// Admits the visitor who waits at `page`, ten seconds later; the tokens.
 async fn admitted(app: &TestApp, browser: &mut Browser, page: &Page) -> Value {
     assert!(page.waits(), "{page:?}");
     app.pass(10);
@@ -25,13 +25,13 @@ fn auth_time(tokens: &Value) -> u64 {
     id_claims(tokens)["auth_time"].as_u64().unwrap()
 }
 
-/// A `claims` parameter that asks for the visitor `sub`.
+/// A `claims` parameter that requests the visitor `sub`.
 fn claims_for(place: &str, sub: &str) -> String {
     json!({ place: { "sub": { "value": sub } } }).to_string()
 }
 
 #[actix_web::test]
-async fn prompt_none_never_shows_a_page_and_costs_nobody_a_place() {
+async fn prompt_none_never_shows_a_page_nor_takes_a_place() {
     let app = TestApp::start().await;
     let mut stranger = Browser::default();
     assert_eq!(stranger.authorize(&app, &[("prompt", "none")]).await.error(), "login_required");
@@ -50,7 +50,7 @@ async fn prompt_none_never_shows_a_page_and_costs_nobody_a_place() {
 }
 
 #[actix_web::test]
-async fn prompt_login_lines_up_again_with_a_new_sub_and_a_later_auth_time() {
+async fn prompt_login_joins_again_with_a_new_sub_and_a_later_auth_time() {
     let app = TestApp::start().await;
     let (mut browser, before) = app.tokens(&[]).await;
     let page = browser.authorize(&app, &[("prompt", "login")]).await;
@@ -74,7 +74,7 @@ async fn prompt_login_keeps_the_ticket_of_a_visitor_who_waits() {
 }
 
 #[actix_web::test]
-async fn a_login_older_than_max_age_lines_up_again() {
+async fn a_login_older_than_max_age_joins_again() {
     let app = TestApp::start().await;
     let (mut browser, before) = app.tokens(&[("max_age", "60")]).await;
     app.pass(59);
@@ -101,7 +101,7 @@ async fn max_age_zero_is_prompt_login_and_ends_in_a_login() {
 }
 
 #[actix_web::test]
-async fn only_the_visitor_asked_for_will_do() {
+async fn only_the_hinted_visitor_is_accepted() {
     let app = TestApp::start().await;
     let (_, somebody) = app.tokens(&[]).await;
     let (mut browser, own) = app.tokens(&[]).await;
@@ -129,10 +129,10 @@ async fn only_the_visitor_asked_for_will_do() {
 }
 
 #[actix_web::test]
-async fn nobody_lines_up_to_become_the_visitor_asked_for() {
+async fn no_visitor_joins_to_become_the_hinted_one() {
     let app = TestApp::start().await;
     let (mut browser, own) = app.tokens(&[]).await;
-    // Whoever lines up now is served at once.
+    // From here on, a visitor who joins is served at once.
     app.serve("Sample", 5).await;
     app.pass(120);
     let by_claims = claims_for("id_token", &sub(&own));
@@ -142,12 +142,12 @@ async fn nobody_lines_up_to_become_the_visitor_asked_for() {
             assert_eq!(page.error(), "login_required", "{again:?} {wanted:?}");
         }
     }
-    assert_eq!(app.counters().queue, 1, "and nobody lost a place by it");
+    assert_eq!(app.counters().queue, 1, "no place was lost");
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn a_hint_that_is_no_id_token_of_ours_hints_at_nothing() {
+async fn a_foreign_id_token_hint_is_ignored() {
     let app = TestApp::start().await;
     let (mut browser, own) = app.tokens(&[]).await;
     let (_, rest) = token(&own, "id_token").split_once('.').unwrap();
@@ -162,7 +162,7 @@ async fn a_hint_that_is_no_id_token_of_ours_hints_at_nothing() {
 }
 
 #[actix_web::test]
-async fn a_completed_abandoned_or_expired_session_lines_up_again() {
+async fn a_completed_abandoned_or_expired_session_joins_again() {
     let app = TestApp::start().await;
     for ending in [Some(SessionStatus::Completed), Some(SessionStatus::Abandoned), None] {
         let (mut browser, before) = app.tokens(&[]).await;

@@ -1,4 +1,4 @@
-//! How much one address may do: joins, and failures to authenticate; and that right credentials always pass.
+//! Limits per address: joins and failed authentications; valid credentials always pass.
 
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ fn join(app: &TestApp, from: &str) -> RequestBuilder {
     request.header("x-forwarded-for", from)
 }
 
-/// How many of `tries` are given a place.
+/// How many of `tries` get a place.
 async fn joined(app: &TestApp, from: &str, tries: usize) -> usize {
     let mut given = 0;
     for _ in 0..tries {
@@ -44,7 +44,7 @@ fn authorize(app: &TestApp, from: &str) -> RequestBuilder {
 }
 
 #[actix_web::test]
-async fn an_address_joins_as_often_as_its_budget_allows_and_others_are_not_concerned() {
+async fn each_address_joins_within_its_own_budget() {
     let app = limited().await;
     assert_eq!(joined(&app, VISITOR, 10).await, 4);
     let before = app.all_counters();
@@ -86,7 +86,7 @@ async fn both_channels_and_all_events_share_one_budget() {
 }
 
 #[actix_web::test]
-async fn a_visitor_who_may_not_join_yet_sees_a_page_that_tries_again_and_joins_then() {
+async fn a_limited_visitor_gets_a_page_that_retries_and_then_joins() {
     let app = limited().await;
     joined(&app, VISITOR, 4).await;
     let mut browser = Browser::default();
@@ -121,7 +121,7 @@ async fn a_visitor_who_has_a_place_is_never_limited() {
 }
 
 #[actix_web::test]
-async fn who_needs_a_new_place_at_the_button_comes_back_with_the_flow_when_limited() {
+async fn a_limited_visitor_at_the_button_keeps_the_flow() {
     let app = limited().await;
     let mut browser = Browser::default();
     let query =
@@ -143,13 +143,13 @@ async fn who_needs_a_new_place_at_the_button_comes_back_with_the_flow_when_limit
 }
 
 #[actix_web::test]
-async fn where_the_address_is_unknown_or_exempt_nothing_is_limited() {
+async fn unknown_and_exempt_addresses_are_not_limited() {
     let app = limited().await;
     for from in ["", "unknown", "127.0.0.1"] {
         assert_eq!(joined(&app, from, 10).await, 10, "{from:?}");
     }
     app.stop().await;
-    // No proxy is trusted: what the header says is nothing, and the peer is not the visitor.
+    // No proxy is trusted: the header is ignored, and the peer is not the visitor.
     let app = TestApp::replacing(PROXY, &format!("limits = {{ {FEW}, exempt = [] }}")).await;
     assert_eq!(joined(&app, VISITOR, 10).await, 10);
     app.stop().await;
@@ -170,12 +170,12 @@ async fn by_default_a_crowd_behind_one_address_joins_at_once() {
     for _ in 0..3 {
         assert_eq!(joined(&app, VISITOR, 100).await, 100);
     }
-    // One household of IPv6 has a smaller budget.
+    // An IPv6 network has a smaller budget.
     assert_eq!(joined(&app, "2001:db8::1", 310).await, 300);
     app.stop().await;
 }
 
-/// What `/token` answers to a code that is none, from a client that authenticates with `secret`.
+/// The answer of `/token` to an invalid code from a client that authenticates with `secret`.
 async fn token(app: &TestApp, from: &str, (id, secret): (&str, &str)) -> (u16, Value) {
     let fields = [("grant_type", "authorization_code"), ("code", "none"), ("redirect_uri", REDIRECT)];
     let request = app.post_form("/token", &fields).header("authorization", basic(id, secret));
@@ -192,16 +192,16 @@ async fn a_client_that_fails_to_authenticate_too_often_is_answered_429_and_the_r
     let app = limited().await;
     for (wrong, expected) in [(401, 3), (429, 4)] {
         for _ in 0..expected {
-            let (status, told) = token(&app, VISITOR, ("Sample", WRONG)).await;
-            assert_eq!((status, &told["error"]), (wrong, &json!("invalid_client")));
+            let (status, actual) = token(&app, VISITOR, ("Sample", WRONG)).await;
+            assert_eq!((status, &actual["error"]), (wrong, &json!("invalid_client")));
         }
     }
     for _ in 0..10 {
-        let (status, told) = token(&app, VISITOR, ("Sample", SECRET)).await;
-        assert_eq!((status, &told["error"]), (400, &json!("invalid_grant")), "authenticated, and never limited");
+        let (status, actual) = token(&app, VISITOR, ("Sample", SECRET)).await;
+        assert_eq!((status, &actual["error"]), (400, &json!("invalid_grant")), "authenticated, and never limited");
     }
     assert_eq!(token(&app, VISITOR, ("Sample", WRONG)).await.0, 429);
-    // Another client, another address: budgets of their own. Clients that do not exist have one together.
+    // Other clients and other addresses have budgets of their own. Unknown clients share one.
     assert_eq!(token(&app, VISITOR, ("door", WRONG)).await.0, 401);
     assert_eq!(token(&app, OTHER, ("Sample", WRONG)).await.0, 401);
     let mut unknown = Vec::new();
@@ -228,14 +228,14 @@ async fn a_whole_login_works_after_any_number_of_failures_from_its_address() {
     app.stop().await;
 }
 
-/// How many requests were beyond a limit.
+/// The number of refused requests of a limit.
 async fn counted(app: &TestApp, limit: &str) -> u64 {
     let metrics = app.get("/metrics").bearer_auth(ADMIN_KEY).send().await.unwrap().text().await.unwrap();
     let name = format!("anteroom_limited_requests_total{{limit=\"{limit}\"}} ");
     metrics.lines().find_map(|line| line.strip_prefix(&name)).unwrap().parse().unwrap()
 }
 
-/// What the private API answers to `authorization`.
+/// The answer of the private API to `authorization`.
 async fn operate(app: &TestApp, from: &str, path: &str, authorization: Option<&str>) -> (u16, Value) {
     let request = app.get(path).header("x-forwarded-for", from);
     let request = authorization.iter().fold(request, |request, value| request.header("authorization", *value));

@@ -25,7 +25,7 @@ async fn increment(app: &TestApp, body: &Value) -> Response {
     app.post_json("/private/increment_serving_counter", body).bearer_auth(ADMIN_KEY).send().await.unwrap()
 }
 
-/// The sentence of an error; everything about its form is checked here.
+/// The sentence of an error, whose form is checked here.
 async fn refusal(answer: Response) -> (u16, String) {
     assert_eq!(answer.headers()["access-control-allow-origin"], "*");
     assert_eq!(answer.headers()["content-type"], "application/json");
@@ -37,7 +37,7 @@ async fn refusal(answer: Response) -> (u16, String) {
 }
 
 #[actix_web::test]
-async fn joining_gives_a_request_id_that_tells_position_and_entry_time() {
+async fn joining_gives_a_request_id_with_position_and_entry_time() {
     let app = TestApp::start().await;
     app.pass(5);
     let body_of_join = json!({ "event_id": "Sample", "extra": { "ignored": [1, null] } });
@@ -50,14 +50,14 @@ async fn joining_gives_a_request_id_that_tells_position_and_entry_time() {
     let asked = get(&app, &format!("/api/queue_num?event_id=Sample&request_id={id}&extra=1")).await;
     assert_eq!(asked.status(), StatusCode::OK);
     assert_eq!(asked.headers()["access-control-allow-origin"], "*");
-    // No cache may answer without asking: a reset ends it.
+    // Caches must revalidate, because a reset voids it.
     assert_eq!(asked.headers()["cache-control"], "private, no-cache");
     let expected = json!({ "queue_number": 1, "entry_time": NOW.as_secs() + 5, "event_id": "Sample", "status": 1 });
     assert_eq!(body(asked).await, expected);
     app.stop().await;
 }
 
-/// What `uuid.validate`, `isUUID` and zod demand: version and variant of RFC 9562 §5.4, in the one form of it.
+/// The requirements of `uuid.validate`, `isUUID` and zod: version and variant of RFC 9562 §5.4, in its canonical form.
 fn assert_is_uuid_of_version_4(id: &str) {
     let groups: Vec<&str> = id.split('-').collect();
     assert_eq!(groups.iter().map(|group| group.len()).collect::<Vec<_>>(), [8, 4, 4, 4, 12], "{id}");
@@ -76,7 +76,7 @@ async fn every_new_request_id_is_a_uuid_of_version_4() {
 }
 
 #[actix_web::test]
-async fn the_content_type_of_a_join_does_not_matter() {
+async fn the_content_type_of_a_join_is_ignored() {
     let app = TestApp::start().await;
     for content_type in ["text/plain", "application/x-www-form-urlencoded", "nonsense"] {
         let request = app.request(Method::POST, "/api/assign_queue_num").header("content-type", content_type);
@@ -101,7 +101,7 @@ async fn joins_at_once_take_distinct_positions_without_a_gap() {
 }
 
 #[actix_web::test]
-async fn a_refusal_says_what_is_wrong() {
+async fn a_refusal_names_the_mistake() {
     let app = TestApp::start().await;
     let id = app.join("Sample").await;
     let upper = id.to_uppercase();
@@ -116,7 +116,7 @@ async fn a_refusal_says_what_is_wrong() {
         ("/api/queue_num?event_id=Sample".to_owned(), 400, "Invalid event or request ID"),
         (format!("/api/queue_num?request_id={id}"), 400, "Invalid event or request ID"),
         (format!("/api/queue_num?event_id=Nowhere&request_id={id}"), 400, "Invalid event ID"),
-        // A ticket of another line is none here, whoever sealed it.
+        // A ticket of another event is invalid here, whichever deployment sealed it.
         (format!("/api/queue_num?event_id=Door&request_id={id}"), 202, "Request ID not found"),
         (format!("/api/queue_num?event_id=Sample&request_id={}", id.replace('-', "0")), 400, "Invalid request ID"),
     ];
@@ -135,7 +135,7 @@ async fn a_refusal_says_what_is_wrong() {
 }
 
 #[actix_web::test]
-async fn a_join_that_cannot_be_understood_is_refused_and_takes_no_position() {
+async fn a_malformed_join_is_refused_and_takes_no_position() {
     let app = TestApp::start().await;
     let malformed = "The body is not the JSON object that this call takes";
     let bodies = [
@@ -161,7 +161,7 @@ async fn a_join_that_cannot_be_understood_is_refused_and_takes_no_position() {
 }
 
 #[actix_web::test]
-async fn a_ticket_of_another_deployment_is_none() {
+async fn a_ticket_of_another_deployment_is_unknown() {
     let (app, directory) = (TestApp::start().await, tempfile::tempdir().unwrap());
     std::fs::create_dir_all(directory.path().join("data")).unwrap();
     std::fs::write(directory.path().join("data/master-secret"), "ab".repeat(32)).unwrap();
@@ -174,9 +174,9 @@ async fn a_ticket_of_another_deployment_is_none() {
     other.stop().await;
 }
 
-/// What `queue_num` tells of a `sub`, its relying parties have read in `queue_position` already.
+/// The answer of `queue_num` for a `sub` is the `queue_position` that relying parties have already.
 #[actix_web::test]
-async fn a_subject_tells_its_position_and_opens_no_session() {
+async fn a_subject_reveals_its_position_and_opens_no_session() {
     let app = TestApp::start().await;
     let (_, tokens) = app.tokens(&[]).await;
     let claims = claims(tokens["id_token"].as_str().unwrap());
@@ -189,7 +189,7 @@ async fn a_subject_tells_its_position_and_opens_no_session() {
 }
 
 #[actix_web::test]
-async fn the_serving_counter_moves_by_the_operators_hand() {
+async fn an_operator_moves_the_serving_counter() {
     let app = TestApp::start().await;
     let steps = [
         ("/private/increment_serving_counter", json!(5), 5),
@@ -205,17 +205,17 @@ async fn the_serving_counter_moves_by_the_operators_hand() {
         let answer = app.post_json(path, &sent).bearer_auth(ADMIN_KEY).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK, "{sent}");
         assert_eq!(body(answer).await, json!({ "serving_num": serving }));
-        let told = get(&app, "/api/serving_num?event_id=Sample").await;
-        assert_eq!(told.headers()["cache-control"], "public, max-age=1, stale-while-revalidate=4");
-        assert_eq!(told.headers()["access-control-allow-origin"], "*");
-        assert_eq!(body(told).await, json!({ "serving_counter": serving }));
+        let actual = get(&app, "/api/serving_num?event_id=Sample").await;
+        assert_eq!(actual.headers()["cache-control"], "public, max-age=1, stale-while-revalidate=4");
+        assert_eq!(actual.headers()["access-control-allow-origin"], "*");
+        assert_eq!(body(actual).await, json!({ "serving_counter": serving }));
     }
     assert_eq!(body(get(&app, "/api/serving_num?event_id=Door").await).await["serving_counter"], 0);
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn a_step_that_is_impossible_or_unreadable_changes_nothing() {
+async fn an_impossible_or_malformed_step_changes_nothing() {
     let app = TestApp::start().await;
     app.serve("Sample", MAX - 1).await;
     let before = app.all_counters();
@@ -247,7 +247,7 @@ async fn a_step_that_is_impossible_or_unreadable_changes_nothing() {
 }
 
 #[actix_web::test]
-async fn the_private_api_is_shut_to_who_has_no_admin_key() {
+async fn the_private_api_needs_an_admin_key() {
     let app = TestApp::start().await;
     let before = app.all_counters();
     let (none, wrong) = ("Missing Authentication Token", "Forbidden");
@@ -265,7 +265,7 @@ async fn the_private_api_is_shut_to_who_has_no_admin_key() {
     ];
     for path in ["/private/increment_serving_counter", "/private/increment_serving_num"] {
         for (header, message) in &headers {
-            // The body is good or bad: who may not, is not told which.
+            // A caller without permission does not learn whether the body is valid.
             for sent in [json!({ "event_id": "Sample", "increment_by": 1 }), json!("nonsense")] {
                 let request = app.post_json(path, &sent);
                 let request = header.iter().fold(request, |request, value| request.header("authorization", value));
@@ -280,7 +280,7 @@ async fn the_private_api_is_shut_to_who_has_no_admin_key() {
 }
 
 #[actix_web::test]
-async fn those_who_wait_are_those_who_joined_and_took_no_token() {
+async fn waiting_num_counts_visitors_without_tokens() {
     let app = TestApp::start().await;
     let waiting = async || body(get(&app, "/api/waiting_num?event_id=Sample").await).await["waiting_num"].clone();
     assert_eq!(waiting().await, 0);
@@ -318,7 +318,7 @@ async fn a_page_of_any_origin_may_call_the_public_api() {
 }
 
 #[actix_web::test]
-async fn another_method_is_refused_with_those_that_are_answered() {
+async fn an_unsupported_method_is_refused_with_the_supported_ones() {
     let app = TestApp::start().await;
     for (method, path) in PUBLIC {
         for wrong in [Method::PUT, Method::DELETE, Method::PATCH] {
@@ -332,14 +332,14 @@ async fn another_method_is_refused_with_those_that_are_answered() {
 }
 
 #[actix_web::test]
-async fn below_private_only_operators_are_told_that_something_is_not_there() {
+async fn below_private_only_operators_get_404() {
     for app in [TestApp::start().await, TestApp::at("https://queue.example/line").await] {
         refuses_all_but_operators(&app).await;
         app.stop().await;
     }
 }
 
-/// That a path or method that is not there is shut like all others below `/private`.
+/// An unknown path or method is forbidden like all others below `/private`.
 async fn refuses_all_but_operators(app: &TestApp) {
     let calls = [
         (Method::GET, "/private", 404),
@@ -360,13 +360,13 @@ async fn refuses_all_but_operators(app: &TestApp) {
             assert!(!answer.headers().contains_key("allow"), "{method} {path}");
             assert_eq!(body(answer).await, json!({ "message": message }), "{method} {path}");
         }
-        let told = ask().bearer_auth(ADMIN_KEY).header("accept", "*/*").send().await.unwrap();
-        assert_eq!(told.status().as_u16(), status, "{method} {path}");
+        let actual = ask().bearer_auth(ADMIN_KEY).header("accept", "*/*").send().await.unwrap();
+        assert_eq!(actual.status().as_u16(), status, "{method} {path}");
     }
 }
 
 #[actix_web::test]
-async fn nothing_else_is_there() {
+async fn unknown_paths_are_not_found() {
     let app = TestApp::start().await;
     for path in ["/api", "/api/", "/api/serving_num/", "/api/nothing", "/privately", "/nothing", "//"] {
         for method in [Method::GET, Method::POST, Method::OPTIONS] {
@@ -374,7 +374,7 @@ async fn nothing_else_is_there() {
             assert_eq!(refusal(answer).await, (404, "There is nothing at this path".to_owned()), "{path}");
         }
     }
-    // A person who mistyped an address is shown a page.
+    // A browser gets a page.
     let page = app.get("/nothing").header("accept", "text/html,*/*;q=0.8").send().await.unwrap();
     assert_eq!(page.status(), StatusCode::NOT_FOUND);
     assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");

@@ -1,4 +1,4 @@
-//! What is forgotten, what is answered afterwards, and that an event that is always open does not grow.
+//! Retention: what is deleted, the answers afterwards, and the bounded size of a permanently open event.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,23 +16,23 @@ use crate::support::{Browser, TestApp, json as body};
 
 const DAY: u64 = 24 * 3600;
 
-/// The clock goes on, and what happens by itself happens.
+/// Advances the clock and runs the background work.
 async fn pass(app: &TestApp, seconds: u64) {
     app.pass(seconds);
     app.lobby().expire_positions().await;
-    app.lobby().keep_house().await;
+    app.lobby().run_housekeeping().await;
 }
 
 async fn without_expiry() -> TestApp {
     TestApp::replacing(SAMPLE, "id = \"Sample\"\nqueue_position_expiry = false\ninlet").await
 }
 
-fn told(status: u16, sentence: &str) -> (u16, String) {
+fn error(status: u16, sentence: &str) -> (u16, String) {
     (status, sentence.to_owned())
 }
 
 #[actix_web::test]
-async fn a_forgotten_session_is_answered_as_one_that_is_over() {
+async fn a_swept_session_is_answered_as_an_ended_one() {
     let app = TestApp::start().await;
     let id = served(&app).await;
     tokens(&app, &id).await;
@@ -44,9 +44,9 @@ async fn a_forgotten_session_is_answered_as_one_that_is_over() {
     assert_eq!(body(get(&app, "/private/expired_tokens?event_id=Sample").await).await, json!([]));
     assert_eq!(app.lobby().store().session(&"Sample".parse().unwrap(), &id.parse().unwrap()).await.unwrap(), None);
     let answer = said(post(&app, "/api/generate_token", &ticket(&id)).await).await;
-    assert_eq!(answer, told(410, "Queue position has expired"));
+    assert_eq!(answer, error(410, "Queue position has expired"));
     let expiry = get(&app, &format!("/api/queue_pos_expiry?event_id=Sample&request_id={id}")).await;
-    assert_eq!(said(expiry).await, told(410, "Queue position has expired"));
+    assert_eq!(said(expiry).await, error(410, "Queue position has expired"));
     let ended = json!({ "event_id": "Sample", "request_id": id, "status": 1 });
     assert_eq!(said(post(&app, "/private/update_session", &ended).await).await.0, 404);
     assert_eq!(app.all_counters(), counters, "what was counted stays counted");
@@ -58,7 +58,7 @@ async fn a_forgotten_session_is_answered_as_one_that_is_over() {
 }
 
 #[actix_web::test]
-async fn a_ticket_whose_arrival_is_forgotten_is_expired_not_unknown() {
+async fn a_ticket_whose_arrival_was_swept_is_expired_not_unknown() {
     let app = TestApp::start().await;
     let id = served(&app).await;
     tokens(&app, &id).await;
@@ -66,21 +66,21 @@ async fn a_ticket_whose_arrival_is_forgotten_is_expired_not_unknown() {
     app.join("Sample").await;
     pass(&app, 2 * DAY).await;
     let room = app.lobby().room("Sample").unwrap();
-    assert_eq!(room.board.view().arrivals.len(), 1, "memory forgets as well");
+    assert_eq!(room.cache.view().arrivals.len(), 1, "memory forgets as well");
     let place = body(get(&app, &format!("/api/queue_num?event_id=Sample&request_id={id}")).await).await;
     assert_eq!(place["queue_number"], json!(1), "a ticket is its own record");
     let answer = said(post(&app, "/api/generate_token", &ticket(&id)).await).await;
-    assert_eq!(answer, told(410, "Queue position has expired"));
+    assert_eq!(answer, error(410, "Queue position has expired"));
     let app = TestApp::in_directory(app.stop().await, "").await;
     let answer = said(post(&app, "/api/generate_token", &ticket(&id)).await).await;
-    assert_eq!(answer, told(410, "Queue position has expired"), "after a start as well");
+    assert_eq!(answer, error(410, "Queue position has expired"), "after a start as well");
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn where_positions_do_not_expire_or_late_a_used_one_opens_no_second_session() {
+async fn a_used_position_opens_no_second_session_even_if_positions_expire_late_or_never() {
     let late = "id = \"Sample\"\nqueue_position_expiry_period = 604800\ninlet";
-    // When all before it are used as well, a position is given up.
+    // When all positions before it are used as well, a position is given up.
     let given_up = "Queue position has expired";
     a_used_position_opens_no_second_session(without_expiry().await, "Token corresponding to request id has expired")
         .await;
@@ -96,20 +96,20 @@ async fn a_used_position_opens_no_second_session(app: TestApp, in_the_end: &str)
     assert_eq!(app.lobby().store().session(&name, &id.parse().unwrap()).await.unwrap(), None);
     for _ in 0..2 {
         let answer = said(post(&app, "/api/generate_token", &ticket(&id)).await).await;
-        assert_eq!(answer, told(410, "Token corresponding to request id has expired"));
+        assert_eq!(answer, error(410, "Token corresponding to request id has expired"));
         assert_eq!(app.all_counters()["Sample"].sessions_opened, opened);
     }
     tokens(&app, &away).await;
     pass(&app, 3_600 + DAY).await;
     for id in [&away, &id] {
         let answer = said(post(&app, "/api/generate_token", &ticket(id)).await).await;
-        assert_eq!(answer, told(410, in_the_end));
+        assert_eq!(answer, error(410, in_the_end));
     }
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn a_browser_that_was_in_long_ago_joins_anew_and_is_told_nothing() {
+async fn a_browser_with_a_long_ended_session_joins_again_without_an_explanation() {
     for app in [TestApp::start().await, without_expiry().await] {
         let (mut browser, set) = app.tokens(&[]).await;
         let access = set["access_token"].as_str().unwrap();
@@ -126,7 +126,7 @@ async fn a_browser_that_was_in_long_ago_joins_anew_and_is_told_nothing() {
     }
 }
 
-/// What an installation occupies.
+/// The size of an installation.
 #[derive(Debug, Default, Clone, Copy)]
 struct Size {
     sessions: u64,
@@ -155,7 +155,7 @@ impl Size {
             pages: ask("PRAGMA page_count"),
             file: bytes("anteroom.db"),
             log: bytes("anteroom.db-wal"),
-            memory: room.board.view().arrivals.len() as u64,
+            memory: room.cache.view().arrivals.len() as u64,
         }
     }
 
@@ -175,7 +175,7 @@ impl Size {
         }
     }
 
-    /// Whether it is no more than another, but for a step by which files grow.
+    /// Whether it is at most another's, except for one growth step of a file.
     fn is_level_with(&self, early: &Self) -> bool {
         let rows = |size: &Self| [size.sessions, size.arrivals, size.records, size.used, size.memory];
         rows(self).into_iter().zip(rows(early)).all(|(late, early)| late <= early)
@@ -185,8 +185,8 @@ impl Size {
     }
 }
 
-/// Half a day: a visitor comes each half hour, the line moves, those who come enter, and half an hour later what
-/// happens by itself happens.
+/// Half a day: a visitor joins every half hour, the counter moves, visitors enter, and the background work runs half an
+/// hour later.
 const VISITORS: u64 = 24;
 
 async fn half_a_day(app: &TestApp, room: &Room, present: impl Fn(u64) -> bool) {
@@ -232,7 +232,7 @@ async fn year(app: &TestApp, present: impl Fn(u64) -> bool) -> Vec<Size> {
     sizes
 }
 
-/// How the event stands, by the store: the board hears of it a moment later.
+/// The counters in the store: the cache is updated a moment later.
 async fn counters(app: &TestApp) -> Counters {
     app.lobby().store().counters(&"Sample".parse().unwrap()).await.unwrap()
 }
@@ -240,7 +240,7 @@ async fn counters(app: &TestApp) -> Counters {
 #[actix_web::test]
 async fn a_year_of_an_open_event_occupies_no_more_than_its_first_months() {
     let app = TestApp::start().await;
-    // Each tenth stays away.
+    // Every tenth visitor does not enter.
     let sizes = year(&app, |position| position % 10 != 0).await;
     let (early, late) = (Size::largest(&sizes[1..9]), Size::largest(&sizes[18..]));
     assert!(late.is_level_with(&early), "{early:?}\n{late:?}");
@@ -252,7 +252,7 @@ async fn a_year_of_an_open_event_occupies_no_more_than_its_first_months() {
 }
 
 #[actix_web::test]
-async fn a_year_without_expiry_is_level_as_long_as_all_come() {
+async fn a_year_without_expiry_occupies_constant_space_if_every_visitor_enters() {
     let app = without_expiry().await;
     let sizes = year(&app, |_| true).await;
     let (early, late) = (Size::largest(&sizes[1..9]), Size::largest(&sizes[18..]));
@@ -261,7 +261,7 @@ async fn a_year_without_expiry_is_level_as_long_as_all_come() {
 }
 
 #[actix_web::test]
-async fn a_year_without_expiry_keeps_a_bit_for_each_who_came_and_a_row_for_each_moment_somebody_came() {
+async fn a_year_without_expiry_keeps_a_bit_per_entry_and_a_row_per_arrival_time() {
     let app = without_expiry().await;
     let sizes = year(&app, |position| position % 10 != 0).await;
     let (early, late) = (Size::largest(&sizes[1..9]), Size::largest(&sizes[18..]));

@@ -1,4 +1,4 @@
-//! What an authorization code carries, what is kept of it, and whose clock it believes.
+//! Authorization codes: their content, the stored part, and the clock that counts.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +16,7 @@ use crate::support::{Browser, NOW, TestApp, VERIFIER, challenge, claims, json};
 const HOUR: Duration = Duration::from_secs(3600);
 /// Longest code.
 const LONGEST: usize = 512;
-/// Sweeps after which what is over is forgotten.
+/// Sweeps after which everything expired is deleted.
 const SWEEPS: usize = 11;
 
 /// How many rows each table has.
@@ -44,7 +44,7 @@ async fn user_info(app: &TestApp, tokens: &Value) -> StatusCode {
 }
 
 #[actix_web::test]
-async fn a_code_that_nobody_redeems_leaves_nothing_and_a_login_one_row() {
+async fn an_unredeemed_code_leaves_no_row_and_a_login_one() {
     const LOGINS: usize = 30;
     let app = TestApp::start().await;
     let (mut browser, _) = app.tokens(&[]).await;
@@ -118,13 +118,13 @@ async fn a_session_has_four_long_grants_at_most_and_the_next_replaces_the_oldest
         assert_eq!(user_info(&app, &tokens).await, StatusCode::UNAUTHORIZED);
     }
     app.pass(60);
-    app.lobby().keep_house().await;
+    app.lobby().run_housekeeping().await;
     assert_eq!(rows(&app)["long_grants"], 0);
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn a_code_that_is_not_ours_is_an_invalid_grant_and_changes_nothing() {
+async fn a_foreign_code_is_an_invalid_grant_and_changes_nothing() {
     let (app, elsewhere) = (TestApp::start().await, tempfile::tempdir().unwrap());
     fs::create_dir(elsewhere.path().join("data")).unwrap();
     fs::write(elsewhere.path().join("data/master-secret"), "07".repeat(32)).unwrap();
@@ -152,8 +152,8 @@ async fn a_code_that_is_not_ours_is_an_invalid_grant_and_changes_nothing() {
 }
 
 #[actix_web::test]
-async fn reuse_revokes_though_the_clock_is_an_hour_off() {
-    // Longer than the clock is set back: sessions that lie in the future end as if they were opened then.
+async fn reuse_revokes_even_if_the_clock_is_an_hour_off() {
+    // Longer than the clock was set back: sessions in the future are shortened as if they were opened then.
     let longer = "id = \"Sample\"\nvalidity_period = 172800\ninlet";
     let app = TestApp::replacing("id = \"Sample\"\ninlet", longer).await;
     for then in [NOW - HOUR, NOW + HOUR, NOW - 24 * HOUR, NOW + 24 * HOUR] {
@@ -161,14 +161,14 @@ async fn reuse_revokes_though_the_clock_is_an_hour_off() {
         let tokens = json(app.redeem(&code, &[]).await).await;
         let others = json(app.redeem(&bystander, &[]).await).await;
         app.clock.set(then);
-        // A sweep or two at that moment make no difference.
-        app.lobby().keep_house().await;
-        app.lobby().keep_house().await;
+        // Additional sweeps make no difference.
+        app.lobby().run_housekeeping().await;
+        app.lobby().run_housekeeping().await;
         let refused = app.redeem(&code, &[]).await;
         assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
         assert!(refused.text().await.unwrap().contains("was used before"), "{then}");
         app.clock.set(NOW);
-        app.lobby().keep_house().await;
+        app.lobby().run_housekeeping().await;
         assert_eq!(user_info(&app, &tokens).await, StatusCode::UNAUTHORIZED, "{then}");
         assert_eq!(user_info(&app, &others).await, StatusCode::OK);
     }
@@ -176,7 +176,7 @@ async fn reuse_revokes_though_the_clock_is_an_hour_off() {
 }
 
 #[actix_web::test]
-async fn a_code_that_a_wrong_clock_refuses_is_not_used_up_by_that() {
+async fn a_code_refused_by_a_wrong_clock_stays_unused() {
     let app = TestApp::start().await;
     for then in [NOW - HOUR, NOW + HOUR, NOW + Duration::from_secs(60), NOW - Duration::from_secs(301)] {
         let code = app.code(&[]).await;
@@ -191,13 +191,13 @@ async fn a_code_that_a_wrong_clock_refuses_is_not_used_up_by_that() {
 }
 
 #[actix_web::test]
-async fn a_forgotten_redemption_brings_no_code_back_and_takes_no_tokens_away() {
+async fn a_swept_redemption_neither_restores_a_code_nor_revokes_tokens() {
     let app = TestApp::start().await;
     let code = app.code(&[]).await;
     let tokens = json(app.redeem(&code, &[]).await).await;
     app.pass(601);
     for _ in 0..SWEEPS {
-        app.lobby().keep_house().await;
+        app.lobby().run_housekeeping().await;
     }
     assert_eq!(rows(&app)["redemptions"], 0);
     assert_invalid_grant(&app, &code, "expired").await;
@@ -207,7 +207,7 @@ async fn a_forgotten_redemption_brings_no_code_back_and_takes_no_tokens_away() {
 }
 
 #[actix_web::test]
-async fn the_access_token_says_what_was_asked_for_one_by_one_and_nothing_else() {
+async fn the_access_token_contains_exactly_the_individually_requested_claims() {
     let app = TestApp::start().await;
     let wanted = value!({ "userinfo": { "email": null, "picture": null, "preferred_username": null } }).to_string();
     for (scope, expected) in [
@@ -226,12 +226,12 @@ async fn the_access_token_says_what_was_asked_for_one_by_one_and_nothing_else() 
 }
 
 #[actix_web::test]
-async fn the_silent_login_of_one_browser_is_answered_though_nothing_can_be_written() {
+async fn a_silent_login_is_answered_even_if_the_store_is_read_only() {
     let app = TestApp::start().await;
     let (mut browser, _) = app.tokens(&[]).await;
     let path = app.directory.path().join("data/anteroom.db");
     let other = Connection::open(path).unwrap();
-    // Whoever would write now waits for this transaction's end, and is refused after some seconds.
+    // Any other writer waits for the end of this transaction, and fails after some seconds.
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let page = Browser::authorize(&mut browser, &app, &[("prompt", "none")]).await;
     assert!(!page.code().is_empty());

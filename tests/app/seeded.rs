@@ -1,5 +1,5 @@
-//! A directory whose signing keys are made already. Making them costs more than most tests do, so it is done once for
-//! all tests; each gets a copy, and nothing that one does there is seen by another.
+//! A directory with generated signing keys. Generating them takes longer than most tests, so it is done once; each test
+//! gets a copy of its own.
 
 use std::fs;
 use std::path::Path;
@@ -21,7 +21,7 @@ pub async fn directory() -> TempDir {
 
 async fn make() -> TempDir {
     let app = TestApp::in_directory(tempfile::tempdir().unwrap(), "").await;
-    app.lobby().keep_house().await;
+    app.lobby().run_housekeeping().await;
     app.stop().await
 }
 

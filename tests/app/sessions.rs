@@ -1,8 +1,8 @@
-//! Tokens for tickets, sessions and their end, the reset: the rest of the contract's calls.
+//! Tokens for tickets, the end of sessions, the reset: the other calls of the contract.
 
 use std::collections::BTreeSet;
 
-use anteroom::lobby::{Overrides, Worth};
+use anteroom::lobby::{Overrides, TokenOutcome};
 use anteroom::room::{Generation, Position, RequestId, Session, SessionStatus};
 use futures_util::future::join_all;
 use reqwest::{Method, Response, StatusCode};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::{ADMIN_KEY, Browser, NOW, TestApp, claims, header, json as body};
 
-/// Where the settings of the event Sample stand.
+/// Where the settings of the event Sample are in the configuration.
 pub const SAMPLE: &str = "id = \"Sample\"\ninlet";
 pub const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
 
@@ -43,7 +43,7 @@ pub async fn tokens(app: &TestApp, id: &str) -> Value {
     body(answer).await
 }
 
-/// A visitor by the REST door who is served.
+/// A served visitor of the REST channel.
 pub async fn served(app: &TestApp) -> String {
     let id = app.join("Sample").await;
     app.serve("Sample", 1).await;
@@ -60,7 +60,7 @@ async fn active(app: &TestApp) -> u64 {
 }
 
 #[actix_web::test]
-async fn a_served_ticket_is_given_the_contracts_token_set() {
+async fn a_served_ticket_gets_the_contracts_token_set() {
     let app = TestApp::start().await;
     let id = served(&app).await;
     app.pass(7);
@@ -123,19 +123,19 @@ async fn the_same_ticket_always_gets_the_same_claims_and_one_session() {
 }
 
 #[actix_web::test]
-async fn a_ticket_is_refused_tokens_for_a_reason_that_is_told() {
+async fn a_refusal_of_tokens_has_its_reason() {
     let app = TestApp::start().await;
     let id = app.join("Sample").await;
     let asked = async |sent: Value| said(post(&app, "/api/generate_token", &sent).await).await;
-    let told = |status, sentence: &str| (status, sentence.to_owned());
-    assert_eq!(asked(ticket(&id)).await, told(202, "Request ID not being served yet"));
-    assert_eq!(asked(ticket(NOBODY)).await, told(404, "Request ID not found"));
-    assert_eq!(asked(ticket("nonsense")).await, told(400, "Invalid request ID"));
-    assert_eq!(asked(json!({ "event_id": "Nowhere", "request_id": id })).await, told(400, "Invalid event ID"));
+    let error = |status, sentence: &str| (status, sentence.to_owned());
+    assert_eq!(asked(ticket(&id)).await, error(202, "Request ID not being served yet"));
+    assert_eq!(asked(ticket(NOBODY)).await, error(404, "Request ID not found"));
+    assert_eq!(asked(ticket("nonsense")).await, error(400, "Invalid request ID"));
+    assert_eq!(asked(json!({ "event_id": "Nowhere", "request_id": id })).await, error(400, "Invalid event ID"));
     assert_eq!(asked(json!({ "event_id": "Sample" })).await.0, 400);
     app.serve("Sample", 1).await;
     app.pass(900);
-    assert_eq!(asked(ticket(&id)).await, told(410, "Queue position has expired"));
+    assert_eq!(asked(ticket(&id)).await, error(410, "Queue position has expired"));
     assert_eq!(app.all_counters()["Sample"].sessions_opened, 0);
     app.stop().await;
 }
@@ -158,7 +158,7 @@ async fn an_ended_session_gives_no_tokens_any_more() {
 }
 
 #[actix_web::test]
-async fn who_knows_a_sub_gets_no_tokens_by_it_but_operators_do() {
+async fn a_sub_yields_tokens_to_operators_alone() {
     let app = TestApp::start().await;
     let (_, set) = app.tokens(&[]).await;
     let sub = claims(set["id_token"].as_str().unwrap())["sub"].as_str().unwrap().to_owned();
@@ -197,7 +197,7 @@ async fn an_event_can_withhold_tokens_from_the_public_api() {
 }
 
 #[actix_web::test]
-async fn overrides_hold_for_their_session_alone() {
+async fn overrides_apply_to_their_session_alone() {
     let app = TestApp::start().await;
     let (first, second) = (served(&app).await, served(&app).await);
     let mut sent = ticket(&first);
@@ -206,7 +206,7 @@ async fn overrides_hold_for_their_session_alone() {
     let set = body(post(&app, "/private/generate_token", &sent).await).await;
     let given = claims(set["access_token"].as_str().unwrap());
     assert_eq!((&given["iss"], &set["expires_in"]), (&json!("https://elsewhere.example"), &json!(60)));
-    // The same session keeps its claims, whoever asks; the next one has the usual.
+    // The session keeps its claims for every caller; the next session has the usual ones.
     assert_eq!(claims(tokens(&app, &first).await["access_token"].as_str().unwrap()), given);
     let other = tokens(&app, &second).await;
     assert_eq!(other["expires_in"], json!(3600));
@@ -232,7 +232,7 @@ async fn overrides_hold_for_their_session_alone() {
 }
 
 #[actix_web::test]
-async fn a_session_is_ended_once() {
+async fn a_session_is_closed_once() {
     let app = TestApp::start().await;
     let id = served(&app).await;
     assert_eq!(update(&app, &id, 1).await, (404, "This request ID has no session".to_owned()));
@@ -241,7 +241,7 @@ async fn a_session_is_ended_once() {
         assert_eq!(update(&app, &id, bad).await.0, 400);
     }
     assert_eq!(update(&app, "nonsense", 1).await.0, 400);
-    // Each in a form of its own; all mean the same.
+    // Each in a notation of its own; all have the same meaning.
     let statuses = [json!(-1), json!("-1"), json!(-1.0)].into_iter().cycle().take(9);
     let closings = join_all(statuses.map(|status| update(&app, &id, status))).await;
     assert_eq!(closings.iter().filter(|(status, _)| *status == 200).count(), 1);
@@ -252,7 +252,7 @@ async fn a_session_is_ended_once() {
 }
 
 #[actix_web::test]
-async fn active_and_expired_tokens_are_told_apart_at_the_second() {
+async fn active_and_expired_tokens_are_separated_at_the_second() {
     let app = TestApp::start().await;
     let ids = [served(&app).await, served(&app).await, served(&app).await];
     for id in &ids {
@@ -270,7 +270,7 @@ async fn active_and_expired_tokens_are_told_apart_at_the_second() {
     app.stop().await;
 }
 
-/// Sessions put into the store itself, as many as two full pages and some: each is listed once.
+/// Sessions inserted into the store, somewhat more than two full pages: each is listed once.
 #[actix_web::test]
 async fn all_pages_of_expired_tokens_come_as_one_list() {
     const MANY: u64 = 2_000;
@@ -322,7 +322,7 @@ async fn the_private_calls_are_for_operators_alone() {
 }
 
 #[actix_web::test]
-async fn a_reset_begins_anew_and_voids_every_ticket_and_token() {
+async fn a_reset_zeroes_the_counters_and_voids_every_ticket_and_token() {
     let app = TestApp::start().await;
     let (waits, inside) = (served(&app).await, served(&app).await);
     let (mut browser, login) = app.tokens(&[]).await;
@@ -337,7 +337,7 @@ async fn a_reset_begins_anew_and_voids_every_ticket_and_token() {
     assert_eq!(asked.status(), StatusCode::ACCEPTED);
     assert_eq!(app.user_info(login["access_token"].as_str().unwrap()).await.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(active(&app).await, 0);
-    // The next visitors, and the old browser among them, are the first.
+    // The next visitors, including the old browser, get the first positions.
     let page = browser.authorize(&app, &[]).await;
     assert!(page.waits());
     assert_eq!(page.position(), 1);
@@ -345,7 +345,7 @@ async fn a_reset_begins_anew_and_voids_every_ticket_and_token() {
 }
 
 #[actix_web::test]
-async fn a_ticket_of_a_reset_that_comes_in_between_is_unknown_and_no_fault() {
+async fn a_ticket_voided_by_a_concurrent_reset_is_unknown() {
     let app = TestApp::start().await;
     let id = app.join("Sample").await;
     let room = app.lobby().room("Sample").unwrap();
@@ -353,7 +353,7 @@ async fn a_ticket_of_a_reset_that_comes_in_between_is_unknown_and_no_fault() {
     app.lobby().reset(room).await.unwrap();
     app.serve("Sample", 1).await;
     let worth = app.lobby().generate_token(room, &visitor, Overrides::default()).await;
-    assert!(matches!(worth, Ok(Worth::Void)), "{worth:?}");
+    assert!(matches!(worth, Ok(TokenOutcome::Reset)), "{worth:?}");
     assert_eq!(app.all_counters()["Sample"].sessions_opened, 0);
     app.stop().await;
 }

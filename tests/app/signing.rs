@@ -1,8 +1,8 @@
-//! RSA signatures are the dearest thing that anybody can ask for: tokens of a ticket are signed once, and what waits is
-//! bounded.
+//! RSA signatures are the most expensive work that a client can cause: the tokens of a ticket are signed once, and the
+//! queue is bounded.
 
 use anteroom::keys::{KeyUse, Rotation};
-use anteroom::lobby::{Place, Urgency};
+use anteroom::lobby::{SigningSlot, Urgency};
 use anteroom::room::SessionStatus;
 use futures_util::future::join_all;
 use reqwest::StatusCode;
@@ -13,8 +13,8 @@ use crate::support::{Browser, SECRET, TestApp, basic, claims, header};
 
 const SET: [&str; 3] = ["access_token", "refresh_token", "id_token"];
 
-/// Every place in the queue of this kind.
-fn fill(app: &TestApp, urgency: Urgency) -> Vec<Place> {
+/// Every slot in the queue of this kind.
+fn fill(app: &TestApp, urgency: Urgency) -> Vec<SigningSlot> {
     std::iter::from_fn(|| app.lobby().signing().reserve(urgency).ok()).collect()
 }
 
@@ -23,7 +23,7 @@ async fn metrics(app: &TestApp) -> String {
 }
 
 #[actix_web::test]
-async fn whoever_asks_again_gets_the_same_bytes_and_the_time_that_is_left() {
+async fn a_repeated_call_gets_the_same_bytes_and_the_remaining_time() {
     let app = TestApp::start().await;
     let id = served(&app).await;
     let sets = join_all((0..50).map(|_| tokens(&app, &id))).await;
@@ -37,7 +37,7 @@ async fn whoever_asks_again_gets_the_same_bytes_and_the_time_that_is_left() {
 }
 
 #[actix_web::test]
-async fn another_key_signs_the_same_claims_anew() {
+async fn another_key_signs_the_same_claims_again() {
     let app = TestApp::start().await;
     let id = served(&app).await;
     let before = tokens(&app, &id).await;
@@ -52,7 +52,7 @@ async fn another_key_signs_the_same_claims_anew() {
 }
 
 #[actix_web::test]
-async fn a_ticket_whose_session_is_over_is_refused_though_its_tokens_are_remembered() {
+async fn a_ticket_with_an_ended_session_is_refused_although_its_tokens_are_cached() {
     let app = TestApp::start().await;
     let (closed, expired) = (served(&app).await, served(&app).await);
     for id in [&closed, &expired] {
@@ -66,36 +66,36 @@ async fn a_ticket_whose_session_is_over_is_refused_though_its_tokens_are_remembe
 }
 
 #[actix_web::test]
-async fn while_too_many_token_sets_wait_the_next_is_told_so_and_logins_go_on() {
+async fn a_full_queue_of_token_sets_refuses_the_next_and_logins_continue() {
     let app = TestApp::start().await;
     let (known, fresh) = (served(&app).await, served(&app).await);
     let set = tokens(&app, &known).await;
-    let places = fill(&app, Urgency::Rest);
+    let slots = fill(&app, Urgency::Rest);
     let refused = post(&app, "/api/generate_token", &ticket(&fresh)).await;
     assert_eq!(refused.headers()["retry-after"], "5");
     assert_eq!(said(refused).await, (503, "The service is temporarily unavailable".to_owned()));
-    assert_eq!(tokens(&app, &known).await["id_token"], set["id_token"], "what is signed needs no place");
+    assert_eq!(tokens(&app, &known).await["id_token"], set["id_token"], "what is signed needs no slot");
     assert_eq!(app.redeem(&app.code(&[]).await, &[]).await.status(), StatusCode::OK);
-    let told = metrics(&app).await;
-    assert!(told.contains(&format!("anteroom_signing_queue{{kind=\"rest\"}} {}\n", places.len())), "{told}");
-    assert!(told.contains("anteroom_signing_refused_total{kind=\"login\"} 0\n"), "{told}");
-    drop(places);
+    let actual = metrics(&app).await;
+    assert!(actual.contains(&format!("anteroom_signing_queue{{kind=\"rest\"}} {}\n", slots.len())), "{actual}");
+    assert!(actual.contains("anteroom_signing_refused_total{kind=\"login\"} 0\n"), "{actual}");
+    drop(slots);
     tokens(&app, &fresh).await;
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn while_too_many_logins_wait_a_code_is_not_used_up_and_other_algorithms_sign() {
+async fn a_full_queue_of_logins_uses_no_code_up_and_other_algorithms_sign() {
     let app = TestApp::start().await;
     let code = app.code(&[]).await;
     let elsewhere = app.code(&[("client_id", "edwards")]).await;
-    let places = fill(&app, Urgency::Login);
+    let slots = fill(&app, Urgency::Login);
     let refused = app.redeem(&code, &[]).await;
     assert_eq!(refused.headers()["retry-after"], "5");
     assert_eq!(oauth_error(refused).await, (503, "temporarily_unavailable".to_owned()));
     let edwards = app.token_request(&code_fields(&elsewhere, &[]), Some(&basic("edwards", SECRET))).await;
     assert_eq!(edwards.status(), StatusCode::OK);
-    drop(places);
+    drop(slots);
     assert_eq!(app.redeem(&code, &[]).await.status(), StatusCode::OK);
     assert!(Browser::default().authorize(&app, &[]).await.waits());
     app.stop().await;

@@ -1,4 +1,4 @@
-//! Requests to the private API that are signed as AWS does it (Signature Version 4), by a signer of the tests' own.
+//! Requests to the private API with AWS Signature Version 4, made by the tests' own signer.
 
 use openssl::hash::{MessageDigest, hash};
 use openssl::pkey::PKey;
@@ -16,7 +16,7 @@ const INCREMENT: &str = "/private/increment_serving_counter";
 const STEP: &str = r#"{"event_id":"Sample","increment_by":1}"#;
 const MISMATCH: &str = "The request signature we calculated does not match the signature you provided.";
 
-/// What is signed. The tests' clock stands at 2027-01-15 08:00:00 UTC.
+/// The signed values. The tests' clock is frozen at 2027-01-15 08:00:00 UTC.
 #[derive(Clone)]
 struct Signing {
     method: Method,
@@ -28,7 +28,7 @@ struct Signing {
     secret: String,
     service: String,
     host: String,
-    /// The headers that are signed, besides host and date; and whether these are.
+    /// The signed headers besides host and date, and their values.
     more: Vec<(String, String)>,
     hosts: bool,
 }
@@ -75,7 +75,7 @@ impl Signing {
         format!("AWS4-HMAC-SHA256 Credential={id}/{scope}, SignedHeaders={names}, Signature={signature}")
     }
 
-    /// The request, signed as it is.
+    /// The request with its own signature.
     fn request(&self, app: &TestApp) -> RequestBuilder {
         self.signed_as(app, self)
     }
@@ -138,19 +138,19 @@ async fn a_signed_request_is_answered() {
     let token = ("x-amz-security-token".to_owned(), "of-a-role".to_owned());
     let more = Signing { more: vec![hash, token], ..post.clone() };
     assert_eq!(good(more.request(&app)).await, json!({ "serving_num": 2 }));
-    // Who signs well is told that nothing is there, and that the method is another.
+    // An authenticated operator learns that a path or method does not exist.
     let nowhere = Signing { path: "/private/nothing".to_owned(), ..post.clone() };
     assert_eq!(nowhere.request(&app).send().await.unwrap().status(), StatusCode::NOT_FOUND);
     let wrong = Signing { method: Method::PUT, ..post.clone() };
     assert_eq!(wrong.request(&app).send().await.unwrap().status(), StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(refused(&app, nowhere.signed_as(&app, &post)).await, MISMATCH);
-    // The bearer key opens as before.
+    // The bearer key still works.
     assert_eq!(app.serve("Sample", 1).await, 3);
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn the_path_is_signed_as_the_client_sees_it() {
+async fn the_signed_path_is_the_clients() {
     let app = TestApp::replacing(
         &format!("public_url = \"http://127.0.0.1:0\"\nlisten = \"127.0.0.1:0\"\ntrusted_proxies = [\"127.0.0.1/32\"]\n\n[admin]\n{KEYS}"),
         &format!("public_url = \"http://127.0.0.1:0/queue\"\nlisten = \"127.0.0.1:0\"\ntrusted_proxies = [\"127.0.0.1/32\"]\n\n[admin]\n{WITH_PAIR}"),
@@ -164,7 +164,7 @@ async fn the_path_is_signed_as_the_client_sees_it() {
 }
 
 #[actix_web::test]
-async fn a_trusted_proxy_tells_the_host_that_was_signed() {
+async fn the_signed_host_is_read_from_a_trusted_proxy() {
     let app = start().await;
     let public = Signing { host: "queue.example".into(), ..Signing::post(&app) };
     for (name, value) in [
@@ -229,7 +229,7 @@ async fn a_signature_is_for_one_request_alone() {
 }
 
 #[actix_web::test]
-async fn a_signature_by_the_wrong_means_is_told_what_is_wrong() {
+async fn a_wrong_signature_is_refused_with_the_reason() {
     let app = start().await;
     let post = Signing::post(&app);
     for (signing, said) in [
@@ -264,9 +264,9 @@ async fn a_malformed_header_is_refused() {
 }
 
 #[actix_web::test]
-async fn the_log_names_the_operator_and_nothing_that_opens() {
+async fn the_log_names_the_operator_and_no_secret() {
     capture::start();
-    // The log is that of all tests: names that no other uses.
+    // All tests share the log, so the names here are unique.
     let admin = WITH_PAIR.replace("AKIDEXAMPLE", "AKIDNIGHTSHIFT").replace("\"ops\"", "\"night shift\"");
     let app = TestApp::replacing(KEYS, &admin).await;
     let post = Signing { key: "AKIDNIGHTSHIFT".into(), ..Signing::post(&app) };
@@ -277,17 +277,17 @@ async fn the_log_names_the_operator_and_nothing_that_opens() {
     app.stop().await;
     let lines = capture::lines();
     let answered = |line: &&String| line.contains("\"anteroom::access\"") && line.contains(INCREMENT);
-    let told: Vec<Value> = lines
+    let actual: Vec<Value> = lines
         .iter()
         .filter(answered)
         .map(|line| serde_json::from_str::<Value>(line).unwrap()["fields"].clone())
         .collect();
     for operator in ["AKIDNIGHTSHIFT", "night shift"] {
-        let lines: Vec<_> = told.iter().filter(|fields| fields["operator"] == operator).collect();
+        let lines: Vec<_> = actual.iter().filter(|fields| fields["operator"] == operator).collect();
         assert_eq!(lines.len(), 1, "{operator}");
         assert_eq!(lines[0]["status"], 200);
     }
-    let mut refused = told.iter().filter(|fields| fields["status"] == 403).peekable();
+    let mut refused = actual.iter().filter(|fields| fields["status"] == 403).peekable();
     assert!(refused.peek().is_some() && refused.all(|fields| fields.get("operator").is_none()));
     for secret in [signature.as_str(), SECRET, ADMIN_KEY] {
         assert!(!lines.iter().any(|line| line.contains(secret)));

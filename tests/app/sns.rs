@@ -1,4 +1,4 @@
-//! Messages of an SNS topic that tell who left: only genuine ones are heard.
+//! Departures on an SNS topic: only genuine messages are accepted.
 
 mod certificates;
 mod peer;
@@ -22,7 +22,7 @@ async fn deliver(app: &TestApp, message: &Value) -> (u16, String) {
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
 
-/// Lets ten in; their request IDs.
+/// Admits ten; their request IDs.
 async fn full(app: &TestApp) -> Vec<String> {
     app.lobby().step_inlets(&mut std::collections::HashMap::new()).await;
     let ids = join_all((0..30).map(|_| app.join("Sample"))).await;
@@ -41,7 +41,7 @@ fn serving(app: &TestApp) -> u64 {
 }
 
 #[actix_web::test]
-async fn who_left_by_a_message_is_followed_by_the_next_whatever_the_version_of_the_signature() {
+async fn departures_in_a_message_admit_the_next_with_either_signature_version() {
     let sns = Sns::start();
     let app = sns.app().await;
     let inside = full(&app).await;
@@ -56,16 +56,16 @@ async fn who_left_by_a_message_is_followed_by_the_next_whatever_the_version_of_t
     assert_eq!(serving(&app), 14);
     let nothing = json!({ "exited": null, "completed": null, "abandoned": null });
     assert_eq!(deliver(&app, &sns.exits(&nothing)).await, (200, r#"{"updated":0,"admitted":0}"#.to_owned()));
-    assert_eq!(sns.asked(), [GOOD], "the certificate is fetched once");
+    assert_eq!(sns.requests(), [GOOD], "the certificate is fetched once");
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn a_long_message_is_read_whole() {
+async fn a_long_message_is_read_completely() {
     let sns = Sns::start();
     let app = sns.app().await;
     let inside = full(&app).await;
-    // As many as a message of 256 KiB holds.
+    // As many as a message of 256 KiB contains.
     let mut gone: Vec<String> = (0..6700).map(|number| format!("{number:08x}-0000-0000-0000-000000000000")).collect();
     gone.push(inside[4].clone());
     assert_eq!(deliver(&app, &sns.exits(&json!({ "completed": gone }))).await.0, 200);
@@ -74,22 +74,22 @@ async fn a_long_message_is_read_whole() {
 }
 
 #[actix_web::test]
-async fn a_malformed_id_stops_nothing_of_a_message() {
+async fn a_malformed_id_does_not_stop_a_message() {
     let sns = Sns::start();
     let app = sns.app().await;
     let inside = full(&app).await;
     let before = serving(&app);
     let message = json!({ "completed": ["nonsense", inside[0], null], "abandoned": [inside[1], 5] });
-    let (status, told) = deliver(&app, &sns.exits(&message)).await;
-    let told: Value = serde_json::from_str(&told).unwrap();
+    let (status, actual) = deliver(&app, &sns.exits(&message)).await;
+    let actual: Value = serde_json::from_str(&actual).unwrap();
     let expected = json!({ "updated": 2, "invalid_count": 3, "invalid": ["nonsense", "null", "5"], "admitted": 2 });
-    assert_eq!((status, told), (200, expected));
+    assert_eq!((status, actual), (200, expected));
     assert_eq!(serving(&app), before + 2);
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn a_subscription_is_confirmed_where_sns_is_and_nowhere_else() {
+async fn a_subscription_is_confirmed_at_the_sns_endpoint_alone() {
     let sns = Sns::start();
     let app = sns.app().await;
     let offer = |url: String| {
@@ -97,22 +97,22 @@ async fn a_subscription_is_confirmed_where_sns_is_and_nowhere_else() {
         sns.message("SubscriptionConfirmation", members)
     };
     assert_eq!(deliver(&app, &offer(sns.url("/confirm?Token=t0ken"))).await.0, 200);
-    assert_eq!(sns.asked(), [GOOD, "/confirm?Token=t0ken"]);
+    assert_eq!(sns.requests(), [GOOD, "/confirm?Token=t0ken"]);
     assert_eq!(deliver(&app, &offer(sns.url("/gone"))).await.0, 503, "SNS will try again");
     for elsewhere in ["http://127.0.0.1:1/confirm", "https://sns.eu-central-1.amazonaws.com/", "file:///etc/passwd"] {
         assert_eq!(deliver(&app, &offer(elsewhere.to_owned())).await.0, 403, "{elsewhere}");
     }
     let with_user = offer(sns.url("/confirm").replace("http://", "http://user:secret@"));
     assert_eq!(deliver(&app, &with_user).await.0, 403);
-    assert_eq!(sns.asked().len(), 3);
+    assert_eq!(sns.requests().len(), 3);
     let end = json!({ "Message": "bye", "Token": "t", "SubscribeURL": sns.url("/confirm") });
     assert_eq!(deliver(&app, &sns.message("UnsubscribeConfirmation", end)).await.0, 200);
-    assert_eq!(sns.asked().len(), 3, "who unsubscribed is not subscribed again");
+    assert_eq!(sns.requests().len(), 3, "who unsubscribed is not subscribed again");
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn what_sns_did_not_sign_for_this_topic_and_now_changes_nothing() {
+async fn messages_of_other_signers_topics_or_times_change_nothing() {
     let sns = Sns::start();
     let app = sns.app().await;
     let inside = full(&app).await;
@@ -159,14 +159,14 @@ async fn what_sns_did_not_sign_for_this_topic_and_now_changes_nothing() {
         assert!(body.contains("\"error\"") && !body.contains(TOPIC), "{what}: {body}");
     }
     assert_eq!((serving(&app), app.all_counters()["Sample"].completed), (10, 0));
-    assert_eq!(sns.asked(), [GOOD]);
+    assert_eq!(sns.requests(), [GOOD]);
     let oversized =
         app.http.post(app.url("/inlet/sns")).header("x-amz-sns-topic-arn", TOPIC).body(vec![b' '; 300 * 1024]);
     assert_eq!(said(oversized.send().await.unwrap()).await.0, 400);
     app.stop().await;
 }
 
-/// The head of a message that says that its body has `length` bytes.
+/// The head of a message with a body of `length` bytes.
 fn head(topic: &str, length: usize) -> String {
     format!(
         "POST /inlet/sns HTTP/1.1\r\nhost: anteroom\r\nx-amz-sns-topic-arn: {topic}\r\ncontent-length: {length}\r\n\r\n"
@@ -174,18 +174,18 @@ fn head(topic: &str, length: usize) -> String {
 }
 
 #[actix_web::test]
-async fn where_no_topic_is_configured_nothing_is_read() {
+async fn without_a_configured_topic_no_body_is_read() {
     let sns = Sns::start();
     let app = TestApp::start().await;
     assert_eq!(deliver(&app, &sns.exits(&json!({ "exited": 1 }))).await.0, 404);
-    // No body follows: whoever waited for it would miss it.
+    // No body follows, so a server that waits for it times out.
     assert_eq!(exchange(app.address(), head(TOPIC, 200_000).as_bytes()).await.unwrap().status, 404);
-    assert!(sns.asked().is_empty());
+    assert!(sns.requests().is_empty());
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn large_bodies_are_read_only_for_a_topic_that_is_listened_to_and_so_many_at_once() {
+async fn large_bodies_are_read_only_for_configured_topics_and_in_bounded_number() {
     let sns = Sns::start();
     let app = sns.app().await;
     let foreign = exchange(app.address(), head("arn:aws:sns:x:123456789012:other", 200_000).as_bytes()).await.unwrap();

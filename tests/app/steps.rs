@@ -1,4 +1,4 @@
-//! Steps that the tests of the OpenID Provider share: starting elsewhere, asking for tokens, reading answers.
+//! Shared steps of the OpenID Provider tests: other starts, token requests, answers.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::seeded;
 use crate::support::{Browser, Page, REDIRECT, SECRET, TestApp, basic, claims, config, json, merged};
 
 impl TestApp {
-    /// Starts as the issuer `public_url`, wherever it really listens.
+    /// Starts as the issuer `public_url`, whatever address it listens on.
     pub async fn at(public_url: &str) -> Self {
         let directory = seeded::directory().await;
         let mut config = config(directory.path(), "");
@@ -26,9 +26,9 @@ impl TestApp {
         self.lobby().now().as_secs()
     }
 
-    /// How the event Sample stands.
+    /// The counters of the event Sample.
     pub fn counters(&self) -> Counters {
-        self.lobby().room("Sample").unwrap().board.counters()
+        self.lobby().room("Sample").unwrap().cache.counters()
     }
 
     /// A code for a new visitor, who is served at once.
@@ -65,7 +65,7 @@ impl TestApp {
 }
 
 impl Browser {
-    /// Presses the button of the door page.
+    /// Presses the button of the button page.
     pub async fn enter(&mut self, app: &TestApp, page: &Page) -> Page {
         let fields = page.hidden_fields();
         let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -89,19 +89,19 @@ impl Page {
         inputs.map(|input| (value(input, "name"), value(input, "value"))).collect()
     }
 
-    /// Whether this is a page that tells a visitor what went wrong, and leads nowhere.
+    /// Whether this is an error page without a redirect.
     pub fn is_error_page(&self) -> bool {
         let html = self.header("content-type").starts_with("text/html");
         self.status == StatusCode::BAD_REQUEST && html && self.location.is_none() && !self.body.contains("<form")
     }
 
-    /// Whether the visitor stands at the door and is asked to press the button.
+    /// Whether the page asks the visitor to press the button.
     pub fn is_door(&self) -> bool {
         self.status == StatusCode::OK && self.body.contains("name=\"enter\"")
     }
 }
 
-/// The fields of a token request that redeems `code`, with more or other ones.
+/// The fields of a token request that redeems `code`, with additional or replaced ones.
 pub fn code_fields<'a>(code: &'a str, other: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     merged(&[("grant_type", "authorization_code"), ("code", code), ("redirect_uri", REDIRECT)], other)
 }
@@ -142,7 +142,7 @@ pub fn sub(tokens: &Value) -> String {
     id_claims(tokens)["sub"].as_str().unwrap().to_owned()
 }
 
-/// Compares with `tests/app/golden/NAME.json`, in which `{name}` stands for what differs from run to run.
+/// Compares with `tests/app/golden/NAME.json`, in which `{name}` stands for values that differ from run to run.
 pub fn assert_golden(name: &str, actual: &Value, varying: &[(&str, &str)]) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/app/golden/{name}.json"));
     let golden = std::fs::read_to_string(&path).unwrap();

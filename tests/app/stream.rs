@@ -1,4 +1,4 @@
-//! What a waiting page listens to.
+//! The stream of the waiting page.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ impl Stream {
 }
 
 #[actix_web::test]
-async fn a_listener_hears_at_once_how_the_line_stands_and_when_it_moves() {
+async fn a_stream_sends_the_current_state_at_once_and_each_move() {
     let app = TestApp::start().await;
     app.join("Sample").await;
     app.serve("Sample", 2).await;
@@ -54,7 +54,7 @@ async fn a_listener_hears_at_once_how_the_line_stands_and_when_it_moves() {
     let first = stream.next().await.unwrap();
     assert!(first.contains(&("retry".to_owned(), "3000".to_owned())), "{first:?}");
     app.serve("Sample", 5).await;
-    // What was under way when we came may be heard first; then the newest, always.
+    // A pending message may come first; then always the newest.
     let mut state = stream.state().await;
     while state["serving"] != 7 {
         state = stream.state().await;
@@ -65,7 +65,7 @@ async fn a_listener_hears_at_once_how_the_line_stands_and_when_it_moves() {
 }
 
 #[actix_web::test]
-async fn a_line_that_stands_is_told_again_though_others_join() {
+async fn an_unchanged_state_is_repeated_even_while_others_join() {
     let app = TestApp::start().await;
     let mut stream = Stream::open(&app, "Sample").await;
     assert_eq!(stream.state().await["waiting"], 0);
@@ -76,16 +76,16 @@ async fn a_line_that_stands_is_told_again_though_others_join() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    let told = async { while stream.state().await["waiting"] == 0 {} };
+    let actual = async { while stream.state().await["waiting"] == 0 {} };
     tokio::select! {
         () = joins => {}
-        () = told => {}
+        () = actual => {}
     }
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn a_line_does_not_hear_of_another() {
+async fn a_stream_sends_only_its_own_event() {
     let app = TestApp::start().await;
     let mut door = Stream::open(&app, "Door").await;
     assert_eq!(door.state().await["serving"], 0);
@@ -96,7 +96,7 @@ async fn a_line_does_not_hear_of_another() {
 }
 
 #[actix_web::test]
-async fn the_state_can_be_asked_for_without_a_stream() {
+async fn the_state_can_be_read_without_a_stream() {
     let app = TestApp::start().await;
     for _ in 0..3 {
         app.join("Sample").await;
@@ -111,7 +111,7 @@ async fn the_state_can_be_asked_for_without_a_stream() {
 }
 
 #[actix_web::test]
-async fn an_unknown_line_is_not_there() {
+async fn an_unknown_event_is_not_found() {
     let app = TestApp::start().await;
     for path in ["/line/Nowhere", "/line/Nowhere/events", "/line/sample", "/line/Sample%00", "/line/%ff/events"] {
         let answer = app.get(path).send().await.unwrap();
@@ -141,7 +141,7 @@ async fn streams_end_when_the_service_stops() {
 }
 
 #[actix_web::test]
-async fn a_stream_ends_after_about_an_hour_and_says_when_to_come_back() {
+async fn a_stream_ends_after_about_an_hour_with_a_retry_time() {
     let app = TestApp::start().await;
     let mut stream = Stream::open(&app, "Sample").await;
     app.pass(47 * 60);
@@ -150,7 +150,7 @@ async fn a_stream_ends_after_about_an_hour_and_says_when_to_come_back() {
     app.pass(26 * 60);
     app.serve("Sample", 1).await;
     let mut last = stream.next().await.expect("it ended without a hint");
-    // What was under way may be heard first.
+    // A pending message may come first.
     while last.len() > 1 {
         last = stream.next().await.expect("it ended without a hint");
     }

@@ -27,10 +27,10 @@ pub const OTHER_SECRET: &str = "other-secret-0123456789-0123456789-01234";
 pub const ADMIN_KEY: &str = "admin-key-0123456789-0123456789-01234567";
 pub const REDIRECT: &str = "https://shop.example/callback?shop=1";
 pub const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-/// When every test begins.
+/// The time at which every test begins.
 pub const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-/// The configuration of the tests. Every line moves by hand alone.
+/// The configuration of the tests. Every event is moved by hand.
 pub const CONFIG: &str = r#"
 public_url = "http://127.0.0.1:0"
 listen = "127.0.0.1:0"
@@ -129,7 +129,7 @@ impl TestApp {
         Self { issuer: running.issuer.clone(), clock, http, directory, running }
     }
 
-    /// Stops, and gives the directory back. Nobody asks anything meanwhile, so no connection is told of it.
+    /// Stops, and returns the directory. No request is pending, so no connection is notified.
     pub async fn stop(self) -> TempDir {
         self.running.stop_within(StopTimes::NONE).await;
         self.directory
@@ -149,7 +149,7 @@ impl TestApp {
         self.clock.advance(Duration::from_secs(seconds));
     }
 
-    /// Where `path` really answers, whatever the public URL says of scheme and host.
+    /// The actual address of `path`, whatever scheme and host the public URL has.
     pub fn url(&self, path: &str) -> String {
         let base_path = Url::parse(&self.issuer).unwrap().path().trim_end_matches('/').to_owned();
         format!("http://{}{base_path}{path}", self.running.address)
@@ -171,14 +171,14 @@ impl TestApp {
         self.http.post(self.url(path)).header("content-type", "application/json").body(body.to_string())
     }
 
-    /// Moves the serving counter of `event` as an operator does.
+    /// Moves the serving counter of `event` as an operator.
     pub async fn serve(&self, event: &str, by: i64) -> u64 {
         let body = serde_json::json!({ "event_id": event, "increment_by": by });
         let sent = self.post_json("/private/increment_serving_counter", &body).bearer_auth(ADMIN_KEY).send().await;
         json(sent.unwrap()).await["serving_num"].as_u64().unwrap()
     }
 
-    /// Redeems a code as the client Sample does, with more or other fields.
+    /// Redeems a code as the client Sample, with additional or replaced fields.
     pub async fn redeem(&self, code: &str, other: &[(&str, &str)]) -> Response {
         let usual = [("grant_type", "authorization_code"), ("code", code), ("redirect_uri", REDIRECT)];
         let fields = merged(&usual, other);
@@ -205,26 +205,26 @@ pub fn config(directory: &Path, more: &str) -> Config {
     config_from(directory, &format!("{CONFIG}\n{more}"))
 }
 
-/// The tests' configuration with something else in the place of `from`, in `directory`.
+/// The tests' configuration with `from` replaced, in `directory`.
 pub fn config_replacing(directory: &Path, from: &str, to: &str) -> Config {
     assert!(CONFIG.contains(from), "{from}");
     config_from(directory, &CONFIG.replace(from, to))
 }
 
-/// A configuration of one's own, in `directory`.
+/// A custom configuration, in `directory`.
 pub fn config_from(directory: &Path, text: &str) -> Config {
     let environment: Environment =
         [("SECRET", SECRET), ("OTHER", OTHER_SECRET), ("ADMIN", ADMIN_KEY)].into_iter().collect();
     Config::parse(text, &directory.join("anteroom.toml"), &environment).unwrap()
 }
 
-/// A browser: it keeps cookies, and follows nothing by itself but the redirect of the cookie check.
+/// A browser: it keeps cookies, and follows only the redirect of the cookie check.
 #[derive(Default, Clone)]
 pub struct Browser {
     pub cookies: BTreeMap<String, String>,
 }
 
-/// The query of `/authorize` as the client Sample sends it, with more or other parameters.
+/// The query of `/authorize` from the client Sample, with additional or replaced parameters.
 pub fn login_query(other: &[(&str, &str)]) -> String {
     let usual = [
         ("client_id", "Sample"),
@@ -237,10 +237,10 @@ pub fn login_query(other: &[(&str, &str)]) -> String {
     encode(&merged(&usual, other))
 }
 
-/// What is in the address of the second request of a cookie check.
+/// The mark in the address of the cookie check's second request.
 pub const COOKIE_CHECK: &str = "anteroom_cookie_check=1";
 
-/// What a browser was answered.
+/// An answer to a browser.
 #[derive(Debug)]
 pub struct Page {
     pub status: StatusCode,
@@ -263,7 +263,7 @@ impl Browser {
         }
     }
 
-    /// Follows nothing at all.
+    /// Follows no redirect.
     pub async fn send_once(&mut self, request: RequestBuilder) -> Page {
         let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let request = if cookies.is_empty() { request } else { request.header("cookie", cookies.join("; ")) };
@@ -277,20 +277,20 @@ impl Browser {
         Page { status, location, headers, body: answer.text().await.unwrap() }
     }
 
-    /// Goes to `/authorize` as the client Sample sends it, with more or other parameters.
+    /// Opens `/authorize` from the client Sample, with additional or replaced parameters.
     pub async fn authorize(&mut self, app: &TestApp, other: &[(&str, &str)]) -> Page {
         let query = login_query(other);
         self.send(app.get(&format!("/authorize?{query}"))).await
     }
 
-    /// Follows the waiting page's own way back.
+    /// Follows the waiting page's resume link.
     pub async fn resume(&mut self, app: &TestApp, page: &Page) -> Page {
         self.send(app.get(&page.resume_url())).await
     }
 }
 
 impl Page {
-    /// The parameters that the answer brings to the redirect URI.
+    /// The parameters of the answer at the redirect URI.
     pub fn answer(&self) -> BTreeMap<String, String> {
         let location = self.location.as_ref().unwrap_or_else(|| panic!("no redirect: {self:?}"));
         Url::parse(location).unwrap().query_pairs().into_owned().collect()
@@ -324,7 +324,7 @@ impl Page {
     }
 }
 
-/// `usual` with `other` in place of what has the same name; an empty value leaves the parameter out.
+/// `usual` with the parameters of the same name replaced by `other`; an empty value removes the parameter.
 pub fn merged<'a>(usual: &[(&'a str, &'a str)], other: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let kept = usual.iter().filter(|(name, _)| !other.iter().any(|(replaced, _)| replaced == name));
     kept.chain(other).filter(|(_, value)| !value.is_empty()).copied().collect()
@@ -369,23 +369,23 @@ impl TestApp {
         Self::configured(directory, config).await
     }
 
-    /// Where it listens for operators, if that is elsewhere.
+    /// The private listening address, if there is one.
     pub fn private_address(&self) -> Option<SocketAddr> {
         self.running.private_address
     }
 
-    /// Where it listens.
+    /// The listening address.
     pub fn address(&self) -> SocketAddr {
         self.running.address
     }
 
-    /// How every line stands.
+    /// The counters of every event.
     pub fn all_counters(&self) -> BTreeMap<String, Counters> {
         let rooms = self.lobby().rooms();
-        rooms.map(|room| (room.settings.id.to_string(), room.board.counters())).collect()
+        rooms.map(|room| (room.settings.id.to_string(), room.cache.counters())).collect()
     }
 
-    /// Joins the line of `event` by the REST door; the request ID.
+    /// Joins `event` through the REST channel; the request ID.
     pub async fn join(&self, event: &str) -> String {
         let body = serde_json::json!({ "event_id": event });
         let joined = json(self.post_json("/api/assign_queue_num", &body).send().await.unwrap()).await;

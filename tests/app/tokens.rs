@@ -1,5 +1,5 @@
-//! What tokens say and how they are signed (OIDC Core §2, RFC 9068, RFC 7515), checked with the keys that are
-//! published and with code that is not ours.
+//! Tokens: claims and signatures (OIDC Core §2, RFC 9068, RFC 7515), verified with the published keys and with other
+//! code than ours.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,8 +10,7 @@ use serde_json::{Value, json};
 use crate::steps::{assert_golden, id_claims, sub, token};
 use crate::support::{TestApp, claims, header};
 
-/// The published key that made the signature of `jws`, and the algorithm: found by `kid`, believed when the
-/// signature holds.
+/// The published key of the signature of `jws`, and the algorithm: found by `kid`, and verified.
 async fn signer(app: &TestApp, jws: &str) -> (CoreJsonWebKey, CoreJwsSigningAlgorithm) {
     let header = header(jws);
     let alg: CoreJwsSigningAlgorithm = serde_json::from_value(header["alg"].clone()).unwrap();
@@ -58,7 +57,7 @@ fn kid(tokens: &Value, name: &str) -> String {
 }
 
 #[actix_web::test]
-async fn no_claim_is_there_that_nobody_asked_for() {
+async fn no_unrequested_claim_is_released() {
     let app = TestApp::start().await;
     let (_, plain) = app.tokens(&[("nonce", ""), ("acr_values", "other")]).await;
     for absent in ["nonce", "acr", "email", "preferred_username", "email_verified", "azp"] {

@@ -1,4 +1,5 @@
-//! `/userInfo` (OIDC Core §5.3 and §5.4, RFC 6750), and what browser applications may call (Fetch standard, CORS).
+//! `/userInfo` (OIDC Core §5.3 and §5.4, RFC 6750), and cross-origin calls of browser applications (Fetch standard,
+//! CORS).
 
 use anteroom::room::SessionStatus;
 use base64::Engine as _;
@@ -76,9 +77,9 @@ async fn a_token_sent_twice_is_an_invalid_request_and_none_gets_a_bare_challenge
 }
 
 #[actix_web::test]
-async fn what_is_no_good_access_token_is_an_invalid_token() {
+async fn every_other_token_is_an_invalid_token() {
     let (app, elsewhere) = (TestApp::start().await, tempfile::tempdir().unwrap());
-    // A directory of its own, so keys of its own.
+    // A directory of its own, and so keys of its own.
     let foreign = TestApp::in_directory(elsewhere, "").await;
     let (_, tokens) = app.tokens(&[]).await;
     let (_, strangers) = foreign.tokens(&[]).await;
@@ -187,9 +188,9 @@ async fn browser_applications_may_call_the_endpoints_of_the_protocol_and_never_a
         assert_eq!(header("access-control-allow-credentials"), "", "{path}");
         let answer = ask(method, path).send().await.unwrap();
         assert_eq!(text_of(answer.headers(), "access-control-allow-origin"), "*", "{path}: errors too");
-        let told = answer.headers().contains_key("www-authenticate");
+        let actual = answer.headers().contains_key("www-authenticate");
         let exposed = text_of(answer.headers(), "access-control-expose-headers").contains("WWW-Authenticate");
-        assert!(exposed || !told, "{path}: the page may read why");
+        assert!(exposed || !actual, "{path}: the page may read why");
     }
     for path in ["/authorize", "/authorize/resume", "/authorize?client_id=Sample&prompt=none"] {
         for method in [Method::GET, Method::POST, Method::OPTIONS, Method::PUT] {

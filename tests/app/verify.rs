@@ -1,4 +1,4 @@
-//! `/verify`: what a proxy that guards a site is told, rule by rule.
+//! `/verify`: the answers to a proxy in front of a site, rule by rule.
 
 use anteroom::keys::TokenType;
 use anteroom::oauth::SigningAlg;
@@ -11,31 +11,31 @@ use crate::steps::{sub, text_of, token};
 use crate::support::{ADMIN_KEY, NOW, TestApp, claims, json, part};
 
 const VERIFY: &str = "/verify?event_id=Sample";
-/// Where a browser goes whose proxy says nothing of what it asked for.
+/// The login address without a known target.
 const LINE: &str = "https://shop.example/login?from=queue&iss=";
 const HTML: &str = "text/html,application/xhtml+xml,*/*;q=0.8";
 const SHOP: &str = "&client_id=Sample";
 
-/// What a proxy makes of an answer.
-struct Told {
+/// What a proxy does with an answer.
+struct Verdict {
     status: u16,
     location: Option<String>,
     challenge: String,
     answer: Response,
 }
 
-impl Told {
+impl Verdict {
     fn is_challenge(&self) -> bool {
         self.status == 401 && self.location.is_none() && self.challenge.starts_with("Bearer")
     }
 }
 
-async fn ask(request: RequestBuilder) -> Told {
+async fn verify(request: RequestBuilder) -> Verdict {
     let answer = request.send().await.unwrap();
     let headers = answer.headers();
     assert_eq!(text_of(headers, "cache-control"), "no-store", "no answer is kept");
     assert!(!headers.contains_key("set-cookie"), "no cookie is set");
-    Told {
+    Verdict {
         status: answer.status().as_u16(),
         location: headers.get("location").map(|value| value.to_str().unwrap().to_owned()),
         challenge: text_of(headers, "www-authenticate").to_owned(),
@@ -48,7 +48,7 @@ async fn access(app: &TestApp) -> (String, String) {
     (token(&tokens, "access_token").to_owned(), sub(&tokens))
 }
 
-/// A token of the REST door for the session of `sub`, as the contract has it, with other claims where `other` has some.
+/// A REST token for the session of `sub`, as in the contract, with claims replaced by `other`.
 fn rest_token(app: &TestApp, sub: &str, other: &Value) -> String {
     let now = app.clock_seconds();
     let mut claims = value!({
@@ -58,20 +58,20 @@ fn rest_token(app: &TestApp, sub: &str, other: &Value) -> String {
     for (name, value) in other.as_object().unwrap() {
         claims[name] = value.clone();
     }
-    let ring = app.lobby().keys().ring();
+    let ring = app.lobby().keys().key_ring();
     ring.sign(SigningAlg::Rs256, TokenType::Jwt, claims.to_string().as_bytes()).unwrap()
 }
 
 #[actix_web::test]
-async fn a_good_token_passes_and_the_site_hears_whose_it_is() {
+async fn a_valid_token_passes_and_identifies_its_visitor_to_the_site() {
     let app = TestApp::start().await;
     let (access, sub) = access(&app).await;
     let rest = rest_token(&app, &sub, &value!({}));
     for token in [&access, &rest] {
         for method in [Method::GET, Method::HEAD] {
-            let told = ask(app.request(method, VERIFY).bearer_auth(token)).await;
-            assert_eq!(told.status, 204, "{}", told.challenge);
-            let header = |name| text_of(told.answer.headers(), name);
+            let actual = verify(app.request(method, VERIFY).bearer_auth(token)).await;
+            assert_eq!(actual.status, 204, "{}", actual.challenge);
+            let header = |name| text_of(actual.answer.headers(), name);
             assert_eq!(header("x-anteroom-sub"), sub);
             assert_eq!(header("x-anteroom-event"), "Sample");
             assert_eq!(header("x-anteroom-position"), claims(&access)["queue_position"].to_string());
@@ -83,7 +83,7 @@ async fn a_good_token_passes_and_the_site_hears_whose_it_is() {
 }
 
 #[actix_web::test]
-async fn a_token_of_the_rest_door_passes_until_its_session_is_closed_whatever_issuer_it_was_given() {
+async fn a_rest_token_with_any_issuer_passes_until_its_session_is_closed() {
     let app = TestApp::start().await;
     app.serve("Sample", 2).await;
     let private = async |call: &str, sent: &Value| {
@@ -101,29 +101,29 @@ async fn a_token_of_the_rest_door_passes_until_its_session_is_closed_whatever_is
                 private("generate_token", &asked).await
             }
         };
-        let told = ask(app.get(VERIFY).bearer_auth(token(&tokens, "access_token"))).await;
-        assert_eq!((told.status, text_of(told.answer.headers(), "x-anteroom-sub")), (204, id.as_str()));
+        let actual = verify(app.get(VERIFY).bearer_auth(token(&tokens, "access_token"))).await;
+        assert_eq!((actual.status, text_of(actual.answer.headers(), "x-anteroom-sub")), (204, id.as_str()));
         for other in ["refresh_token", "id_token"] {
-            assert!(ask(app.get(VERIFY).bearer_auth(token(&tokens, other))).await.is_challenge(), "{other}");
+            assert!(verify(app.get(VERIFY).bearer_auth(token(&tokens, other))).await.is_challenge(), "{other}");
         }
         let foreign = rest_token(&app, &id, &value!({ "iss": "https://elsewhere.example" }));
-        assert!(ask(app.get(VERIFY).bearer_auth(foreign)).await.is_challenge());
+        assert!(verify(app.get(VERIFY).bearer_auth(foreign)).await.is_challenge());
         private("update_session", &value!({ "event_id": "Sample", "request_id": id, "status": 1 })).await;
-        assert!(ask(app.get(VERIFY).bearer_auth(token(&tokens, "access_token"))).await.is_challenge());
+        assert!(verify(app.get(VERIFY).bearer_auth(token(&tokens, "access_token"))).await.is_challenge());
     }
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn the_token_stands_in_the_header_or_else_in_the_cookie_that_the_proxy_names() {
+async fn the_token_is_read_from_the_header_or_else_from_the_named_cookie() {
     let app = TestApp::start().await;
     let (access, _) = access(&app).await;
     let cookie = |name: &str| format!("a=b; {name}={access}; c=d");
     let asked = |query: &str, sent: &str| app.get(&format!("{VERIFY}{query}")).header("cookie", sent);
-    assert_eq!(ask(asked("", &cookie("anteroom_token"))).await.status, 204);
-    assert_eq!(ask(asked("&cookie=__Host-line", &cookie("__Host-line"))).await.status, 204);
+    assert_eq!(verify(asked("", &cookie("anteroom_token"))).await.status, 204);
+    assert_eq!(verify(asked("&cookie=__Host-line", &cookie("__Host-line"))).await.status, 204);
     // A site may have a password of its own.
-    assert_eq!(ask(asked("", &cookie("anteroom_token")).basic_auth("user", Some("word"))).await.status, 204);
+    assert_eq!(verify(asked("", &cookie("anteroom_token")).basic_auth("user", Some("word"))).await.status, 204);
     let none = [
         asked("", &cookie("other")),
         asked("&cookie=__Host-line", &cookie("anteroom_token")),
@@ -131,15 +131,15 @@ async fn the_token_stands_in_the_header_or_else_in_the_cookie_that_the_proxy_nam
         app.get(&format!("{VERIFY}&access_token={access}&anteroom_token={access}")),
     ];
     for request in none {
-        let told = ask(request).await;
-        assert!(told.is_challenge());
-        assert_eq!(told.challenge, "Bearer realm=\"anteroom\"", "RFC 6750 §3.1: no error without a token");
+        let actual = verify(request).await;
+        assert!(actual.is_challenge());
+        assert_eq!(actual.challenge, "Bearer realm=\"anteroom\"", "RFC 6750 §3.1: no error without a token");
     }
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn a_bearer_token_of_the_sites_own_leaves_the_cookie_to_say_who_passes() {
+async fn a_bearer_token_of_the_site_is_ignored_in_favour_of_the_cookie() {
     let (app, elsewhere) = (TestApp::start().await, tempfile::tempdir().unwrap());
     let foreign = TestApp::in_directory(elsewhere, "").await;
     let (access, sub) = access(&app).await;
@@ -161,26 +161,26 @@ async fn a_bearer_token_of_the_sites_own_leaves_the_cookie_to_say_who_passes() {
         for path in [VERIFY, "/verify/Sample/shop"] {
             let authorization = HeaderValue::from_bytes(authorization.as_bytes()).unwrap();
             let asked = |cookie: &str| app.get(path).header("authorization", &authorization).header("cookie", cookie);
-            let told = ask(asked(&format!("a=b; anteroom_token={access}"))).await;
-            assert!(matches!(told.status, 200 | 204), "{authorization:?}: {} {}", told.status, told.challenge);
-            assert_eq!(text_of(told.answer.headers(), "x-anteroom-sub"), sub);
+            let actual = verify(asked(&format!("a=b; anteroom_token={access}"))).await;
+            assert!(matches!(actual.status, 200 | 204), "{authorization:?}: {} {}", actual.status, actual.challenge);
+            assert_eq!(text_of(actual.answer.headers(), "x-anteroom-sub"), sub);
             for bad in ["a=b", "anteroom_token=", "anteroom_token=garbage", &format!("anteroom_token={strangers}")] {
-                assert!(ask(asked(bad)).await.is_challenge(), "{authorization:?}, {bad}");
+                assert!(verify(asked(bad)).await.is_challenge(), "{authorization:?}, {bad}");
             }
         }
     }
-    // What we signed counts, as what it says of its session is known.
+    // A token signed by this provider counts, because the state of its session is known.
     app.close_session(&sub, SessionStatus::Completed).await;
     let (good, _) = self::access(&app).await;
     let cookie = format!("anteroom_token={good}");
-    assert_eq!(ask(app.get(VERIFY).header("cookie", &cookie)).await.status, 204);
-    assert!(ask(app.get(VERIFY).bearer_auth(&access).header("cookie", &cookie)).await.is_challenge());
+    assert_eq!(verify(app.get(VERIFY).header("cookie", &cookie)).await.status, 204);
+    assert!(verify(app.get(VERIFY).bearer_auth(&access).header("cookie", &cookie)).await.is_challenge());
     app.stop().await;
     foreign.stop().await;
 }
 
 #[actix_web::test]
-async fn what_is_no_good_access_token_of_the_event_is_refused() {
+async fn only_a_valid_access_token_of_the_event_is_accepted() {
     let (app, elsewhere) = (TestApp::start().await, tempfile::tempdir().unwrap());
     let foreign = TestApp::in_directory(elsewhere, "").await;
     let (_, tokens) = app.tokens(&[]).await;
@@ -210,54 +210,54 @@ async fn what_is_no_good_access_token_of_the_event_is_refused() {
         ("far too long", "A".repeat(20_000)),
     ];
     for (case, bad) in cases {
-        let told = ask(app.get(VERIFY).bearer_auth(bad)).await;
-        assert!(told.is_challenge(), "{case}: {}", told.status);
-        assert!(told.challenge.contains("error=\"invalid_token\""), "{case}: {}", told.challenge);
-        assert_eq!(text_of(told.answer.headers(), "access-control-allow-origin"), "", "{case}");
+        let actual = verify(app.get(VERIFY).bearer_auth(bad)).await;
+        assert!(actual.is_challenge(), "{case}: {}", actual.status);
+        assert!(actual.challenge.contains("error=\"invalid_token\""), "{case}: {}", actual.challenge);
+        assert_eq!(text_of(actual.answer.headers(), "access-control-allow-origin"), "", "{case}");
     }
-    let door = ask(app.get("/verify?event_id=Door").bearer_auth(access)).await;
+    let door = verify(app.get("/verify?event_id=Door").bearer_auth(access)).await;
     assert!(door.is_challenge(), "a token of another event");
-    assert_eq!(ask(app.get(VERIFY).bearer_auth(access)).await.status, 204);
+    assert_eq!(verify(app.get(VERIFY).bearer_auth(access)).await.status, 204);
     app.pass(3600);
-    assert!(ask(app.get(VERIFY).bearer_auth(access)).await.is_challenge(), "expired");
+    assert!(verify(app.get(VERIFY).bearer_auth(access)).await.is_challenge(), "expired");
     app.stop().await;
     foreign.stop().await;
 }
 
 #[actix_web::test]
-async fn a_closed_session_a_reset_event_or_a_replayed_code_ends_the_pass_at_once() {
+async fn a_closed_session_a_reset_or_a_replayed_code_ends_access_at_once() {
     let app = TestApp::start().await;
     for status in [SessionStatus::Completed, SessionStatus::Abandoned] {
         let (access, sub) = access(&app).await;
         let rest = rest_token(&app, &sub, &value!({}));
         app.close_session(&sub, status).await;
         for token in [access, rest] {
-            assert!(ask(app.get(VERIFY).bearer_auth(token)).await.is_challenge());
+            assert!(verify(app.get(VERIFY).bearer_auth(token)).await.is_challenge());
         }
     }
     let code = app.code(&[]).await;
     let tokens = json(app.redeem(&code, &[]).await).await;
     let replayed = token(&tokens, "access_token");
-    assert_eq!(ask(app.get(VERIFY).bearer_auth(replayed)).await.status, 204);
+    assert_eq!(verify(app.get(VERIFY).bearer_auth(replayed)).await.status, 204);
     assert_eq!(app.redeem(&code, &[]).await.status(), 400);
-    assert!(ask(app.get(VERIFY).bearer_auth(replayed)).await.is_challenge());
+    assert!(verify(app.get(VERIFY).bearer_auth(replayed)).await.is_challenge());
     let (access, _) = access(&app).await;
     app.lobby().store().reset(&"Sample".parse().unwrap()).await.unwrap();
-    assert!(ask(app.get(VERIFY).bearer_auth(access)).await.is_challenge());
+    assert!(verify(app.get(VERIFY).bearer_auth(access)).await.is_challenge());
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn a_browser_is_sent_into_the_line_and_a_program_is_told_401() {
+async fn a_browser_is_redirected_to_a_login_and_a_program_gets_401() {
     let app = TestApp::start().await;
     let line = format!("{LINE}{}", encoded(&app.issuer));
     let asked = |query: &str, accept: &str| app.get(&format!("{VERIFY}{query}")).header("accept", accept);
     for request in [asked(SHOP, HTML), asked(SHOP, HTML).bearer_auth("expired")] {
-        let told = ask(request).await;
-        assert_eq!((told.status, told.location.as_deref()), (302, Some(line.as_str())));
+        let actual = verify(request).await;
+        assert_eq!((actual.status, actual.location.as_deref()), (302, Some(line.as_str())));
     }
     let head = app.request(Method::HEAD, &format!("{VERIFY}{SHOP}")).header("accept", HTML);
-    assert_eq!(ask(head).await.location, Some(line));
+    assert_eq!(verify(head).await.location, Some(line));
     let unauthorized = [
         ("a program", asked(SHOP, "application/json")),
         ("anything", asked(SHOP, "*/*")),
@@ -266,7 +266,7 @@ async fn a_browser_is_sent_into_the_line_and_a_program_is_told_401() {
         ("several clients, none named", asked("", HTML)),
     ];
     for (case, request) in unauthorized {
-        assert!(ask(request).await.is_challenge(), "{case}");
+        assert!(verify(request).await.is_challenge(), "{case}");
     }
     app.stop().await;
 }
@@ -282,20 +282,20 @@ async fn an_events_only_client_need_not_be_named() {
          redirect_uris = [\"https://one.example/cb\"]\ninitiate_login_uri = \"https://one.example/in\"\n",
     )
     .await;
-    let told = ask(app.get("/verify?event_id=One").header("accept", HTML)).await;
-    assert_eq!(told.location, Some(format!("https://one.example/in?iss={}", encoded(&app.issuer))));
+    let actual = verify(app.get("/verify?event_id=One").header("accept", HTML)).await;
+    assert_eq!(actual.location, Some(format!("https://one.example/in?iss={}", encoded(&app.issuer))));
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn what_was_asked_for_comes_along_if_it_is_the_sites_own() {
+async fn the_requested_address_is_passed_on_if_it_is_the_sites_own() {
     let app = TestApp::start().await;
     let location = async |headers: &[(&'static str, &str)]| {
         let request = app.get(&format!("{VERIFY}{SHOP}")).header("accept", HTML);
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-        let told = ask(request).await;
-        assert_eq!(told.status, 302);
-        told.location.unwrap()
+        let actual = verify(request).await;
+        assert_eq!(actual.status, 302);
+        actual.location.unwrap()
     };
     let (proto, host) = (("x-forwarded-proto", "https"), ("x-forwarded-host", "shop.example"));
     let uri = ("x-forwarded-uri", "/cart?item=1&size=2");
@@ -323,7 +323,7 @@ async fn what_was_asked_for_comes_along_if_it_is_the_sites_own() {
         &[proto, host, ("x-forwarded-uri", "https://evil.example/")],
         &[proto, host, uri, uri],
         &[("forwarded", "host=evil.example;proto=https"), uri],
-        // A form that was posted cannot be asked for again.
+        // A posted form cannot be requested again.
         &[proto, host, uri, ("x-forwarded-method", "POST")],
     ];
     for headers in hostile {
@@ -333,7 +333,7 @@ async fn what_was_asked_for_comes_along_if_it_is_the_sites_own() {
 }
 
 #[actix_web::test]
-async fn a_proxy_that_asks_wrongly_is_told_400_and_lets_nobody_in() {
+async fn a_malformed_proxy_call_is_answered_400() {
     let app = TestApp::start().await;
     let (access, _) = access(&app).await;
     let cases = [
@@ -351,17 +351,17 @@ async fn a_proxy_that_asks_wrongly_is_told_400_and_lets_nobody_in() {
         ("/verify/None/cart", "Invalid event ID"),
     ];
     for (path, sentence) in cases {
-        let told = ask(app.get(path).header("accept", HTML).bearer_auth(&access)).await;
-        assert_eq!((told.status, told.location), (400, None), "{path}");
-        assert_eq!(json(told.answer).await["error"], sentence, "{path}");
+        let actual = verify(app.get(path).header("accept", HTML).bearer_auth(&access)).await;
+        assert_eq!((actual.status, actual.location), (400, None), "{path}");
+        assert_eq!(json(actual.answer).await["error"], sentence, "{path}");
     }
-    let told = app.request(Method::POST, VERIFY).bearer_auth(&access).send().await.unwrap();
-    assert_eq!((told.status().as_u16(), text_of(told.headers(), "allow")), (405, "GET, HEAD"));
+    let actual = app.request(Method::POST, VERIFY).bearer_auth(&access).send().await.unwrap();
+    assert_eq!((actual.status().as_u16(), text_of(actual.headers(), "allow")), (405, "GET, HEAD"));
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn envoy_puts_the_event_before_the_path_keeps_the_method_and_wants_200() {
+async fn envoys_form_of_call_is_answered_with_200() {
     let app = TestApp::with(
         "[[event]]\nid = \"One\"\n[[client]]\nclient_id = \"one\"\nevent = \"One\"\nclient_secret = \"env:SECRET\"\n\
          redirect_uris = [\"https://one.example/cb\"]\ninitiate_login_uri = \"https://one.example/in\"\n",
@@ -370,9 +370,9 @@ async fn envoy_puts_the_event_before_the_path_keeps_the_method_and_wants_200() {
     let (access, _) = access(&app).await;
     let path = "/verify/Sample/cart?event_id=One&cookie=x";
     for method in [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS] {
-        let told = ask(app.request(method.clone(), path).bearer_auth(&access)).await;
-        assert_eq!(told.status, 200, "{method}");
-        assert!(ask(app.request(method, path)).await.is_challenge());
+        let actual = verify(app.request(method.clone(), path).bearer_auth(&access)).await;
+        assert_eq!(actual.status, 200, "{method}");
+        assert!(verify(app.request(method, path)).await.is_challenge());
     }
     let browser = |method: Method| {
         let request = app.request(method, "/verify/One/a%20b/verify/?c=d").header("accept", HTML);
@@ -380,7 +380,7 @@ async fn envoy_puts_the_event_before_the_path_keeps_the_method_and_wants_200() {
     };
     let start = format!("https://one.example/in?iss={}", encoded(&app.issuer));
     let target = encoded("https://one.example/a%20b/verify/?c=d");
-    assert_eq!(ask(browser(Method::GET)).await.location, Some(format!("{start}&target_link_uri={target}")));
-    assert_eq!(ask(browser(Method::POST)).await.location, Some(start));
+    assert_eq!(verify(browser(Method::GET)).await.location, Some(format!("{start}&target_link_uri={target}")));
+    assert_eq!(verify(browser(Method::POST)).await.location, Some(start));
     app.stop().await;
 }

@@ -1,4 +1,4 @@
-//! Waiting: a place in line belongs to a browser and is lost for no reason that is not the visitor's own.
+//! Waiting: a place belongs to a browser and is lost only through the visitor.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::steps::{id_claims, sub, text_of};
 use crate::support::{Browser, Page, TestApp, json};
 
-/// How long a served position may be used (`queue_position_expiry_period`), and how long a flow is good, s.
+/// The expiry period of a served position (`queue_position_expiry_period`), and the lifetime of a flow, s.
 const TURN: u64 = 900;
 const FLOW: u64 = 24 * 3600;
 
@@ -59,7 +59,7 @@ async fn each_tab_of_an_admitted_visitor_is_answered_with_its_own_state() {
 }
 
 #[actix_web::test]
-async fn at_a_door_with_a_button_the_visitor_enters_by_pressing_it() {
+async fn with_a_button_the_visitor_enters_by_pressing_it() {
     let app = TestApp::start().await;
     let mut browser = Browser::default();
     app.serve("Door", 1).await;
@@ -72,7 +72,7 @@ async fn at_a_door_with_a_button_the_visitor_enters_by_pressing_it() {
     assert!(by_link.is_door(), "a link does not press the button");
     let unpressed = app.post_form("/authorize/resume", &[("flow", &fields["flow"])]);
     assert!(browser.send(unpressed).await.is_door());
-    assert_eq!(app.lobby().room("Door").unwrap().board.counters().sessions_opened, 0);
+    assert_eq!(app.lobby().room("Door").unwrap().cache.counters().sessions_opened, 0);
 
     let entered = browser.enter(&app, &door).await;
     assert_eq!((entered.status, entered.answer()["state"].as_str()), (StatusCode::SEE_OTHER, "st&te ü"));
@@ -82,7 +82,7 @@ async fn at_a_door_with_a_button_the_visitor_enters_by_pressing_it() {
 }
 
 #[actix_web::test]
-async fn the_door_lets_the_form_lead_on_to_wherever_the_answer_goes() {
+async fn the_button_pages_policy_allows_the_redirects_of_its_form() {
     let app = TestApp::with(
         r#"
         [[client]]
@@ -101,7 +101,7 @@ async fn the_door_lets_the_form_lead_on_to_wherever_the_answer_goes() {
     for (asked, source) in [(&phone[..], "com.example.app:"), (&[("client_id", "door")], "https:")] {
         let door = Browser::default().authorize(&app, asked).await;
         assert!(door.is_door());
-        // Browsers hold every redirect that follows a form to form-action (CSP 3 §6.4.2).
+        // Browsers apply form-action to every redirect that follows a form (CSP 3 §6.4.2).
         let policy = door.header("content-security-policy");
         let (_, forms) = policy.split_once("form-action ").unwrap();
         let sources: Vec<_> = forms.split_once(';').unwrap().0.split(' ').collect();
@@ -111,7 +111,7 @@ async fn the_door_lets_the_form_lead_on_to_wherever_the_answer_goes() {
 }
 
 #[actix_web::test]
-async fn who_is_not_served_is_not_let_in_by_the_button() {
+async fn the_button_does_not_admit_an_unserved_visitor() {
     let app = TestApp::start().await;
     let mut browser = Browser::default();
     let page = browser.authorize(&app, &[("client_id", "door")]).await;
@@ -122,7 +122,7 @@ async fn who_is_not_served_is_not_let_in_by_the_button() {
 }
 
 #[actix_web::test]
-async fn a_turn_that_passed_unused_becomes_a_new_place_and_a_notice() {
+async fn an_expired_place_is_replaced_with_an_explanation() {
     let app = TestApp::start().await;
     let mut browser = Browser::default();
     let page = browser.authorize(&app, &[]).await;
@@ -138,7 +138,7 @@ async fn a_turn_that_passed_unused_becomes_a_new_place_and_a_notice() {
 }
 
 #[actix_web::test]
-async fn a_turn_is_good_to_its_last_second() {
+async fn a_served_position_is_valid_to_its_last_second() {
     let app = TestApp::start().await;
     let mut browser = Browser::default();
     browser.authorize(&app, &[]).await;
@@ -150,13 +150,13 @@ async fn a_turn_is_good_to_its_last_second() {
 }
 
 #[actix_web::test]
-async fn a_line_that_began_anew_gives_a_new_place_and_says_so() {
+async fn a_reset_gives_a_new_place_with_an_explanation() {
     let app = TestApp::start().await;
     let (mut browser, mut other) = (Browser::default(), Browser::default());
     other.authorize(&app, &[]).await;
     let page = browser.authorize(&app, &[]).await;
     app.lobby().store().reset(&"Sample".parse().unwrap()).await.unwrap();
-    // The board hears of it from the feed; what a join returns tells it at once.
+    // The cache is updated by the feed, and by the result of a join at once.
     Browser::default().authorize(&app, &[]).await;
     let again = browser.resume(&app, &page).await;
     assert_eq!(again.position(), 2);
@@ -202,7 +202,7 @@ async fn a_tampered_truncated_or_expired_flow_is_refused_and_the_place_is_kept()
     assert!(browser.resume(&app, &page).await.waits());
     app.pass(1);
     let expired = browser.resume(&app, &page).await;
-    assert!(expired.location.unwrap().starts_with("/authorize?client_id=Sample&"), "its request comes anew");
+    assert!(expired.location.unwrap().starts_with("/authorize?client_id=Sample&"), "its request is sent again");
     assert_eq!(browser.authorize(&app, &[]).await.position(), 1);
     app.stop().await;
 }
@@ -234,7 +234,7 @@ async fn cookies_are_host_only_secure_and_invisible_to_scripts() {
 }
 
 #[actix_web::test]
-async fn who_knows_a_sub_cannot_become_its_visitor() {
+async fn knowing_a_sub_does_not_log_in_as_its_visitor() {
     let app = TestApp::start().await;
     let (owner, tokens) = app.tokens(&[]).await;
     let subject = sub(&tokens);
@@ -257,14 +257,14 @@ async fn who_knows_a_sub_cannot_become_its_visitor() {
 }
 
 #[actix_web::test]
-async fn a_ticket_of_the_rest_door_is_no_login() {
+async fn a_rest_ticket_is_no_login() {
     let app = TestApp::start().await;
     let joined = app.post_json("/api/assign_queue_num", &serde_json::json!({ "event_id": "Sample" })).send().await;
     let ticket = json(joined.unwrap()).await["api_request_id"].as_str().unwrap().parse().unwrap();
     app.serve("Sample", 1).await;
     let lobby = app.lobby();
     let room = lobby.room("Sample").unwrap();
-    // Sealed with the cookie's own key, which nobody outside has.
+    // Sealed with the cookie's own key, which is secret.
     let cookie = lobby.cookie(room, &lobby.recognise(room, ticket).await.unwrap().unwrap());
     let mut browser = Browser::default();
     browser.cookies.insert("anteroom-place-Sample".into(), cookie);
@@ -314,7 +314,7 @@ async fn the_page_has_one_inline_script_that_its_policy_names_and_works_without_
 }
 
 #[actix_web::test]
-async fn a_browser_without_cookies_gets_in_when_its_turn_is_now_and_a_clear_page_otherwise() {
+async fn a_browser_without_cookies_is_admitted_at_once_or_gets_an_explanation() {
     let app = TestApp::start().await;
     let page = Browser::default().authorize(&app, &[]).await;
     assert!(page.waits());

@@ -1,4 +1,4 @@
-//! Bytes on a connection, as no HTTP library would send them.
+//! Raw bytes on a connection, as no HTTP library sends them.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Longer than any answer takes, even on a busy machine: only a server that hangs gets here.
+/// Longer than any answer takes, even on a busy machine: only a hanging server reaches it.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An answer, taken apart.
+/// A parsed answer.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -32,11 +32,11 @@ impl Answer {
     }
 }
 
-/// Sends `bytes` and nothing more, and reads what comes until the other side closes. `None`: it closed without a word.
+/// Sends `bytes`, and reads until the other side closes. `None`: it closed without an answer.
 pub async fn exchange(address: SocketAddr, bytes: &[u8]) -> Option<Answer> {
     let talk = async {
         let (mut from, mut to) = TcpStream::connect(address).await.unwrap().into_split();
-        // The server may close before it has read everything: that is its right, and no error here.
+        // The server may close before it has read everything; that is no error here.
         let sending = async {
             if to.write_all(bytes).await.is_ok() {
                 let _closed_already = to.shutdown().await;
@@ -56,7 +56,7 @@ pub async fn exchange(address: SocketAddr, bytes: &[u8]) -> Option<Answer> {
     Answer::parse(&received)
 }
 
-/// What `look` finds once it finds something.
+/// Polls `look` until it returns a value.
 pub async fn eventually<T>(look: impl AsyncFn() -> Option<T>) -> T {
     let looking = async {
         loop {

@@ -1,4 +1,5 @@
-//! All join at one node, as fast as they can, so that it sets positions aside; then it is killed, and they go elsewhere.
+//! All visitors join at one node, at full rate, so that it takes a lease on positions; then it is killed, and they
+//! continue elsewhere.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,17 +14,17 @@ use crate::api::{Answer, Node, http};
 use crate::cluster::Cluster;
 use crate::history::{History, Join, Span};
 
-/// Who joins at once.
+/// The number of concurrent visitors.
 const JOINERS: usize = 48;
-/// How many have joined before the node is killed.
+/// The number of joins before the node is killed.
 const RUSH: usize = 2_000;
-/// More than a node sets aside: these may be nobody's.
+/// More than a lease: these positions may belong to no one.
 const ASIDE: u64 = 10_000;
 
-/// Somebody who joined, and the ticket.
+/// A join and its ticket.
 type Joined = (Span, String);
 
-/// Joins at the node on and on until it is gone; answers who did and how many were not told.
+/// Joins at the node until it is gone; returns the joins and how many were not answered.
 fn rush(node: &Node, began: Instant, count: &AtomicUsize, gone: &AtomicBool) -> (Vec<Joined>, u64) {
     let (node, joined, unheard) = (node.with(&http()), RefCell::new(Vec::new()), RefCell::new(0));
     let joiner = async || {
@@ -48,7 +49,7 @@ fn rush(node: &Node, began: Instant, count: &AtomicUsize, gone: &AtomicBool) -> 
 }
 
 #[test]
-fn a_node_that_was_alone_at_a_line_takes_nobodys_place_with_it() {
+fn a_killed_node_with_a_lease_loses_no_visitors_place() {
     let Some(mut cluster) = Cluster::start() else { return };
     let (began, count, gone) = (Instant::now(), AtomicUsize::new(0), AtomicBool::new(false));
     let (alone, elsewhere) = (cluster.nodes[0].clone(), [cluster.nodes[1].clone(), cluster.nodes[2].clone()]);
@@ -61,7 +62,7 @@ fn a_node_that_was_alone_at_a_line_takes_nobodys_place_with_it() {
     });
     for node in elsewhere.iter().cycle().take(20) {
         let asked = began.elapsed();
-        let Answer::Done(Value::String(ticket)) = cluster.ask(node.join()) else { panic!("nobody can join") };
+        let Answer::Done(Value::String(ticket)) = cluster.ask(node.join()) else { panic!("a join failed") };
         joined.push((Span { asked, answered: began.elapsed() }, ticket));
     }
     let mut history = History { unheard: unheard + ASIDE, ..History::default() };

@@ -1,4 +1,4 @@
-//! What is asked of a node over HTTP, and the five kinds of answers to it.
+//! The HTTP calls to a node, and the five kinds of answers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,37 +14,37 @@ use url::{Url, form_urlencoded};
 pub const ADMIN_KEY: &str = "admin-key-0123456789-0123456789-01234567";
 pub const CLIENT_SECRET: &str = "sample-secret-0123456789-0123456789-0123";
 pub const REDIRECT: &str = "https://shop.example/callback";
-/// The event whose line moves slowly, by an inlet and an operator.
+/// The event that an inlet and an operator move slowly.
 pub const LINE: &str = "Line";
-/// The event that lets everybody in who logs in.
+/// The event that admits every login.
 pub const DOOR: &str = "Door";
 
-/// The cookie of another browser each time, which has been here before, named as where the public URL is https.
+/// The cookie of a new browser each time, which has been here before, named as for a https public URL.
 fn browser() -> String {
     static BROWSERS: AtomicU64 = AtomicU64::new(0);
     let number = u128::from(BROWSERS.fetch_add(1, Ordering::Relaxed));
     format!("__Host-anteroom-browser={}", URL_SAFE_NO_PAD.encode(number.to_be_bytes()))
 }
 
-/// Longer than any answer takes, so that only what never comes fails.
+/// Longer than any answer takes, so that only a missing answer fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What came of a request.
+/// The outcome of a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer {
-    /// 200; or where the redirect leads, as a text.
+    /// 200; or the target of a redirect, as a text.
     Done(Value),
-    /// Any other status that is no fault of the service.
+    /// Any other status that is no failure of the service.
     Refused(u16, String),
     /// 503 with `Retry-After`.
     Away,
-    /// No answer, or half of one: the connection ended.
+    /// No answer, or a truncated one: the connection ended.
     Gone,
-    /// What must never be.
+    /// A violation.
     Wrong(String),
 }
 
-/// A node as its callers see it. It may move when it is started again.
+/// A node as its callers see it. Its address may change when it is restarted.
 #[derive(Clone)]
 pub struct Node {
     pub number: usize,
@@ -103,18 +103,18 @@ impl Node {
         }
     }
 
-    /// Ends a session.
+    /// Closes a session.
     pub async fn complete(&self, ticket: &str) -> Answer {
         self.post("/private/update_session", &json!({ "event_id": LINE, "request_id": ticket, "status": 1 })).await
     }
 
-    /// Where the serving counter is then.
+    /// The resulting serving counter.
     pub async fn let_in(&self, event: &str, by: i64) -> Answer {
         let body = json!({ "event_id": event, "increment_by": by });
         self.post("/private/increment_serving_counter", &body).await.part("serving_num")
     }
 
-    /// How many sessions are active.
+    /// The number of active sessions.
     pub async fn active(&self) -> Answer {
         let request = self.http.get(self.url(&format!("/private/num_active_tokens?event_id={LINE}")));
         answer(request.bearer_auth(ADMIN_KEY)).await.part("active_tokens")
@@ -124,7 +124,7 @@ impl Node {
         self.get("/health/ready").await
     }
 
-    /// The code that a new visitor gets who logs in.
+    /// The code of a new visitor's login.
     pub async fn code(&self) -> Answer {
         let fields = [
             ("client_id", "Shop"),
@@ -133,7 +133,7 @@ impl Node {
             ("scope", "openid"),
             ("nonce", "n0nce"),
         ];
-        // A browser that has been here before keeps cookies, and need not show that it does.
+        // The browser has a cookie, so the cookie check is passed.
         let request = self.http.get(self.url(&format!("/authorize?{}", encode(&fields)))).header(COOKIE, browser());
         match answer(request).await {
             Answer::Done(Value::String(location)) => {
@@ -149,7 +149,7 @@ impl Node {
         }
     }
 
-    /// The access token that the code brings.
+    /// The access token for the code.
     pub async fn redeem(&self, code: &str) -> Answer {
         let fields = [("grant_type", "authorization_code"), ("code", code), ("redirect_uri", REDIRECT)];
         let credentials = STANDARD.encode(format!("Shop:{CLIENT_SECRET}"));
@@ -174,7 +174,7 @@ impl Answer {
         }
     }
 
-    /// The number that was answered, as it must be.
+    /// A number of the required form.
     pub fn number(self) -> u64 {
         match self {
             Self::Done(Value::Number(number)) => number.as_u64().unwrap(),
@@ -210,7 +210,7 @@ fn encode(fields: &[(&str, &str)]) -> String {
     form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
 }
 
-/// An HTTP client that follows nothing by itself.
+/// An HTTP client that follows no redirects.
 pub fn http() -> Client {
     drop(rustls::crypto::ring::default_provider().install_default());
     let builder = Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();

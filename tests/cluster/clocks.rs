@@ -1,11 +1,11 @@
-//! Clocks that differ.
+//! Nodes with different clocks.
 
 use crate::api::Answer;
 use crate::cluster::{Cluster, NODES, faketime};
 use crate::load::{Load, Store};
 
-/// The cluster, in which the clocks of some nodes are shifted, each as libfaketime writes it; `None`: something that it
-/// needs is not there.
+/// The cluster, with the clocks of some nodes shifted, each in libfaketime's notation; `None`: a required program is
+/// missing.
 fn shifted(shifts: &[(usize, &str)]) -> Option<Cluster> {
     let library = faketime()?;
     let mut variables = vec![Vec::new(); NODES];
@@ -25,11 +25,11 @@ fn clocks_may_be_two_seconds_apart() {
     load.goes_on();
     load.goes_on();
     load.finish(&cluster);
-    cluster.hears_by_redis();
+    cluster.is_connected_by_redis();
 }
 
 #[test]
-fn a_node_whose_clock_is_an_hour_off_revokes_what_is_redeemed_twice() {
+fn a_node_whose_clock_is_an_hour_off_revokes_a_reused_code() {
     let Some(cluster) = shifted(&[(1, "+3600"), (2, "-3600")]) else { return };
     let text = |answer: Answer| match answer {
         Answer::Done(text) => text.as_str().unwrap().to_owned(),

@@ -1,4 +1,4 @@
-//! Three nodes of one deployment, with the ways between them and what they stand on.
+//! Three nodes of one deployment, their connections, and their servers.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,16 +11,16 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::api::{ADMIN_KEY, Answer, CLIENT_SECRET, DOOR, LINE, Node, http};
 use crate::dynamodb::{Door, Mood, dynamodb};
-use crate::gate::{Carrier, Gate};
+use crate::link::{Forwarder, Link};
 use crate::process::{ATTEMPTS, Launch, PAUSE, Program};
 use crate::redis::Redis;
 
 pub const NODES: usize = 3;
 
-/// More than ever come to the event that lets everybody in.
+/// More than the visitors of the event that admits every login.
 const EVERYBODY: i64 = 1_000_000;
 
-/// As on three machines; what is a node's own comes by variables.
+/// As on three machines; values that differ per node are variables.
 const CONFIG: &str = r#"
 public_url = "https://queue.example"
 
@@ -42,25 +42,25 @@ client_secret = "env:SECRET"
 redirect_uris = ["https://shop.example/callback"]
 "#;
 
-/// See the module's documentation. Fields are let go in their order: first the nodes.
+/// See the module's documentation. Fields are dropped in their order: the nodes first.
 pub struct Cluster {
     programs: Vec<Option<Program>>,
     pub nodes: Vec<Node>,
-    /// Each node's way to Redis.
-    pub gates: Vec<Gate>,
-    /// Each node's way to DynamoDB.
+    /// Each node's connection to Redis.
+    pub redis_links: Vec<Link>,
+    /// Each node's connection to DynamoDB.
     pub endpoints: Vec<Door>,
     pub redis: Redis,
-    /// By node, what its environment holds besides.
+    /// Additional variables of each node.
     variables: Vec<Vec<(String, String)>>,
     prefix: String,
     directory: TempDir,
     runtime: Runtime,
-    _carrier: Carrier,
+    _forwarder: Forwarder,
 }
 
 impl Cluster {
-    /// The cluster, which serves; `None`: something that it needs is not there.
+    /// The running cluster; `None`: a required program is missing.
     pub fn start() -> Option<Self> {
         Self::start_with(vec![Vec::new(); NODES])
     }
@@ -71,18 +71,18 @@ impl Cluster {
         let (redis, dynamodb) = (Redis::start()?, dynamodb()?);
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("anteroom.toml"), CONFIG).unwrap();
-        let (carrier, http) = (Carrier::start(), http());
+        let (forwarder, http) = (Forwarder::start(), http());
         let mut cluster = Self {
             programs: (0..NODES).map(|_| None).collect(),
             nodes: (0..NODES).map(|number| Node::new(number, &http)).collect(),
-            gates: (0..NODES).map(|_| Gate::before(redis.address(), &carrier)).collect(),
-            endpoints: (0..NODES).map(|_| Door::before(dynamodb.address, &carrier)).collect(),
+            redis_links: (0..NODES).map(|_| Link::before(redis.address(), &forwarder)).collect(),
+            endpoints: (0..NODES).map(|_| Door::before(dynamodb.address, &forwarder)).collect(),
             redis,
             variables,
             prefix: format!("cluster{}-", CLUSTERS.fetch_add(1, Ordering::Relaxed)),
             directory,
             runtime: Builder::new_current_thread().enable_all().build().unwrap(),
-            _carrier: carrier,
+            _forwarder: forwarder,
         };
         let made = cluster.command(0, &["store", "init"]).run();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
@@ -100,37 +100,37 @@ impl Cluster {
             .with("ANTEROOM_LOG__LEVEL", "warn")
             .with("ANTEROOM_STORE__ENGINE", "distributed")
             .with("ANTEROOM_STORE__TABLE_PREFIX", &self.prefix)
-            .with("ANTEROOM_STORE__REDIS_URL", &format!("redis://{}", self.gates[number].address))
+            .with("ANTEROOM_STORE__REDIS_URL", &format!("redis://{}", self.redis_links[number].address))
             .with("ANTEROOM_STORE__DYNAMODB_ENDPOINT", &format!("http://{}", self.endpoints[number].address));
-        // DynamoDB Local takes any.
+        // DynamoDB Local accepts any credentials.
         let launch = launch.with("AWS_ACCESS_KEY_ID", "local").with("AWS_SECRET_ACCESS_KEY", "local");
         self.variables[number].iter().fold(launch, |launch, (name, value)| launch.with(name, value))
     }
 
-    /// Starts a node that is not running and waits until it serves.
+    /// Starts a stopped node and waits until it serves.
     pub fn start_node(&mut self, number: usize) {
         let program = self.begin_node(number);
         self.serves(number, program);
     }
 
-    /// Starts a node that is not running, no more.
+    /// Starts a stopped node without waiting.
     pub fn begin_node(&self, number: usize) -> Program {
         self.command(number, &["serve"]).begin()
     }
 
-    /// Waits until a node that was begun serves.
+    /// Waits until a starting node serves.
     pub fn serves(&mut self, number: usize, mut program: Program) {
         program.is_serving();
         self.nodes[number].is_at(program.url(""));
         self.programs[number] = Some(program);
     }
 
-    /// What comes of `store export`.
+    /// The outcome of `store export`.
     pub fn export(&self) -> Output {
         self.command(0, &["store", "export"]).run()
     }
 
-    /// How many nodes listen to Redis.
+    /// The number of nodes subscribed to Redis.
     pub fn listeners(&self) -> usize {
         self.redis.listeners(&format!("{}changes", self.prefix))
     }
@@ -140,7 +140,7 @@ impl Cluster {
         self.programs[number].take().unwrap().kill();
     }
 
-    /// SIGTERM; it must end well.
+    /// SIGTERM; it must exit successfully.
     pub fn stop_node(&mut self, number: usize) {
         self.programs[number].take().unwrap().stop();
     }
@@ -150,17 +150,17 @@ impl Cluster {
         self.endpoints.iter().for_each(|door| door.set(mood));
     }
 
-    /// Redis is where it is now.
+    /// The current address of Redis.
     pub fn redis_moved(&self) {
-        self.gates.iter().for_each(|gate| gate.leads_to(self.redis.address()));
+        self.redis_links.iter().for_each(|gate| gate.leads_to(self.redis.address()));
     }
 
-    /// Asks something in between.
+    /// Changes the behaviour of the connections.
     pub fn ask<T>(&self, question: impl Future<Output = T>) -> T {
         self.runtime.block_on(question)
     }
 
-    /// Waits until something is so, which it soon must be.
+    /// Polls until the condition holds.
     pub fn until(&self, what: &str, mut so: impl FnMut(&Self) -> bool) {
         for _ in 0..ATTEMPTS {
             if so(self) {
@@ -171,16 +171,16 @@ impl Cluster {
         panic!("never: {what}");
     }
 
-    /// Every node hears by Redis what others do: what is done on one is shown by another that cannot ask DynamoDB. To be
-    /// called when nobody comes.
-    pub fn hears_by_redis(&self) {
+    /// Every node gets the others' changes through Redis: a change on one is shown by another that cannot reach
+    /// DynamoDB. To be called without other traffic.
+    pub fn is_connected_by_redis(&self) {
         self.until("all listen to Redis", |cluster| cluster.listeners() == NODES);
         for number in 0..NODES {
             self.endpoints[number].set(Mood::Away);
             let other = &self.nodes[(number + 1) % NODES];
             let served = self.ask(other.let_in(LINE, 1)).number();
             let shown = |cluster: &Self| cluster.ask(cluster.nodes[number].serving()).number();
-            self.until("a node hears of another", |cluster| shown(cluster) >= served);
+            self.until("a node gets another's changes", |cluster| shown(cluster) >= served);
             self.endpoints[number].set(Mood::Well);
         }
         self.all_well();
@@ -194,7 +194,7 @@ impl Cluster {
     }
 }
 
-/// What shifts a program's clock: Debian's libfaketime. `None`: it is not there.
+/// Debian's libfaketime, which shifts a program's clock. `None`: it is missing.
 pub fn faketime() -> Option<PathBuf> {
     let libraries = fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path());
     let places = libraries.map(|library| library.join("faketime/libfaketime.so.1"));

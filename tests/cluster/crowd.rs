@@ -1,4 +1,4 @@
-//! Those who come, each a task that asks and writes down what it is answered, until all is over.
+//! The visitors and other callers, each a task that sends requests and records the answers until the end.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -16,26 +16,26 @@ use crate::cluster::NODES;
 use crate::history::{History, Join, Move, Redeemed, Span, Token};
 use crate::load::{Count, Gone, Notes};
 
-/// Visitors who join at each node, and those who wait for tokens at any.
+/// The number of joining visitors at each node, and of those that wait for tokens at any.
 const JOINERS: usize = 2;
 const WAITERS: usize = 3;
 
-/// How many join before anybody else comes: the inlet never comes to the end of the line, where its steps are odd.
+/// The number of joins before all others: the inlet never reaches the end of the queue, where its steps are irregular.
 const FIRST: usize = 15;
 
-/// Between two requests of one of them.
+/// The pause between two requests of one caller.
 const BREATH: Duration = Duration::from_millis(15);
-/// Between two moves of the line by the operator, and between two logins at a node.
+/// The pause between two moves of the operator, and between two logins at a node.
 const SELDOM: Duration = Duration::from_millis(100);
 
-/// Those who come.
+/// The callers.
 pub struct Crowd {
     pub nodes: Vec<Node>,
     pub notes: Arc<Mutex<Notes>>,
     pub over: Arc<AtomicBool>,
     pub gone: Gone,
     pub began: Instant,
-    /// By position, tickets that nobody waits with yet.
+    /// By position, tickets without a waiting visitor.
     pub tickets: RefCell<BTreeMap<u64, String>>,
     pub turn: Cell<usize>,
 }
@@ -81,17 +81,17 @@ impl Crowd {
         &self.nodes[turn % NODES]
     }
 
-    /// Asks, and tells when.
+    /// Sends a request and records when.
     async fn timed(&self, question: impl Future<Output = Answer>) -> (Span, Answer) {
         let asked = self.began.elapsed();
         let answer = question.await;
         (Span { asked, answered: self.began.elapsed() }, answer)
     }
 
-    /// Writes down an answer that must not be.
+    /// Records an answer that is a violation.
     fn mind(&self, node: &Node, what: impl Debug, answer: &Answer) {
         let borne = match answer {
-            // How many were told so is counted.
+            // The number of such answers is counted.
             Answer::Away => true,
             Answer::Gone => self.gone[node.number].load(Ordering::SeqCst),
             _ => false,
@@ -132,7 +132,7 @@ impl Crowd {
         }
     }
 
-    /// What another node says of a ticket that is good; `None`: nobody can tell.
+    /// The answer of another node about a valid ticket; `None`: unknown now.
     async fn position(&self, ticket: &str) -> Option<u64> {
         loop {
             let node = self.any();
@@ -147,7 +147,7 @@ impl Crowd {
         }
     }
 
-    /// Looks at the serving counter of one node, as a page does.
+    /// Polls the serving counter of one node, as a page does.
     async fn watch(self: Rc<Self>, number: usize) {
         let node = &self.nodes[number];
         while !self.is_over() {
@@ -183,8 +183,8 @@ impl Crowd {
         }
     }
 
-    /// Waits for tokens with one ticket after the other, at whichever node; asks for them again at another, and ends
-    /// every third session.
+    /// Waits for tokens with one ticket after the other, at any node; requests them again at another, and closes every
+    /// third session.
     async fn enter_on_and_on(self: Rc<Self>) {
         let mut entered = 0;
         while !self.is_over() {
@@ -200,7 +200,7 @@ impl Crowd {
             if entered % 3 == 0 {
                 self.leave(&ticket).await;
             }
-            // Somebody at the end of the line tries, too.
+            // A visitor near the end of the queue tries, too.
             let last = self.tickets.borrow().last_key_value().map(|(position, ticket)| (*position, ticket.clone()));
             if let Some((position, ticket)) = last {
                 self.enter(position, &ticket, Stay::Never).await;
@@ -208,7 +208,7 @@ impl Crowd {
         }
     }
 
-    /// Whether there are tokens for the ticket. Even if all is over, who was not told asks until they know.
+    /// Whether the ticket gets tokens. Even after the end, a caller without an answer retries until it knows.
     async fn enter(&self, position: u64, ticket: &str, stay: Stay) -> bool {
         loop {
             let node = self.any();
@@ -232,7 +232,7 @@ impl Crowd {
         }
     }
 
-    /// Ends the session of a ticket. Who was not told asks again: it may have been done.
+    /// Closes the session of a ticket. A caller without an answer retries: it may have been done.
     async fn leave(&self, ticket: &str) {
         let mut asked_before = false;
         loop {
@@ -249,7 +249,7 @@ impl Crowd {
         self.note(|history| history.closed.extend([ticket.to_owned()]));
     }
 
-    /// Logs new visitors in. Every other code is redeemed by many at once; of the others, every node must know the login.
+    /// Logs new visitors in. Every other code is redeemed concurrently; of the others, every node must know the login.
     async fn log_in_on_and_on(self: Rc<Self>, number: usize) {
         let mut many = false;
         while !self.is_over() {
@@ -310,7 +310,7 @@ impl Crowd {
     }
 }
 
-/// How long somebody waits for tokens.
+/// How long a visitor waits for tokens.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stay {
     UntilServed,

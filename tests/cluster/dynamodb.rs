@@ -1,6 +1,6 @@
-//! The way from one node to DynamoDB Local, request by request: here DynamoDB is made to fail as it may.
+//! The connection from one node to DynamoDB Local, request by request: injects DynamoDB's failures.
 //!
-//! A node's connection stays open over many requests, as it does to AWS. Must not know what a request asks for.
+//! A node's connection stays open over many requests, as to AWS. Must not know the content of a request.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,46 +11,46 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use crate::gate::Carrier;
+use crate::link::Forwarder;
 use crate::servers::Server;
 
-/// The DynamoDB Local of this test process, or `None`: tests are left out.
+/// The DynamoDB Local of this test process, or `None`: the tests are skipped.
 pub fn dynamodb() -> Option<&'static Server> {
     static SERVER: OnceLock<Option<Server>> = OnceLock::new();
     SERVER.get_or_init(Server::dynamodb).as_ref()
 }
 
-/// How DynamoDB answers.
+/// The behaviour of DynamoDB.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mood {
     Well,
-    /// Of so many requests, one is answered by one of its errors for too much work, and not done.
+    /// One of this many requests gets a throttling error, and is not applied.
     Throttles(u64),
-    /// Of so many requests, one is answered by an error of its own, and not done.
+    /// One of this many requests gets an internal error, and is not applied.
     Errs(u64),
-    /// Of so many requests, one is done and not answered: the connection breaks.
+    /// One of this many requests is applied and not answered: the connection breaks.
     BreaksOff(u64),
     /// It cannot be reached.
     Away,
-    /// It can, and says nothing.
+    /// It accepts connections and never answers.
     Mute,
 }
 
 /// See the module's documentation.
 pub struct Door {
-    /// Where the node finds DynamoDB.
+    /// The address of DynamoDB for the node.
     pub address: SocketAddr,
     mood: watch::Sender<Mood>,
-    /// How many requests were not answered as they should.
+    /// The number of injected failures.
     failed: Arc<AtomicU64>,
 }
 
 impl Door {
-    pub fn before(server: SocketAddr, carrier: &Carrier) -> Self {
-        let (listener, address) = carrier.listen();
+    pub fn before(server: SocketAddr, forwarder: &Forwarder) -> Self {
+        let (listener, address) = forwarder.listen();
         let (mood, failed) = (watch::Sender::new(Mood::Well), Arc::default());
         let guest = Guest { server, mood: mood.subscribe(), asked: Arc::default(), failed: Arc::clone(&failed) };
-        carrier.runtime.spawn(async move {
+        forwarder.runtime.spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
                 tokio::spawn(guest.clone().serve(connection));
             }
@@ -67,16 +67,16 @@ impl Door {
     }
 }
 
-/// What becomes of one request.
-enum Fate {
+/// The fate of one request.
+enum Outcome {
     Done,
-    /// Answered by this error.
+    /// It gets this error.
     Refused(&'static str, &'static str),
-    /// Done, and the connection ends.
+    /// It is applied, and the connection ends.
     Unanswered,
     /// The connection ends.
     Cut,
-    /// Nothing, ever.
+    /// It is never answered.
     Ignored,
 }
 
@@ -84,7 +84,7 @@ enum Fate {
 struct Guest {
     server: SocketAddr,
     mood: watch::Receiver<Mood>,
-    /// How many requests came, on all connections.
+    /// The number of requests on all connections.
     asked: Arc<AtomicU64>,
     failed: Arc<AtomicU64>,
 }
@@ -99,19 +99,19 @@ impl Guest {
                 () = away(&mut self.mood) => None,
             };
             let Some(request) = request else { return };
-            let fate = self.fate();
-            if !matches!(fate, Fate::Done) {
+            let fate = self.outcome();
+            if !matches!(fate, Outcome::Done) {
                 self.failed.fetch_add(1, Ordering::Relaxed);
             }
             let answer = match fate {
-                Fate::Refused(status, error) => Some(refusal(status, error)),
-                Fate::Done => self.forward(&mut server, &request).await,
-                Fate::Unanswered => {
+                Outcome::Refused(status, error) => Some(refusal(status, error)),
+                Outcome::Done => self.forward(&mut server, &request).await,
+                Outcome::Unanswered => {
                     self.forward(&mut server, &request).await;
                     None
                 }
-                Fate::Cut => None,
-                Fate::Ignored => std::future::pending().await,
+                Outcome::Cut => None,
+                Outcome::Ignored => std::future::pending().await,
             };
             let Some(answer) = answer else { return };
             if connection.write_all(&answer).await.is_err() {
@@ -120,19 +120,19 @@ impl Guest {
         }
     }
 
-    fn fate(&self) -> Fate {
+    fn outcome(&self) -> Outcome {
         let number = self.asked.fetch_add(1, Ordering::Relaxed);
         let hits = |every: u64| number.is_multiple_of(every);
         match *self.mood.borrow() {
             Mood::Throttles(every) if hits(every) => match number / every % 2 {
-                0 => Fate::Refused("400 Bad Request", "ProvisionedThroughputExceededException"),
-                _ => Fate::Refused("400 Bad Request", "ThrottlingException"),
+                0 => Outcome::Refused("400 Bad Request", "ProvisionedThroughputExceededException"),
+                _ => Outcome::Refused("400 Bad Request", "ThrottlingException"),
             },
-            Mood::Errs(every) if hits(every) => Fate::Refused("500 Internal Server Error", "InternalServerError"),
-            Mood::BreaksOff(every) if hits(every) => Fate::Unanswered,
-            Mood::Away => Fate::Cut,
-            Mood::Mute => Fate::Ignored,
-            _ => Fate::Done,
+            Mood::Errs(every) if hits(every) => Outcome::Refused("500 Internal Server Error", "InternalServerError"),
+            Mood::BreaksOff(every) if hits(every) => Outcome::Unanswered,
+            Mood::Away => Outcome::Cut,
+            Mood::Mute => Outcome::Ignored,
+            _ => Outcome::Done,
         }
     }
 
@@ -153,7 +153,7 @@ fn refusal(status: &str, error: &str) -> Vec<u8> {
     format!("{head}\r\n\r\n{body}").into_bytes()
 }
 
-/// A whole message of HTTP/1.1 with its head; `None`: the connection ended.
+/// A complete HTTP/1.1 message with its head; `None`: the connection ended.
 async fn message(connection: &mut TcpStream) -> Option<Vec<u8>> {
     let mut read = Vec::new();
     let head = loop {

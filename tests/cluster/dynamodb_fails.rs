@@ -1,5 +1,5 @@
-//! DynamoDB has too much to do, errs, does what it does not answer, or is out of reach. Who waits is answered all the
-//! same; who needs it is served, or told to come again.
+//! DynamoDB throttles, fails, loses answers, or is unreachable. Waiting visitors are answered all the same; callers who
+//! need the store are served, or get Retry-After.
 
 use std::env;
 use std::thread;
@@ -9,12 +9,12 @@ use crate::cluster::Cluster;
 use crate::dynamodb::Mood;
 use crate::load::{Count, Load, Store};
 
-/// Waits until something failed at every node.
+/// Waits until a request failed at every node.
 fn fails_everywhere(cluster: &Cluster) {
     cluster.until("DynamoDB fails every node", |cluster| cluster.endpoints.iter().all(|door| door.failed() > 5));
 }
 
-/// Has a crowd come while DynamoDB is well, then while it is not, then while it is again.
+/// Runs the crowd while DynamoDB works, then while it fails, then while it works again.
 fn nothing_goes_wrong_while_dynamodb_is(mood: Mood) {
     let Some(cluster) = Cluster::start() else { return };
     let load = Load::start(&cluster, Store::Failing);
@@ -25,7 +25,7 @@ fn nothing_goes_wrong_while_dynamodb_is(mood: Mood) {
     cluster.dynamodb_is(Mood::Well);
     load.goes_on();
     load.finish(&cluster);
-    cluster.hears_by_redis();
+    cluster.is_connected_by_redis();
 }
 
 #[test]
@@ -39,12 +39,12 @@ fn nothing_goes_wrong_when_dynamodb_errs() {
 }
 
 #[test]
-fn what_dynamodb_did_and_did_not_answer_is_done_once() {
+fn a_write_whose_answer_was_lost_is_applied_once() {
     nothing_goes_wrong_while_dynamodb_is(Mood::BreaksOff(3));
 }
 
 #[test]
-fn who_waits_is_answered_while_dynamodb_is_away() {
+fn waiting_visitors_are_answered_while_dynamodb_is_away() {
     let Some(cluster) = Cluster::start() else { return };
     let load = Load::start(&cluster, Store::Failing);
     load.goes_on();
@@ -52,12 +52,12 @@ fn who_waits_is_answered_while_dynamodb_is_away() {
     for mood in [Mood::Away, Mood::Mute] {
         cluster.dynamodb_is(mood);
         load.until(&[0, 1, 2], Count { reads: 30, refused: 1, ..Count::default() });
-        // A fault that lasts: nothing is waited for here.
+        // A lasting failure: there is nothing to wait for here.
         thread::sleep(Duration::from_secs(whole) / 2);
         load.until(&[0, 1, 2], Count { reads: 30, refused: 1, ..Count::default() });
     }
     cluster.dynamodb_is(Mood::Well);
     load.goes_on();
     load.finish(&cluster);
-    cluster.hears_by_redis();
+    cluster.is_connected_by_redis();
 }

@@ -1,36 +1,37 @@
-//! What was answered and when, and what must be true of it whatever failed meanwhile.
+//! The recorded answers with their times, and the invariants that must hold whatever failed.
 //!
-//! Times are of one clock, the test's. A request was certainly answered from the state after it was asked and before it
-//! was answered, and nothing is said of the order of two that overlap. Must not know how the answers were got.
+//! Times are of one clock, the test's. A request was answered from the state after it was sent and before it was
+//! answered; nothing is assumed about the order of two overlapping requests. Must not know how the answers were
+//! obtained.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-/// When something was asked, and when it was answered.
+/// When a request was sent, and when it was answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Span {
     pub asked: Duration,
     pub answered: Duration,
 }
 
-/// A position that was given to a visitor.
+/// A position given to a visitor.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Join {
     pub span: Span,
     pub position: u64,
 }
 
-/// The operator moved the serving counter by an odd number; the inlet only ever does by even ones.
+/// The operator moved the serving counter by an odd number; the inlet moves it by even ones only.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Move {
     pub span: Span,
-    /// Where it was then.
+    /// The resulting counter.
     pub served: u64,
-    /// Whether the operator was not told what came of an earlier move, since the last of these.
+    /// Whether an earlier move since the last of these was not answered.
     pub unsure: bool,
 }
 
-/// What the tokens of a ticket say.
+/// The claims of a ticket's tokens.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Token {
     pub span: Span,
@@ -39,12 +40,12 @@ pub struct Token {
     pub claims: String,
 }
 
-/// What came of a code that many redeemed at once.
+/// The outcome of concurrent redemptions of one code.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Redeemed {
-    /// How many got tokens for it.
+    /// How many got tokens.
     pub taken: usize,
-    /// Whether somebody was not told what came of it.
+    /// Whether one of them was not answered.
     pub unsure: bool,
 }
 
@@ -52,37 +53,37 @@ pub struct Redeemed {
 #[derive(Default, Debug)]
 pub struct History {
     pub joins: Vec<Join>,
-    /// The serving counter as a node shows it, node by node: what one caller saw, one request after the other.
+    /// The serving counter as shown by each node to one caller, request after request.
     pub shown: BTreeMap<usize, Vec<(Duration, u64)>>,
-    /// Joins of which nobody knows what position they took, if any.
+    /// Unanswered joins, whose position is unknown.
     pub unheard: u64,
-    /// What the one operator did, one move after the other.
+    /// The moves of the only operator, one after the other.
     pub moves: Vec<Move>,
     pub tokens: Vec<Token>,
     pub codes: Vec<Redeemed>,
-    /// Tickets whose sessions were ended.
+    /// Tickets whose sessions were closed.
     pub closed: BTreeSet<String>,
-    /// Answers that must not be.
+    /// Answers that are violations.
     pub wrong: Vec<String>,
 }
 
 impl History {
-    /// All that is not as it must be.
+    /// All violations.
     pub fn faults(&self) -> Vec<String> {
         let mut faults = self.wrong.clone();
         faults.extend(self.positions_twice());
         faults.extend(self.positions_out_of_order());
-        faults.extend(self.positions_of_nobody());
+        faults.extend(self.unowned_positions());
         faults.extend(self.steps_back());
-        faults.extend(self.moves_at_odds());
+        faults.extend(self.inconsistent_moves());
         faults.extend(self.claims_changed());
         faults.extend(self.let_in_too_early());
-        faults.extend(self.codes_at_odds());
+        faults.extend(self.inconsistent_codes());
         faults
     }
 
-    /// How long it took: to join, and from the answer to the operator until a node showed it. Middle and longest of each;
-    /// to be read, not to be held against anything.
+    /// The delays: of a join, and from the operator's answer until a node showed the move. Median and maximum of each;
+    /// for information only.
     pub fn figures(&self) -> String {
         let joins = self.joins.iter().map(|join| join.span.answered.saturating_sub(join.span.asked)).collect();
         let shown = |moved: &Move| {
@@ -102,7 +103,7 @@ impl History {
         twice.map(|join| format!("position {} was given to two", join.position)).collect()
     }
 
-    /// Who came after another had been answered stands behind.
+    /// A join sent after another was answered has a later position.
     fn positions_out_of_order(&self) -> Vec<String> {
         let mut by_answer: Vec<&Join> = self.joins.iter().collect();
         by_answer.sort_by_key(|join| join.span.answered);
@@ -120,15 +121,15 @@ impl History {
         faults
     }
 
-    /// A join takes one position, however often the store had to be asked.
-    fn positions_of_nobody(&self) -> Option<String> {
+    /// A join takes one position, however often the store call was retried.
+    fn unowned_positions(&self) -> Option<String> {
         let last = self.joins.iter().map(|join| join.position).max().unwrap_or(0);
         let nobodys = last.saturating_sub(self.joins.len() as u64);
         (nobodys > self.unheard).then(|| format!("{nobodys} positions are nobody's, of {} unheard joins", self.unheard))
     }
 
-    /// A move is done once, however often the store had to be asked.
-    fn moves_at_odds(&self) -> Vec<String> {
+    /// A move is applied once, however often the store call was retried.
+    fn inconsistent_moves(&self) -> Vec<String> {
         let sure = self.moves.windows(2).filter(|pair| !pair[1].unsure);
         let steps = sure.map(|pair| (pair[0].served, pair[1].served));
         let odd = steps.filter(|(before, then)| then <= before || (then - before).is_multiple_of(2));
@@ -153,7 +154,7 @@ impl History {
         changed.map(|token| format!("the claims of position {} changed: {}", token.position, token.claims)).collect()
     }
 
-    /// Who had a token before a move was asked for that led to less than their position.
+    /// Visitors with a token from before a move below their position was requested.
     fn let_in_too_early(&self) -> Vec<String> {
         let mut faults = Vec::new();
         for token in &self.tokens {
@@ -166,7 +167,7 @@ impl History {
         faults
     }
 
-    fn codes_at_odds(&self) -> Vec<String> {
+    fn inconsistent_codes(&self) -> Vec<String> {
         let odd = self.codes.iter().filter(|code| code.taken > 1 || code.taken == 0 && !code.unsure);
         odd.map(|code| format!("a code was redeemed {} times", code.taken)).collect()
     }
@@ -200,10 +201,10 @@ mod tests {
     }
 
     #[test]
-    fn a_good_history_has_no_faults() {
+    fn a_valid_history_has_no_violations() {
         let shown = |numbers: &[u64]| numbers.iter().map(|number| (Duration::ZERO, *number)).collect();
         let history = History {
-            // The first two came together: either may be before the other.
+            // The first two overlap: either may be before the other.
             joins: vec![join(0, 5, 2), join(1, 4, 1), join(6, 7, 3)],
             shown: [(0, shown(&[0, 2, 2, 3])), (1, shown(&[1]))].into(),
             moves: vec![moved(2, 3, 2), moved(8, 9, 3), Move { unsure: true, ..moved(10, 11, 9) }],
@@ -215,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_is_found() {
+    fn each_violation_is_found() {
         let found = |history: History| history.faults();
         let joins = |joins: &[Join]| found(History { joins: joins.to_vec(), unheard: 5, ..History::default() });
         assert_eq!(joins(&[join(0, 9, 1), join(0, 9, 1)]), ["position 1 was given to two"]);

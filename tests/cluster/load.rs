@@ -1,8 +1,7 @@
-//! The crowd: visitors, relying parties and an operator who come to all nodes at once, and write down what they are
-//! answered.
+//! The crowd: visitors, relying parties and an operator who call all nodes concurrently, and record the answers.
 //!
-//! Owns a thread, so that the crowd goes on whatever the test does to the cluster meanwhile. It does not come as fast as
-//! it can: a small machine has to carry three nodes besides.
+//! Owns a thread, so that the crowd continues whatever the test does to the cluster. It does not run at full rate,
+//! because a small machine has to run three nodes besides.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -21,34 +20,34 @@ use crate::crowd::Crowd;
 use crate::history::{History, Token};
 use crate::process::{ATTEMPTS, PAUSE};
 
-/// How often callers must put up with 503 and `Retry-After` where the store is needed.
+/// How often callers may get 503 with `Retry-After` where the store is needed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Store {
-    /// Seldom: only a machine that has too much to do makes them.
+    /// Rarely: only an overloaded machine causes them.
     Reliable,
     /// Often.
     Failing,
 }
 
-/// How often a node did what it should.
+/// How often a node answered successfully.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Count {
     pub joins: usize,
     pub tokens: usize,
     pub logins: usize,
     pub reads: usize,
-    /// Joins that were answered by 503.
+    /// The number of joins answered by 503.
     pub refused: usize,
 }
 
-/// What they write down.
+/// The recorded history.
 #[derive(Default)]
 pub struct Notes {
     pub history: History,
     pub counts: [Count; NODES],
 }
 
-/// By node, whether it may be without an answer.
+/// By node, whether it may leave requests unanswered.
 pub type Gone = Arc<[AtomicBool; NODES]>;
 
 /// See the module's documentation.
@@ -82,12 +81,11 @@ impl Load {
         self.notes.lock().unwrap()
     }
 
-    /// Has something happen to a node that may end its connections, and has it come back: callers who get no answer from
-    /// it meanwhile must put up with that.
+    /// Runs a failure of a node that may end its connections, and its return: its callers may meanwhile get no answer.
     pub fn without(&self, node: usize, happen: impl FnOnce()) {
         self.gone[node].store(true, Ordering::SeqCst);
         happen();
-        // Until the last of those who were not answered has come again.
+        // Until the last of the unanswered callers has retried.
         self.goes_on_at(&[node]);
         self.gone[node].store(false, Ordering::SeqCst);
     }
@@ -96,7 +94,7 @@ impl Load {
         self.notes().counts
     }
 
-    /// Waits until each of these nodes has done so much more.
+    /// Waits until each of these nodes has answered this much more.
     pub fn until(&self, nodes: &[usize], more: Count) {
         let before = self.counts();
         for _ in 0..ATTEMPTS {
@@ -122,24 +120,24 @@ impl Load {
         panic!("never {more:?} more than {before:?}, but {:?}; {wrong:?}", self.counts());
     }
 
-    /// Waits until these nodes have done a little of everything.
+    /// Waits until these nodes have answered some calls of each kind.
     pub fn goes_on_at(&self, nodes: &[usize]) {
         self.until(nodes, Count { joins: 15, tokens: 2, logins: 2, reads: 15, refused: 0 });
     }
 
-    /// Waits until all nodes have done a little of everything.
+    /// Waits until all nodes have answered some calls of each kind.
     pub fn goes_on(&self) {
         self.goes_on_at(&[0, 1, 2]);
     }
 
-    /// Lets a fault last.
+    /// Lets a failure last.
     pub fn goes_on_for(&self, time: Duration) {
         thread::sleep(time);
         self.goes_on();
     }
 
-    /// Sends the crowd home, and holds what it was answered against what must be: also that no session is lost. What it
-    /// counted is said in `--nocapture` runs.
+    /// Stops the crowd, and checks the history and that no session is lost. Its counts are printed in `--nocapture`
+    /// runs.
     pub fn finish(mut self, cluster: &Cluster) -> History {
         self.over.store(true, Ordering::Relaxed);
         self.thread.take().unwrap().join().unwrap();
@@ -149,15 +147,15 @@ impl Load {
         let (joins, refused) = (sum(|count| count.joins), sum(|count| count.refused));
         assert!(self.store == Store::Failing || refused * 5 <= joins, "{refused} refused, {joins} joined");
         cluster.all_well();
-        cluster.ask(look_after(&cluster.nodes, &mut history));
+        cluster.ask(check_end(&cluster.nodes, &mut history));
         let faults = history.faults();
         assert!(faults.is_empty(), "{} faults, among them {:#?}", faults.len(), &faults[..faults.len().min(20)]);
         history
     }
 }
 
-/// Asks again for the tokens of everybody who had some, and how many sessions there are: every node must know of all.
-async fn look_after(nodes: &[Node], history: &mut History) {
+/// Requests all tokens again, and the number of sessions: every node must know all.
+async fn check_end(nodes: &[Node], history: &mut History) {
     let mut sessions = BTreeMap::new();
     for token in &history.tokens {
         sessions.insert(token.ticket.clone(), token.clone());

@@ -1,12 +1,11 @@
-//! Several nodes of the built program on one Redis and one DynamoDB Local, with visitors coming to all of them, while
-//! something fails: a node, Redis, DynamoDB, the network between them, a clock.
+//! Several nodes of the built program on one Redis and one DynamoDB Local, with visitors at all of them, while a
+//! component fails: a node, Redis, DynamoDB, the network between them, a clock.
 //!
-//! Every test starts a cluster of its own (`cluster.rs`), lets a crowd come to all nodes (`load.rs`), has something fail
-//! in the middle of it, and holds what was answered, with when it was asked and when it was answered, against what must
-//! be true whatever fails (`history.rs`). All waiting is for a number of answers, but where a fault has to last for a
-//! time. `ANTEROOM_TEST_OUTAGE`: how many seconds DynamoDB is away, instead of a few.
+//! Every test starts a cluster of its own (`cluster.rs`), runs a crowd against all nodes (`load.rs`), injects a
+//! failure, and checks the recorded answers against the invariants (`history.rs`). Tests wait for a number of answers,
+//! except where a failure has to last. `ANTEROOM_TEST_OUTAGE`: how many seconds DynamoDB is away, instead of a few.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "in a test, a panic is how a failure is told")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "in a test, a panic reports a failure")]
 
 #[path = "../common/process.rs"]
 #[expect(dead_code, reason = "it serves other tests as well")]
@@ -18,8 +17,8 @@ mod api;
 mod cluster;
 mod crowd;
 mod dynamodb;
-mod gate;
 mod history;
+mod link;
 mod load;
 mod redis;
 

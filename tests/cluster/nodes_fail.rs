@@ -1,4 +1,4 @@
-//! A node ends, badly or well, and comes back.
+//! A node stops, by a kill or gracefully, and returns.
 
 use crate::api::LINE;
 use crate::cluster::{Cluster, NODES};
@@ -12,8 +12,8 @@ fn three_nodes_are_one_waiting_room() {
     load.goes_on();
     load.goes_on();
     load.finish(&cluster);
-    cluster.hears_by_redis();
-    // The one way back for the serving counter is the operator's, and every node goes it.
+    cluster.is_connected_by_redis();
+    // Only the operator moves the serving counter back, and every node follows.
     let before = cluster.ask(cluster.nodes[0].let_in(LINE, 1_000)).number();
     for node in &cluster.nodes {
         cluster.until("the step is shown", |cluster| cluster.ask(node.serving()).number() >= before);
@@ -25,7 +25,7 @@ fn three_nodes_are_one_waiting_room() {
 }
 
 #[test]
-fn a_node_that_is_killed_takes_nothing_with_it_and_comes_back() {
+fn a_killed_node_loses_nothing_and_returns() {
     let Some(mut cluster) = Cluster::start() else { return };
     let load = Load::start(&cluster, Store::Reliable);
     load.goes_on();
@@ -36,7 +36,7 @@ fn a_node_that_is_killed_takes_nothing_with_it_and_comes_back() {
     });
     load.goes_on();
     load.finish(&cluster);
-    cluster.hears_by_redis();
+    cluster.is_connected_by_redis();
 }
 
 #[test]
@@ -53,11 +53,11 @@ fn a_rolling_restart_loses_nothing() {
     }
     load.goes_on();
     load.finish(&cluster);
-    cluster.hears_by_redis();
+    cluster.is_connected_by_redis();
 }
 
 #[test]
-fn a_node_that_starts_while_dynamodb_errs_serves_once_it_does_not() {
+fn a_node_that_starts_while_dynamodb_fails_serves_afterwards() {
     let Some(mut cluster) = Cluster::start() else { return };
     for mood in [Mood::Errs(1), Mood::Throttles(1), Mood::Away] {
         cluster.stop_node(1);
@@ -67,7 +67,7 @@ fn a_node_that_starts_while_dynamodb_errs_serves_once_it_does_not() {
         assert!(said.contains("DynamoDB, table"), "{said}");
         cluster.endpoints[1].set(Mood::Well);
         cluster.serves(1, program);
-        // It knows the line as the others do.
+        // It knows the event as the others do.
         let served = cluster.ask(cluster.nodes[0].let_in(LINE, 1)).number();
         cluster.until("the move is shown", |cluster| cluster.ask(cluster.nodes[1].serving()).number() >= served);
     }
@@ -75,7 +75,7 @@ fn a_node_that_starts_while_dynamodb_errs_serves_once_it_does_not() {
 }
 
 #[test]
-fn a_store_is_not_exported_while_nodes_serve_from_it() {
+fn an_export_is_refused_while_nodes_use_the_store() {
     let Some(mut cluster) = Cluster::start() else { return };
     cluster.until("all listen to Redis", |cluster| cluster.listeners() == NODES);
     let refused = cluster.export();
@@ -83,7 +83,7 @@ fn a_store_is_not_exported_while_nodes_serve_from_it() {
     assert!(complaint.contains("3 of its nodes still serve"), "{complaint}");
     assert_eq!((refused.status.code(), refused.stdout.len()), (Some(1), 0));
     (0..NODES).for_each(|number| cluster.stop_node(number));
-    cluster.until("nobody listens to Redis", |cluster| cluster.listeners() == 0);
+    cluster.until("no node is subscribed to Redis", |cluster| cluster.listeners() == 0);
     let exported = cluster.export();
     assert!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
     assert!(String::from_utf8_lossy(&exported.stdout).lines().last().is_some_and(|line| line.contains("\"end\"")));

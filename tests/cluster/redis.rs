@@ -1,4 +1,4 @@
-//! The Redis of one cluster, and what may happen to one.
+//! The Redis of one cluster, and its failures.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -33,7 +33,7 @@ impl Redis {
         self.server.address
     }
 
-    /// Of what it answers to a command, the first line that begins with `wanted`: what follows there.
+    /// The rest of the first line that begins with `wanted` in its answer to a command.
     fn ask(&self, command: &str, wanted: &str) -> String {
         let mut connection = TcpStream::connect(self.server.address).unwrap();
         connection.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -46,7 +46,7 @@ impl Redis {
         self.ask("INFO server", "process_id:")
     }
 
-    /// How many connections listen to the channel.
+    /// The number of connections subscribed to the channel.
     pub fn listeners(&self, channel: &str) -> usize {
         self.ask(&format!("PUBSUB NUMSUB {channel}"), ":").parse().unwrap()
     }
@@ -56,12 +56,12 @@ impl Redis {
         signal("KILL", &self.process());
     }
 
-    /// Another, which knows nothing, takes its place.
+    /// A new, empty server takes its place.
     pub fn replace(&mut self) {
         self.server = Server::redis(self.directory.path()).unwrap();
     }
 
-    /// Forgets all.
+    /// Deletes all data.
     pub fn flush(&self) {
         self.ask("FLUSHALL", "+OK");
     }
@@ -70,13 +70,13 @@ impl Redis {
         self.directory.path().join(name)
     }
 
-    /// Writes down what it knows, as for a replica.
+    /// Saves its data, as for a replica.
     pub fn save(&self) {
         self.ask("SAVE", "+OK");
         fs::rename(self.file("dump.rdb"), self.file("replica.rdb")).unwrap();
     }
 
-    /// Another, which knows what was [saved](Redis::save), takes its place.
+    /// A new server takes its place, with the [saved](Redis::save) data.
     pub fn fail_over(&mut self) {
         fs::rename(self.file("replica.rdb"), self.file("dump.rdb")).unwrap();
         self.replace();

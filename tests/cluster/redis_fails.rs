@@ -1,14 +1,14 @@
-//! Redis ends, forgets, stands still, is another, or is out of reach of one node. It only tells the nodes of news: nobody
-//! is answered otherwise because of it, only later.
+//! Redis stops, loses data, pauses, fails over, or is unreachable for one node. It only notifies nodes, so answers are
+//! delayed at most, and otherwise unchanged.
 
 use std::time::Duration;
 
 use crate::cluster::Cluster;
-use crate::gate::Way;
+use crate::link::LinkState;
 use crate::load::{Load, Store};
 
 #[test]
-fn nobody_notices_that_redis_was_killed_and_began_empty() {
+fn a_restart_of_redis_without_data_goes_unnoticed() {
     let Some(mut cluster) = Cluster::start() else { return };
     let load = Load::start(&cluster, Store::Reliable);
     load.goes_on();
@@ -20,11 +20,11 @@ fn nobody_notices_that_redis_was_killed_and_began_empty() {
     cluster.redis.flush();
     load.goes_on();
     load.finish(&cluster);
-    cluster.hears_by_redis();
+    cluster.is_connected_by_redis();
 }
 
 #[test]
-fn nobody_notices_that_redis_stands_still_for_ten_seconds() {
+fn a_pause_of_redis_for_ten_seconds_goes_unnoticed() {
     let Some(mut cluster) = Cluster::start() else { return };
     let load = Load::start(&cluster, Store::Reliable);
     load.goes_on();
@@ -33,35 +33,35 @@ fn nobody_notices_that_redis_stands_still_for_ten_seconds() {
     cluster.redis.go_on();
     load.goes_on();
     load.finish(&cluster);
-    cluster.hears_by_redis();
+    cluster.is_connected_by_redis();
 }
 
 #[test]
-fn nobody_notices_that_another_redis_took_over_and_lost_the_last_writes() {
+fn a_failover_of_redis_with_lost_writes_goes_unnoticed() {
     let Some(mut cluster) = Cluster::start() else { return };
     let load = Load::start(&cluster, Store::Reliable);
     cluster.redis.save();
     load.goes_on();
-    // The machine is gone: its connections end without a word.
-    cluster.gates.iter().for_each(|gate| gate.set(Way::Silent));
+    // The machine is gone: its connections end without notice.
+    cluster.redis_links.iter().for_each(|gate| gate.set(LinkState::Silent));
     cluster.redis.fail_over();
     cluster.redis_moved();
     load.goes_on();
-    cluster.gates.iter().for_each(|gate| gate.set(Way::Open));
+    cluster.redis_links.iter().for_each(|gate| gate.set(LinkState::Open));
     load.goes_on();
     load.finish(&cluster);
-    cluster.hears_by_redis();
+    cluster.is_connected_by_redis();
 }
 
 #[test]
-fn a_node_that_cannot_reach_redis_is_as_good_as_the_others() {
+fn a_node_without_redis_serves_as_well_as_the_others() {
     let Some(cluster) = Cluster::start() else { return };
     let load = Load::start(&cluster, Store::Reliable);
     load.goes_on();
-    cluster.gates[1].set(Way::Closed);
+    cluster.redis_links[1].set(LinkState::Closed);
     load.goes_on();
-    cluster.gates[1].set(Way::Open);
+    cluster.redis_links[1].set(LinkState::Open);
     load.goes_on();
     load.finish(&cluster);
-    cluster.hears_by_redis();
+    cluster.is_connected_by_redis();
 }

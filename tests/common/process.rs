@@ -1,7 +1,7 @@
-//! The built program as a process: started on ports that the system chooses, listened to, signalled, and ended with
-//! the test that started it.
+//! The built program as a process: started on ports that the system chooses, its output read, signalled, and ended with
+//! its test.
 //!
-//! It owns the process and what it prints. It must not know what is tested.
+//! Owns the process and its output. Must not know what is tested.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
@@ -12,12 +12,12 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-/// How often something that must come soon is looked for, and how long between two looks: a minute in all, far more
-/// than a busy machine needs, so that only what never comes fails.
+/// How often an expected event is polled, and the interval: a minute in all, far more than a busy machine needs, so
+/// that only a missing event fails.
 pub const ATTEMPTS: u32 = 1200;
 pub const PAUSE: Duration = Duration::from_millis(50);
 
-/// How to start the program.
+/// A command of the program.
 #[derive(Clone)]
 pub struct Launch {
     directory: PathBuf,
@@ -27,7 +27,7 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// `anteroom serve` in `directory`, without any configuration, listening where the system likes.
+    /// `anteroom serve` in `directory`, without a configuration, on a port that the system chooses.
     pub fn serve(directory: &Path) -> Self {
         Self::command(directory, &["serve"]).with("ANTEROOM_LISTEN", "127.0.0.1:0")
     }
@@ -50,20 +50,20 @@ impl Launch {
         self
     }
 
-    /// In a shell that does `command` first: limits, redirections.
+    /// In a shell that runs `command` first: limits, redirections.
     pub fn after(mut self, command: &str) -> Self {
         self.before = Some(command.to_owned());
         self
     }
 
-    /// Starts it and waits for its end.
+    /// Runs it to its end.
     pub fn run(&self) -> Output {
         let mut process = self.begin();
         let status = process.wait();
         Output { status, stdout: process.stdout().into_bytes(), stderr: process.log().into_bytes() }
     }
 
-    /// Starts it, no more.
+    /// Starts it without waiting.
     pub fn begin(&self) -> Program {
         Program::spawn(self)
     }
@@ -91,7 +91,7 @@ impl Launch {
     }
 }
 
-/// A running program. It is killed when the test lets go of it.
+/// A running program. It is killed when it is dropped.
 pub struct Program {
     child: Child,
     stdout: Arc<Mutex<String>>,
@@ -99,7 +99,7 @@ pub struct Program {
     readers: Vec<thread::JoinHandle<()>>,
     /// Its issuer.
     pub issuer: String,
-    /// Where it listens.
+    /// Its listening address.
     pub address: SocketAddr,
 }
 
@@ -122,19 +122,19 @@ impl Program {
         self.address = address.parse().unwrap();
     }
 
-    /// What stands after `beginning` on a line of standard output, as soon as it does.
+    /// The rest of the line of standard output that begins with `beginning`, once it is there.
     pub fn announced(&mut self, beginning: &str) -> String {
         self.said(beginning, |program| program.stdout(), |line| line.strip_prefix(beginning))
     }
 
-    /// What stands after `words` on a line of the log, as soon as it does.
+    /// The rest of the log line after `words`, once it is there.
     pub fn logged(&mut self, words: &str) -> String {
         self.said(words, Self::log, |line| line.split_once(words).map(|(_, rest)| rest))
     }
 
     fn said(&mut self, words: &str, text: fn(&Self) -> String, find: impl Fn(&str) -> Option<&str>) -> String {
         for _ in 0..ATTEMPTS {
-            // A process that has ended has said everything that it will ever say: so look for that first.
+            // An ended process writes nothing more, so check for the end first.
             let ended = self.child.try_wait().unwrap();
             if ended.is_some() {
                 self.wait();
@@ -169,17 +169,17 @@ impl Program {
         self.child.id()
     }
 
-    /// The address of a path as this machine reaches it, whatever the issuer is.
+    /// The address of a path on this machine, whatever the issuer is.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    /// What it printed so far.
+    /// Its standard output so far.
     pub fn stdout(&self) -> String {
         self.stdout.lock().unwrap().clone()
     }
 
-    /// What it logged so far.
+    /// Its log so far.
     pub fn log(&self) -> String {
         self.stderr.lock().unwrap().clone()
     }
@@ -189,22 +189,22 @@ impl Program {
         self.signaller(name)();
     }
 
-    /// What will send it a signal, from another thread perhaps.
+    /// A handle that sends it a signal, also from another thread.
     pub fn signaller(&self, name: &str) -> impl FnOnce() + Send + use<> {
         let kill = format!("kill -{name} {}", self.child.id());
         move || assert!(Command::new("/bin/sh").args(["-c", &kill]).status().unwrap().success(), "{kill}")
     }
 
-    /// `kill -9`, this very moment.
+    /// `kill -9`, immediately.
     pub fn strike(&mut self) {
         self.child.kill().unwrap();
     }
 
-    /// Waits for its end, which must be under way.
+    /// Waits for its exit, which must have been requested.
     pub fn wait(&mut self) -> ExitStatus {
         for _ in 0..ATTEMPTS {
             if let Some(status) = self.child.try_wait().unwrap() {
-                // The pipes end with the process; what it said last is read before anybody asks for it.
+                // The pipes end with the process; its last output is read before it is asked for.
                 self.readers.drain(..).for_each(|reader| reader.join().unwrap());
                 return status;
             }
@@ -213,7 +213,7 @@ impl Program {
         panic!("the program does not end:\n{}", self.log());
     }
 
-    /// Asks it to end, and sees that it does well.
+    /// Requests its exit, and checks that it succeeds.
     pub fn stop(mut self) -> String {
         self.signal("TERM");
         let status = self.wait();
@@ -221,7 +221,7 @@ impl Program {
         self.log()
     }
 
-    /// `kill -9`, and the end of it.
+    /// `kill -9`, and waits for the exit.
     pub fn kill(mut self) {
         self.strike();
         self.wait();
@@ -230,7 +230,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // Fails for one reason: it has ended already.
+        // Fails only if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {

@@ -1,4 +1,4 @@
-//! Servers that tests start for themselves: Redis and DynamoDB Local, in memory only, on ports that are free.
+//! Servers that tests start: Redis and DynamoDB Local, in memory only, on free ports.
 //!
 //! They end with the process that started them, however it ends. Must not know what is tested.
 
@@ -13,18 +13,19 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-/// How often a server is asked whether it is there, and the pause between: a minute in all, for a machine that is busy.
+/// How often a starting server is polled, and the interval: a minute in all, for a busy machine.
 const ATTEMPTS: u32 = 1200;
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How long a server may take over one answer.
+/// The timeout of one answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How often a server gets another port, when somebody took the one that was free a moment ago.
+/// How often a server gets another port if its free port was taken meanwhile.
 const PORTS: u32 = 5;
 
-/// Runs a command in a process group of its own until its own input ends, which it does with the process that holds the
-/// other end: so nothing is left behind, however the tests end, and whether or not the server is stopped just then.
+/// Runs a command in a process group of its own until its own input ends, which ends with the process that holds the
+/// other end. So nothing is left behind, however the tests end, and whether or not the server is stopped at that
+/// moment.
 const KEEPER: &str = r#"
 exec 3<&0
 trap : TERM
@@ -39,22 +40,22 @@ kill -KILL 0
 /// The main class of DynamoDB Local.
 const DYNAMODB_LOCAL: &str = "software.amazon.dynamodb.services.local.main.ServerRunner";
 
-/// A server in the hands of its keeper: it ends with the process that started it, and when it is let go.
+/// A supervised server: it ends with the process that started it, and when it is dropped.
 pub struct Server {
-    /// Where it listens.
+    /// Its address.
     pub address: SocketAddr,
-    /// Holds the end of the pipe that the server lives by.
+    /// The pipe whose end stops the server.
     keeper: Child,
 }
 
 impl Server {
-    /// A Redis that answers and keeps its files, if it is told to write any, in `directory`. `None`: it is not there,
-    /// and the test is left out, or fails where all have to run.
+    /// A running Redis with its files, if any, in `directory`. `None`: Redis is missing, and the test is skipped, or
+    /// fails where all tests are required.
     pub fn redis(directory: &Path) -> Option<Self> {
         Self::redis_with(directory, Vec::new)
     }
 
-    /// The same, with what else `options` say, anew for each try.
+    /// The same with further `options`, computed for each try.
     pub fn redis_with(directory: &Path, options: impl Fn() -> Vec<String>) -> Option<Self> {
         let redis = program("redis-server")?;
         let command = |port| {
@@ -65,7 +66,7 @@ impl Server {
         Some(Self::serving("redis-server", redis_answers, command))
     }
 
-    /// A DynamoDB Local that answers. Its tables are the same for every region and credential. `None`: as above.
+    /// A running DynamoDB Local. Its tables are the same for every region and credential. `None`: as above.
     pub fn dynamodb() -> Option<Self> {
         let java = program("java")?;
         let dynamodb = needed("DynamoDB Local", dynamodb_local())?;
@@ -78,7 +79,7 @@ impl Server {
             let mut keeper = command(address.port()).spawn().unwrap();
             for _ in 0..ATTEMPTS {
                 let there = answers(address).unwrap_or(false);
-                // An ended one cannot have been who answered.
+                // An ended process cannot have been the one that answered.
                 if keeper.try_wait().unwrap().is_some() {
                     break;
                 }
@@ -96,7 +97,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Its keeper ends it now.
+        // Its supervisor ends it now.
         drop(self.keeper.stdin.take());
         let _ = self.keeper.wait();
     }
@@ -112,14 +113,14 @@ fn redis_command(program: &Path, directory: &Path, port: u16) -> Command {
 fn dynamodb_command(java: &Path, place: &Path, port: u16) -> Command {
     let unpack_in = [OsString::from("-Djava.io.tmpdir="), env::temp_dir().into()].into_iter().collect::<OsString>();
     let mut command = kept(java);
-    // It starts in half the time when it is not made to be fast for long.
+    // It starts in half the time without long-run optimisation.
     command.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]).arg(unpack_in);
     command.arg("-classpath").arg(place.join("*")).arg(DYNAMODB_LOCAL);
     command.args(["-inMemory", "-sharedDb", "-disableTelemetry", "-port", &port.to_string()]);
     command
 }
 
-/// `program` in the hands of the keeper.
+/// `program` under the supervisor.
 fn kept(program: &Path) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", KEEPER, "keeper"]).arg(program).process_group(0);
@@ -155,7 +156,7 @@ fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(connection)
 }
 
-/// The directory of DynamoDB Local: beside what cargo made of this test, or where it goes by default.
+/// The directory of DynamoDB Local: in cargo's target directory of this test, or in the default one.
 fn dynamodb_local() -> Option<PathBuf> {
     let test = env::current_exe().unwrap();
     let by_default = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
@@ -171,7 +172,7 @@ fn program(name: &str) -> Option<PathBuf> {
 pub fn needed<T>(what: impl Display, found: Option<T>) -> Option<T> {
     if found.is_none() {
         assert!(env::var_os("ANTEROOM_TEST_ALL").is_none(), "{what} is needed: scripts/test installs it");
-        // Not eprintln!, whose words are kept from the terminal when a test passes.
+        // Not eprintln!, whose output is hidden when a test passes.
         drop(writeln!(io::stderr(), "left out, for want of {what}: scripts/test installs it"));
     }
     found
@@ -179,7 +180,7 @@ pub fn needed<T>(what: impl Display, found: Option<T>) -> Option<T> {
 
 #[test]
 fn the_keeper_ends_what_it_keeps_when_its_input_ends() {
-    // `cat` says it is there by its answer, and that it is gone by the end of its output.
+    // `cat` shows by its answer that it runs, and by the end of its output that it has ended.
     let mut keeper =
         kept(Path::new("sh")).args(["-c", "echo there; exec sleep 3600"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut said = BufReader::new(keeper.stdout.take().unwrap()).lines();

@@ -1,4 +1,4 @@
-// Gives deploy/edge/verify.js a token of a running Anteroom: ISSUER and TOKEN are in the environment. Prints the claims.
+// Passes a token of a running Anteroom to deploy/edge/verify.js: ISSUER and TOKEN are in the environment. Prints the claims.
 
 import { readFileSync } from "node:fs";
 

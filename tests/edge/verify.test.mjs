@@ -1,4 +1,4 @@
-// deploy/edge/verify.js with keys of its own and a network that says what the test says. Run by `cargo test`
+// Tests deploy/edge/verify.js with keys of its own and a fake network. Run by `cargo test`
 // (tests/peers/edge.rs) or by hand: node tests/edge/verify.test.mjs
 
 import assert from "node:assert";
@@ -8,7 +8,7 @@ import { test } from "node:test";
 // Node 18 has it, but not yet under this name.
 globalThis.crypto ??= (await import("node:crypto")).webcrypto;
 
-// Read as a module whatever the folder says of its scripts.
+// Loaded as a module, whatever the folder's package.json says.
 const source = readFileSync(new URL("../../deploy/edge/verify.js", import.meta.url));
 const edge = await import(`data:text/javascript;base64,${source.toString("base64")}`);
 const { SETTINGS, lineFor, tokensOf, verifier } = edge;
@@ -35,7 +35,7 @@ async function sign(key, claims = {}, header = {}) {
   return `${message}.${encoded(signature)}`;
 }
 
-// An issuer that can be away, whose requests are counted.
+// An issuer that can be unavailable and counts its requests.
 class Issuer {
   keys = [rsa.jwk, ec.jwk, { kty: "OKP", crv: "Ed25519", alg: "EdDSA", kid: "d", x: "AA" }];
   asked = [];
@@ -48,14 +48,14 @@ class Issuer {
   }, () => this.now);
 }
 
-test("a good token of either algorithm passes, and the key set is fetched once", async () => {
+test("a valid token of either algorithm passes, and the key set is fetched once", async () => {
   const issuer = new Issuer();
   const tokens = [await sign(rsa, { nbf: NOW }, { typ: "JWT" }), await sign(ec), await sign(rsa)];
   for (const token of tokens) assert.strictEqual((await issuer.verify(token))?.queue_position, 7);
   assert.deepStrictEqual(issuer.asked, ["https://queue.example/.well-known/jwks.json"]);
 });
 
-test("what is no good access token of the event is refused", async () => {
+test("every other token is refused", async () => {
   const issuer = new Issuer();
   const whole = await sign(ec);
   const [head, payload, signature] = whole.split(".");
@@ -90,7 +90,7 @@ test("what is no good access token of the event is refused", async () => {
   assert.ok(await issuer.verify(whole));
 });
 
-test("a new key is found, and invented ones do not make the issuer work", async () => {
+test("a new key is fetched, and invented ones cause no further requests", async () => {
   const issuer = new Issuer();
   assert.ok(await issuer.verify(await sign(ec)));
   issuer.keys = [...issuer.keys, next.jwk];
@@ -105,7 +105,7 @@ test("a new key is found, and invented ones do not make the issuer work", async 
   assert.strictEqual(issuer.asked.length, 2);
 });
 
-test("while the issuer is away the keys that are known go on; before that nobody passes", async () => {
+test("while the issuer is away the cached keys stay in use; without them no token passes", async () => {
   const issuer = new Issuer();
   issuer.away = true;
   assert.strictEqual(await issuer.verify(await sign(ec)), null);
@@ -119,7 +119,7 @@ test("while the issuer is away the keys that are known go on; before that nobody
   }
 });
 
-test("the token is taken from the header, else from the cookie; one that is none of ours leaves it to the cookie", async () => {
+test("the token is read from the header, else from the cookie; a foreign bearer token is ignored", async () => {
   const tokens = (headers) => tokensOf(headers, { cookie: "t", issuer: SETTINGS.issuer });
   const [ours, expired] = [await sign(ec), await sign(ec, { exp: NOW })];
   const foreign = await sign(ec, { iss: "https://id.shop.example" });
@@ -134,14 +134,14 @@ test("the token is taken from the header, else from the cookie; one that is none
   assert.deepStrictEqual(tokens({}), []);
 });
 
-test("a browser is sent to the site's own start, with what it asked for if that is the site's", () => {
+test("a browser is redirected to the site's own start, with the requested address if it is the site's", () => {
   const start = `${SETTINGS.line}?iss=https%3A%2F%2Fqueue.example`;
   assert.strictEqual(lineFor(SETTINGS, "text/html", "https://evil.example/"), start);
   assert.strictEqual(lineFor(SETTINGS, "text/html", "https://shop.example/a?b"), `${start}&target_link_uri=https%3A%2F%2Fshop.example%2Fa%3Fb`);
   assert.strictEqual(lineFor(SETTINGS, "application/json", "https://shop.example/"), null);
 });
 
-test("a worker and a function at the edge let in, send into the line, and refuse", async (context) => {
+test("a worker and an edge function admit, redirect, and refuse", async (context) => {
   const exp = Math.floor(Date.now() / 1000) + 60;
   const token = await sign(rsa, { exp });
   const names = ["sub", "event", "position", "expires"].map((name) => `x-anteroom-${name}`);

@@ -1,15 +1,15 @@
-// assets/waiting/ in several tabs of a browser of paper (paper.mjs). Run by `cargo test` (src/web/pages/script_tests.rs) or by
-// hand: node tests/pages/tabs.test.mjs
+// Tests assets/waiting/ in several tabs of a fake browser (fake_browser.mjs). Run by `cargo test`
+// (src/web/pages/script_tests.rs) or by hand: node tests/pages/tabs.test.mjs
 
 import assert from "node:assert";
 import { test } from "node:test";
 
-import { Browser, state } from "./paper.mjs";
+import { Browser, state } from "./fake_browser.mjs";
 
 const count = (tab) => tab.parts.count?.textContent;
 const speaking = (browser) => browser.tabs.find((tab) => !tab.closed && !tab.frozen && tab.sources.some((stream) => !stream.closed));
 
-/** Both kinds of browsers, settled with this many tabs. */
+/** Both kinds of browsers, with this many loaded tabs. */
 async function* browsers(tabs, options = {}) {
   for (const locks of [true, false]) {
     const browser = new Browser({ locks });
@@ -19,7 +19,7 @@ async function* browsers(tabs, options = {}) {
   }
 }
 
-/** The stream speaks each 15 seconds, as the server has it. */
+/** The stream sends a message every 15 seconds, like the server. */
 async function pass(browser, seconds, message) {
   for (let passed = 0; passed < seconds; passed += 15) {
     speaking(browser)?.say(message);
@@ -27,7 +27,7 @@ async function pass(browser, seconds, message) {
   }
 }
 
-test("seven tabs hold one stream, and all of them hear it", async () => {
+test("seven tabs share one stream", async () => {
   for await (const browser of browsers(7)) {
     assert.equal(browser.streams, 1);
     await pass(browser, 600, state(70));
@@ -37,7 +37,7 @@ test("seven tabs hold one stream, and all of them hear it", async () => {
   }
 });
 
-test("hidden tabs whose timers stand hear of their turn", async () => {
+test("hidden tabs with stopped timers notice that they are served", async () => {
   for await (const browser of browsers(2)) {
     const [leader, other] = browser.tabs;
     other.window.setTimeout = () => 0;
@@ -59,7 +59,7 @@ test("when the tab with the stream is closed another opens one at once", async (
   }
 });
 
-test("when the tab with the stream is frozen another takes it over, and one that thaws steps back", async () => {
+test("when the tab with the stream is frozen another takes it over, and the thawed one gives it up", async () => {
   for await (const browser of browsers(3, { answers: () => state(75) })) {
     await pass(browser, 60, state(70));
     const frozen = speaking(browser);
@@ -78,7 +78,7 @@ test("when the tab with the stream is frozen another takes it over, and one that
   }
 });
 
-test("a browser that says that it freezes a tab has the stream moved at once", async () => {
+test("a freeze event moves the stream at once", async () => {
   for await (const browser of browsers(2)) {
     const frozen = speaking(browser);
     frozen.fire("freeze");
@@ -89,7 +89,7 @@ test("a browser that says that it freezes a tab has the stream moved at once", a
   }
 });
 
-test("the newest login goes on by itself; older ones say so and have a button", async () => {
+test("the newest login continues by itself; older ones show a message and a button", async () => {
   for await (const browser of browsers(3)) {
     speaking(browser).say(state(100));
     await browser.clock.run(120);
@@ -101,7 +101,7 @@ test("the newest login goes on by itself; older ones say so and have a button", 
   }
 });
 
-test("an older tab whose turn has come says so in all its parts, and takes it back with the turn", async () => {
+test("an older served tab shows it everywhere, and reverts if the counter moves back", async () => {
   for await (const browser of browsers(2)) {
     const [older] = browser.tabs;
     speaking(browser).say({ ...state(60), paused: true });
@@ -121,14 +121,14 @@ test("an older tab whose turn has come says so in all its parts, and takes it ba
   }
 });
 
-test("a tab that fails as it takes the lead up does not take it again and again", async () => {
+test("a tab that fails to take the lead does not retry without pause", async () => {
   for await (const browser of browsers(1)) {
     const [{ window }] = browser.tabs;
     browser.tabs[0].close();
     await browser.clock.run(2);
     let gains = 0;
     let losses = 0;
-    // A busy loop would never end, so it is let out.
+    // Breaks a busy loop, which would never end.
     const gain = () => {
       if ((gains += 1) < 1000) throw new Error("no");
     };
@@ -167,7 +167,7 @@ test("a reload does not make a login newer", async () => {
   assert.deepEqual([second.went, reloaded.went], ["/resume", null]);
 });
 
-test("where the newest tab is closed, or goes on no more, the next one goes on", async () => {
+test("when the newest tab is closed, or stops, the next one continues", async () => {
   for await (const browser of browsers(3)) {
     const [, middle, newest] = browser.tabs;
     newest.close();
@@ -179,7 +179,7 @@ test("where the newest tab is closed, or goes on no more, the next one goes on",
   }
 });
 
-test("logins of other clients go on as well", async () => {
+test("logins of other clients continue as well", async () => {
   const browser = new Browser();
   const one = await browser.open({ client: "one", login: "1" });
   const two = await browser.open({ client: "two", login: "2" });
@@ -188,7 +188,7 @@ test("logins of other clients go on as well", async () => {
   assert.deepEqual([one.went, two.went], ["/resume", "/resume"]);
 });
 
-test("tabs of several lines share one stream and mix nothing up", async () => {
+test("tabs of several events share one stream without mixing states", async () => {
   for await (const browser of browsers(1)) {
     let serving = 60;
     const others = [];
@@ -213,7 +213,7 @@ test("tabs of several lines share one stream and mix nothing up", async () => {
   }
 });
 
-test("where pages may keep nothing each tab is on its own", async () => {
+test("without storage each tab works alone", async () => {
   const browser = new Browser({ storage: false });
   const tabs = [await browser.open(), await browser.open()];
   assert.equal(browser.streams, 2);
@@ -222,7 +222,7 @@ test("where pages may keep nothing each tab is on its own", async () => {
   assert.deepEqual(tabs.map((tab) => tab.went), ["/resume", "/resume"]);
 });
 
-test("what other software keeps there does no harm", async () => {
+test("foreign entries in the storage are ignored", async () => {
   for (const rubbish of ["", "{", "null", "[]", "7", '"x"', '{"leads":true,"stream":"/line/E/events","text":"{"}']) {
     const browser = new Browser();
     for (const key of ["anteroom-heard", "anteroom-lead", "anteroom-login-x"]) browser.kept.set(key, rubbish);

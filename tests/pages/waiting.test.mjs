@@ -1,12 +1,12 @@
-// assets/waiting/ in one tab of a browser of paper (paper.mjs). Run by `cargo test` (src/web/pages/script_tests.rs) or by hand:
-// node tests/pages/waiting.test.mjs
+// Tests assets/waiting/ in one tab of a fake browser (fake_browser.mjs). Run by `cargo test`
+// (src/web/pages/script_tests.rs) or by hand: node tests/pages/waiting.test.mjs
 
 import assert from "node:assert";
 import { test } from "node:test";
 
-import { open, state, watched } from "./paper.mjs";
+import { open, state, watched } from "./fake_browser.mjs";
 
-test("a message moves the number, the estimate, the bar, the door and the title", async () => {
+test("a message updates the number, the estimate, the bar, the door and the title", async () => {
   const page = await open();
   page.say(state(80));
   assert.equal(page.parts.count.textContent, "19");
@@ -20,7 +20,7 @@ test("a message moves the number, the estimate, the bar, the door and the title"
   assert.equal(page.went, null);
 });
 
-test("when the turn has come it is said, and the server is asked to decide", async () => {
+test("a served visitor sees it, and the server decides", async () => {
   const page = await open();
   page.say(state(100));
   assert.equal(page.parts.live.textContent, "turn");
@@ -31,7 +31,7 @@ test("when the turn has come it is said, and the server is asked to decide", asy
   assert.ok(page.sources[0].closed);
 });
 
-test("a pause is shown and said as long as it lasts", async () => {
+test("a pause is shown and announced as long as it lasts", async () => {
   const page = await open();
   page.say(state(60));
   assert.equal(page.parts.paused.hidden, true);
@@ -44,7 +44,7 @@ test("a pause is shown and said as long as it lasts", async () => {
   assert.equal(page.parts.live.textContent, "");
 });
 
-test("after a reset the server is asked to decide", async () => {
+test("after a reset the server decides", async () => {
   const page = await open();
   page.say(state(60));
   page.say(state(0, 2));
@@ -52,7 +52,7 @@ test("after a reset the server is asked to decide", async () => {
   assert.equal(page.went, "/resume");
 });
 
-test("a screen reader hears milestones, not every step", async () => {
+test("a screen reader announces milestones, not every step", async () => {
   const page = await open();
   const heard = [];
   for (let serving = 51; serving < 100; serving += 1) {
@@ -64,7 +64,7 @@ test("a screen reader hears milestones, not every step", async () => {
   assert.equal(heard.at(-1), "next, a moment");
 });
 
-test("where the stream fails the state is asked for, and the stream tried again, ever more slowly", async () => {
+test("when the stream fails the state is polled, and the stream retried at growing intervals", async () => {
   const page = await open({ answers: () => state(55) });
   page.fail();
   await page.clock.run(10);
@@ -83,7 +83,7 @@ test("where the stream fails the state is asked for, and the stream tried again,
   assert.equal(page.asked, asked, "a stream that speaks needs no questions");
 });
 
-test("a browser without streams asks, more often the nearer the front", async () => {
+test("a browser without streams polls, more often near the front", async () => {
   let serving = 0;
   const page = await open({ streams: false, answers: () => state(serving) });
   await page.clock.run(300);
@@ -99,11 +99,11 @@ test("a browser without streams asks, more often the nearer the front", async ()
 const refuses = () => { throw new Error("no"); };
 const kinds = [{ locks: true }, { locks: false }, { storage: false }];
 
-test("a browser whose streams throw asks at once, and tries them again each minute", async () => {
+test("a browser whose streams throw polls at once, and retries them each minute", async () => {
   for (const name of ["a constructor that throws", "no constructor", "a stream that takes no listener and cannot be closed"]) {
     for (const kind of kinds) {
       let tries = 0;
-      // A busy loop would never end, so it is let out.
+      // Breaks a busy loop, which would never end.
       const fail = () => (tries += 1) < 1000 && refuses();
       const stubs = {
         "a constructor that throws": function () { fail(); },
@@ -121,7 +121,7 @@ test("a browser whose streams throw asks at once, and tries them again each minu
   }
 });
 
-test("a browser that throws where the script asks for its streams asks the server", async () => {
+test("a browser that throws on access to its streams polls the server", async () => {
   for (const kind of kinds) {
     let tries = 0;
     const replaced = (window) => Object.defineProperty(window, "EventSource", { get: () => (tries += 1) < 1000 && refuses() });
@@ -132,7 +132,7 @@ test("a browser that throws where the script asks for its streams asks the serve
   }
 });
 
-test("locks that throw, or that are none, leave the lease", async () => {
+test("locks that throw or are missing are replaced by the lease", async () => {
   let calls = 0;
   const stubs = {
     "no locks": { get: () => ({}) },
@@ -154,7 +154,7 @@ test("locks that throw, or that are none, leave the lease", async () => {
   }
 });
 
-test("storage that throws or is half of one keeps no visitor from going on", async () => {
+test("storage that throws or is incomplete does not stop a visitor", async () => {
   for (const method of ["getItem", "setItem", "removeItem", "key", "length"]) {
     for (const late of [false, true]) {
       for (const kind of [{ locks: true }, { locks: false }]) {
@@ -178,7 +178,7 @@ test("storage that throws or is half of one keeps no visitor from going on", asy
   }
 });
 
-test("a page whose questions and pictures throw listens, and keeps trying", async () => {
+test("a page whose requests and images throw uses the stream, and keeps trying", async () => {
   const replaced = (window) => {
     window.XMLHttpRequest = undefined;
     window.Image = undefined;
@@ -195,7 +195,7 @@ test("a page whose questions and pictures throw listens, and keeps trying", asyn
   assert.equal(page.went, "/resume", "nothing tells whether the service is away");
 });
 
-test("a loss is told once it lasts, and taken back", async () => {
+test("a lost connection is shown once it lasts, and the message removed afterwards", async () => {
   let answer = null;
   const page = await open({ answers: () => answer });
   page.fail();
@@ -213,7 +213,7 @@ test("a loss is told once it lasts, and taken back", async () => {
   assert.equal(page.parts.count.textContent, "29");
 });
 
-test("a stream that a proxy holds back is found out", async () => {
+test("a stream buffered by a proxy is detected", async () => {
   let serving = 60;
   const page = await open({ answers: () => state(serving++) });
   await page.clock.run(90);
@@ -233,7 +233,7 @@ test("a laptop that wakes catches up at once", async () => {
   assert.equal(page.sources.length, 2, "the stream was closed with the page and is opened anew");
 });
 
-test("who comes back by the back button after the turn is sent on again", async () => {
+test("a page restored by the back button after being served continues again", async () => {
   const page = await open({ answers: () => state(100) });
   page.say(state(100));
   await page.clock.run(3);
@@ -244,7 +244,7 @@ test("who comes back by the back button after the turn is sent on again", async 
   assert.equal(page.went, "/resume");
 });
 
-test("nonsense moves nothing", async () => {
+test("a malformed message changes nothing", async () => {
   const page = await open();
   for (const nonsense of ["", "{", "null", "{}", '{"serving":"all"}', "<html>"]) {
     page.sources[0].onmessage({ data: nonsense });
@@ -254,7 +254,7 @@ test("nonsense moves nothing", async () => {
   assert.notEqual(page.parts.count?.textContent, "turn");
 });
 
-test("where stream and questions are blocked and the service can be reached the page is loaded anew", async () => {
+test("when stream and polls are blocked and the service is reachable the page reloads", async () => {
   for (const blocked of [{ answers: () => null }, { answers: () => 403 }, { answers: () => 404, streams: false }, { answers: () => 503 }, { answers: () => ({ no: "line" }) }]) {
     const page = await open({ ...blocked, reach: 400 });
     if (page.sources[0]) page.fail();
@@ -265,7 +265,7 @@ test("where stream and questions are blocked and the service can be reached the 
   }
 });
 
-test("where all questions are blocked a picture tells that the service can be reached", async () => {
+test("when all requests are blocked an image shows that the service is reachable", async () => {
   const page = await open({ picture: true });
   page.fail();
   await page.clock.run(30);
@@ -286,7 +286,7 @@ test("while the service is away the page stays, and is current again afterwards"
   }
 });
 
-test("where nothing tells whether the service is away the page goes on before the turn is over", async () => {
+test("when the service's state is unknown the page reloads before the place expires", async () => {
   const page = await open();
   page.fail();
   await page.clock.run(800);
@@ -298,7 +298,7 @@ test("where nothing tells whether the service is away the page goes on before th
   assert.equal(offline.went, null, "no page can be loaded without a network");
 });
 
-test("a page that cannot show what it hears is loaded anew", async () => {
+test("a page that cannot render a message reloads", async () => {
   const page = await open({ answers: () => state(70), reach: 400 });
   page.broken = "count";
   page.say(state(60));
@@ -308,7 +308,7 @@ test("a page that cannot show what it hears is loaded anew", async () => {
   assert.equal(page.went, "/resume");
 });
 
-test("the watchdog hears of the script as long as it lives, more often than it waits", async () => {
+test("the script resets the watchdog as long as it lives, more often than its timeout", async () => {
   const page = await open({ answers: () => state(60) });
   for (let minute = 0; minute < 20; minute += 1) {
     assert.ok(page.alive > 0, `minute ${minute}`);
@@ -319,7 +319,7 @@ test("the watchdog hears of the script as long as it lives, more often than it w
   }
 });
 
-test("an hour of waiting loads nothing anew", async () => {
+test("an hour of waiting causes no reload", async () => {
   let serving = 60;
   const page = await open({ answers: () => state(serving) });
   for (let quarter = 0; quarter < 240; quarter += 1) {
@@ -331,7 +331,7 @@ test("an hour of waiting loads nothing anew", async () => {
   assert.equal(page.asked, 0);
 });
 
-test("without a sign of life the watchdog goes on, again and again until it gets away", async () => {
+test("without a sign of life the watchdog reloads until it succeeds", async () => {
   const page = watched();
   await page.clock.run(39);
   assert.equal(page.went, 0);
@@ -341,7 +341,7 @@ test("without a sign of life the watchdog goes on, again and again until it gets
   assert.equal(page.went, 3);
 });
 
-test("a sign of life keeps the watchdog quiet, and so does a missing network", async () => {
+test("a sign of life or a missing network delays the watchdog", async () => {
   const page = watched();
   for (let sign = 0; sign < 10; sign += 1) {
     page.window.watchdog(180);

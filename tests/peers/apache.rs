@@ -14,7 +14,7 @@ use crate::support::{eventually, file, free_port, program};
 
 const MODULES: &str = "/usr/lib/apache2/modules";
 
-/// A whole Apache in one directory. `User` and `Group` count only where root starts it.
+/// A complete Apache in one directory. `User` and `Group` apply only if root starts it.
 const CONFIG: &str = r#"
 ServerRoot "{directory}"
 ServerName 127.0.0.1
@@ -58,7 +58,7 @@ DocumentRoot "{directory}/pages"
 const PAGE: &str = "<p>user <!--#echo var=\"REMOTE_USER\" -->, sub <!--#echo var=\"OIDC_CLAIM_sub\" -->, \
                     name <!--#echo var=\"OIDC_CLAIM_preferred_username\" -->.</p>";
 
-/// Apache on `port`, in a directory that its own user may look into.
+/// Apache on `port`, in a directory that its own user can read.
 async fn apache(program: &Path, port: u16, issuer: &str) -> (Process, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();
@@ -81,7 +81,7 @@ async fn apache(program: &Path, port: u16, issuer: &str) -> (Process, PathBuf) {
 }
 
 #[tokio::test]
-async fn apache_lets_a_visitor_who_is_third_in_line_in_when_the_counter_reaches_three() {
+async fn apache_admits_the_third_visitor_when_the_counter_reaches_three() {
     let Some(program) = program("apache2") else { return };
     if file(format!("{MODULES}/mod_auth_openidc.so")).is_none() {
         return;

@@ -1,5 +1,4 @@
-//! Amazon's services over the wire, as moto plays them: an alarm that holds the line up, a bus that is told, secrets
-//! that are kept.
+//! AWS services over the wire, emulated by moto: an alarm that closes a gate, an event bus, secrets.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use crate::support::process::Process;
 use crate::support::program::{ADMIN_KEY, Anteroom, SECRET, http};
 use crate::support::{eventually, file};
 
-/// An Amazon of our own.
+/// An emulated AWS.
 struct Cloud {
     python: PathBuf,
     url: String,
@@ -32,21 +31,21 @@ impl Cloud {
         Some(Self { python, url, _process: process })
     }
 
-    /// What the script prints.
+    /// The output of the script.
     fn does(&self, what: &str, more: &[&str]) -> String {
         let run = Command::new(&self.python).arg(script()).args([what, &self.url]).args(more).output().unwrap();
         assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
         String::from_utf8(run.stdout).unwrap()
     }
 
-    /// Anteroom as it runs beside it.
+    /// Anteroom with its AWS.
     async fn anteroom(&self, variables: &[(&str, &str)]) -> Anteroom {
         Anteroom::for_client_with("https://shop.example/callback", &[&variables_for(&self.url), variables].concat())
             .await
     }
 
-    /// What the bus was told since the last time, as (kind, detail).
-    fn told(&self) -> Vec<(String, Value)> {
+    /// The events on the bus since the last call, as (kind, detail).
+    fn events(&self) -> Vec<(String, Value)> {
         let lines = self.does("events", &[]);
         let events = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         events
@@ -58,7 +57,7 @@ impl Cloud {
     }
 }
 
-/// What a process needs to call `url` as Amazon.
+/// The variables that a process needs to use `url` as AWS.
 fn variables_for(url: &str) -> [(&str, &str); 4] {
     [
         ("AWS_ENDPOINT_URL", url),
@@ -71,29 +70,30 @@ fn variables_for(url: &str) -> [(&str, &str); 4] {
 const BUS: (&str, &str) = ("ANTEROOM_EVENTBRIDGE", r#"[{ name = "bus", bus = "queue" }]"#);
 
 #[tokio::test]
-async fn an_event_bus_is_told_in_the_words_of_the_retired_system() {
+async fn an_event_bus_gets_notices_in_the_retired_systems_format() {
     let Some(cloud) = Cloud::start().await else { return };
     cloud.does("prepare", &[]);
     let anteroom = cloud.anteroom(&[BUS]).await;
-    // More than one call of PutEvents holds.
+    // More than one call of PutEvents accepts.
     for _ in 0..25 {
         anteroom.serve(1).await;
     }
     let ticket = anteroom.ticket().await;
     anteroom.generate_token(&ticket).await;
     anteroom.end_session(&ticket).await;
-    let mut told = Vec::new();
+    let mut actual = Vec::new();
     eventually("everything is on the bus", async || {
-        told.extend(cloud.told());
-        told.iter().any(|(kind, _)| kind == "session_updated").then_some(())
+        actual.extend(cloud.events());
+        actual.iter().any(|(kind, _)| kind == "session_updated").then_some(())
     })
     .await;
-    let of =
-        |kind: &str| told.iter().filter(|(name, _)| name == kind).map(|(_, detail)| detail.clone()).collect::<Vec<_>>();
+    let of = |kind: &str| {
+        actual.iter().filter(|(name, _)| name == kind).map(|(_, detail)| detail.clone()).collect::<Vec<_>>()
+    };
     assert_eq!(of("token_generated"), [json!({ "event_id": "Sample", "request_id": ticket })]);
     let ended = json!({ "event_id": "Sample", "request_id": ticket, "status": "completed" });
     assert_eq!(of("session_updated"), [ended]);
-    // The queue does not keep the order; that nothing is missing and nothing came twice is for us to see to.
+    // The queue does not keep the order, but every event must be in it once.
     let mut moves: Vec<u64> =
         of("serving_counter_changed").iter().map(|moved| moved["current"].as_u64().unwrap()).collect();
     moves.sort_unstable();
@@ -106,13 +106,14 @@ async fn a_bus_that_does_not_exist_yet_loses_nothing() {
     let anteroom = cloud.anteroom(&[BUS]).await;
     anteroom.serve(3).await;
     cloud.does("prepare", &[]);
-    let told = eventually("the bus is told", async || Some(cloud.told()).filter(|told| !told.is_empty())).await;
+    let actual =
+        eventually("the bus has the notices", async || Some(cloud.events()).filter(|actual| !actual.is_empty())).await;
     let moved = json!({ "event_id": "Sample", "previous": 0, "current": 3 });
-    assert_eq!(told, [("serving_counter_changed".to_owned(), moved)]);
+    assert_eq!(actual, [("serving_counter_changed".to_owned(), moved)]);
 }
 
 #[tokio::test]
-async fn an_alarm_holds_the_line_up_while_it_rings_or_cannot_be_asked() {
+async fn an_alarm_closes_the_gate_while_it_is_active_or_unreadable() {
     let Some(cloud) = Cloud::start().await else { return };
     let inlet = r#"{ strategy = "periodic", increment_by = 5, every = 1, alarm = "shop-latency", check_every = 1 }"#;
     let anteroom = cloud.anteroom(&[("ANTEROOM_EVENT__0__INLET", inlet)]).await;
@@ -149,7 +150,7 @@ anteroom-TokenTable ENABLED - PAY_PER_REQUEST ENABLED
 ";
 
 #[tokio::test]
-async fn tables_are_made_recoverable_sealed_and_paid_by_use_and_mended_by_a_second_try() {
+async fn tables_are_created_with_recovery_protection_and_on_demand_billing_and_repaired_by_a_second_run() {
     let Some(cloud) = Cloud::start().await else { return };
     let aws = variables_for(&cloud.url);
     let init = || {
@@ -188,7 +189,7 @@ async fn a_master_secret_of_the_configuration_is_not_kept_in_dynamodb() {
     assert_eq!(cloud.does("documents", &[]), "import master-secret\n");
 }
 
-/// What a command says, of a configuration with these secrets, with these variables.
+/// The output of a command, with a configuration of these secrets and with these variables.
 fn run(arguments: &[&str], secrets: [&str; 2], variables: &[(&str, &str)]) -> Output {
     run_with(arguments, secrets, variables, "")
 }
@@ -207,7 +208,7 @@ fn run_with(arguments: &[&str], [key, redis]: [&str; 2], variables: &[(&str, &st
     command.env_clear().envs(variables.iter().copied()).output().unwrap()
 }
 
-/// What `check-config` says of secrets in these places, with these variables: how it ends, and its complaints.
+/// The outcome of `check-config` with secrets in these keys and with these variables: its exit code and its messages.
 fn checked(references: [&str; 2], variables: &[(&str, &str)]) -> (Option<i32>, Vec<String>) {
     let output = run(&["check-config"], references, variables);
     let complaints = String::from_utf8(output.stderr).unwrap();
@@ -215,7 +216,7 @@ fn checked(references: [&str; 2], variables: &[(&str, &str)]) -> (Option<i32>, V
 }
 
 #[tokio::test]
-async fn secrets_are_had_from_secrets_manager_and_those_that_are_not_are_named() {
+async fn secrets_are_read_from_secrets_manager_and_missing_ones_are_named() {
     let Some(cloud) = Cloud::start().await else { return };
     let arn = cloud.does("secret", &["queue/operators", &json!({ "ops": ADMIN_KEY, "port": 5 }).to_string()]);
     cloud.does("secret", &["queue/redis", "redis://:hidden@redis\n"]);
@@ -239,7 +240,7 @@ async fn secrets_are_had_from_secrets_manager_and_those_that_are_not_are_named()
 }
 
 #[test]
-fn where_secrets_manager_cannot_be_asked_every_secret_says_so_and_the_next_try_may_be_better() {
+fn an_unreachable_secrets_manager_is_reported_for_every_secret_as_a_runtime_failure() {
     let places = ["admin.keys[0].key: the secret one", "store.redis_url: the secret two"];
     let region = "the AWS region is not known: set the variable AWS_REGION, or name it in ~/.aws/config";
     let nowhere = variables_for("http://127.0.0.1:1");

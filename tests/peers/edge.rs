@@ -1,4 +1,4 @@
-//! deploy/edge/verify.js, the check for the edge of a content network, under Node.
+//! deploy/edge/verify.js, the check at the edge of a CDN, under Node.
 
 use std::process::{Command, Output};
 
@@ -21,7 +21,7 @@ fn the_check_at_the_edge_follows_its_rules() {
 }
 
 #[tokio::test]
-async fn the_check_at_the_edge_takes_tokens_of_the_running_program_in_both_algorithms() {
+async fn the_check_at_the_edge_accepts_tokens_of_the_running_program_in_both_algorithms() {
     if program("node").is_none() {
         return;
     }

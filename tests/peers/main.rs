@@ -1,10 +1,10 @@
-//! Real peers against the built program, nothing mocked: relying parties that other people wrote, and a browser.
+//! Real peers against the built program, without mocks: third-party relying parties, proxies, and a browser.
 //!
-//! Each test starts the program as a process on ports of its own, and the peer beside it. Under plain `cargo test`
-//! a test whose peer is not installed says so and passes; with `ANTEROOM_TEST_ALL` set, as `scripts/test` sets it,
-//! it fails.
+//! Each test starts the program as a process on ports of its own, and the peer beside it. Under plain `cargo test` a
+//! test whose peer is not installed reports it and passes; with `ANTEROOM_TEST_ALL` set, as in `scripts/test`, it
+//! fails.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "in a test, a panic is how a failure is told")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "in a test, a panic reports a failure")]
 
 mod apache;
 mod aws;

@@ -15,7 +15,7 @@ use crate::support::program::{Anteroom, http};
 use crate::support::visitor::{Page, Visitor};
 use crate::support::{eventually, free_port, program};
 
-/// A whole nginx in one directory.
+/// A complete nginx in one directory.
 const CONFIG: &str = r#"
 daemon off;
 pid "{directory}/pid";
@@ -37,10 +37,10 @@ http {
 }
 "#;
 
-/// The page that tells how nginx guards a site.
+/// The documentation page with the nginx configuration.
 const INTEGRATORS: &str = include_str!("../../docs/integrators.md");
 
-/// The recipe of that page, for a site and an issuer of this machine.
+/// The configuration of that page, for a site and an issuer on this machine.
 fn recipe(site: SocketAddr, issuer: &str) -> String {
     let recipe = INTEGRATORS.split("```nginx\n").nth(1).unwrap().split("```").next().unwrap();
     let ours = [("http://127.0.0.1:3000", format!("http://{site}")), ("https://queue.example", issuer.to_owned())];
@@ -54,7 +54,7 @@ fn recipe(site: SocketAddr, issuer: &str) -> String {
 /// The page that tells how Anteroom is put behind nginx.
 const OPERATORS: &str = include_str!("../../docs/operators.md");
 
-/// The site behind it: its login leads to `login`, and each page tells what it was told of its visitor.
+/// The site behind it: its login redirects to `login`, and each page shows the identity headers that it received.
 fn site(login: String) -> SocketAddr {
     let login = Data::new(login);
     let server = HttpServer::new(move || App::new().app_data(Data::clone(&login)).default_service(web::to(page)));
@@ -68,13 +68,13 @@ async fn page(request: HttpRequest, login: Data<String>) -> HttpResponse {
     if request.path() == "/queue/login" {
         return HttpResponse::Found().insert_header(("location", login.as_str())).finish();
     }
-    let told = request.headers().iter().filter(|(name, _)| name.as_str().starts_with("x-anteroom-"));
-    let told: Vec<_> = told.map(|(name, value)| format!("{name}={}", value.to_str().unwrap())).collect();
+    let actual = request.headers().iter().filter(|(name, _)| name.as_str().starts_with("x-anteroom-"));
+    let actual: Vec<_> = actual.map(|(name, value)| format!("{name}={}", value.to_str().unwrap())).collect();
     let visitor = request.headers().get("x-anteroom-sub").map_or("", |value| value.to_str().unwrap());
-    HttpResponse::Ok().insert_header(("x-visitor", visitor)).insert_header(("x-told", told.join(" "))).body(PAGE)
+    HttpResponse::Ok().insert_header(("x-visitor", visitor)).insert_header(("x-identity", actual.join(" "))).body(PAGE)
 }
 
-/// A cache that believes what answers say of themselves, and nothing else.
+/// A cache that follows the cache headers of the answers alone.
 const CACHE: &str = r#"
 location / {
     proxy_pass {issuer};
@@ -86,7 +86,7 @@ location / {
 
 const PAGE: &str = "<p>The shop</p>";
 
-/// nginx on `port`, in a directory that its own user may look into.
+/// nginx on `port`, in a directory that its own user can read.
 async fn nginx(program: &Path, port: u16, (http, server): (&str, &str)) -> Process {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();
@@ -108,7 +108,7 @@ fn shows_the_shop(page: &Page) -> bool {
     page.status == StatusCode::OK && page.body == PAGE
 }
 
-/// A site behind the recipe.
+/// A site behind that configuration.
 struct Guarded {
     anteroom: Anteroom,
     address: String,
@@ -130,7 +130,7 @@ impl Guarded {
         Some(Self { anteroom, address, callback, _nginx: nginx })
     }
 
-    /// A visitor who was let in, and the token.
+    /// An admitted visitor, and the token.
     async fn inside(&self) -> (Visitor, String) {
         let mut visitor = Visitor::stopping_before(&self.callback);
         let page = visitor.open(&self.address).await;
@@ -143,7 +143,7 @@ impl Guarded {
 }
 
 #[tokio::test]
-async fn nginx_sends_into_the_line_who_has_no_token_and_lets_in_who_has_a_good_one_while_the_session_lasts() {
+async fn nginx_redirects_without_a_token_and_passes_a_valid_one_until_the_session_ends() {
     let Some(shop) = Guarded::start().await else { return };
     let mut stranger = Visitor::stopping_before(&shop.callback);
     assert_eq!(stranger.open(&shop.address).await.position(), Some(1));
@@ -158,37 +158,37 @@ async fn nginx_sends_into_the_line_who_has_no_token_and_lets_in_who_has_a_good_o
 }
 
 #[tokio::test]
-async fn what_a_visitor_says_of_itself_never_reaches_the_site_behind_nginx() {
+async fn identity_headers_of_a_visitor_never_reach_the_site_behind_nginx() {
     let Some(shop) = Guarded::start().await else { return };
     let (mut visitor, token) = shop.inside().await;
     let sub = visitor.open(&shop.address).await.header("x-visitor").to_owned();
-    let told = async |path: &str, cookie: &str| {
+    let actual = async |path: &str, cookie: &str| {
         let names = ["Sub", "Event", "Position", "Expires", "sub", "Other"];
         let request = http().get(format!("{}{path}", shop.address)).header("cookie", cookie);
         let request =
             names.iter().fold(request, |request, name| request.header(format!("X-Anteroom-{name}"), "forged"));
         let answer = request.header("X_Anteroom_Sub", "forged").send().await.unwrap();
-        let told = answer.headers().get("x-told").map(|told| told.to_str().unwrap().to_owned());
-        (answer.status().as_u16(), told)
+        let actual = answer.headers().get("x-identity").map(|actual| actual.to_str().unwrap().to_owned());
+        (answer.status().as_u16(), actual)
     };
     let cookie = format!("anteroom_token={token}");
     for path in ["/", "/api/cart"] {
-        let (status, told) = told(path, &cookie).await;
-        let told = told.unwrap();
-        let known: Vec<_> = told.split(' ').filter(|one| !one.starts_with("x-anteroom-other=")).collect();
+        let (status, actual) = actual(path, &cookie).await;
+        let actual = actual.unwrap();
+        let known: Vec<_> = actual.split(' ').filter(|one| !one.starts_with("x-anteroom-other=")).collect();
         assert_eq!(status, 200, "{path}");
         assert!(
             known.contains(&&*format!("x-anteroom-sub={sub}")) && known.contains(&"x-anteroom-position=1"),
-            "{told}"
+            "{actual}"
         );
-        assert!(known.len() == 4 && known.iter().all(|one| !one.contains("forged")), "{told}");
+        assert!(known.len() == 4 && known.iter().all(|one| !one.contains("forged")), "{actual}");
     }
-    assert_eq!(told("/api/cart", "").await, (401, None), "a program is told");
-    assert_eq!(told("/queue/callback", &cookie).await, (200, Some("x-anteroom-other=forged".to_owned())));
+    assert_eq!(actual("/api/cart", "").await, (401, None), "a program gets 401");
+    assert_eq!(actual("/queue/callback", &cookie).await, (200, Some("x-anteroom-other=forged".to_owned())));
 }
 
 #[tokio::test]
-async fn a_cache_in_front_takes_work_off_and_never_answers_for_a_line_that_was_reset() {
+async fn a_cache_in_front_answers_calls_and_never_with_data_from_before_a_reset() {
     let Some(program) = program("nginx") else { return };
     let anteroom = Anteroom::for_client("https://shop.example/callback").await;
     let port = free_port();

@@ -11,7 +11,7 @@ use crate::support::program::{Anteroom, SECRET};
 use crate::support::visitor::{Page, Visitor};
 use crate::support::{file, program};
 
-/// The site, and Anteroom before it.
+/// The site, with Anteroom as its provider.
 pub struct Site {
     pub anteroom: Anteroom,
     pub address: String,
@@ -33,7 +33,7 @@ impl Site {
         Some(Self { anteroom, address, _process: process })
     }
 
-    /// Whom the site says that it let in.
+    /// The subject that the site shows.
     async fn assert_let_in(&self, page: &Page, method: &str, position: u64) {
         assert_eq!(page.status, StatusCode::OK, "{page:?}");
         let said: Value = serde_json::from_str(&page.body).unwrap();
@@ -73,7 +73,7 @@ async fn openid_client_logs_a_visitor_in_by_form_post() {
 }
 
 #[tokio::test]
-async fn openid_client_sees_an_answer_that_another_issuer_sent() {
+async fn openid_client_detects_an_answer_of_another_issuer() {
     let Some(site) = Site::open().await else { return };
     site.anteroom.serve(1).await;
     let mut visitor = Visitor::stopping_before(&format!("{}/callback", site.address));

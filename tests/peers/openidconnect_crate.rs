@@ -13,7 +13,7 @@ use reqwest::StatusCode;
 use crate::support::program::{Anteroom, SECRET, http};
 use crate::support::visitor::Visitor;
 
-/// Nobody listens here: the test takes the answer from the address that the browser is sent to.
+/// No server listens here: the test reads the answer from the redirect address.
 const REDIRECT: &str = "http://127.0.0.1:9/callback";
 
 #[tokio::test]
@@ -53,7 +53,7 @@ async fn the_openidconnect_crate_logs_a_visitor_in() {
     let person: CoreUserInfoClaims = request.request_async(&http).await.unwrap();
     assert_eq!(person.preferred_username().unwrap().as_str(), "visitor-1");
 
-    // The code is spent; its second use ends what its first one began.
+    // The code is spent; a second use revokes the tokens of the first.
     let again = redeem(PkceCodeVerifier::new("x".repeat(43))).request_async(&http).await.unwrap_err();
     let RequestTokenError::ServerResponse(refusal) = again else { panic!("{again:?}") };
     assert_eq!(*refusal.error(), CoreErrorResponseType::InvalidGrant);

@@ -1,5 +1,5 @@
-//! Schemathesis, which makes up requests from the OpenAPI document, good ones and bad ones. Its hooks put real tickets
-//! where it makes some up, and note what was answered.
+//! Schemathesis, which generates valid and invalid requests from the OpenAPI document. Its hooks insert real tickets,
+//! and record the answers.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,17 +11,17 @@ use serde_json::Value;
 use crate::support::file;
 use crate::support::program::{ADMIN_KEY, Anteroom};
 
-/// The stream does not end; each rotation makes keys, which is slow.
+/// The stream does not end; each rotation generates keys, which is slow.
 const NOT_CALLED: [&str; 2] = ["/private/events", "/private/rotate_keys"];
 
-/// Its good answer is for who has the keys of Amazon.
+/// Its valid requests need the keys of Amazon.
 const NEVER_GOOD: &str = "/inlet/sns";
 
 #[tokio::test]
-async fn nothing_is_answered_that_the_openapi_document_does_not_describe() {
+async fn every_answer_is_described_by_the_openapi_document() {
     let peer = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/schemathesis");
     let Some(program) = file(peer.join("venv/bin/schemathesis")) else { return };
-    // An inlet that counts who is inside, for it alone takes messages.
+    // A max_size inlet, because only that one accepts messages.
     let inlet = ("ANTEROOM_EVENT__0__INLET", "{ strategy = \"max_size\", max_size = 1000000 }");
     let variables = [("ANTEROOM_NOTICES__STREAM", "true"), inlet];
     let anteroom = Anteroom::for_client_with("https://shop.example/", &variables).await;
@@ -47,7 +47,7 @@ async fn nothing_is_answered_that_the_openapi_document_does_not_describe() {
     assert!(missing.is_empty(), "never reached: {missing:?}; reached: {answered:?}");
 }
 
-/// The good answer of each call, as the hooks note it: what comes of the examples, whatever else is made up.
+/// The successful answer of each call, as recorded by the hooks: at least those of the examples.
 fn good_answers() -> BTreeSet<String> {
     let document: Value = serde_json::from_str(include_str!("../../docs/openapi.json")).unwrap();
     let paths = document["paths"].as_object().unwrap();

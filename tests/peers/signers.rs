@@ -1,4 +1,4 @@
-//! Scripts of operators that sign as AWS does it: with botocore, aws-requests-auth and aws4fetch.
+//! Operators' scripts with AWS signatures, by botocore, aws-requests-auth and aws4fetch.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,7 +10,7 @@ fn sources(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers").join(name)
 }
 
-/// What the script prints of its two calls.
+/// The output of the script's two calls.
 async fn calls(command: &mut Command) -> String {
     let anteroom = Anteroom::for_client("https://shop.example/callback").await;
     let run = command.args([&anteroom.issuer, PAIR_ID, SECRET]).output().unwrap();

@@ -1,5 +1,5 @@
-//! `anteroom-authorizer` as Lambda runs it: the test plays Lambda's runtime interface and API Gateway, and a running
-//! Anteroom publishes the keys.
+//! `anteroom-authorizer` in a simulated Lambda: the test plays Lambda's runtime interface and API Gateway, and a
+//! running Anteroom publishes the keys.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 use crate::support::{Api, Deployment};
 
 const ARN: &str = "arn:aws:execute-api:eu-west-1:123456789012:abc123/prod/GET/cart";
-/// Far longer than an answer takes, so that only what never comes fails.
+/// Far longer than an answer takes, so that only a missing answer fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The function, and Lambda around it.
+/// The function in its simulated Lambda.
 struct Function {
     child: Child,
     events: Sender<Value>,
@@ -49,13 +49,13 @@ impl Function {
 
 impl Drop for Function {
     fn drop(&mut self) {
-        // Fails for one reason: it has ended already.
+        // Fails only if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The program with what Lambda always sets, and `variables`.
+/// The program with Lambda's own variables, and `variables`.
 fn command(variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_anteroom-authorizer"));
     let of_lambda = ["NAME", "MEMORY_SIZE", "VERSION"].map(|name| (format!("AWS_LAMBDA_FUNCTION_{name}"), "128"));
@@ -63,7 +63,7 @@ fn command(variables: &[(&str, &str)]) -> Command {
     command
 }
 
-/// One request of the function: for the next event, or with an answer. `None` when it or the test has gone.
+/// One request of the function: for the next event, or with an answer. `None` when it or the test has ended.
 fn lambda(mut connection: TcpStream, asked: &Receiver<Value>, answered: &Sender<Value>) -> Option<()> {
     let mut reader = BufReader::new(connection.try_clone().ok()?);
     let (mut head, mut length) = (String::new(), 0);
@@ -98,7 +98,7 @@ fn lambda(mut connection: TcpStream, asked: &Receiver<Value>, answered: &Sender<
 }
 
 #[tokio::test]
-async fn api_gateway_lets_in_who_has_a_token_of_the_running_program_also_when_that_goes_away() {
+async fn api_gateway_admits_tokens_of_the_running_program_even_after_it_stops() {
     let anteroom = Deployment::new();
     let program = anteroom.serve().start();
     let (_, tokens) = Api::of(&program).log_in().await;
@@ -125,11 +125,11 @@ async fn api_gateway_lets_in_who_has_a_token_of_the_running_program_also_when_th
     assert!(function.lets_in(&tokens.access), "with the keys that it has");
 
     let elsewhere = Function::start(&[("EVENT_ID", "Other"), ("ISSUER", "https://queue.example"), variables[2]]);
-    assert!(!elsewhere.lets_in(&tokens.access), "without keys nobody is let in");
+    assert!(!elsewhere.lets_in(&tokens.access), "without keys every request is denied");
 }
 
 #[test]
-fn the_authorizer_does_not_start_without_its_settings_and_says_which() {
+fn the_authorizer_names_missing_settings_and_does_not_start() {
     let good = [("EVENT_ID", "Sample"), ("ISSUER", "https://queue.example"), ("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:1")];
     for (name, _) in good {
         let others: Vec<_> = good.into_iter().filter(|(other, _)| *other != name).collect();

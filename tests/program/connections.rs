@@ -1,5 +1,4 @@
-//! How many connections there may be, and whose: the built program with few open files, and clients that take what they
-//! can get.
+//! Limits on connections: the built program with few open files, and clients that open as many connections as they can.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -14,7 +13,7 @@ use crate::process::{ATTEMPTS, PAUSE, Program};
 use crate::start::assert_refused;
 use crate::support::{ADMIN_KEY, Deployment};
 
-/// So many files: 128 connections, of which 112 are for visitors and 28 for one address.
+/// With this limit on files there are 128 connections, of which 112 are for visitors and 28 for one address.
 const FILES: &str = "ulimit -n 256";
 const VISITORS: usize = 112;
 const SHARE: usize = VISITORS / 4;
@@ -33,7 +32,7 @@ fn connect(address: SocketAddr) -> TcpStream {
 
 fn send(stream: &mut TcpStream, path: &str) {
     let head = format!("GET {path} HTTP/1.1\r\nhost: queue\r\nauthorization: Bearer {ADMIN_KEY}\r\n\r\n");
-    // A connection that is not wanted may be gone already.
+    // A refused connection may be gone already.
     let _gone = stream.write_all(head.as_bytes());
 }
 
@@ -58,7 +57,7 @@ fn asked(address: SocketAddr, path: &str) -> (String, TcpStream) {
     (read_until(&mut stream, "\r\n\r\n"), stream)
 }
 
-/// The status of an answer, once it is this one: connections that others gave back are free a moment later.
+/// The status of an answer, once it is this one: connections that others released become free a moment later.
 fn comes_to(address: SocketAddr, path: &str, status: &str) {
     let mut last = String::new();
     for _ in 0..ATTEMPTS {
@@ -71,7 +70,7 @@ fn comes_to(address: SocketAddr, path: &str, status: &str) {
     panic!("{path} is not answered {status}: {last}");
 }
 
-/// What operators ask for.
+/// Requests of operators.
 const OPERATORS: [&str; 4] =
     ["/health/live", "/health/ready", "/metrics", "/private/num_active_tokens?event_id=Sample"];
 
@@ -88,7 +87,7 @@ fn one_client_with_600_streams_leaves_operators_and_health_checks_answered() {
     let streams: Vec<_> = (0..600).map(|_| asked(program.address, "/line/Sample/events")).collect();
     let opened = streams.iter().filter(|(head, _)| head.starts_with("HTTP/1.1 200 ")).count();
     assert_eq!(opened, SHARE);
-    // The others are told to ask instead, and are answered when they do.
+    // The other clients are actual to poll, and are answered when they do.
     assert!(streams[SHARE..].iter().all(|(head, _)| head.starts_with("HTTP/1.1 204 ")));
     for path in ["/line/Sample", "/api/serving_num?event_id=Sample"] {
         let (head, _) = asked(program.address, path);
@@ -111,7 +110,7 @@ fn streams_that_one_client_opens_at_once_are_all_answered() {
     program.stop();
 }
 
-/// A connection from an address of its own: all that begin with 127 are this machine's.
+/// A connection from an address of its own: all of 127.0.0.0/8 are this machine's.
 fn connect_from(host: u8, address: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from(([127, 0, 0, host], 0)).into()).unwrap();
@@ -122,7 +121,7 @@ fn connect_from(host: u8, address: SocketAddr) -> TcpStream {
 }
 
 #[test]
-fn clients_with_all_connections_of_visitors_do_not_keep_operators_out_however_slowly_they_ask() {
+fn clients_with_all_visitor_connections_do_not_keep_slow_operators_out() {
     let (_deployment, program) = serve("[]");
     let connect_all = |count: usize| (0..count).flat_map(|_| 2..6).map(|host| connect_from(host, program.address));
     let visitors: Vec<_> = connect_all(SHARE).collect();
@@ -134,7 +133,7 @@ fn clients_with_all_connections_of_visitors_do_not_keep_operators_out_however_sl
         "POST /private/inlet HTTP/1.1\r\nhost: queue\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{\r\n",
     ] {
         let slow = connect_all(10).map(|mut stream| {
-            // It may have given way to the next already.
+            // It may have been evicted for the next already.
             let _gone = stream.write_all(begun.as_bytes());
             stream
         });
@@ -152,7 +151,7 @@ fn clients_with_all_connections_of_visitors_do_not_keep_operators_out_however_sl
 }
 
 #[test]
-fn what_comes_while_the_process_is_paused_is_answered_if_it_came_in_time() {
+fn requests_sent_while_the_process_is_paused_are_answered_if_in_time() {
     let (_deployment, program) = serve(r#"["127.0.0.0/8"]"#);
     let (beginning, rest) = ("GET /line/Sample HTTP/1.1\r\n", "host: queue\r\nconnection: close\r\n\r\n");
     let mut connections: Vec<_> = (0..16).map(|_| connect(program.address)).collect();
@@ -176,7 +175,7 @@ fn what_comes_while_the_process_is_paused_is_answered_if_it_came_in_time() {
 }
 
 #[test]
-fn metrics_are_not_made_for_clients_that_do_not_read_them() {
+fn metrics_are_not_rendered_for_clients_that_do_not_read_them() {
     let (_deployment, program) = serve("[]");
     let metrics = "GET /metrics HTTP/1.1\r\nhost: queue\r\n\r\n".repeat(500);
     let mut flood: Vec<_> = (0..SHARE).flat_map(|_| 2..5).map(|host| connect_from(host, program.address)).collect();
@@ -210,13 +209,13 @@ fn metrics_are_not_made_for_clients_that_do_not_read_them() {
 }
 
 #[test]
-fn too_few_open_files_are_no_start() {
+fn too_few_open_files_prevent_the_start() {
     let output = Deployment::new().serve().after("ulimit -n 255").run();
     assert_refused(&output, 1, &["the limit of open files is 255, and at least 256 are needed"]);
 }
 
 #[test]
-fn whoever_is_exempt_may_have_all_connections_of_visitors_and_none_of_operators() {
+fn an_exempt_client_may_use_all_visitor_connections_and_no_operator_connection() {
     let (_deployment, program) = serve(r#"["127.0.0.0/8"]"#);
     let streams: Vec<_> = (0..VISITORS).map(|_| asked(program.address, "/line/Sample/events")).collect();
     assert!(streams.iter().all(|(head, _)| head.starts_with("HTTP/1.1 200 ")));
@@ -265,11 +264,11 @@ fn whoever_is_exempt_may_have_all_connections_of_visitors_and_none_of_operators(
 }
 
 #[test]
-fn connections_that_say_nothing_do_not_keep_operators_out() {
+fn silent_connections_do_not_keep_operators_out() {
     for exempt in ["[]", r#"["127.0.0.0/8"]"#] {
         let (_deployment, program) = serve(exempt);
         let silent: Vec<_> = (0..400).map(|_| connect(program.address)).collect();
-        // While these still come, one of them may take the place of an operator who has not spoken yet.
+        // While these still arrive, one of them may evict an operator who has not sent a request yet.
         OPERATORS.iter().for_each(|path| comes_to(program.address, path, "200"));
         drop(silent);
         comes_to(program.address, "/line/Sample", "200");
@@ -278,19 +277,19 @@ fn connections_that_say_nothing_do_not_keep_operators_out() {
 }
 
 #[test]
-fn a_client_that_never_reads_costs_little_memory_and_gives_it_back() {
+fn a_client_that_never_reads_uses_little_memory_and_releases_it() {
     let (_deployment, program) = serve(r#"["127.0.0.0/8"]"#);
     comes_to(program.address, "/line/Sample", "200");
     let before = resident_kib(&program);
     let requests = "GET /line/Sample HTTP/1.1\r\nhost: queue\r\n\r\n".repeat(90_000);
     let attack = |address: SocketAddr| {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        // What the client's own kernel takes is nobody's problem.
+        // Data in the client's own kernel buffers does not count.
         socket.set_recv_buffer_size(4096).unwrap();
         socket.connect(&address.into()).unwrap();
         let mut stream = TcpStream::from(socket);
         stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
-        // Ends when nothing more is taken.
+        // Ends when no more data is accepted.
         let _not_taken = stream.write_all(requests.as_bytes());
         stream
     };
@@ -299,7 +298,7 @@ fn a_client_that_never_reads_costs_little_memory_and_gives_it_back() {
         attacks.into_iter().map(|attack| attack.join().unwrap()).collect()
     });
     let grown = resident_kib(&program).saturating_sub(before);
-    // 64 KiB each, and some megabytes that the process has touched once.
+    // 64 KiB each, and some megabytes that the process touches once.
     assert!(grown < 40 * 64 + 8 * 1024, "{grown} KiB more");
     comes_to(program.address, "/line/Sample", "200");
     drop(held);

@@ -1,7 +1,7 @@
-//! The end under load, by `kill -9` and by SIGTERM: whatever was answered before is still true after the restart.
+//! The end under load, by `kill -9` and by SIGTERM: everything answered before is still true after the restart.
 //!
-//! Callers and visitors come as fast as they are answered; the end comes after a number of answers, so that it always
-//! falls into the middle of many requests, however fast the machine is.
+//! Callers and visitors send requests at full rate; the end comes after a number of answers, so that it always
+//! interrupts many requests, however fast the machine is.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -13,40 +13,40 @@ use tokio::task::LocalSet;
 
 use crate::support::{ADMIN_KEY, Api, Browser, Deployment, Tokens, text};
 
-/// Connections that join by the REST door, and by the login door.
+/// The number of connections that join through the REST channel, and through logins.
 const CALLERS: usize = 24;
 const VISITORS: usize = 8;
 
-/// After how many answers each life of the program ends.
+/// The number of answers after which each run of the program ends.
 const LIVES: [usize; 3] = [150, 400, 230];
 
-/// What was answered, over all lives.
+/// The answers of all runs.
 #[derive(Default)]
 struct Answered {
     tickets: RefCell<Vec<String>>,
     logins: RefCell<Vec<Tokens>>,
-    /// Answers in this life.
+    /// The number of answers in this run.
     count: Cell<usize>,
     enough: Cell<usize>,
-    bell: Notify,
+    enough_answers: Notify,
 }
 
 impl Answered {
     fn one_more(&self) {
         self.count.set(self.count.get() + 1);
-        // Exactly then: a bell that rang once more would end the next life before it began.
+        // Exactly once: a second notification would end the next run before it began.
         if self.count.get() == self.enough.get() {
-            self.bell.notify_one();
+            self.enough_answers.notify_one();
         }
     }
 }
 
-/// Joins again and again, until the program is gone.
+/// Joins repeatedly, until the program is gone.
 async fn join_on_and_on(api: Api, answered: Rc<Answered>) {
     loop {
         let Ok(answer) = api.join().send().await else { return };
         let status = answer.status();
-        // A body that breaks off is no answer: whoever gets half a ticket cannot use it.
+        // A truncated body is no answer: half a ticket is of no use.
         let Ok(body) = answer.text().await else { return };
         assert_eq!(status, StatusCode::OK, "{body}");
         let body: serde_json::Value = serde_json::from_str(&body).unwrap();
@@ -55,7 +55,7 @@ async fn join_on_and_on(api: Api, answered: Rc<Answered>) {
     }
 }
 
-/// Logs new visitors in again and again, until the program is gone.
+/// Logs new visitors in repeatedly, until the program is gone.
 async fn log_in_on_and_on(api: Api, answered: Rc<Answered>) {
     while let Ok(tokens) = Browser::default().log_in(&api).await {
         answered.logins.borrow_mut().push(tokens);
@@ -63,13 +63,13 @@ async fn log_in_on_and_on(api: Api, answered: Rc<Answered>) {
     }
 }
 
-/// How a life of the program ends.
+/// How a run of the program ends.
 enum End {
     Kill,
     Term,
 }
 
-/// One life of the program: a crowd of so many callers and visitors, until `enough` answers were given, and then its end.
+/// One run of the program: this many callers and visitors, until `enough` answers were given, and then its end.
 async fn live(
     deployment: &Deployment,
     (callers, visitors): (usize, usize),
@@ -92,10 +92,10 @@ async fn live(
             }
         })
         .collect();
-    load.run_until(answered.bell.notified()).await;
+    load.run_until(answered.enough_answers.notified()).await;
     match end {
         End::Kill => program.strike(),
-        // The load goes on while the signal is on its way.
+        // The load continues until the signal arrives.
         End::Term => {
             let signal = program.signaller("TERM");
             load.run_until(tokio::task::spawn_blocking(signal)).await.unwrap();
@@ -111,7 +111,7 @@ async fn live(
     assert!(answered.count.get() >= enough, "this life was too short");
 }
 
-/// Every position that anybody was ever told, each of which must be told to one alone.
+/// Every answered position, each of which must belong to one visitor alone.
 async fn known_positions(api: &Api, answered: &Answered) -> BTreeSet<u64> {
     let mut positions = BTreeSet::new();
     let tickets = answered.tickets.borrow().clone();
@@ -128,7 +128,7 @@ async fn known_positions(api: &Api, answered: &Answered) -> BTreeSet<u64> {
 }
 
 #[tokio::test]
-async fn nothing_that_was_answered_is_lost_or_given_away_again_by_kill_9_under_load() {
+async fn kill_9_under_load_neither_loses_nor_repeats_an_answered_position() {
     let deployment = Deployment::new();
     let first = deployment.serve().start();
     Api::of(&first).let_in(ADMIN_KEY, 1_000_000).await;
@@ -183,7 +183,7 @@ async fn after_sigterm_under_load_every_position_that_was_taken_was_answered() {
 }
 
 #[tokio::test]
-async fn a_login_that_was_half_done_is_finished_after_kill_9() {
+async fn a_half_finished_login_completes_after_kill_9() {
     let deployment = Deployment::new();
     let program = deployment.serve().start();
     let api = Api::of(&program);

@@ -1,4 +1,4 @@
-//! `serve` with no configuration in an empty directory: a newcomer's first five minutes, and the day after.
+//! `serve` without a configuration in an empty directory: the first start, and a second one.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use crate::process::{Launch, Program};
 use crate::support::{Api, Browser, Page};
 
-/// What is on the page of the shop for those who are in.
+/// A text of the shop's page for visitors with a session.
 const INSIDE: &str = "You are in, ";
 
 fn launch(directory: &Path) -> Launch {
@@ -29,7 +29,7 @@ fn subject(page: &Page) -> String {
 }
 
 #[tokio::test]
-async fn a_newcomer_is_told_where_to_look_and_gets_through_the_line_into_the_shop() {
+async fn a_demonstration_prints_its_addresses_and_admits_a_visitor_to_the_shop() {
     let directory = TempDir::new().unwrap();
     let mut program = launch(directory.path()).start();
     let (shop, key) = (shop(&mut program), program.announced("Admin key:"));
@@ -41,7 +41,7 @@ async fn a_newcomer_is_told_where_to_look_and_gets_through_the_line_into_the_sho
     let login = browser.follow(&api.http, &format!("{shop}/login"), "You are in line for Sample shop").await;
     assert!(login.waits());
     let resume = format!("{}{}", program.issuer, login.refresh().unwrap());
-    assert!(browser.send(api.http.get(&resume)).await.unwrap().waits(), "nobody is let in before anybody is served");
+    assert!(browser.send(api.http.get(&resume)).await.unwrap().waits(), "no visitor is admitted before one is served");
 
     api.let_in(&key, 1).await;
     let inside = browser.follow(&api.http, &resume, INSIDE).await;
@@ -50,7 +50,7 @@ async fn a_newcomer_is_told_where_to_look_and_gets_through_the_line_into_the_sho
 }
 
 #[tokio::test]
-async fn a_second_start_finds_everything_again() {
+async fn a_second_start_keeps_everything() {
     let directory = TempDir::new().unwrap();
     let mut first = launch(directory.path()).start();
     let (first_shop, key) = (shop(&mut first), first.announced("Admin key:"));
@@ -74,7 +74,7 @@ async fn a_second_start_finds_everything_again() {
     assert_eq!(api.position(&ticket).await, position);
     assert_eq!(api.position(&api.ticket().await).await, position + 1, "the line goes on where it was");
 
-    // The shop forgot everybody, for it keeps its visitors in memory; the provider did not: no waiting page is met.
+    // The shop lost its sessions, which are in memory; the provider did not: no waiting page appears.
     let window = browser.send(api.http.get(&second_shop)).await.unwrap();
     assert!(!window.body.contains(INSIDE));
     let silently = browser.send(api.http.get(format!("{second_shop}/login"))).await.unwrap();

@@ -1,7 +1,6 @@
-//! A disk that is full: nothing wrong is answered, whoever can be served is, and all is well again after a restart.
+//! A full disk: no wrong answer is given, every caller that needs no space is served, and a restart recovers.
 //!
-//! A limit on the size of files stands for the disk, with the signal ignored that would end the process: writes fail
-//! then, for whichever user runs the test.
+//! A limit on the size of files simulates the disk, with its signal ignored: writes fail then, for every user.
 
 use std::collections::BTreeSet;
 
@@ -15,18 +14,18 @@ use crate::support::{ADMIN_KEY, Api, Browser, Deployment, object, text};
 /// Blocks of 512 bytes: enough to start with, too few for a crowd.
 const LIMIT: u32 = 700;
 
-/// More joins than the disk has room for, whatever shares a commit.
+/// More joins than the disk has room for, however they share commits.
 const CROWD: usize = 20_000;
 
 fn limited(launch: &Launch) -> Launch {
     launch.clone().after(&format!("trap '' XFSZ; ulimit -f {LIMIT}"))
 }
 
-/// So many refusals one after the other say that there is no room for a single join. One alone may be due to larger
-/// work that shared its commit (new signing keys), and leave room for joins.
+/// This many consecutive refusals mean that there is no room for a single join. One alone may come from larger work in
+/// the same commit (new signing keys), and leave room for joins.
 const REFUSALS: usize = 10;
 
-/// Joins until there is no room left. The tickets that were given, and the last refusal.
+/// Joins until there is no room left. The given tickets, and the last refusal.
 async fn join_until_full(api: &Api) -> (Vec<String>, reqwest::Response) {
     let mut tickets = Vec::new();
     let mut refusals = 0;
@@ -46,7 +45,7 @@ async fn join_until_full(api: &Api) -> (Vec<String>, reqwest::Response) {
 }
 
 #[tokio::test]
-async fn a_full_disk_refuses_who_comes_and_keeps_who_is_there() {
+async fn a_full_disk_refuses_joins_and_keeps_existing_visitors() {
     let deployment = Deployment::new();
     let program = limited(&deployment.serve()).start();
     let api = Api::of(&program);
@@ -68,7 +67,7 @@ async fn a_full_disk_refuses_who_comes_and_keeps_who_is_there() {
     assert_eq!(check.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&check.stderr).contains("answers 503"), "{check:?}");
 
-    // Reading needs no room.
+    // Reading needs no space.
     assert!(waiting.send(api.get(&page.refresh().unwrap())).await.unwrap().waits());
     assert_eq!(api.user_info(&tokens.access).await, StatusCode::OK);
     for ticket in tickets.iter().take(3).chain(tickets.last()) {
@@ -132,7 +131,7 @@ async fn operators_calls_work_on_a_full_disk() {
     let log = program.stop();
     assert_eq!(log.matches("the disk is full: joins and logins are refused").count(), 1, "{log}");
 
-    // The disk is as full as before, after an end of either kind.
+    // The disk is as full as before, after either kind of end.
     let program = limited(&deployment.serve()).start();
     let api = Api::of(&program);
     moves_the_line(&api, 100).await;
@@ -155,7 +154,7 @@ async fn operators_calls_work_on_a_full_disk() {
 }
 
 #[tokio::test]
-async fn a_full_disk_under_data_and_log_alike_does_not_bring_the_program_down() {
+async fn a_full_disk_under_data_and_log_does_not_end_the_program() {
     let deployment = Deployment::new();
     let launch = deployment.serve().after(&format!("trap '' XFSZ; ulimit -f {LIMIT}; exec 2>/dev/full"));
     let program = launch.start();
@@ -170,9 +169,9 @@ async fn a_full_disk_under_data_and_log_alike_does_not_bring_the_program_down() 
     program.stop();
 }
 
-/// From nothing at all to more than a start needs: the disk fills up in the midst of every step of a first start.
+/// From nothing to more than a start needs: the disk fills up in every step of a first start.
 #[test]
-fn a_first_start_that_the_disk_broke_off_is_named_and_made_good_by_the_next() {
+fn a_first_start_that_fails_on_a_full_disk_is_reported_and_completed_by_the_next() {
     for limit in [0, 1, 7, 8, 24, 40, 64, 96, 128, 144, 200] {
         let deployment = Deployment::new();
         let mut program = deployment.serve().after(&format!("trap '' XFSZ; ulimit -f {limit}")).begin();
@@ -191,7 +190,7 @@ fn a_first_start_that_the_disk_broke_off_is_named_and_made_good_by_the_next() {
 }
 
 #[test]
-fn how_a_command_ended_can_be_told_though_nothing_can_be_written() {
+fn the_exit_code_of_a_command_is_right_even_if_nothing_can_be_written() {
     let deployment = Deployment::new();
     let mute = |launch: Launch| launch.after("exec 1>/dev/full 2>/dev/full").run().status.code();
     assert_eq!(mute(deployment.command(&["check-config"])), Some(0));

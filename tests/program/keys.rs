@@ -1,4 +1,4 @@
-//! `keys list` and `keys rotate`, of a service that is stopped and of one that runs.
+//! `keys list` and `keys rotate`, with a stopped service and with a running one.
 
 use std::process::Output;
 
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::process::{ATTEMPTS, Launch, PAUSE, Program};
 use crate::support::{ADMIN_KEY, Api, Deployment, Tokens, object, part, text};
 
-/// What `keys` prints, line by line: algorithm, key ID, state. The channels that follow are those of the algorithm.
+/// The output of `keys`, line by line: algorithm, key ID, state. The channels that follow are those of the algorithm.
 fn lines(output: &Output) -> Vec<[String; 3]> {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout.clone()).unwrap();
@@ -39,7 +39,7 @@ fn complaint(output: &Output, code: i32) -> String {
     said
 }
 
-/// The command of `deployment` that finds `program`, if that runs.
+/// A `keys` command of `deployment`, which calls `program` if that runs.
 fn keys(deployment: &Deployment, program: Option<&Program>, arguments: &[&str]) -> Output {
     let command = deployment.command(&[&["keys"], arguments].concat());
     match program {
@@ -48,7 +48,7 @@ fn keys(deployment: &Deployment, program: Option<&Program>, arguments: &[&str]) 
     }
 }
 
-/// A running program whose next keys are published, which happens right after its first start.
+/// A running program with published next keys, which it generates right after its first start.
 async fn settled(deployment: &Deployment) -> (Program, Api) {
     let program = deployment.serve().start();
     let api = Api::of(&program);
@@ -67,7 +67,7 @@ fn signed_by(tokens: &Tokens) -> [String; 2] {
 }
 
 #[tokio::test]
-async fn keys_of_a_running_service_are_rotated_and_its_old_tokens_stay_good() {
+async fn keys_of_a_running_service_are_rotated_and_its_old_tokens_stay_valid() {
     let deployment = Deployment::new();
     let (program, api) = settled(&deployment).await;
     let (_, old) = api.log_in().await;
@@ -116,7 +116,7 @@ async fn keys_of_a_stopped_service_are_rotated_in_its_data() {
 }
 
 #[tokio::test]
-async fn compromised_keys_go_at_once_and_their_tokens_with_them() {
+async fn compromised_keys_and_their_tokens_are_invalid_at_once() {
     for running in [true, false] {
         let deployment = Deployment::new();
         let (program, api) = settled(&deployment).await;
@@ -134,7 +134,7 @@ async fn compromised_keys_go_at_once_and_their_tokens_with_them() {
         assert_eq!(after.len(), 4);
         assert!(after.iter().all(|[_, kid, _]| !before.contains(kid)), "{before:?} {after:?}");
         assert_eq!(api.user_info(&old.access).await, StatusCode::UNAUTHORIZED);
-        // The place in line rests on other keys: who was inside is inside.
+        // The place depends on other keys: an admitted visitor stays admitted.
         let new = browser.log_in(&api).await.unwrap();
         assert_eq!(new.who(), old.who());
         assert_eq!(api.user_info(&new.access).await, StatusCode::OK);
@@ -143,7 +143,7 @@ async fn compromised_keys_go_at_once_and_their_tokens_with_them() {
 }
 
 #[tokio::test]
-async fn a_rotation_that_comes_too_soon_says_when_it_will_be_possible() {
+async fn a_premature_rotation_is_refused_with_the_earliest_time() {
     let deployment = Deployment::new();
     let (program, api) = settled(&deployment).await;
     let before = api.key_ids().await;
@@ -168,7 +168,7 @@ async fn a_rotation_that_comes_too_soon_says_when_it_will_be_possible() {
 }
 
 #[tokio::test]
-async fn a_command_that_cannot_get_at_the_keys_says_why() {
+async fn a_command_that_cannot_reach_the_keys_reports_the_reason() {
     let deployment = Deployment::new();
     let said = complaint(&keys(&deployment, None, &["list"]), 1);
     assert!(said.contains("there is nothing in the data directory"), "{said}");

@@ -1,4 +1,4 @@
-//! What one address may do to the running program, and what an operator is told where addresses are unknown.
+//! The limits per address in the running program, and the warning where addresses are unknown.
 
 use reqwest::StatusCode;
 use serde_json::json;
@@ -8,10 +8,10 @@ use crate::support::{ADMIN_KEY, Api, Browser, Deployment};
 const VISITOR: &str = "203.0.113.7";
 
 #[tokio::test]
-async fn a_flood_of_joins_from_one_address_leaves_the_line_to_others() {
+async fn a_flood_of_joins_from_one_address_does_not_block_others() {
     let deployment = Deployment::new();
     let launch = deployment.serve().with("ANTEROOM_TRUSTED_PROXIES", "[\"127.0.0.1\"]");
-    // So slow a refill that the time which the test takes does not matter.
+    // The refill is so slow that the duration of the test does not matter.
     let launch = launch.with("ANTEROOM_LIMITS__JOINS_PER_SECOND", "1").with("ANTEROOM_LIMITS__JOINS_BURST", "500");
     let program = launch.start();
     let api = Api::of(&program);
@@ -28,7 +28,7 @@ async fn a_flood_of_joins_from_one_address_leaves_the_line_to_others() {
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
     assert!(refused.headers().contains_key("retry-after"));
     assert!(given >= 500, "{given}");
-    // Others join, log in and operate; those from this machine are not limited at all.
+    // Others join, log in and operate; this machine's own addresses are not limited.
     let other = api.join().header("x-forwarded-for", "198.51.100.1").send().await.unwrap();
     assert_eq!(other.status(), StatusCode::OK);
     api.let_in(ADMIN_KEY, given + 10).await;
@@ -41,7 +41,7 @@ async fn a_flood_of_joins_from_one_address_leaves_the_line_to_others() {
 }
 
 #[tokio::test]
-async fn where_addresses_are_unknown_nothing_is_limited_and_the_operator_is_told() {
+async fn unknown_addresses_are_not_limited_and_logged_as_a_warning() {
     let deployment = Deployment::new();
     let launch = deployment.serve().with("ANTEROOM_LIMITS__JOINS_BURST", "1");
     let launch = launch.with("ANTEROOM_LIMITS__JOINS_PER_SECOND", "1").with("ANTEROOM_LIMITS__EXEMPT", "[]");
@@ -50,7 +50,7 @@ async fn where_addresses_are_unknown_nothing_is_limited_and_the_operator_is_told
     for _ in 0..20 {
         let body = json!({ "event_id": "Sample" });
         let joined = api.post("/api/assign_queue_num", &body).header("x-forwarded-for", VISITOR).send().await.unwrap();
-        assert_eq!(joined.status(), StatusCode::OK, "anybody can write that header");
+        assert_eq!(joined.status(), StatusCode::OK, "any client can write that header");
     }
     let log = program.stop();
     let warned = |text: &str| text.lines().filter(|line| line.contains("trusted_proxies names no proxy")).count();

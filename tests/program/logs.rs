@@ -1,4 +1,4 @@
-//! The log as machines read it: one JSON object a line, each request by its name, and no secret in any of them.
+//! The log for machines: one JSON object per line, each request with its ID, and no secret.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::support::{ADMIN_KEY, Api, Browser, CLIENT_SECRET, Deployment, text};
 
 #[tokio::test]
-async fn a_json_log_names_every_request_and_holds_no_secret() {
+async fn a_json_log_names_every_request_and_contains_no_secret() {
     let deployment = Deployment::new();
     let launch = deployment.serve().with("ANTEROOM_LOG__FORMAT", "json").with("ANTEROOM_LOG__LEVEL", "trace");
     let program = launch.start();
@@ -26,7 +26,7 @@ async fn a_json_log_names_every_request_and_holds_no_secret() {
     assert_eq!(api.user_info(&access).await, StatusCode::OK);
     let ticket = api.ticket().await;
     api.position(&ticket).await;
-    // Failures are logged as well, and more of them: a replayed code, a wrong key, an unreadable body.
+    // Failures are logged as well: a replayed code, a wrong key, an unreadable body.
     let replayed = api.redeem(&code).send().await.unwrap();
     assert_eq!(replayed.status(), StatusCode::BAD_REQUEST);
     let named = replayed.headers()["x-request-id"].to_str().unwrap().to_owned();
@@ -61,11 +61,11 @@ async fn a_json_log_names_every_request_and_holds_no_secret() {
     for secret in secrets.into_iter().chain(cookies) {
         // Half of a secret is a leak as well.
         let half = &secret[secret.len() / 2..];
-        assert!(!log.contains(half), "the log tells {secret}:\n{log}");
+        assert!(!log.contains(half), "the log contains {secret}:\n{log}");
     }
 }
 
-/// What is no HTTP.
+/// Bytes that are not HTTP.
 const NONSENSE: [&[u8]; 8] = [
     b"\x16\x03\x01\x02\x00\x01\r\n\r\n",
     b"GET /\r\n\r\n",
@@ -77,18 +77,18 @@ const NONSENSE: [&[u8]; 8] = [
     b"GET / HTTP/1.1\r\nhost",
 ];
 
-/// Sends bytes and waits until the program has done with the connection, and so has logged what it has to say.
+/// Sends bytes and waits until the program has closed the connection, and so has logged it.
 fn send(address: SocketAddr, bytes: &[u8]) {
     let mut connection = TcpStream::connect(address).unwrap();
-    // The program may answer and close before it has everything: that is its right, and no error here.
+    // The program may answer and close before it has everything; that is no error here.
     drop(connection.write_all(bytes).and_then(|()| connection.shutdown(Shutdown::Write)));
     drop(connection.read_to_end(&mut Vec::new()));
 }
 
 #[test]
-fn a_client_that_sends_nonsense_does_not_fill_the_log() {
+fn malformed_requests_do_not_fill_the_log() {
     let deployment = Deployment::new();
-    // Who looks for a fault still sees it.
+    // The debug log still has the entries.
     for (level, seen) in [("info", false), ("debug", true)] {
         let program = deployment.serve().with("ANTEROOM_LOG__LEVEL", level).start();
         NONSENSE.iter().for_each(|bytes| send(program.address, bytes));

@@ -1,9 +1,8 @@
-//! The built program as a process: how it starts, ends, crashes and comes back, with nothing of it mocked.
+//! The built program as a process: start, stop, crash and restart, without mocks.
 //!
-//! Every test has a directory and ports of its own, which the system chooses; all waiting is for something that
-//! happens, never for a time to pass.
+//! Every test has a directory and system-chosen ports of its own; tests wait for events, never for a time to pass.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "in a test, a panic is how a failure is told")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "in a test, a panic reports a failure")]
 
 #[path = "../common/process.rs"]
 mod process;

@@ -1,4 +1,4 @@
-//! What clients cost that never read, whatever they ask for, with TLS or without: a thousand of them at most 64 MiB.
+//! The memory of clients that never read, with TLS or without: at most 64 MiB for a thousand of them.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -16,18 +16,18 @@ use crate::process::{ATTEMPTS, PAUSE, Program};
 use crate::support::{ADMIN_KEY, Api, Deployment, encode};
 use crate::tls::{self_signed, with_tls, write};
 
-/// Each costs the same, so an eighth of a thousand tells.
+/// All cost the same, so an eighth of a thousand is enough.
 const CONNECTIONS: usize = 1000 / 8;
-/// What one may cost.
+/// The limit per client.
 const EACH_KIB: usize = 64;
-/// What the process touches once, however many there are: caches of the store and of the allocator, requests that are
-/// kept for use again, what an answer is made in.
+/// Memory that the process touches once, whatever the number of clients: caches of the store and of the allocator,
+/// reused request buffers, the buffer of a rendered answer.
 const ONCE_KIB: usize = 16 * 1024;
-/// Requests that each sends at once: more than are answered to somebody who does not read.
+/// The number of pipelined requests of each: more than the server answers to a client that does not read.
 const REQUESTS: usize = 64;
-/// How often the memory is looked at, [`PAUSE`] apart, before it must have settled: for ten seconds.
+/// How often the memory is sampled, every [`PAUSE`], until it must have settled: ten seconds.
 const SETTLING: u32 = 200;
-/// Sessions that end at once: several pages of a listing.
+/// Sessions that expire at once: several pages of a listing.
 const SESSIONS: usize = 300;
 
 fn memory_kib(program: &Program, field: &str) -> usize {
@@ -36,17 +36,17 @@ fn memory_kib(program: &Program, field: &str) -> usize {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// The memory that a program uses.
+/// The memory in use.
 pub fn resident_kib(program: &Program) -> usize {
     memory_kib(program, "VmRSS:")
 }
 
-/// The most memory that a program has used since [`forget_peak`].
+/// The peak memory since [`forget_peak`].
 fn peak_kib(program: &Program) -> usize {
     memory_kib(program, "VmHWM:")
 }
 
-/// Waits until a program uses no more than `before` and what it touches once.
+/// Waits until a program uses at most `before` plus the memory that it touches once.
 pub fn assert_given_back(program: &Program, before: usize) {
     let kept = || resident_kib(program).saturating_sub(before);
     for _ in 0..ATTEMPTS {
@@ -58,12 +58,12 @@ pub fn assert_given_back(program: &Program, before: usize) {
     panic!("{} KiB are kept", kept());
 }
 
-/// Begins the measurement of the peak anew (proc(5), clear_refs).
+/// Resets the peak (proc(5), clear_refs).
 fn forget_peak(program: &Program) {
     fs::write(format!("/proc/{}/clear_refs", program.id()), "5").unwrap();
 }
 
-/// A connection whose kernel takes little of what is sent to it.
+/// A connection with a small receive buffer.
 fn connect(address: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
@@ -74,14 +74,15 @@ fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Connections that asked and were answered, as far as anybody took it. Over TLS, what was asked is read that far.
+/// Connections with pending answers, read as far as the buffers take them. Over TLS, the requests are decrypted that
+/// far.
 fn attack(address: SocketAddr, request: &str, tls: bool) -> Vec<Box<dyn Send>> {
     let requests = request.repeat(REQUESTS);
     let one = || -> Box<dyn Send> {
         let mut plain = connect(address);
         if !tls {
             let _not_taken = plain.write_all(requests.as_bytes());
-            // Whoever is refused is closed after a while.
+            // A refused connection is closed after a while.
             let _closed = plain.peek(&mut [0]);
             return Box::new(plain);
         }
@@ -101,7 +102,7 @@ fn attack(address: SocketAddr, request: &str, tls: bool) -> Vec<Box<dyn Send>> {
     })
 }
 
-/// Sessions that are over.
+/// Expired sessions.
 async fn end_sessions(api: &Api) {
     let mut opening = tokio::task::JoinSet::new();
     api.let_in(ADMIN_KEY, SESSIONS as u64).await;
@@ -111,7 +112,7 @@ async fn end_sessions(api: &Api) {
             let ticket = api.ticket().await;
             let body = json!({ "event_id": "Sample", "request_id": ticket, "validity_period": 1 });
             let opened = api.post("/private/generate_token", &body).bearer_auth(ADMIN_KEY).send().await.unwrap();
-            // On a busy machine it may be over before it is answered.
+            // On a busy machine it may expire before it is answered.
             assert!([StatusCode::OK, StatusCode::GONE].contains(&opened.status()), "{opened:?}");
         });
         if opening.len() >= 16 {
@@ -129,7 +130,7 @@ async fn end_sessions(api: &Api) {
     panic!("sessions do not end");
 }
 
-/// An authorization request that is long: it is carried through the line, or refused.
+/// A long authorization request: it is carried through the wait, or refused.
 fn authorize(state: &str) -> String {
     let usual = [("client_id", "Sample"), ("redirect_uri", crate::support::REDIRECT), ("response_type", "code")];
     let more = [("scope", "openid"), ("response_mode", "form_post"), ("state", state)];
@@ -159,10 +160,10 @@ async fn costs_little(program: Program, api: &Api, tls: bool) {
         let peak = peak_kib(&program).saturating_sub(before);
         reached_metrics |= path == "/metrics";
         let path = path.split('?').next().unwrap();
-        // What one kind cost is used again for the next, and long responses share theirs.
+        // Memory of one kind is reused for the next, and long responses share theirs.
         let long = if reached_metrics { policy::LARGE_RESPONSES as usize } else { 0 };
         let bar = CONNECTIONS * EACH_KIB + ONCE_KIB + long;
-        // What was freed on the way goes back to the system a second later, long before the clients are closed.
+        // Freed memory returns to the system a second later, long before the clients are closed.
         let held_kib = || resident_kib(&program).saturating_sub(before);
         let settled = (0..SETTLING).any(|_| {
             thread::sleep(PAUSE);
@@ -177,7 +178,7 @@ async fn costs_little(program: Program, api: &Api, tls: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_clients_that_never_read_cost_little_whatever_they_ask_for() {
+async fn a_thousand_clients_that_never_read_use_little_memory() {
     let deployment = Deployment::new();
     let program = deployment.serve().start();
     let api = Api::of(&program);
@@ -185,7 +186,7 @@ async fn a_thousand_clients_that_never_read_cost_little_whatever_they_ask_for() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn over_tls_a_thousand_clients_that_never_read_cost_little_as_well() {
+async fn over_tls_a_thousand_clients_that_never_read_use_little_memory() {
     let deployment = Deployment::new();
     let (certificate, key) = self_signed();
     write(&deployment.path(""), &certificate, &key);

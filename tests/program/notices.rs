@@ -1,4 +1,4 @@
-//! Events out across a crash.
+//! Notices across a crash.
 
 use std::fs::OpenOptions;
 use std::io::{Read as _, Write as _};
@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 
 use crate::support::{ADMIN_KEY, Api, Deployment};
 
-/// Reads one request to its end and answers it; its text.
+/// Reads one complete request and answers it; returns its text.
 fn answer(mut connection: TcpStream) -> String {
     let (mut text, mut buffer) = (String::new(), [0; 4096]);
     loop {
@@ -26,9 +26,9 @@ fn answer(mut connection: TcpStream) -> String {
 }
 
 #[tokio::test]
-async fn what_happened_before_kill_9_is_told_after_it() {
+async fn notices_from_before_kill_9_are_delivered_after_it() {
     let deployment = Deployment::new();
-    // It takes connections and never answers.
+    // It accepts connections and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap();
     let mut config = OpenOptions::new().append(true).open(deployment.path("anteroom.toml")).unwrap();
@@ -46,8 +46,8 @@ async fn what_happened_before_kill_9_is_told_after_it() {
     let program = deployment.serve().start();
     for details in [r#""previous":0,"current":3"#, r#""previous":3,"current":7"#] {
         let (connection, _) = receiver.accept().unwrap();
-        let told = answer(connection);
-        assert!(told.contains(details), "{told}");
+        let actual = answer(connection);
+        assert!(actual.contains(details), "{actual}");
     }
     program.stop();
 }

@@ -1,5 +1,5 @@
-//! A run with everything in it, at the log's loudest: no secret that anybody used in it stands in the log, the metrics,
-//! an error page or the output of a command.
+//! A run with every kind of secret at the log's most verbose level: no secret is in the log, the metrics, an error page
+//! or the output of a command.
 
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
@@ -32,7 +32,7 @@ const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const STATE: &str = "state-of-the-relying-party-0123456789";
 const NONCE: &str = "nonce-of-the-relying-party-0123456789";
 
-/// What was used, and what was answered with an error.
+/// The secrets used, and the error answers.
 #[derive(Default)]
 struct Run {
     secrets: Vec<(&'static str, String)>,
@@ -44,7 +44,7 @@ impl Run {
         self.secrets.push((name, secret.into()));
     }
 
-    /// Sends it; an answer that is an error is kept. The status and the body.
+    /// Sends a request and keeps an error answer. The status and the body.
     async fn ask(&mut self, what: &str, request: RequestBuilder) -> (StatusCode, String) {
         let answer = request.send().await.unwrap();
         let (status, headers) = (answer.status(), format!("{:?}", answer.headers()));
@@ -66,27 +66,27 @@ impl Run {
         assert!(status.is_client_error(), "{what}: {status} {body}");
     }
 
-    /// As a browser; its cookies are secrets.
+    /// As a browser, whose cookies are secrets.
     async fn browse(&mut self, what: &str, browser: &mut Browser, request: RequestBuilder) -> Page {
         let asked = request.try_clone().unwrap().build().unwrap().url().clone();
         let page = browser.send(request).await.unwrap();
         self.secrets.extend(browser.cookies.values().map(|cookie| ("cookie", cookie.clone())));
         if page.status.is_client_error() {
-            // A link to try again leads to the address that was asked, which whoever asked it knows.
+            // A retry link leads to the requested address, which the client knows.
             let body = page.body.replace("&#38;", "&").replace(&asked[Position::BeforePath..], "");
             self.errors.push((what.to_owned(), format!("{:?}\n{body}", page.headers)));
         }
         page
     }
 
-    /// Where a secret of the run stands in `text`.
+    /// The position of a secret of the run in `text`.
     fn leaks(&self, text: &str) -> Vec<&'static str> {
         let found = self.secrets.iter().filter(|(_, secret)| forms(secret).iter().any(|form| text.contains(form)));
         found.map(|(name, _)| *name).collect()
     }
 }
 
-/// A secret as it may be written; half of it is a leak as well.
+/// A secret in its written forms; half of it is a leak as well.
 fn forms(secret: &str) -> Vec<String> {
     assert!(secret.len() >= 16 && secret.is_ascii(), "{secret} cannot be looked for");
     let hex = |bytes: &[u8]| bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
@@ -102,7 +102,7 @@ fn forms(secret: &str) -> Vec<String> {
     ]
 }
 
-/// A webhook's receiver, which fails once: what it was sent.
+/// A webhook receiver that fails once; the received requests.
 fn receiver() -> (String, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -110,11 +110,11 @@ fn receiver() -> (String, Receiver<String>) {
     thread::spawn(move || {
         for (count, connection) in listener.incoming().enumerate() {
             let mut connection = connection.unwrap();
-            let told = request(&mut connection);
+            let actual = request(&mut connection);
             let status = if count == 0 { "500 Internal Server Error" } else { "204 No Content" };
             let answer = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
             connection.write_all(answer.as_bytes()).unwrap();
-            if sender.send(told).is_err() {
+            if sender.send(actual).is_err() {
                 return;
             }
         }
@@ -157,7 +157,7 @@ fn deployment(webhook: &str) -> Deployment {
     deployment
 }
 
-/// The configuration's secrets that stand in the environment.
+/// The configuration's secrets in the environment.
 const VARIABLES: [(&str, &str); 4] = [
     ("POSTED", POSTED_SECRET),
     ("ANTEROOM_ADMIN__SIGV4__0__ACCESS_KEY_ID", "AKIDEXAMPLE"),
@@ -186,7 +186,7 @@ fn signed(secret: &str, host: &str) -> (String, String) {
     (format!("{credential}, SignedHeaders=host;x-amz-date, Signature={signature}"), date)
 }
 
-/// The REST door: joins, tokens, the end of a session.
+/// The REST channel: joins, tokens, the end of a session.
 async fn rest(run: &mut Run, api: &Api) {
     let ticket = text(&run.object("join", api.join()).await, "api_request_id");
     let redeem = json!({ "event_id": "Sample", "request_id": ticket });
@@ -210,7 +210,7 @@ async fn rest(run: &mut Run, api: &Api) {
     run.used("ticket", ticket);
 }
 
-/// A login of the client `id` whose authorization request has these parameters besides.
+/// A login of the client `id` with additional parameters.
 fn authorization(id: &str) -> String {
     let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(VERIFIER));
     encode(&[
@@ -225,10 +225,10 @@ fn authorization(id: &str) -> String {
     ])
 }
 
-/// Logs a visitor in who waits first; the code.
+/// Logs a waiting visitor in; the code.
 async fn wait_for_a_code(run: &mut Run, api: &Api) -> String {
     let (mut browser, mut stranger) = (Browser::default(), Browser::default());
-    // The first visit brings the cookies, and perhaps a redirect to the same address.
+    // The first visit sets the cookies, and may redirect to the same address.
     let start = format!("/authorize?{}", authorization("Sample"));
     let mut page = run.browse("authorize", &mut browser, api.get(&start)).await;
     if !page.waits() {
@@ -279,7 +279,7 @@ async fn log_in(run: &mut Run, api: &Api) {
     run.used("ID token", tokens.id);
 }
 
-/// Secrets where they do not belong: in paths, queries and requests that are no HTTP.
+/// Secrets in wrong places: in paths, queries and requests that are not HTTP.
 async fn misplaced(run: &mut Run, api: &Api, program: &Program) {
     let query = encode(&[("client_secret", CLIENT_SECRET), ("key", ADMIN_KEY), ("code_verifier", VERIFIER)]);
     for path in ["/authorize", "/token", "/userInfo", "/api/queue_num", "/private/keys", "/nothing", "/line/none"] {
@@ -319,7 +319,7 @@ async fn operate(run: &mut Run, api: &Api, program: &Program) {
     run.object("reset", reset).await;
 }
 
-/// The master secret in each form that has a name.
+/// The master secret in each of its named forms.
 fn master_secret(run: &mut Run, deployment: &Deployment) {
     let written = std::fs::read_to_string(deployment.path("data/master-secret")).unwrap();
     let bytes = URL_SAFE_NO_PAD.decode(written.trim()).unwrap();
@@ -347,8 +347,8 @@ async fn no_secret_of_a_run_is_in_its_log_its_metrics_or_its_error_pages() {
     operate(&mut run, &api, &program).await;
     master_secret(&mut run, &deployment);
     let (failed, repeated) = (received.recv().unwrap(), received.recv().unwrap());
-    for told in [&failed, &repeated] {
-        run.used("webhook signature", header(told, "webhook-signature"));
+    for call in [&failed, &repeated] {
+        run.used("webhook signature", header(call, "webhook-signature"));
     }
     let metrics = api.get("/metrics").bearer_auth(ADMIN_KEY).send().await.unwrap().text().await.unwrap();
     let log = program.stop();
@@ -370,8 +370,8 @@ async fn no_secret_of_a_run_is_in_its_log_its_metrics_or_its_error_pages() {
     ] {
         run.used(name, secret);
     }
-    for told in ["/authorize", "/token", "/api/generate_token", "hook", "a session was closed", "was refused"] {
-        assert!(log.contains(told), "the log does not tell of {told}:\n{log}");
+    for part in ["/authorize", "/token", "/api/generate_token", "hook", "a session was closed", "was refused"] {
+        assert!(log.contains(part), "the log does not contain {part}:\n{log}");
     }
     assert!(metrics.contains("anteroom_joins_total") && output.contains("configuration is good"), "{output}");
     assert!(run.errors.len() >= 20, "{}", run.errors.len());

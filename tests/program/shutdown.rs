@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT: whoever was being answered is answered, streams end, and the next start finds the data free.
+//! SIGTERM and SIGINT: pending requests are answered, streams end, and the next start finds the data unlocked.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::process::{ATTEMPTS, Launch, PAUSE, Program};
 use crate::support::{Api, Deployment, text};
 
-/// A connection on which bytes go out as a test wants them to, not as an HTTP client would send them.
+/// A connection on which the test controls the bytes, unlike an HTTP client.
 struct Wire(BufReader<TcpStream>);
 
 impl Wire {
@@ -42,7 +42,7 @@ impl Wire {
         String::from_utf8(body).unwrap()
     }
 
-    /// Reads until `end` has come.
+    /// Reads up to `end`.
     fn until(&mut self, end: &str) -> String {
         let mut read = String::new();
         while !read.ends_with(end) {
@@ -59,7 +59,7 @@ impl Wire {
     }
 }
 
-/// Waits until nobody can connect any more: from then on the program is stopping.
+/// Waits until connections are refused: the program is stopping then.
 fn wait_until_shut(address: SocketAddr) {
     for _ in 0..ATTEMPTS {
         if TcpStream::connect(address).is_err() {
@@ -72,7 +72,7 @@ fn wait_until_shut(address: SocketAddr) {
 
 const JOIN: &str = r#"{"event_id":"Sample"}"#;
 
-/// A browser that has asked for something and keeps its connection for the next time.
+/// A browser that keeps its connection open after a request.
 fn idle(address: SocketAddr) -> Wire {
     let mut idle = Wire::to(address);
     idle.send("GET /api/serving_num?event_id=Sample HTTP/1.1\r\nHost: queue\r\n\r\n");
@@ -90,11 +90,11 @@ fn listening(address: SocketAddr) -> Wire {
     stream
 }
 
-/// A caller who has begun to join and has not finished the sentence.
+/// A caller that has sent part of a join.
 fn half_way(address: SocketAddr) -> Wire {
     let mut wire = Wire::to(address);
     let (head, body) = ("POST /api/assign_queue_num HTTP/1.1\r\nHost: queue\r\n", &JOIN[..5]);
-    // The server says when it waits for the body: then the request is surely under way.
+    // The server sends 100 Continue when it waits for the body: then the request is pending.
     wire.send(&format!("{head}Expect: 100-continue\r\nContent-Length: {}\r\n\r\n", JOIN.len()));
     assert!(wire.head().starts_with("HTTP/1.1 100 "));
     wire.send(body);
@@ -126,17 +126,17 @@ async fn ends_well_on(signal: &str) {
 }
 
 #[tokio::test]
-async fn sigterm_answers_whoever_is_being_answered_and_ends_with_0() {
+async fn sigterm_finishes_pending_requests_and_exits_with_0() {
     ends_well_on("TERM").await;
 }
 
 #[tokio::test]
-async fn sigint_answers_whoever_is_being_answered_and_ends_with_0() {
+async fn sigint_finishes_pending_requests_and_exits_with_0() {
     ends_well_on("INT").await;
 }
 
 #[test]
-fn who_never_finishes_a_request_does_not_keep_the_program_from_ending() {
+fn an_unfinished_request_does_not_prevent_the_exit() {
     let deployment = Deployment::new();
     let mut program = deployment.serve().start();
     let _caller = half_way(program.address);
@@ -147,7 +147,7 @@ fn who_never_finishes_a_request_does_not_keep_the_program_from_ending() {
 }
 
 #[test]
-fn a_demonstration_ends_though_browsers_keep_connections_to_the_shop() {
+fn a_demonstration_exits_although_browsers_keep_connections_to_the_shop() {
     let directory = TempDir::new().unwrap();
     let mut program: Program = Launch::serve(directory.path())
         .with("ANTEROOM_DEMO__SHOP_LISTEN", "127.0.0.1:0")
@@ -165,8 +165,8 @@ fn a_demonstration_ends_though_browsers_keep_connections_to_the_shop() {
     assert_eq!(window.rest(), "");
 }
 
-/// Asks one thing after the other on one connection until an answer says that it is the last; how many there were. It
-/// panics where a request is not answered.
+/// Sends requests on one connection until an answer announces its end; returns their number. It panics if a request is
+/// not answered.
 fn keep_asking(address: SocketAddr, number: u64) -> u64 {
     let mut wire = Wire::to(address);
     let join =
@@ -181,19 +181,19 @@ fn keep_asking(address: SocketAddr, number: u64) -> u64 {
             assert_eq!(wire.rest(), "");
             return answered + 1;
         }
-        // Some ask without a pause, others now and then.
+        // Some send without a pause, others now and then.
         thread::sleep(Duration::from_millis(number % 8 * 5));
     }
-    unreachable!("it asks until it is told")
+    unreachable!("it sends until the server announces the end")
 }
 
 #[tokio::test]
-async fn of_many_requests_on_kept_connections_none_is_lost_at_the_end() {
+async fn no_request_on_a_kept_connection_is_lost_at_the_exit() {
     let deployment = Deployment::new();
     let mut program = deployment.serve().start();
     let address = program.address;
     let askers: Vec<_> = (0..48).map(|number| thread::spawn(move || keep_asking(address, number))).collect();
-    // All of them are at it.
+    // All of them are sending.
     let api = Api::of(&program);
     for _ in 0..ATTEMPTS {
         let state = crate::support::object(api.get("/line/Sample").send().await.unwrap()).await;

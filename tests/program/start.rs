@@ -1,5 +1,4 @@
-//! `serve` with a configuration, and all the ways in which it does not start: the exit code and the one sentence that
-//! says why.
+//! `serve` with a configuration, and the ways in which it does not start: the exit code and the message.
 
 use std::fs;
 use std::net::TcpListener;
@@ -11,7 +10,7 @@ use tempfile::TempDir;
 use crate::process::Launch;
 use crate::support::{ADMIN_KEY, Api, CLIENT_SECRET, Deployment, http, object, text};
 
-/// `output` must be a failure with `code` and tell each of `words`.
+/// Asserts that `output` failed with `code` and contains each of `words`.
 pub fn assert_refused(output: &Output, code: i32, words: &[&str]) {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{said}");
@@ -21,7 +20,7 @@ pub fn assert_refused(output: &Output, code: i32, words: &[&str]) {
     assert!(!said.contains("panicked"), "{said}");
 }
 
-/// The example of the documentation, moved to where a test may listen and write.
+/// The documentation's example, on addresses and paths that a test may use.
 fn example(arguments: &[&str], data: &Path) -> Launch {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/anteroom.example.toml");
     Launch::command(data, arguments)
@@ -35,7 +34,7 @@ fn example(arguments: &[&str], data: &Path) -> Launch {
 }
 
 #[tokio::test]
-async fn the_example_of_the_documentation_serves_and_variables_move_it() {
+async fn the_documentations_example_serves_and_variables_override_it() {
     let directory = TempDir::new().unwrap();
     let mut program = example(&["serve"], directory.path()).with("ANTEROOM_LOG__LEVEL", "warn").start();
     assert_eq!(program.issuer, "https://queue.example");
@@ -58,7 +57,7 @@ async fn the_example_of_the_documentation_serves_and_variables_move_it() {
 }
 
 #[tokio::test]
-async fn variables_of_kubernetes_services_are_ignored_and_named_in_the_log_at_debug_alone() {
+async fn ignored_kubernetes_variables_are_logged_at_debug_alone() {
     let directory = TempDir::new().unwrap();
     let port = "tcp://10.96.0.11:8080";
     let beside_services = |level: &str| {
@@ -73,7 +72,7 @@ async fn variables_of_kubernetes_services_are_ignored_and_named_in_the_log_at_de
 }
 
 #[test]
-fn a_mistake_in_the_configuration_ends_with_2_and_names_the_key() {
+fn a_mistake_in_the_configuration_exits_with_2_and_names_the_key() {
     let deployment = Deployment::new();
     for (name, value, words) in [
         ("ANTEROOM_EVENT__0__VALIDITY", "60", &["event[0].validity", "ANTEROOM_EVENT__0__VALIDITY"][..]),
@@ -93,7 +92,7 @@ fn a_mistake_in_the_configuration_ends_with_2_and_names_the_key() {
 }
 
 #[test]
-fn an_address_that_is_taken_is_named() {
+fn an_address_in_use_is_named() {
     let deployment = Deployment::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -117,7 +116,7 @@ async fn a_second_process_on_the_same_data_is_refused_and_the_first_goes_on() {
     let ticket = api.ticket().await;
     let output = deployment.serve().run();
     let directory = deployment.path("data").display().to_string();
-    // The configuration names its directory from where it stands itself.
+    // The directory is relative to the configuration file.
     let named = Path::new(&directory).file_name().unwrap().to_str().unwrap();
     assert_refused(&output, 1, &[named, &format!("in use by process {}", program.id())]);
     assert_eq!(api.position(&ticket).await, 1);
@@ -134,7 +133,7 @@ fn a_data_directory_that_cannot_be_written_is_named() {
         let shown = place.to_str().unwrap();
         let output = deployment.serve().with("ANTEROOM_DATA_DIR", shown).run();
         assert_refused(&output, 1, &[shown]);
-        // Without a configuration it is the demonstration's files that come first.
+        // Without a configuration the demonstration's files are created first.
         let output = Launch::serve(&deployment.path("")).with("ANTEROOM_DATA_DIR", shown).run();
         assert_refused(&output, 1, &[shown]);
     }
@@ -146,11 +145,11 @@ fn data_that_were_sealed_with_another_master_secret_are_refused() {
     deployment.serve().start().stop();
     fs::write(deployment.path("data/master-secret"), "ab".repeat(32)).unwrap();
     let output = deployment.serve().run();
-    assert_refused(&output, 1, &["the signing keys in the store cannot be opened", "another master secret"]);
+    assert_refused(&output, 1, &["the signing keys in the store cannot be decrypted", "another master secret"]);
 }
 
 #[tokio::test]
-async fn it_serves_though_nothing_that_it_says_can_be_written() {
+async fn it_serves_even_if_its_output_cannot_be_written() {
     let deployment = Deployment::new();
     let mut program = deployment.serve().after("exec 1>/dev/full").begin();
     let address = program.logged("serving address=");
@@ -159,7 +158,7 @@ async fn it_serves_though_nothing_that_it_says_can_be_written() {
     assert_eq!(api.position(&api.ticket().await).await, 1);
     program.stop();
 
-    // Each request is logged from the thread that answers it, each failed batch from the one that writes.
+    // Each request is logged from the thread that answers it, each failed batch from the writer's thread.
     let program = deployment.serve().with("ANTEROOM_LOG__LEVEL", "debug").after("exec 2>/dev/full").start();
     let api = Api::of(&program);
     assert_eq!(api.position(&api.ticket().await).await, 2);

@@ -1,4 +1,4 @@
-//! A start while the store that the nodes share is away, or refuses: what passes is waited for, what does not ends it.
+//! A start while the shared store is away, or refuses: a transient error is waited for, a permanent one ends the start.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,14 +9,14 @@ use crate::process::Launch;
 use crate::start::assert_refused;
 use crate::support::Deployment;
 
-/// What stands in for DynamoDB: it answers every request by the same error, or not at all, until it is told otherwise.
+/// A fake DynamoDB: it answers every request by the same error, or not at all, until the test changes it.
 struct DynamoDb {
     address: SocketAddr,
     error: Arc<Mutex<Option<&'static str>>>,
 }
 
 impl DynamoDb {
-    /// `error`: the type of the error; `None`: it says nothing.
+    /// `error`: the type of the error; `None`: no answer.
     fn answers(error: Option<&'static str>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -36,7 +36,7 @@ impl DynamoDb {
         *self.error.lock().unwrap() = Some(error);
     }
 
-    /// A node on it, whose Redis is away.
+    /// A node with this DynamoDB, whose Redis is away.
     fn node(&self, deployment: &Deployment) -> Launch {
         deployment
             .serve()
@@ -69,7 +69,7 @@ fn serve(connection: &TcpStream, error: &Mutex<Option<&'static str>>) {
         if reader.read_exact(&mut vec![0; length]).is_err() {
             return;
         }
-        // Without an error, the answer never comes; the connection stays.
+        // Without an error, the answer never arrives; the connection stays open.
         let Some(error) = *error.lock().unwrap() else { continue };
         let body = format!(r#"{{"__type":"com.amazonaws.dynamodb.v20120810#{error}","message":"made to fail"}}"#);
         let status = if error == "InternalServerError" { "500 Internal Server Error" } else { "400 Bad Request" };
@@ -82,7 +82,7 @@ fn serve(connection: &TcpStream, error: &Mutex<Option<&'static str>>) {
 }
 
 #[test]
-fn what_dynamodb_refuses_until_somebody_mends_it_ends_the_start_at_once() {
+fn a_permanent_refusal_of_dynamodb_ends_the_start_at_once() {
     let deployment = Deployment::new();
     for (error, words) in [
         ("ResourceNotFoundException", "there is no such table; `anteroom store init` creates it"),
@@ -101,7 +101,7 @@ fn what_dynamodb_refuses_until_somebody_mends_it_ends_the_start_at_once() {
 }
 
 #[test]
-fn a_node_waits_for_a_store_that_errs_and_refuses_connections_meanwhile() {
+fn a_node_waits_for_a_failing_store_and_refuses_connections_meanwhile() {
     for error in ["InternalServerError", "ThrottlingException", "ProvisionedThroughputExceededException"] {
         let deployment = Deployment::new();
         let dynamodb = DynamoDb::answers(Some(error));
@@ -118,16 +118,16 @@ fn a_node_waits_for_a_store_that_errs_and_refuses_connections_meanwhile() {
 }
 
 #[test]
-fn a_node_that_waits_for_its_store_ends_when_it_is_asked_to() {
+fn a_node_that_waits_for_its_store_exits_at_a_signal() {
     let deployment = Deployment::new();
     for signal in ["TERM", "INT"] {
         let mut program = DynamoDb::answers(Some("InternalServerError")).node(&deployment).begin();
         program.logged("the store cannot be opened");
         program.signal(signal);
         assert_eq!(program.wait().code(), Some(0), "{}", program.log());
-        assert!(program.log().contains("stopped before it served"), "{}", program.log());
+        assert!(program.log().contains("stopped before serving"), "{}", program.log());
     }
-    // Also in the middle of a request.
+    // Even while a request is pending.
     let mut program = DynamoDb::answers(None).node(&deployment).begin();
     program.logged("the store cannot be opened");
     assert!(program.log().contains("no answer in time"), "{}", program.log());
@@ -136,7 +136,7 @@ fn a_node_that_waits_for_its_store_ends_when_it_is_asked_to() {
 }
 
 #[test]
-fn an_address_that_is_taken_is_named_though_the_store_is_away() {
+fn an_address_in_use_is_named_even_if_the_store_is_away() {
     let deployment = Deployment::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

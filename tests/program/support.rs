@@ -1,4 +1,4 @@
-//! A deployment to start, and who comes to it: callers of the REST API, and browsers that log in.
+//! A deployment, and its clients: callers of the REST API, and browsers that log in.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,7 +21,7 @@ pub const ADMIN_KEY: &str = "admin-key-0123456789-0123456789-01234567";
 pub const CLIENT_SECRET: &str = "sample-secret-0123456789-0123456789-0123";
 pub const REDIRECT: &str = "https://shop.example/callback";
 
-/// The issuer is not where the program listens, as behind a proxy: it stays the same when the port changes.
+/// The issuer is not the listening address, as behind a proxy: it stays the same when the port changes.
 const CONFIG: &str = r#"
 public_url = "https://queue.example"
 
@@ -40,7 +40,7 @@ client_secret = "env:SECRET"
 redirect_uris = ["https://shop.example/callback"]
 "#;
 
-/// A directory with a configuration, whose data lie in `data`.
+/// A directory with a configuration, whose data directory is `data`.
 pub struct Deployment(TempDir);
 
 impl Deployment {
@@ -65,7 +65,7 @@ impl Deployment {
     }
 }
 
-/// An HTTP client that follows nothing by itself and fails rather than waits for ever.
+/// An HTTP client that follows no redirects and has a timeout.
 pub fn http() -> Client {
     static CRYPTOGRAPHY: Once = Once::new();
     CRYPTOGRAPHY.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
@@ -110,7 +110,7 @@ impl Api {
         text(&object(answer).await, "api_request_id")
     }
 
-    /// The position of a ticket, which must be good.
+    /// The position of a ticket, which must be valid.
     pub async fn position(&self, ticket: &str) -> u64 {
         let query = encode(&[("event_id", "Sample"), ("request_id", ticket)]);
         let answer = self.get(&format!("/api/queue_num?{query}")).send().await.unwrap();
@@ -129,13 +129,13 @@ impl Api {
         self.get("/userInfo").bearer_auth(access_token).send().await.unwrap().status()
     }
 
-    /// The key IDs of the JWK Set, in its order.
+    /// The key IDs of the JWK Set, in order.
     pub async fn key_ids(&self) -> Vec<String> {
         let set = object(self.get("/.well-known/jwks.json").send().await.unwrap()).await;
         set["keys"].as_array().unwrap().iter().map(|key| text(key, "kid")).collect()
     }
 
-    /// The status and the body of `/health/ready` for an operator, of a look at the store that begins after the call.
+    /// The status and the body of `/health/ready` for an operator, of a check that begins after the call.
     pub async fn health(&self) -> (StatusCode, String) {
         tokio::time::sleep(READINESS_PERIOD).await;
         let answer = self.get("/health/ready").bearer_auth(ADMIN_KEY).send().await.unwrap();
@@ -149,7 +149,7 @@ impl Api {
         self.post_form("/token", &fields).header(AUTHORIZATION, format!("Basic {credentials}"))
     }
 
-    /// Lets one more in and logs a new visitor in; who must be the one who is let in.
+    /// Admits one more and logs a new visitor in, who must be the admitted one.
     pub async fn log_in(&self) -> (Browser, Tokens) {
         self.let_in(ADMIN_KEY, 1).await;
         let mut browser = Browser::default();
@@ -158,7 +158,7 @@ impl Api {
     }
 }
 
-/// What the token endpoint answered.
+/// The answer of the token endpoint.
 #[derive(Clone, Debug)]
 pub struct Tokens {
     pub access: String,
@@ -166,21 +166,20 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Who logged in: `sub` and `queue_position`.
+    /// The visitor: `sub` and `queue_position`.
     pub fn who(&self) -> (String, u64) {
         let claims = part(&self.id, 1);
         (text(&claims, "sub"), claims["queue_position"].as_u64().unwrap())
     }
 }
 
-/// A browser: it keeps cookies, and sends them to whichever port, as browsers do. It follows nothing by itself but the
-/// redirect of the cookie check.
+/// A browser: it keeps cookies, and sends them to every port. It follows only the redirect of the cookie check.
 #[derive(Default, Clone)]
 pub struct Browser {
     pub cookies: BTreeMap<String, String>,
 }
 
-/// What a browser was answered.
+/// An answer to a browser.
 #[derive(Debug)]
 pub struct Page {
     pub status: StatusCode,
@@ -201,7 +200,7 @@ impl Browser {
         Ok(Page { status, headers, body: answer.text().await? })
     }
 
-    /// Goes to `/authorize` as the client Sample sends it.
+    /// Opens `/authorize` from the client Sample.
     pub async fn authorize(&mut self, api: &Api) -> Result<Page, reqwest::Error> {
         let query = encode(&[
             ("client_id", "Sample"),
@@ -217,7 +216,7 @@ impl Browser {
         }
     }
 
-    /// Logs in where the visitor need not wait. An error says that the program went away.
+    /// Logs in where the visitor need not wait. An error means that the program ended.
     pub async fn log_in(&mut self, api: &Api) -> Result<Tokens, reqwest::Error> {
         let code = self.authorize(api).await?.code();
         let answer = api.redeem(&code).send().await?;
@@ -227,7 +226,7 @@ impl Browser {
         Ok(Tokens { access: text(&tokens, "access_token"), id: text(&tokens, "id_token") })
     }
 
-    /// Goes to `start` and follows redirects, and what a page without script would load next, until a page has `goal`.
+    /// Opens `start` and follows redirects and refreshes until a page has `goal`.
     pub async fn follow(&mut self, http: &Client, start: &str, goal: &str) -> Page {
         let mut here = Url::parse(start).unwrap();
         for _ in 0..ATTEMPTS {
@@ -250,7 +249,7 @@ impl Page {
         self.headers.get(LOCATION).map(|value| value.to_str().unwrap().to_owned())
     }
 
-    /// The address that the page loads by itself.
+    /// The target of the page's refresh.
     pub fn refresh(&self) -> Option<String> {
         let (_, rest) = self.body.split_once("<meta http-equiv=\"refresh\" content=\"")?;
         let (_, rest) = rest.split_once(";url=")?;
@@ -261,7 +260,7 @@ impl Page {
         self.status == StatusCode::OK && self.body.contains("data-position=")
     }
 
-    /// The code that the answer brings to the redirect URI.
+    /// The code of the answer at the redirect URI.
     pub fn code(&self) -> String {
         let location = self.location().unwrap_or_else(|| panic!("no redirect: {self:?}"));
         let url = Url::parse(&location).unwrap();
@@ -283,7 +282,7 @@ pub async fn object(answer: Response) -> Value {
     serde_json::from_str(&body).unwrap_or_else(|_| panic!("no JSON: {body}"))
 }
 
-/// A member that must be text.
+/// A text member.
 pub fn text(value: &Value, member: &str) -> String {
     value[member].as_str().unwrap_or_else(|| panic!("no {member}: {value}")).to_owned()
 }

@@ -1,4 +1,5 @@
-//! TLS that the program ends itself: served with the operator's certificate, and refused by name when that is no good.
+//! TLS terminated by the program: served with the operator's certificate, and refused with a message if that is
+//! invalid.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -19,7 +20,7 @@ use reqwest::{Certificate, Client};
 use crate::process::Launch;
 use crate::support::{Api, Browser, Deployment, http, object, text};
 
-/// A certificate for `localhost` that nobody else vouches for, and its key.
+/// A self-signed certificate for `localhost`, and its key.
 pub fn self_signed() -> (X509, PKey<Private>) {
     let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
     let mut name = X509NameBuilder::new().unwrap();
@@ -83,7 +84,7 @@ async fn https_is_served_with_the_operators_certificate_and_cookies_bound_to_the
         assert!(!cookie.contains("Domain"), "{cookie}");
     }
 
-    // The program's own commands find their way to it, by this certificate and no other.
+    // The program's own commands reach it, by this certificate and no other.
     let address = program.address.to_string();
     let at = |arguments: &[&str]| with_tls(deployment.command(arguments)).with("ANTEROOM_LISTEN", &address);
     for arguments in [&["healthcheck"][..], &["keys", "list"]] {
@@ -99,7 +100,7 @@ async fn https_is_served_with_the_operators_certificate_and_cookies_bound_to_the
 }
 
 #[test]
-fn a_certificate_or_key_that_is_no_good_is_named() {
+fn an_invalid_certificate_or_key_is_named() {
     let deployment = Deployment::new();
     let directory = deployment.path("");
     let (certificate, key) = self_signed();
@@ -122,7 +123,7 @@ fn a_certificate_or_key_that_is_no_good_is_named() {
     assert!(!deployment.path("data").exists(), "nothing was begun");
 }
 
-/// A connection on which a client of these protocols (ALPN, RFC 7301) agrees upon TLS, and the protocol that was chosen.
+/// A connection by a client with these protocols (ALPN, RFC 7301), and the negotiated protocol.
 fn agreed(address: SocketAddr, protocols: &[u8]) -> Result<(openssl::ssl::SslStream<TcpStream>, String), String> {
     let mut connector = SslConnector::builder(SslMethod::tls()).unwrap();
     connector.set_verify(SslVerifyMode::NONE);
@@ -156,7 +157,7 @@ fn the_only_protocol_over_tls_is_http_1_1() {
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     }
-    // Nothing in common: the handshake says so, at once (RFC 7301 §3.2).
+    // Without a common protocol the handshake fails at once (RFC 7301 §3.2).
     for offered in [&b"\x02h2"[..], b"\x02h3\x08http/0.9"] {
         let refused = agreed(program.address, offered).map(|(_, protocol)| protocol).unwrap_err();
         assert!(refused.contains("no application protocol"), "{refused}");
@@ -165,7 +166,7 @@ fn the_only_protocol_over_tls_is_http_1_1() {
 }
 
 #[test]
-fn over_tls_a_body_that_stops_coming_is_refused_and_general_headers_are_on_every_answer() {
+fn over_tls_a_stalled_body_is_refused_and_every_answer_has_the_common_headers() {
     let (_deployment, program) = served_over_tls();
     let head = "POST /api/assign_queue_num HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{";
     let long = format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "x".repeat(100_000));

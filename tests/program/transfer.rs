@@ -1,4 +1,4 @@
-//! `store export` and `store import`: a line goes on somewhere else, or nothing of it does.
+//! `store export` and `store import`: an event continues elsewhere, or is not imported at all.
 
 use std::fs;
 use std::process::Output;
@@ -19,14 +19,14 @@ fn export(deployment: &Deployment, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What became of importing `file`.
+/// The outcome of importing `file`.
 fn import(deployment: &Deployment, file: &str) -> Output {
     fs::write(deployment.path("import.jsonl"), file).unwrap();
     deployment.command(&["store", "import"]).after("exec < import.jsonl").run()
 }
 
 #[tokio::test]
-async fn a_line_goes_on_where_it_was_imported() {
+async fn an_imported_event_continues() {
     let here = Deployment::new();
     let program = here.serve().start();
     let api = Api::of(&program);
@@ -48,7 +48,7 @@ async fn a_line_goes_on_where_it_was_imported() {
     let next = api.ticket().await;
     assert_eq!(api.position(&next).await, tokens.who().1 + 1);
     program.stop();
-    // Whatever is refused changes nothing: it serves as before.
+    // A refused import changes nothing: the service runs as before.
     let cut = &file[..file.find(r#"{"is":"end""#).unwrap()];
     for refused in [&file, cut, &without_secret(&file), &export(&there, &[])] {
         assert!(said(&import(&there, refused), 1).contains("has begun here already"));
@@ -58,7 +58,7 @@ async fn a_line_goes_on_where_it_was_imported() {
     program.stop();
 }
 
-/// The same file without its second line, which its last then does not count.
+/// The same file without its second line, which its last line counts.
 fn without_secret(file: &str) -> String {
     let mut lines: Vec<String> = file.lines().map(str::to_owned).collect();
     assert!(lines[1].contains("master_secret"));
@@ -69,7 +69,7 @@ fn without_secret(file: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_file_that_is_not_whole_begins_no_line() {
+async fn an_incomplete_file_imports_no_event() {
     let here = Deployment::new();
     let program = here.serve().start();
     let ticket = Api::of(&program).ticket().await;
@@ -87,9 +87,9 @@ async fn a_file_that_is_not_whole_begins_no_line() {
         (&file.replacen("\"format\":1", "\"format\":2", 1), "another version wrote it"),
         ("", "the file is not whole"),
     ] {
-        let told = said(&import(&there, broken), 1);
-        assert!(told.contains(complaint), "{complaint}: {told}");
-        assert_eq!(told.lines().count(), 1, "{told}");
+        let actual = said(&import(&there, broken), 1);
+        assert!(actual.contains(complaint), "{complaint}: {actual}");
+        assert_eq!(actual.lines().count(), 1, "{actual}");
     }
     let other = Deployment::new();
     other.serve().start().stop();

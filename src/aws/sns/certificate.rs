@@ -1,4 +1,4 @@
-//! A certificate that SNS signs with: what it must look like to be one.
+//! A signing certificate of SNS, and the requirements on it.
 
 use std::cmp::Ordering;
 
@@ -9,15 +9,14 @@ use openssl::x509::X509;
 
 use crate::ambient::Timestamp;
 
-/// A certificate, and the key in it.
+/// A certificate and its key.
 pub(super) struct Certificate {
     x509: X509,
     key: PKey<Public>,
 }
 
 impl Certificate {
-    /// Reads what SNS handed out: one certificate in PEM and nothing else, made out to one of `names`, where those are
-    /// known.
+    /// Reads a certificate: a single PEM block, issued to one of `names` if those are known.
     pub(super) fn read(pem: &[u8], names: Option<&[String]>) -> Option<Self> {
         let text = std::str::from_utf8(pem).ok()?.trim();
         let inner = text.strip_prefix("-----BEGIN CERTIFICATE-----")?.strip_suffix("-----END CERTIFICATE-----")?;
@@ -42,7 +41,7 @@ impl Certificate {
     }
 }
 
-/// By its common name, as it is today, or by an alternative name, as it has to be elsewhere on the web.
+/// By its common name, as SNS does today, or by an alternative name, as is required elsewhere on the web.
 fn is_made_out_to(x509: &X509, names: &[String]) -> bool {
     let is_one = |name: &[u8]| names.iter().any(|known| known.as_bytes() == name);
     let mut common_names = x509.subject_name().entries_by_nid(Nid::COMMONNAME);
@@ -84,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_one_certificate_and_nothing_else() {
+    fn a_certificate_is_a_single_pem_block() {
         let one = pem(&[]);
         let read = |text: &str| Certificate::read(text.as_bytes(), None).is_some();
         assert!(read(&one) && read(one.trim()) && read(&one.replace('\n', "\r\n")));
@@ -103,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_made_out_to_sns_alone() {
+    fn a_certificate_is_issued_to_sns() {
         let names = ["sns.amazonaws.com".to_owned(), "sns-signing.x.amazonaws.com".to_owned()];
         let read = |common_names: &[&str]| Certificate::read(pem(common_names).as_bytes(), Some(&names)).is_some();
         assert!(read(&["sns.amazonaws.com"]) && read(&["sns-signing.x.amazonaws.com"]));
@@ -117,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_good_from_its_first_second_to_its_last() {
+    fn a_certificate_is_valid_from_its_first_second_to_its_last() {
         let certificate = Certificate::read(pem(&[]).as_bytes(), None).unwrap();
         let valid = |seconds| certificate.is_valid_at(Timestamp::from_secs(seconds));
         assert_eq!([999, 1000, 2000, 2001].map(valid), [false, true, true, false]);

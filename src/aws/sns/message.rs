@@ -1,4 +1,4 @@
-//! One message: what it consists of, and what of it is signed.
+//! An SNS message: its members, and the text that is signed.
 
 use std::time::Duration;
 
@@ -13,39 +13,39 @@ use url::Url;
 use crate::ambient::Timestamp;
 use crate::text::without_byte_order_mark;
 
-/// What a message that is genuine says.
+/// The content of a verified message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Received {
-    /// Somebody published something.
+    /// A notification was published.
     Notification {
-        /// Its ID, the same however often it is delivered.
+        /// Its ID, the same for every delivery.
         id: String,
-        /// What was published.
+        /// The published text.
         text: String,
     },
-    /// Somebody subscribed this endpoint: it has to consent.
+    /// The endpoint was subscribed and has to confirm.
     Subscription {
-        /// Where.
+        /// The address of the confirmation.
         confirm: Url,
     },
-    /// Somebody ended the subscription.
+    /// The subscription was ended.
     Unsubscribed,
 }
 
-/// Why a message is not taken.
+/// Why a message is not accepted.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Rejection {
-    /// It is no message of SNS; what is wrong with it.
+pub enum SnsError {
+    /// It is not an SNS message; the text is the problem.
     Malformed(&'static str),
     /// It is of another topic.
     Foreign,
-    /// It is too old, or from the future: somebody may have kept it.
+    /// It is too old, or from the future: it may be a replay.
     Stale,
     /// SNS did not sign it.
     Forged,
-    /// Whether SNS signed it is not looked into now: too many messages named certificates that are not known.
+    /// Its signature is not checked now: too many messages named unknown certificates.
     Busy,
-    /// Whether SNS signed it cannot be found out now: the log says why.
+    /// Its signature cannot be checked now: the log has the reason.
     Unverifiable,
 }
 
@@ -56,10 +56,10 @@ pub(super) enum Kind {
     UnsubscribeConfirmation,
 }
 
-/// A message as it came: anybody may have sent it.
+/// A message as received, from any sender.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct Unproven {
+pub struct UnverifiedMessage {
     #[serde(rename = "Type")]
     pub(super) kind: Kind,
     #[serde(rename = "MessageId")]
@@ -79,28 +79,28 @@ pub struct Unproven {
     signing_cert_url: String,
 }
 
-impl Unproven {
-    /// Reads a message.
+impl UnverifiedMessage {
+    /// Parses a message.
     ///
     /// # Errors
-    /// [`Rejection::Malformed`].
-    pub fn parse(body: &[u8]) -> Result<Self, Rejection> {
+    /// [`SnsError::Malformed`].
+    pub fn parse(body: &[u8]) -> Result<Self, SnsError> {
         let body = without_byte_order_mark(body);
-        // Serde would fill the members from an array too.
+        // Serde would accept an array as well.
         let is_object = body.trim_ascii_start().starts_with(b"{");
         let read = is_object.then(|| serde_json::from_slice(body).ok()).flatten();
-        read.ok_or(Rejection::Malformed("The body is not a message of Amazon SNS"))
+        read.ok_or(SnsError::Malformed("The body is not a message of Amazon SNS"))
     }
 
-    /// The topic that it says it is of.
+    /// The topic that it names.
     pub fn topic(&self) -> &str {
         &self.topic
     }
 
-    /// How far its time lies from `now`, either way.
-    pub(super) fn age(&self, now: Timestamp) -> Result<Duration, Rejection> {
+    /// The distance of its time from `now`, in either direction.
+    pub(super) fn age(&self, now: Timestamp) -> Result<Duration, SnsError> {
         let sent = Timestamp::from_rfc3339(&self.timestamp);
-        let sent = sent.ok_or(Rejection::Malformed("The timestamp is not a date and time"))?;
+        let sent = sent.ok_or(SnsError::Malformed("The timestamp is not a date and time"))?;
         Ok(now.since(sent).max(sent.since(now)))
     }
 
@@ -134,17 +134,17 @@ impl Unproven {
         members.into_iter().filter_map(|(name, value)| Some(format!("{name}\n{}\n", value?))).collect()
     }
 
-    /// Whether the owner of `key` signed it.
-    pub(super) fn verify(&self, key: &PKey<Public>) -> Result<(), Rejection> {
+    /// Verifies the signature with `key`.
+    pub(super) fn verify(&self, key: &PKey<Public>) -> Result<(), SnsError> {
         let digest = match self.signature_version.as_str() {
             "1" => MessageDigest::sha1(),
             "2" => MessageDigest::sha256(),
-            _ => return Err(Rejection::Malformed("The signature is of an unknown version")),
+            _ => return Err(SnsError::Malformed("The signature is of an unknown version")),
         };
-        let signature = STANDARD.decode(&self.signature).map_err(|_| Rejection::Forged)?;
+        let signature = STANDARD.decode(&self.signature).map_err(|_| SnsError::Forged)?;
         let good = Verifier::new(digest, key)
             .and_then(|mut verifier| verifier.verify_oneshot(&signature, self.signed_text().as_bytes()));
-        if good.unwrap_or(false) { Ok(()) } else { Err(Rejection::Forged) }
+        if good.unwrap_or(false) { Ok(()) } else { Err(SnsError::Forged) }
     }
 }
 
@@ -162,16 +162,16 @@ impl Kind {
 mod tests {
     use super::*;
 
-    fn message(kind: &str, more: &str) -> Unproven {
+    fn message(kind: &str, more: &str) -> UnverifiedMessage {
         let text = format!(
             r#"{{"Type":"{kind}","MessageId":"id","TopicArn":"arn","Message":"a\nb","Timestamp":"2026-11-25T12:00:00.123Z",
                 "SignatureVersion":"2","Signature":"","SigningCertURL":"https://sns.x.amazonaws.com/a.pem"{more}}}"#
         );
-        Unproven::parse(text.as_bytes()).unwrap()
+        UnverifiedMessage::parse(text.as_bytes()).unwrap()
     }
 
     #[test]
-    fn what_is_signed_is_as_the_developer_guide_says() {
+    fn the_signed_text_is_that_of_the_developer_guide() {
         let with_subject = message("Notification", r#","Subject":"s","UnsubscribeURL":"https://u""#);
         let expected = "Message\na\nb\nMessageId\nid\nSubject\ns\nTimestamp\n2026-11-25T12:00:00.123Z\nTopicArn\narn\n\
                         Type\nNotification\n";
@@ -184,16 +184,16 @@ mod tests {
     }
 
     #[test]
-    fn its_age_counts_both_ways() {
+    fn a_message_from_the_future_is_as_stale_as_one_from_the_past() {
         let sent = Timestamp::from_rfc3339("2026-11-25T12:00:00Z").unwrap();
         let age = |now| message("Notification", "").age(now).unwrap().as_secs();
         assert_eq!((age(sent + Duration::from_secs(7)), age(sent - Duration::from_secs(5))), (7, 5));
     }
 
     #[test]
-    fn anything_else_is_no_message() {
+    fn malformed_messages_are_refused() {
         for text in ["", "[]", "{}", r#"{"Type":"Other"}"#, "null"] {
-            assert!(matches!(Unproven::parse(text.as_bytes()), Err(Rejection::Malformed(_))), "{text}");
+            assert!(matches!(UnverifiedMessage::parse(text.as_bytes()), Err(SnsError::Malformed(_))), "{text}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The name of a topic, which tells where its messages come from.
+//! The ARN of a topic, which determines its endpoint.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,7 +15,7 @@ pub struct TopicArn {
     home: Url,
 }
 
-/// A text that names no topic.
+/// The text is not the ARN of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it must be the ARN of an SNS topic, such as arn:aws:sns:eu-central-1:123456789012:exits")]
 pub struct TopicArnError;
@@ -26,13 +26,13 @@ impl TopicArn {
         &self.text
     }
 
-    /// Where AWS has the SNS of the topic's region.
-    pub(super) fn home(&self) -> Url {
+    /// AWS's SNS endpoint of the topic's region.
+    pub(super) fn regional_endpoint(&self) -> Url {
         self.home.clone()
     }
 
-    /// Whom AWS makes the certificates out to that SNS signs with in the topic's region: the service as a whole, or, in
-    /// China, GovCloud and the regions that one opts into, that of the region (the AWS SDK for Java, *SNS message manager*).
+    /// The names to which AWS issues the signing certificates of the topic's region: the service as a whole, or, in
+    /// China, GovCloud and opt-in regions, the region's name (the AWS SDK for Java, *SNS message manager*).
     pub(super) fn certificate_names(&self) -> Vec<String> {
         let Self { region, domain, .. } = self;
         let mut names = vec![
@@ -81,11 +81,11 @@ mod tests {
     use super::*;
 
     fn home(text: &str) -> String {
-        text.parse::<TopicArn>().unwrap().home().to_string()
+        text.parse::<TopicArn>().unwrap().regional_endpoint().to_string()
     }
 
     #[test]
-    fn a_topic_lives_in_its_region() {
+    fn a_topics_endpoint_is_that_of_its_region() {
         assert_eq!(home("arn:aws:sns:eu-central-1:123456789012:exits"), "https://sns.eu-central-1.amazonaws.com/");
         assert_eq!(
             home("arn:aws-us-gov:sns:us-gov-west-1:123456789012:x.fifo"),
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn its_certificates_are_made_out_to_sns_in_the_words_of_each_partition() {
+    fn certificate_names_depend_on_the_partition() {
         for (place, name) in [
             ("aws:sns:eu-central-1", "sns.amazonaws.com"),
             ("aws:sns:af-south-1", "sns-signing.af-south-1.amazonaws.com"),
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_names_a_topic() {
+    fn malformed_topic_arns_are_refused() {
         for text in [
             "",
             "exits",

@@ -1,4 +1,4 @@
-//! The keys of `[limits]` and `[metrics]`: what an address may do.
+//! The keys of `[limits]` and `[metrics]`.
 
 use super::{Setting, setting};
 use crate::config::INTERNAL_NETWORKS;

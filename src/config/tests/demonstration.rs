@@ -1,4 +1,4 @@
-//! A first start with nothing, and a second one.
+//! A first start without files, and a second one.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,7 +11,7 @@ fn a_demonstration_works_at_once() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("deep/data");
     let files = demonstrate(&data, &SeededEntropy::new(1)).unwrap();
-    let config = Config::load(&files.config, &Environment::default(), &NoVault).unwrap();
+    let config = Config::load(&files.config, &Environment::default(), &NoSecretSource).unwrap();
     assert_eq!(config.endpoints.public_url.as_str(), "http://127.0.0.1:8080");
     assert_eq!(config.data_dir, data.join("."));
     let Inlet::Periodic(Periodic { increment_by: 6, rhythm: Rhythm::Smooth, .. }) = config.events[0].inlet else {
@@ -34,7 +34,7 @@ fn a_demonstration_works_at_once() {
 }
 
 #[test]
-fn a_second_start_finds_what_the_first_one_left() {
+fn a_second_start_uses_the_files_of_the_first() {
     let directory = tempfile::tempdir().unwrap();
     let files = demonstrate(directory.path(), &SeededEntropy::new(1)).unwrap();
     let read = || [&files.config, &files.admin_key, &files.client_secret].map(|path| fs::read_to_string(path).unwrap());
@@ -45,7 +45,7 @@ fn a_second_start_finds_what_the_first_one_left() {
     fs::remove_file(&files.admin_key).unwrap();
     demonstrate(directory.path(), &SeededEntropy::new(3)).unwrap();
     assert_eq!(read()[2], before[2]);
-    assert_ne!(read()[1], before[1], "what is missing is made anew");
+    assert_ne!(read()[1], before[1], "missing files are created");
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn processes_that_start_together_agree_on_the_secrets() {
             let path = directory.path();
             scope.spawn(move || {
                 let files = demonstrate(path, &SeededEntropy::new(seed)).unwrap();
-                Config::load(&files.config, &Environment::default(), &NoVault).unwrap();
+                Config::load(&files.config, &Environment::default(), &NoSecretSource).unwrap();
             });
         }
     });
@@ -64,7 +64,7 @@ fn processes_that_start_together_agree_on_the_secrets() {
 }
 
 #[test]
-fn a_place_that_cannot_be_written_is_named() {
+fn a_path_that_cannot_be_written_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
     fs::write(&file, "").unwrap();
@@ -76,7 +76,8 @@ fn a_place_that_cannot_be_written_is_named() {
 fn variables_move_the_demonstration() {
     let directory = tempfile::tempdir().unwrap();
     let files = demonstrate(directory.path(), &SeededEntropy::new(1)).unwrap();
-    let config = Config::load(&files.config, &environment(&[("ANTEROOM_LISTEN", "127.0.0.1:9000")]), &NoVault).unwrap();
+    let config =
+        Config::load(&files.config, &environment(&[("ANTEROOM_LISTEN", "127.0.0.1:9000")]), &NoSecretSource).unwrap();
     assert_eq!(config.endpoints.public_url.as_str(), "http://127.0.0.1:9000");
 }
 
@@ -90,7 +91,7 @@ fn the_shop_and_its_client_move_together_to_a_port_that_the_system_chose() {
         ("ANTEROOM_CLIENT__0__POST_LOGOUT_REDIRECT_URIS", r#"["http://127.0.0.1:0/"]"#),
         ("ANTEROOM_CLIENT__0__INITIATE_LOGIN_URI", "http://127.0.0.1:0/login"),
     ]);
-    let mut config = Config::load(&files.config, &variables, &NoVault).unwrap();
+    let mut config = Config::load(&files.config, &variables, &NoSecretSource).unwrap();
     config.place_shop(4711);
     assert_eq!(config.demo.as_ref().unwrap().url(), "http://127.0.0.1:4711");
     let client = &config.clients[0].client;

@@ -1,10 +1,10 @@
-//! What an operator may write, what is refused, and in which words.
+//! Accepted configurations, refused ones, and the wording of the problems.
 
 mod demonstration;
 mod refusals;
+mod secret_source;
 mod sources;
 mod store;
-mod vault;
 mod warnings;
 
 use std::path::Path;
@@ -23,7 +23,7 @@ const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 const EXAMPLE: &str = include_str!("../../../docs/anteroom.example.toml");
 
-/// The least that works.
+/// The minimal valid configuration.
 const SMALL: &str = r#"
 [[event]]
 id = "Sample"
@@ -41,9 +41,9 @@ fn parse(text: &str) -> Result<Config, ConfigError> {
     parse_with(text, &[])
 }
 
-/// What is wrong, without the file's name.
+/// The problems, without the file's name.
 fn complaints(result: Result<Config, ConfigError>) -> Vec<String> {
-    result.err().map(|error| error.problems().iter().map(ToString::to_string).collect()).unwrap_or_default()
+    result.err().map(|error| error.diagnostics().iter().map(ToString::to_string).collect()).unwrap_or_default()
 }
 
 fn secrets() -> [(&'static str, &'static str); 3] {
@@ -51,7 +51,7 @@ fn secrets() -> [(&'static str, &'static str); 3] {
 }
 
 #[test]
-fn the_example_is_a_good_configuration() {
+fn the_example_is_valid() {
     let config = parse_with(EXAMPLE, &secrets()).unwrap();
     assert_eq!(config.endpoints.public_url.as_str(), "https://queue.example");
     assert_eq!(config.endpoints.listen, "127.0.0.1:8080".parse().unwrap());
@@ -75,7 +75,7 @@ fn the_example_is_a_good_configuration() {
 }
 
 #[test]
-fn what_is_left_out_has_the_defaults_of_the_reference() {
+fn omitted_keys_have_the_defaults_of_the_reference() {
     let config = parse(SMALL).unwrap();
     assert_eq!(config.endpoints.public_url.as_str(), "http://127.0.0.1:8080");
     assert_eq!(config.endpoints.listen, DEFAULT_LISTEN);
@@ -142,7 +142,7 @@ event = "two"
 endpoint = "http://127.0.0.1:4566"
 "#;
 
-/// Every key, each away from its default.
+/// Every key, each with another value than its default.
 fn full() -> String {
     format!(
         r#"
@@ -189,7 +189,7 @@ redirect_uris = ["com.example.app:/cb", "http://127.0.0.1/cb"]
 }
 
 #[test]
-fn every_key_is_taken_over() {
+fn every_key_is_applied() {
     let config = parse(&full()).unwrap();
     assert_eq!(config.endpoints.public_url.path_prefix(), "/line");
     assert_eq!(config.data_dir, Path::new("/etc/anteroom/state"));
@@ -253,7 +253,7 @@ fn every_key_is_taken_over() {
 }
 
 #[test]
-fn no_secret_is_ever_shown() {
+fn no_secret_is_displayed() {
     let config = parse(&full()).unwrap();
     assert!(!format!("{config:?} {config:#?}").contains(SECRET));
     assert!(!format!("{:?}", environment(&secrets())).contains(SECRET));
@@ -262,7 +262,7 @@ fn no_secret_is_ever_shown() {
 #[test]
 fn the_reference_names_exactly_the_keys_that_are_read() {
     let (text, environment) = (full(), Environment::default());
-    let reader = Reader::new(&environment, &NoVault, Path::new(""), Overrides::default());
+    let reader = Reader::new(&environment, &NoSecretSource, Path::new(""), Overrides::default());
     assert!(reader.read(&text.parse().unwrap(), root).is_ok());
     let asked = reader.asked();
     let holds_others =

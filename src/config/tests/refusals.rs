@@ -1,8 +1,8 @@
-//! Each thing that is refused, with the words an operator reads.
+//! Each refused configuration, with the message that an operator reads.
 
 use super::*;
 
-/// A configuration with one event and one client, to which a case adds what is wrong.
+/// A configuration with one event and one client, to which a case adds a mistake.
 fn with_client(lines: &str) -> String {
     let mut client = vec![
         ("client_id", "'shop'".to_owned()),
@@ -16,7 +16,7 @@ fn with_client(lines: &str) -> String {
     format!("{SMALL}[[client]]\n{client}{lines}")
 }
 
-/// What is written, and the complaint.
+/// The mistake, and the message.
 const INSTALLATION: &[(&str, &str)] = &[
     ("listen = 8080", "listen: it must be text in quotes"),
     ("listen = 'localhost:8080'", "listen: it must be an IP address and a port, such as 127.0.0.1:8080 or [::]:8080"),
@@ -144,7 +144,7 @@ fn each_bad_key_of_an_event_is_named() {
         ),
         ("entry = 'knock'".into(), "event[0].entry: it must be \"automatic\" or \"button\"".into()),
         ("channels = ['web']".into(), "event[0].channels[0]: it must be \"login\" or \"rest\"".into()),
-        ("channels = []".into(), "event[0].channels: at least one is needed: nobody could join".into()),
+        ("channels = []".into(), "event[0].channels: at least one is needed: otherwise no visitor could join".into()),
         ("channels = ['rest', 'rest']".into(), "event[0].channels[1]: \"rest\" is there twice".into()),
         ("channels = 'rest'".into(), "event[0].channels: it must be a list in brackets".into()),
         ("inlet = {}".into(), "event[0].inlet.strategy: it is missing".into()),
@@ -215,7 +215,7 @@ fn each_bad_key_of_a_gate_is_named() {
 }
 
 #[test]
-fn a_room_that_holds_so_many_needs_its_size_and_an_expiry() {
+fn a_max_size_inlet_needs_its_size_and_an_expiry() {
     let cases = [
         (
             "inlet = { strategy = 'max_size', max_size = 100, every = 5 }",
@@ -233,7 +233,7 @@ fn a_room_that_holds_so_many_needs_its_size_and_an_expiry() {
     }
 }
 
-/// What is written, and the complaint.
+/// The mistake, and the message.
 const CLIENT: &[(&str, &str)] = &[
     ("client_id = ''", "client_id: it must be 1 to 128 printable ASCII characters"),
     ("client_id = 'Käse'", "client_id: it must be 1 to 128 printable ASCII characters"),
@@ -302,7 +302,7 @@ fn each_bad_key_of_a_client_is_named() {
 }
 
 #[test]
-fn everything_that_is_wrong_is_told_at_once() {
+fn all_problems_are_reported_at_once() {
     let text =
         with_client("redirect_uris = ['http://a/', 7]\nlogin_timeout = 0\nextra = 1").replace("id = \"Sample\"", "");
     assert_eq!(
@@ -319,7 +319,7 @@ fn everything_that_is_wrong_is_told_at_once() {
 }
 
 #[test]
-fn the_shop_has_to_be_a_confidential_client_with_its_callback() {
+fn the_shop_must_be_a_confidential_client_with_its_callback() {
     let demo =
         |lines: &str| format!("demo = {{ shop_listen = '127.0.0.1:1', shop_client = 'shop' }}\n{}", with_client(lines));
     let callback =
@@ -331,14 +331,14 @@ fn the_shop_has_to_be_a_confidential_client_with_its_callback() {
 }
 
 #[test]
-fn a_syntax_error_names_its_place_and_never_shows_the_line() {
+fn a_syntax_error_has_its_position_and_not_the_line() {
     let error = parse(&format!("listen = '127.0.0.1:1'\nkey = \"{SECRET}\n")).unwrap_err().to_string();
     assert!(error.starts_with("/etc/anteroom/anteroom.toml: line 2, column "), "{error}");
     assert!(!error.contains(SECRET), "{error}");
 }
 
 #[test]
-fn no_complaint_repeats_a_secret() {
+fn no_problem_repeats_a_secret() {
     for line in ["client_secret = ['S']", "client_secret = { S = 'S' }", "redirect_uris = 'S'", "login_timeout = 'S'"] {
         let text = with_client(&line.replace('S', "open-sesame"));
         let found = complaints(parse(&text)).concat();

@@ -1,4 +1,4 @@
-//! Variables over the file, and where secrets come from.
+//! Overriding variables, and the sources of secrets.
 
 use std::fs;
 
@@ -62,7 +62,7 @@ fn a_bad_variable_is_named() {
 }
 
 #[test]
-fn variables_that_hold_secrets_or_name_the_file_set_no_key() {
+fn variables_that_contain_secrets_or_name_the_file_set_no_key() {
     let text = format!("admin.keys = [{{ name = 'ops', key = 'env:ANTEROOM_OPS_KEY' }}]\n{SMALL}");
     let variables = [("ANTEROOM_OPS_KEY", SECRET), ("ANTEROOM_CONFIG", "/etc/anteroom/anteroom.toml")];
     assert!(parse_with(&text, &variables).unwrap().admin.keys[0].key.matches(SECRET.as_bytes()));
@@ -77,7 +77,7 @@ fn variables_that_hold_secrets_or_name_the_file_set_no_key() {
 }
 
 #[test]
-fn a_secret_loses_the_mark_before_it_and_the_line_end_after_it_wherever_it_comes_from() {
+fn byte_order_mark_and_line_end_are_removed_from_a_secret_of_any_source() {
     let directory = tempfile::tempdir().unwrap();
     let around = ["", "\n", "\r\n"].map(|end| format!("{SECRET}{end}"));
     for written in around.iter().flat_map(|secret| [secret.clone(), format!("\u{feff}{secret}")]) {
@@ -97,7 +97,7 @@ fn a_secret_loses_the_mark_before_it_and_the_line_end_after_it_wherever_it_comes
 }
 
 #[test]
-fn a_variable_loses_the_mark_before_it_and_the_line_end_after_it() {
+fn byte_order_mark_and_line_end_are_removed_from_a_variable() {
     for end in ["\n", "\r\n"] {
         let variables = [
             ("ANTEROOM_LISTEN", format!("\u{feff}127.0.0.1:81{end}")),
@@ -113,7 +113,7 @@ fn a_variable_loses_the_mark_before_it_and_the_line_end_after_it() {
 }
 
 #[test]
-fn a_byte_order_mark_before_the_configuration_does_not_count() {
+fn a_byte_order_mark_before_the_configuration_is_ignored() {
     assert!(parse_with(&format!("\u{feff}{SMALL}"), &[]).is_ok());
     assert!(parse_with("\u{feff}[[event]]\nid = 'Sample'", &[]).is_ok());
     let complaint = parse_with("\u{feff}listen = ?\n", &[]).unwrap_err().to_string();
@@ -121,7 +121,7 @@ fn a_byte_order_mark_before_the_configuration_does_not_count() {
 }
 
 #[test]
-fn variables_of_kubernetes_services_set_no_key_and_stop_no_start() {
+fn variables_of_kubernetes_services_are_ignored() {
     let services = [
         ("ANTEROOM_SERVICE_HOST", "10.96.0.11"),
         ("ANTEROOM_SERVICE_PORT", "8080"),
@@ -144,7 +144,7 @@ fn variables_of_kubernetes_services_set_no_key_and_stop_no_start() {
     let mut names = services.map(|(name, _)| name);
     names.sort_unstable();
     assert_eq!(config.ignored_variables, names);
-    // What somebody may have meant as a key is named as ever.
+    // A variable that may be meant as a key is reported.
     for (variable, value) in
         [("ANTEROOM_PORT", "8080"), ("ANTEROOM_LISTEN_PORT", "8080"), ("ANTEROOM_HOST", "10.0.0.1")]
     {
@@ -156,7 +156,7 @@ fn variables_of_kubernetes_services_set_no_key_and_stop_no_start() {
 }
 
 #[test]
-fn a_relative_path_starts_from_where_it_is_written() {
+fn a_relative_path_is_based_on_its_source() {
     let config = parse_with(&format!("data_dir = 'state'\n{SMALL}"), &[]).unwrap();
     assert_eq!(config.data_dir, Path::new("/etc/anteroom/state"));
     let config = parse_with(&format!("data_dir = 'state'\n{SMALL}"), &[("ANTEROOM_DATA_DIR", "here")]).unwrap();
@@ -180,21 +180,22 @@ fn the_public_url_follows_from_a_loopback_address() {
 
 #[test]
 fn a_missing_file_is_named() {
-    let error = Config::load(Path::new("/nowhere/a.toml"), &Environment::default(), &NoVault).unwrap_err().to_string();
+    let error =
+        Config::load(Path::new("/nowhere/a.toml"), &Environment::default(), &NoSecretSource).unwrap_err().to_string();
     assert!(error.starts_with("/nowhere/a.toml: the configuration cannot be read: "), "{error}");
 }
 
 proptest::proptest! {
     #[test]
-    fn whatever_a_variable_says_it_is_taken_or_blamed(
+    fn any_variable_is_applied_or_named_in_a_problem(
         name in "(EVENT|CLIENT|ADMIN|STORE|LISTEN|)(__)?[A-Z0-9_]{0,12}",
         value in r#"[a-z0-9"\[\]{}=,:. -]{0,24}"#,
     ) {
         let name = format!("ANTEROOM_{name}");
         let environment: Environment = secrets().into_iter().chain([(name.as_str(), value.as_str())]).collect();
         let found = complaints(Config::parse(EXAMPLE, Path::new("a.toml"), &environment));
-        // The one thing that is told of another key: an event that a client waits for is gone.
-        let blamed = |problem: &String| problem.contains(" (set by ANTEROOM_") || problem.contains("there is no event");
-        proptest::prop_assert!(found.is_empty() || found.iter().any(blamed), "{:?}", found);
+        // The only message about another key: an event that a client refers to is missing.
+        let origin_of_problem = |problem: &String| problem.contains(" (set by ANTEROOM_") || problem.contains("there is no event");
+        proptest::prop_assert!(found.is_empty() || found.iter().any(origin_of_problem), "{:?}", found);
     }
 }

@@ -16,14 +16,14 @@ fn distributed_with(keys: &str, variables: &[(&str, &str)]) -> Result<Distribute
     })
 }
 
-/// The URLs that `keys` come to, as they are used.
+/// The URLs that `keys` resolve to.
 fn urls(keys: &str, variables: &[(&str, &str)]) -> Vec<String> {
     let store = distributed_with(keys, variables).unwrap();
     store.redis_urls.iter().map(|url| url.expose().to_owned()).collect()
 }
 
 #[test]
-fn redis_is_all_that_the_distributed_engine_must_be_told() {
+fn redis_is_the_only_required_key_of_the_distributed_engine() {
     let store = distributed("redis_url = 'redis://redis'").unwrap();
     assert_eq!((store.redis_urls.len(), store.table_prefix.as_str()), (1, "anteroom-"));
     assert!(store.dynamodb_endpoint.is_none());
@@ -46,7 +46,7 @@ fn redis_may_be_one_address_or_several() {
 }
 
 #[test]
-fn the_address_of_redis_may_be_named_as_a_secret_is() {
+fn the_address_of_redis_may_be_a_reference_to_a_secret() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("redis");
     fs::write(&file, "redis://:from-file@redis\n").unwrap();
@@ -74,7 +74,7 @@ const PREFIX: &str = "it must be at most 64 letters, digits, '_', '.' and '-'";
 const BARE: &str = "it must have no user, password, query or fragment";
 
 #[test]
-fn what_the_distributed_engine_cannot_use_is_refused_and_not_repeated() {
+fn invalid_values_of_the_distributed_engine_are_refused_and_not_repeated() {
     let long = format!("table_prefix = '{}'", "p".repeat(65));
     let cases = [
         ("redis_url = 'redis'", "redis_url", NO_URL),

@@ -1,4 +1,4 @@
-//! What is said of a configuration that can be used.
+//! Warnings about valid configurations.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -26,7 +26,7 @@ fn inlet(times: &str) -> String {
 }
 
 #[test]
-fn an_address_that_visitors_reach_is_warned_of_where_operators_have_none_of_their_own() {
+fn a_public_address_without_private_listen_is_warned_of() {
     for open in ["0.0.0.0:8080", "[::]:8080", "192.0.2.1:443"] {
         let found = warnings(&format!("listen = '{open}'"));
         assert!(
@@ -46,7 +46,7 @@ fn an_address_that_visitors_reach_is_warned_of_where_operators_have_none_of_thei
 }
 
 #[test]
-fn trust_in_everybody_is_warned_of() {
+fn trusting_every_address_is_warned_of() {
     for (wide, shown) in
         [("0.0.0.0/0", "0.0.0.0/0"), ("::/0", "::/0"), ("::ffff:0:0/96", "0.0.0.0/0"), ("128.0.0.0/1", "128.0.0.0/1")]
     {
@@ -91,24 +91,24 @@ fn secrets_that_are_easy_to_guess_are_warned_of_and_never_repeated() {
 }
 
 #[test]
-fn a_client_that_holds_an_operators_key_is_warned_of() {
+fn a_client_with_an_operators_key_is_warned_of() {
     let client = format!(
         "{SMALL}[[client]]\nclient_id = 'shop'\nevent = 'Sample'\nclient_secret = 'env:KEY'\nredirect_uris = ['https://shop.example/cb']\n"
     );
-    let told = "the secret of the client \"shop\" equals an admin key: its site is an operator";
+    let expected = "the secret of the client \"shop\" equals an admin key: its site is an operator";
     let key = format!("admin.keys = [{{ name = 'ops', key = '{SECRET}' }}]");
     let pair = format!("admin.sigv4 = [{{ access_key_id = 'AK', secret_access_key = '{SECRET}' }}]");
     for admin in [key, pair] {
-        assert_eq!(warnings(&format!("{admin}\n{client}")), [told]);
+        assert_eq!(warnings(&format!("{admin}\n{client}")), [expected]);
     }
     assert!(warnings(&client).is_empty());
 }
 
 #[test]
 fn an_end_in_the_past_and_a_start_far_ahead_are_warned_of() {
-    let ended = "ended at 2026-12-01 09:00:00 UTC: its inlet lets nobody in any more";
-    let far = "starts at 2026-12-02 09:00:01 UTC, more than a day from now: its inlet lets nobody in before";
-    for (times, told) in [
+    let ended = "ended at 2026-12-01 09:00:00 UTC: its inlet admits no more visitors";
+    let far = "starts at 2026-12-02 09:00:01 UTC, more than a day from now: its inlet admits no visitors before";
+    for (times, expected) in [
         (", end = 2026-12-01T09:00:00Z", Some(ended)),
         (", start = 2026-11-01T09:00:00Z, end = 2026-12-01T10:00:00+01:00", Some(ended)),
         (", end = 2026-12-01T09:00:01Z", None),
@@ -118,13 +118,13 @@ fn an_end_in_the_past_and_a_start_far_ahead_are_warned_of() {
         ("", None),
     ] {
         let expected: Vec<String> =
-            told.iter().flat_map(|told| ["a", "b"].map(|id| format!("event {id} {told}"))).collect();
+            expected.iter().flat_map(|expected| ["a", "b"].map(|id| format!("event {id} {expected}"))).collect();
         assert_eq!(warnings(&inlet(times)), expected, "{times}");
     }
 }
 
 #[test]
-fn a_file_with_secrets_that_everybody_may_read_is_warned_of() {
+fn a_world_readable_file_with_secrets_is_warned_of() {
     let directory = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str, mode: u32| {
         let path = directory.path().join(name);
@@ -135,7 +135,7 @@ fn a_file_with_secrets_that_everybody_may_read_is_warned_of() {
     write("key", SECRET, 0o600);
     let warned = |file: &str, text: &str, mode: u32| {
         let path = write(file, &format!("{text}\n{SMALL}"), mode);
-        let config = Config::load(&path, &environment(&[("KEY", SECRET)]), &NoVault).unwrap();
+        let config = Config::load(&path, &environment(&[("KEY", SECRET)]), &NoSecretSource).unwrap();
         let warnings = config.warnings(NOW).into_iter();
         warnings.filter(|warning| warning.contains("every user of this machine may read it")).collect::<Vec<_>>()
     };

@@ -1,4 +1,4 @@
-//! A tiny issuer on a loopback port, just enough of one for the shop to log in at, and able to lie.
+//! A minimal issuer on a loopback port, which can also give wrong answers.
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +20,7 @@ pub(super) const CODE: &str = "the-code";
 pub(super) const SUBJECT: &str = "0f9a4c11-2b7d-4e7e-9a55-3c1d8e6f7a20";
 const ACCESS_TOKEN: &str = "the-access-token";
 
-/// What the issuer will say. The tests change one thing at a time.
+/// The issuer's answers. The tests change one at a time.
 pub(super) struct Script {
     pub(super) challenge: String,
     pub(super) nonce: String,
@@ -89,7 +89,7 @@ impl FakeIssuer {
     }
 }
 
-/// An Ed25519 key made from its name: PKCS #8 (RFC 8410 §7) around a seed of one repeated byte.
+/// An Ed25519 key derived from its name: PKCS #8 (RFC 8410 §7) around a seed of one repeated byte.
 fn signing_key(name: &str) -> CoreEdDsaPrivateSigningKey {
     const PREFIX: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
     let der = [&PREFIX[..], &[name.as_bytes()[0]; 32]].concat();
@@ -121,7 +121,7 @@ async fn token(
     issuer: web::Data<FakeIssuer>,
 ) -> HttpResponse {
     let field = |name: &str| form.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value).to_owned();
-    // Form-urlencoded before base64 (RFC 6749 §2.3.1): the secret has blanks and an apostrophe.
+    // Form-urlencoded before base64 (RFC 6749 §2.3.1): the secret contains blanks and an apostrophe.
     let basic = format!("Basic {}", BASE64_STANDARD.encode("shop:a+secret+of+the+shop%27s"));
     if request.headers().get("Authorization").and_then(|value| value.to_str().ok()) != Some(&basic) {
         return HttpResponse::Unauthorized().json(json!({"error": "invalid_client"}));

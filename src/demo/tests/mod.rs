@@ -1,4 +1,4 @@
-//! The shop against a fake issuer: what an honest login gives, and that each lie is found out.
+//! The shop against a fake issuer: an honest login succeeds, and each wrong answer is detected.
 
 mod issuer;
 
@@ -20,7 +20,7 @@ use super::{LOGIN_LIFETIME, Shop, ShopApp, State};
 use crate::ambient::{Clock, FrozenClock, Secret, SeededEntropy, SystemClock};
 use issuer::{CODE, FakeIssuer, SUBJECT, Script};
 
-/// One answer of the shop, and what a browser would keep of it.
+/// One answer of the shop, and the cookies that a browser would keep.
 struct Answer {
     status: u16,
     location: String,
@@ -28,15 +28,15 @@ struct Answer {
     body: String,
 }
 
-/// The shop with its issuer and a clock that stands still.
-struct Scene {
+/// The shop with its issuer and a frozen clock.
+struct Fixture {
     issuer: Arc<FakeIssuer>,
     issuer_handle: ServerHandle,
     clock: Arc<FrozenClock>,
     state: web::Data<State>,
 }
 
-impl Scene {
+impl Fixture {
     fn new() -> Self {
         let (issuer, issuer_handle) = FakeIssuer::start(TcpListener::bind("127.0.0.1:0").unwrap());
         let clock = Arc::new(FrozenClock::at(SystemClock.now()));
@@ -61,8 +61,8 @@ impl Scene {
         self.send(TestRequest::get().uri(path), cookies).await
     }
 
-    /// Begins a login; returns the browser's cookies and the `state`, and lets the issuer know what
-    /// it would have read from the authorization request.
+    /// Begins a login; returns the browser's cookies and the `state`, and passes the authorization request's values to
+    /// the issuer.
     async fn begin(&self) -> (Vec<Cookie<'static>>, String) {
         let answer = self.get("/login", &[]).await;
         assert_eq!(answer.status, 303, "{}", answer.body);
@@ -73,7 +73,7 @@ impl Scene {
         (answer.cookies, sent["state"].clone())
     }
 
-    /// A whole login with `lie` told in the middle; the answer to the callback.
+    /// A whole login with `lie` applied in the middle; the answer to the callback.
     async fn log_in_with(&self, lie: impl FnOnce(&mut Script)) -> Answer {
         let (cookies, state) = self.begin().await;
         lie(&mut self.issuer.script.lock().unwrap());
@@ -95,21 +95,21 @@ fn query_of(location: &str) -> HashMap<String, String> {
 }
 
 #[actix_web::test]
-async fn the_window_invites_to_log_in() {
-    let answer = Scene::new().get("/", &[]).await;
+async fn the_window_has_a_login_link() {
+    let answer = Fixture::new().get("/", &[]).await;
     assert_eq!(answer.status, 200);
     assert!(answer.body.contains("Log in to buy"));
 }
 
 #[actix_web::test]
 async fn login_sends_the_browser_to_the_issuer_with_pkce_state_and_nonce() {
-    let scene = Scene::new();
-    let answer = scene.get("/login", &[]).await;
+    let fixture = Fixture::new();
+    let answer = fixture.get("/login", &[]).await;
     let sent = query_of(&answer.location);
-    assert!(answer.location.starts_with(&format!("{}/authorize?", scene.issuer.url)));
+    assert!(answer.location.starts_with(&format!("{}/authorize?", fixture.issuer.url)));
     assert_eq!(sent["response_type"], "code");
     assert_eq!(sent["client_id"], "shop");
-    assert_eq!(sent["redirect_uri"], shop(&scene.issuer.url).redirect_uri().as_str());
+    assert_eq!(sent["redirect_uri"], shop(&fixture.issuer.url).redirect_uri().as_str());
     assert_eq!(sent["code_challenge_method"], "S256");
     assert!(sent["scope"].split(' ').any(|scope| scope == "openid"));
     assert!(sent["state"].len() >= 22 && sent["nonce"].len() >= 22);
@@ -118,35 +118,35 @@ async fn login_sends_the_browser_to_the_issuer_with_pkce_state_and_nonce() {
 }
 
 #[actix_web::test]
-async fn an_honest_login_lets_the_visitor_in() {
-    let scene = Scene::new();
-    let answer = scene.log_in_with(|_| ()).await;
+async fn an_honest_login_opens_a_session() {
+    let fixture = Fixture::new();
+    let answer = fixture.log_in_with(|_| ()).await;
     assert_eq!((answer.status, answer.location.as_str()), (303, "/"), "{}", answer.body);
-    let window = scene.get("/", &answer.cookies).await;
+    let window = fixture.get("/", &answer.cookies).await;
     assert!(window.body.contains("visitor-17") && window.body.contains(SUBJECT), "{}", window.body);
 }
 
 #[actix_web::test]
-async fn a_name_that_the_issuer_gives_is_used_and_escaped() {
-    let scene = Scene::new();
+async fn the_issuers_display_name_is_shown_and_escaped() {
+    let fixture = Fixture::new();
     let user_info = json!({"sub": SUBJECT, "preferred_username": "<b>Ada</b>"});
-    let answer = scene.log_in_with(|script| script.user_info = user_info).await;
-    let window = scene.get("/", &answer.cookies).await;
+    let answer = fixture.log_in_with(|script| script.user_info = user_info).await;
+    let window = fixture.get("/", &answer.cookies).await;
     assert!(window.body.contains("Ada") && !window.body.contains("<b>Ada"), "{}", window.body);
 }
 
 #[actix_web::test]
 async fn the_session_ends_when_the_id_token_does() {
-    let scene = Scene::new();
-    let answer = scene.log_in_with(|_| ()).await;
-    scene.clock.advance(Duration::from_secs(3590));
-    assert!(scene.get("/", &answer.cookies).await.body.contains("visitor-17"));
-    scene.clock.advance(Duration::from_secs(60));
-    assert!(scene.get("/", &answer.cookies).await.body.contains("Log in to buy"));
+    let fixture = Fixture::new();
+    let answer = fixture.log_in_with(|_| ()).await;
+    fixture.clock.advance(Duration::from_secs(3590));
+    assert!(fixture.get("/", &answer.cookies).await.body.contains("visitor-17"));
+    fixture.clock.advance(Duration::from_secs(60));
+    assert!(fixture.get("/", &answer.cookies).await.body.contains("Log in to buy"));
 }
 
 #[actix_web::test]
-async fn an_id_token_that_fails_verification_is_not_believed() {
+async fn an_id_token_that_fails_verification_is_refused() {
     type Lie = (&'static str, fn(&mut Script));
     let lies: [Lie; 6] = [
         ("nonce", |script| script.nonce = "another".to_owned()),
@@ -157,8 +157,8 @@ async fn an_id_token_that_fails_verification_is_not_believed() {
         ("sub of userInfo", |script| script.user_info["sub"] = "another".into()),
     ];
     for (what, lie) in lies {
-        let scene = Scene::new();
-        let answer = scene.log_in_with(lie).await;
+        let fixture = Fixture::new();
+        let answer = fixture.log_in_with(lie).await;
         assert_eq!(answer.status, 502, "{what}");
         assert!(answer.body.contains("could not be verified"), "{what}: {}", answer.body);
         assert!(!answer.body.contains("another"), "{what}: the detail is for the log");
@@ -168,192 +168,192 @@ async fn an_id_token_that_fails_verification_is_not_believed() {
 
 #[actix_web::test]
 async fn a_rotated_key_is_fetched_when_it_is_first_seen() {
-    let scene = Scene::new();
-    assert_eq!(scene.log_in_with(|_| ()).await.status, 303);
-    assert_eq!(scene.issuer.discoveries.load(Ordering::SeqCst), 1, "discovery is cached");
-    assert_eq!(scene.log_in_with(|script| script.key = "second").await.status, 303);
-    assert_eq!(scene.issuer.discoveries.load(Ordering::SeqCst), 2);
+    let fixture = Fixture::new();
+    assert_eq!(fixture.log_in_with(|_| ()).await.status, 303);
+    assert_eq!(fixture.issuer.discoveries.load(Ordering::SeqCst), 1, "discovery is cached");
+    assert_eq!(fixture.log_in_with(|script| script.key = "second").await.status, 303);
+    assert_eq!(fixture.issuer.discoveries.load(Ordering::SeqCst), 2);
 }
 
 #[actix_web::test]
-async fn a_code_that_the_issuer_refuses_is_the_visitors_error_not_the_shops() {
-    let scene = Scene::new();
-    let (cookies, state) = scene.begin().await;
-    let answer = scene.get(&format!("/callback?code=forged&state={state}"), &cookies).await;
+async fn a_code_that_the_issuer_refuses_is_a_client_error() {
+    let fixture = Fixture::new();
+    let (cookies, state) = fixture.begin().await;
+    let answer = fixture.get(&format!("/callback?code=forged&state={state}"), &cookies).await;
     assert_eq!(answer.status, 403);
     assert!(answer.body.contains("invalid_grant"));
 }
 
 #[actix_web::test]
-async fn a_state_that_is_not_this_browsers_is_refused() {
-    let scene = Scene::new();
-    let (cookies, state) = scene.begin().await;
-    let strange = scene.get(&format!("/callback?code={CODE}&state=made-up"), &cookies).await;
+async fn a_state_of_another_browser_is_refused() {
+    let fixture = Fixture::new();
+    let (cookies, state) = fixture.begin().await;
+    let strange = fixture.get(&format!("/callback?code={CODE}&state=made-up"), &cookies).await;
     assert_eq!(strange.status, 400);
-    let (other_browser, _) = scene.begin().await;
-    let stolen = scene.get(&format!("/callback?code={CODE}&state={state}"), &other_browser).await;
+    let (other_browser, _) = fixture.begin().await;
+    let stolen = fixture.get(&format!("/callback?code={CODE}&state={state}"), &other_browser).await;
     assert_eq!(stolen.status, 400);
     assert!(stolen.cookies.is_empty());
 }
 
 #[actix_web::test]
 async fn a_callback_works_once() {
-    let scene = Scene::new();
-    let (cookies, state) = scene.begin().await;
+    let fixture = Fixture::new();
+    let (cookies, state) = fixture.begin().await;
     let path = format!("/callback?code={CODE}&state={state}");
-    assert_eq!(scene.get(&path, &cookies).await.status, 303);
-    assert_eq!(scene.get(&path, &cookies).await.status, 400);
+    assert_eq!(fixture.get(&path, &cookies).await.status, 303);
+    assert_eq!(fixture.get(&path, &cookies).await.status, 400);
 }
 
 #[actix_web::test]
 async fn two_tabs_of_one_browser_can_both_log_in() {
-    let scene = Scene::new();
-    let (cookies, first) = scene.begin().await;
-    let second = scene.get("/login", &cookies).await;
+    let fixture = Fixture::new();
+    let (cookies, first) = fixture.begin().await;
+    let second = fixture.get("/login", &cookies).await;
     assert_eq!(second.cookies[0].value(), cookies[0].value());
-    let answer = scene.get(&format!("/callback?error=access_denied&state={first}"), &cookies).await;
+    let answer = fixture.get(&format!("/callback?error=access_denied&state={first}"), &cookies).await;
     assert_eq!(answer.status, 403);
     let state = &query_of(&second.location)["state"];
-    let answer = scene.get(&format!("/callback?error=access_denied&state={state}"), &cookies).await;
+    let answer = fixture.get(&format!("/callback?error=access_denied&state={state}"), &cookies).await;
     assert_eq!(answer.status, 403);
 }
 
 #[actix_web::test]
 async fn a_login_that_took_too_long_is_refused() {
-    let scene = Scene::new();
-    let (cookies, state) = scene.begin().await;
-    scene.clock.advance(LOGIN_LIFETIME);
-    assert_eq!(scene.get(&format!("/callback?code={CODE}&state={state}"), &cookies).await.status, 400);
+    let fixture = Fixture::new();
+    let (cookies, state) = fixture.begin().await;
+    fixture.clock.advance(LOGIN_LIFETIME);
+    assert_eq!(fixture.get(&format!("/callback?code={CODE}&state={state}"), &cookies).await.status, 400);
 }
 
 #[actix_web::test]
 async fn a_foreign_issuer_neither_starts_nor_ends_a_login() {
-    let scene = Scene::new();
-    assert_eq!(scene.get("/login?iss=https://elsewhere.example", &[]).await.status, 400);
-    assert_eq!(scene.get(&format!("/login?iss={}", scene.issuer.url), &[]).await.status, 303);
-    let (cookies, state) = scene.begin().await;
+    let fixture = Fixture::new();
+    assert_eq!(fixture.get("/login?iss=https://elsewhere.example", &[]).await.status, 400);
+    assert_eq!(fixture.get(&format!("/login?iss={}", fixture.issuer.url), &[]).await.status, 303);
+    let (cookies, state) = fixture.begin().await;
     let path = format!("/callback?code={CODE}&state={state}&iss=https://elsewhere.example");
-    assert_eq!(scene.get(&path, &cookies).await.status, 400);
+    assert_eq!(fixture.get(&path, &cookies).await.status, 400);
 }
 
 #[actix_web::test]
 async fn an_issuer_that_promises_iss_must_send_it() {
-    let scene = Scene::new();
-    scene.issuer.script.lock().unwrap().promises_iss = true;
-    assert_eq!(scene.log_in_with(|_| ()).await.status, 400);
-    let (cookies, state) = scene.begin().await;
-    let path = format!("/callback?code={CODE}&state={state}&iss={}", scene.issuer.url);
-    assert_eq!(scene.get(&path, &cookies).await.status, 303);
+    let fixture = Fixture::new();
+    fixture.issuer.script.lock().unwrap().promises_iss = true;
+    assert_eq!(fixture.log_in_with(|_| ()).await.status, 400);
+    let (cookies, state) = fixture.begin().await;
+    let path = format!("/callback?code={CODE}&state={state}&iss={}", fixture.issuer.url);
+    assert_eq!(fixture.get(&path, &cookies).await.status, 303);
 }
 
 #[actix_web::test]
 async fn an_error_of_the_issuer_becomes_a_page() {
-    let scene = Scene::new();
-    let (cookies, state) = scene.begin().await;
-    let answer = scene.get(&format!("/callback?error=%3Cscript%3E&state={state}"), &cookies).await;
+    let fixture = Fixture::new();
+    let (cookies, state) = fixture.begin().await;
+    let answer = fixture.get(&format!("/callback?error=%3Cscript%3E&state={state}"), &cookies).await;
     assert_eq!(answer.status, 403);
     assert!(!answer.body.contains("<script>"));
 }
 
 #[actix_web::test]
 async fn bad_input_is_a_friendly_400_or_404() {
-    let scene = Scene::new();
-    let (cookies, state) = scene.begin().await;
+    let fixture = Fixture::new();
+    let (cookies, state) = fixture.begin().await;
     let neither = format!("/callback?state={state}");
     for path in ["/callback", "/callback?state=a&state=b", "/callback?state=%ff", "/login?iss=a&iss=b", &neither] {
-        let answer = scene.get(path, &cookies).await;
+        let answer = fixture.get(path, &cookies).await;
         assert_eq!(answer.status, 400, "{path}");
         assert!(answer.body.contains("Not this time"), "{path}");
     }
-    assert_eq!(scene.get("/admin", &[]).await.status, 404);
+    assert_eq!(fixture.get("/admin", &[]).await.status, 404);
 }
 
 #[actix_web::test]
-async fn an_issuer_that_was_away_is_asked_again() {
-    let scene = Scene::new();
-    scene.issuer_handle.stop(false).await;
-    let away = scene.get("/login", &[]).await;
+async fn discovery_is_retried_after_the_issuer_was_away() {
+    let fixture = Fixture::new();
+    fixture.issuer_handle.stop(false).await;
+    let away = fixture.get("/login", &[]).await;
     assert_eq!(away.status, 502);
     assert!(away.body.contains("does not answer just now"));
-    let address = scene.issuer.url.trim_start_matches("http://").to_owned();
+    let address = fixture.issuer.url.trim_start_matches("http://").to_owned();
     let _again = FakeIssuer::start(TcpListener::bind(address).unwrap());
-    assert_eq!(scene.get("/login", &[]).await.status, 303);
+    assert_eq!(fixture.get("/login", &[]).await.status, 303);
 }
 
 #[actix_web::test]
-async fn logging_out_ends_the_shops_session_and_asks_the_issuer_to_end_its_own() {
-    let scene = Scene::new();
-    let inside = scene.log_in_with(|_| ()).await.cookies;
-    let answer = scene.send(TestRequest::post().uri("/logout"), &inside).await;
+async fn logging_out_ends_the_shops_session_and_redirects_to_the_issuers_logout() {
+    let fixture = Fixture::new();
+    let inside = fixture.log_in_with(|_| ()).await.cookies;
+    let answer = fixture.send(TestRequest::post().uri("/logout"), &inside).await;
     assert_eq!(answer.status, 303);
     let sent = query_of(&answer.location);
-    assert!(answer.location.starts_with(&format!("{}/logout?", scene.issuer.url)));
+    assert!(answer.location.starts_with(&format!("{}/logout?", fixture.issuer.url)));
     assert_eq!(sent["post_logout_redirect_uri"], "http://127.0.0.1:8090/");
     assert_eq!(sent["id_token_hint"].split('.').count(), 3);
-    assert!(scene.get("/", &inside).await.body.contains("Log in to buy"));
-    assert_eq!(scene.send(TestRequest::post().uri("/logout"), &inside).await.location, "/");
+    assert!(fixture.get("/", &inside).await.body.contains("Log in to buy"));
+    assert_eq!(fixture.send(TestRequest::post().uri("/logout"), &inside).await.location, "/");
 }
 
 #[actix_web::test]
 async fn logging_out_works_without_the_issuer() {
-    let scene = Scene::new();
-    let answer = scene.send(TestRequest::post().uri("/logout"), &[]).await;
+    let fixture = Fixture::new();
+    let answer = fixture.send(TestRequest::post().uri("/logout"), &[]).await;
     assert_eq!((answer.status, answer.location.as_str()), (303, "/"));
-    assert_eq!(scene.issuer.discoveries.load(Ordering::SeqCst), 0);
+    assert_eq!(fixture.issuer.discoveries.load(Ordering::SeqCst), 0);
 }
 
 #[actix_web::test]
-async fn a_user_info_answer_without_sense_lets_nobody_in() {
-    let scene = Scene::new();
-    let answer = scene.log_in_with(|script| script.user_info = json!(["nonsense"])).await;
+async fn an_invalid_user_info_answer_opens_no_session() {
+    let fixture = Fixture::new();
+    let answer = fixture.log_in_with(|script| script.user_info = json!(["nonsense"])).await;
     assert_eq!(answer.status, 502);
     assert!(answer.cookies.is_empty() && !answer.body.contains("nonsense"));
 }
 
 #[actix_web::test]
 async fn a_cookie_of_other_software_that_is_no_utf_8_hides_no_session() {
-    let scene = Scene::new();
-    let ours = scene.log_in_with(|_| ()).await.cookies;
+    let fixture = Fixture::new();
+    let ours = fixture.log_in_with(|_| ()).await.cookies;
     let line = [b"name=M\xfcller; ", ours[0].stripped().to_string().as_bytes()].concat();
     let request = TestRequest::get().insert_header((COOKIE, HeaderValue::from_bytes(&line).unwrap()));
-    assert!(scene.send(request, &[]).await.body.contains("visitor-17"));
+    assert!(fixture.send(request, &[]).await.body.contains("visitor-17"));
 }
 
 #[actix_web::test]
-async fn the_style_sheet_is_there() {
-    let answer = Scene::new().get("/shop.css", &[]).await;
+async fn the_stylesheet_is_served() {
+    let answer = Fixture::new().get("/shop.css", &[]).await;
     assert_eq!(answer.status, 200);
     assert!(answer.body.contains("@media"));
 }
 
 #[actix_web::test]
 async fn a_link_cannot_log_a_visitor_out() {
-    let scene = Scene::new();
-    let inside = scene.log_in_with(|_| ()).await.cookies;
-    scene.get("/logout", &inside).await;
-    assert!(scene.get("/", &inside).await.body.contains("visitor-17"));
+    let fixture = Fixture::new();
+    let inside = fixture.log_in_with(|_| ()).await.cookies;
+    fixture.get("/logout", &inside).await;
+    assert!(fixture.get("/", &inside).await.body.contains("visitor-17"));
 }
 
 #[actix_web::test]
 async fn a_new_login_replaces_the_session_that_the_browser_had() {
-    let scene = Scene::new();
-    let before = scene.log_in_with(|_| ()).await.cookies;
-    let (mut cookies, state) = scene.begin().await;
+    let fixture = Fixture::new();
+    let before = fixture.log_in_with(|_| ()).await.cookies;
+    let (mut cookies, state) = fixture.begin().await;
     cookies.extend(before.clone());
-    let after = scene.get(&format!("/callback?code={CODE}&state={state}"), &cookies).await.cookies;
+    let after = fixture.get(&format!("/callback?code={CODE}&state={state}"), &cookies).await.cookies;
     assert_ne!(before[0].value(), after[0].value());
-    assert!(scene.get("/", &before).await.body.contains("Log in to buy"));
-    assert!(scene.get("/", &after).await.body.contains("visitor-17"));
+    assert!(fixture.get("/", &before).await.body.contains("Log in to buy"));
+    assert!(fixture.get("/", &after).await.body.contains("visitor-17"));
 }
 
 #[actix_web::test]
-async fn the_shop_serves_on_a_port_of_the_systems_choice_and_stops_when_told() {
-    let scene = Scene::new();
+async fn the_shop_serves_on_a_system_chosen_port_and_stops() {
+    let fixture = Fixture::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let shop = Shop { public_url: Url::parse(&url).unwrap(), ..shop(&scene.issuer.url) };
+    let shop = Shop { public_url: Url::parse(&url).unwrap(), ..shop(&fixture.issuer.url) };
     assert_eq!(shop.redirect_uri().as_str(), format!("{url}/callback"));
-    let shop = super::ShopApp::new(shop, scene.clock.clone(), Arc::new(SeededEntropy::new(2))).unwrap();
+    let shop = super::ShopApp::new(shop, fixture.clock.clone(), Arc::new(SeededEntropy::new(2))).unwrap();
     let server = HttpServer::new(move || shop.app()).workers(1).disable_signals().listen(listener).unwrap().run();
     let (handle, running) = (server.handle(), actix_web::rt::spawn(server));
     let answer = reqwest::Client::builder().no_proxy().build().unwrap().get(&url).send().await.unwrap();
@@ -363,14 +363,14 @@ async fn the_shop_serves_on_a_port_of_the_systems_choice_and_stops_when_told() {
 }
 
 #[test]
-fn a_shop_without_a_sound_issuer_or_secret_does_not_open() {
+fn a_shop_with_an_invalid_issuer_or_secret_does_not_start() {
     let state = |shop| State::new(shop, Arc::new(SystemClock), Arc::new(SeededEntropy::new(3)));
     assert!(state(shop("not a url")).is_err());
     assert!(state(Shop { client_secret: Secret::new([0xff]), ..shop("http://127.0.0.1:1") }).is_err());
 }
 
 #[test]
-fn cookies_are_for_https_alone_where_the_shop_stands_on_https() {
+fn cookies_are_secure_if_the_shop_is_on_https() {
     let secure = Shop { public_url: Url::parse("https://shop.example").unwrap(), ..shop("https://id.example") };
     let state = State::new(secure, Arc::new(SystemClock), Arc::new(SeededEntropy::new(4))).unwrap();
     assert!(state.secure_cookies);

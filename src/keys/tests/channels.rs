@@ -1,4 +1,4 @@
-//! The RS256 key of the REST channel: how it parts from that of OpenID Connect, and how both rotate.
+//! The RS256 key of the REST channel: how it diverges from that of OpenID Connect, and how both rotate.
 
 use super::*;
 
@@ -15,15 +15,15 @@ fn the_rest_channel_signs_with_the_rs256_key_until_one_of_them_rotates_alone() {
         let ring = RING.rotate(&[alone], Rotation::Patient, at, LIFE).unwrap();
         assert_ne!(kid(&ring, alone), kid(&RING, alone));
         assert_eq!(kid(&ring, other), kid(&RING, other), "the other signs on");
-        let states = |state| ring.duties().into_iter().filter(move |key| key.state == state);
+        let states = |state| ring.published().into_iter().filter(move |key| key.state == state);
         assert_eq!(states(KeyState::Retired).count(), 0, "the key still has a use");
         let ring = ring.complete_next(at).unwrap().unwrap();
         let set: HashSet<String> = kids(&ring).into_iter().collect();
         assert_eq!((kids(&ring).len(), set.len()), (8, 8), "two RS256 keys sign, each has a next one of its own");
         let sealed = ring.seal(&master(1), &OsEntropy).unwrap();
         let opened = KeyRing::unseal(&sealed, &master(1)).unwrap();
-        assert_eq!(opened.duties(), ring.duties());
-        // The key that has lost its last use retires then.
+        assert_eq!(opened.published(), ring.published());
+        // A key that lost its last use retires then.
         let later = at + KEY_ROTATION_PERIOD;
         let ring = opened.rotate(&[other], Rotation::Patient, later, LIFE).unwrap();
         let token = RING.sign(rest, TokenType::Jwt, b"{}").unwrap();
@@ -34,7 +34,7 @@ fn the_rest_channel_signs_with_the_rs256_key_until_one_of_them_rotates_alone() {
 }
 
 #[test]
-fn a_compromised_key_goes_in_both_of_its_uses() {
+fn a_compromised_key_is_dropped_in_both_of_its_uses() {
     for of in [KeyUse::Oidc(SigningAlg::Rs256), KeyUse::Rest] {
         let ring = RING.rotate(&[of], Rotation::Compromised, BORN, LIFE).unwrap();
         let token = RING.sign(KeyUse::Rest, TokenType::Jwt, b"{}").unwrap();

@@ -31,16 +31,16 @@ fn code(asked: AskedClaims) -> Code {
     }
 }
 
-/// What the client reads of its code.
+/// The code as its client opens it.
 fn opened(code: &Code) -> Code {
     let shop = registered("Sample", "shop");
     let sealed = code.seal(&seal(), &shop).unwrap();
     assert!(sealed.text.len() <= policy::MAX_CODE_LENGTH);
     match (Code::open(&seal(), &shop, &sealed.text).unwrap(), sealed.kept) {
-        (Opened::Whole(code), None) => code,
-        (Opened::Short(mut code), Some(kept)) => {
+        (OpenedCode::Whole(code), None) => code,
+        (OpenedCode::Short(mut code), Some(kept)) => {
             assert_eq!((kept.id, kept.request_id, kept.issued_at), (code.id, code.request_id, code.issued_at));
-            code.grant.asked = read_asked(&kept.body).unwrap();
+            code.grant.asked = decode_asked(&kept.body).unwrap();
             code
         }
         (opened, kept) => panic!("{opened:?} {kept:?}"),
@@ -53,7 +53,7 @@ fn names() -> impl Strategy<Value = Vec<String>> {
 
 proptest! {
     #[test]
-    fn a_code_says_what_its_grant_says_however_long(
+    fn a_code_contains_its_grant_of_any_length(
         nonce in prop::option::of(".{0,600}"),
         acr in prop::option::of("[a-z:]{0,300}"),
         (id_token, user_info) in (names(), names()),
@@ -68,13 +68,13 @@ proptest! {
     #[test]
     fn any_content_is_read_or_refused_without_a_panic(content in prop::collection::vec(any::<u8>(), 0..200)) {
         let shop = registered("Sample", "shop");
-        let text = seal().seal(&[7; 16], &content, &bound_to(&shop)).unwrap();
-        let _read = (Code::open(&seal(), &shop, &text), read_asked(&content));
+        let text = seal().seal(&[7; 16], &content, &associated_data(&shop)).unwrap();
+        let _read = (Code::open(&seal(), &shop, &text), decode_asked(&content));
     }
 }
 
 #[test]
-fn only_its_client_opens_a_code() {
+fn a_code_opens_only_for_its_client() {
     let text = code(AskedClaims::default()).seal(&seal(), &registered("Sample", "shop")).unwrap().text;
     for (event, id) in [("Sample", "other"), ("Other", "shop"), ("Sample", "Shop"), ("Samples", "hop")] {
         assert_eq!(Code::open(&seal(), &registered(event, id), &text), None, "{event} {id}");
@@ -82,7 +82,7 @@ fn only_its_client_opens_a_code() {
 }
 
 #[test]
-fn what_ordinary_relying_parties_ask_fits_with_room_to_spare() {
+fn ordinary_requests_fit_into_a_code() {
     // Nonces of Microsoft's OWIN middleware have some 120 characters; those of all others are shorter.
     let nonce = "6".repeat(120);
     let claims = ["preferred_username", "email", "email_verified", "name"].map(str::to_owned).to_vec();

@@ -1,5 +1,5 @@
-//! The answer to an authorization request, on its way to the redirect URI: a code or an error, always with `iss`
-//! (RFC 9207) and the client's own `state`.
+//! The answer to an authorization request, sent to the redirect URI: a code or an error, always with `iss` (RFC 9207)
+//! and the client's own `state`.
 
 use actix_web::HttpResponse;
 use actix_web::http::header;
@@ -34,7 +34,7 @@ fn answer(app: &App, reply: &Reply, site: &str, content: &[(&str, &str)]) -> Htt
     }
 }
 
-/// 303: whatever the request's method was, the browser goes on with GET (RFC 9700 §4.12 forbids 307).
+/// 303: the browser continues with GET, whatever the request's method was (RFC 9700 §4.12 forbids 307).
 pub fn see_other(target: &str) -> HttpResponse {
     HttpResponse::SeeOther()
         .insert_header((header::LOCATION, target))

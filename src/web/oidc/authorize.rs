@@ -9,7 +9,7 @@ use crate::oauth::{KNOWN, Params, paths};
 use crate::web::App;
 use crate::web::extract::{Body, form};
 use crate::web::navigation;
-use crate::web::respond::{PersonalProblem, Problem};
+use crate::web::respond::{PageProblem, Problem};
 
 /// `GET /authorize`.
 pub async fn get(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, Problem> {
@@ -18,10 +18,10 @@ pub async fn get(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, P
     login_step(&app, &request, Step::first(params)).await
 }
 
-/// `POST /authorize`: the same with the parameters in a form. A browser that posts from another site sends none of
-/// our cookies (`SameSite=Lax`) and so would lose its place: it is asked to come again by GET.
+/// `POST /authorize`: the same with the parameters in a form. A browser that posts from another site sends no cookies
+/// (`SameSite=Lax`) and would lose its place, so it is redirected to the same request by GET.
 pub async fn post(request: HttpRequest, app: Data<App>, body: Body) -> Result<HttpResponse, Problem> {
     navigation::check(request.headers()).map_err(Problem::NotNavigation)?;
-    let params = form(&request, body).map_err(|_| Problem::Personal(PersonalProblem::MalformedRequest))?.only(&KNOWN);
+    let params = form(&request, body).map_err(|_| Problem::Page(PageProblem::MalformedRequest))?.only(&KNOWN);
     Ok(see_other(&format!("{}?{}", app.path(paths::AUTHORIZE), params.encode())))
 }

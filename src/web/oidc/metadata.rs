@@ -1,4 +1,4 @@
-//! Discovery and keys: what relying parties read before anything else.
+//! Discovery and the JWK Set.
 
 use actix_web::http::header;
 use actix_web::web::{Bytes, Data};
@@ -18,8 +18,8 @@ pub async fn jwks(app: Data<App>) -> impl Responder {
     json(keys.into(), "application/jwk-set+json")
 }
 
-/// Relying parties fetch these on their own schedule; a few minutes in a cache spare us a rush and are far below the
-/// time for which a new key is published before it signs.
+/// Relying parties fetch these on their own schedule. A few minutes in a cache spare the provider a rush, and are far
+/// below the time for which a new key is published before it signs.
 fn json(body: Bytes, media_type: &'static str) -> HttpResponse {
     HttpResponse::Ok()
         .content_type(media_type)

@@ -1,4 +1,4 @@
-//! `/authorize/resume`: a waiting browser comes back, and everything is decided anew.
+//! `/authorize/resume`: a waiting browser returns, and its request is evaluated again.
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
@@ -11,7 +11,7 @@ use crate::web::cookies::Browser;
 use crate::web::extract::{Body, form};
 use crate::web::flow::Flow;
 use crate::web::navigation;
-use crate::web::respond::{PersonalProblem, Problem};
+use crate::web::respond::{PageProblem, Problem};
 
 /// `GET /authorize/resume?flow=…`.
 pub async fn get(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, Problem> {
@@ -20,18 +20,18 @@ pub async fn get(request: HttpRequest, app: Data<App>) -> Result<HttpResponse, P
     resume(&app, &request, &params, false).await
 }
 
-/// `POST /authorize/resume`: the button of the door page.
+/// `POST /authorize/resume`: the button of the button page.
 pub async fn post(request: HttpRequest, app: Data<App>, body: Body) -> Result<HttpResponse, Problem> {
     navigation::check(request.headers()).map_err(Problem::NotNavigation)?;
     let params = form(&request, body).unwrap_or_default();
     let enters = params.get("enter").is_ok_and(|value| value == Some("1"));
     match resume(&app, &request, &params, enters).await {
-        // The page that says so tries again by GET, and must bring the flow along.
-        Err(Problem::Fault(fault, _)) => {
-            tracing::error!(%fault, "a visitor could not be let in");
+        // The error page retries by GET and must carry the flow.
+        Err(Problem::Internal(error, _)) => {
+            tracing::error!(%error, "a visitor could not be admitted; the page retries");
             Ok(by_get(&app, &params))
         }
-        Err(Problem::TooMany(..)) => Ok(by_get(&app, &params)),
+        Err(Problem::RateLimited(..)) => Ok(by_get(&app, &params)),
         answered => answered,
     }
 }
@@ -42,12 +42,12 @@ fn by_get(app: &App, params: &Params) -> HttpResponse {
 }
 
 async fn resume(app: &App, request: &HttpRequest, params: &Params, enters: bool) -> Result<HttpResponse, Problem> {
-    let incomplete = || Problem::Personal(PersonalProblem::MalformedRequest);
+    let incomplete = || Problem::Page(PageProblem::MalformedRequest);
     let sealed = params.require("flow").map_err(|_| incomplete())?;
     let browser = Browser::of(app, request);
-    let flow = Flow::open(app, sealed, browser.as_ref()).map_err(|problem| Problem::Personal(problem.into()))?;
+    let flow = Flow::open(app, sealed, browser.as_ref()).map_err(|problem| Problem::Page(problem.into()))?;
     if flow.is_over(app.lobby.now()) {
-        // What the browser remembers of the request's first arrival says there whether the site still waits for it.
+        // There, the browser's first arrivals show whether the site still waits for the request.
         return Ok(see_other(&format!("{}?{}", app.path(paths::AUTHORIZE), flow.params.encode())));
     }
     let again = Again::read(params.get(Again::PARAMETER).ok().flatten());

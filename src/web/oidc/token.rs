@@ -27,19 +27,19 @@ pub async fn post(request: HttpRequest, app: Data<App>, body: Body) -> Result<Ht
 fn authenticated<'a>(app: &'a App, request: &HttpRequest, params: &Params) -> Result<AuthenticatedClient<'a>, Problem> {
     let authorization = header_text(request, &header::AUTHORIZATION);
     let refuse = |error, client_id| refused(app, request, error, client_id);
-    let presented = oauth::presented(authorization, params).map_err(|error| refuse(error, None))?;
-    let client = app.lobby.clients().find(&presented.client_id).map(|registered| &registered.client);
-    oauth::authenticate(client, &presented).map_err(|error| refuse(error, client.map(|client| client.id.as_str())))
+    let credentials = oauth::credentials(authorization, params).map_err(|error| refuse(error, None))?;
+    let client = app.lobby.clients().find(&credentials.client_id).map(|registered| &registered.client);
+    oauth::authenticate(client, &credentials).map_err(|error| refuse(error, client.map(|client| client.id.as_str())))
 }
 
-/// What a client is told that could not be authenticated: only failures count against the limit, so that whoever has the
-/// secret always passes.
+/// The answer to a failed client authentication. Only failures count against the limit, so a client with the secret
+/// always passes.
 fn refused(app: &App, request: &HttpRequest, error: OAuthError, client_id: Option<&str>) -> Problem {
     if error.code != ErrorCode::InvalidClient {
         return Problem::OAuth(error);
     }
     match app.rate_limits.client_failure(&app.site, request, client_id) {
-        Err(limit) => Problem::TooMany(limit, Audience::Client),
+        Err(limit) => Problem::RateLimited(limit, Audience::Client),
         Ok(()) if request.headers().contains_key(header::AUTHORIZATION) => Problem::BasicAuth(error),
         Ok(()) => Problem::OAuth(error),
     }
@@ -59,6 +59,6 @@ async fn authorization_code(
             Ok(answer)
         }
         Err(ExchangeError::Refused(error)) => Err(Problem::OAuth(error)),
-        Err(ExchangeError::Fault(fault)) => Err(Problem::Fault(fault, Audience::Client)),
+        Err(ExchangeError::Internal(error)) => Err(Problem::Internal(error, Audience::Client)),
     }
 }

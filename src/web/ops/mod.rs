@@ -1,4 +1,4 @@
-//! For whoever runs the service: health and metrics.
+//! Health and metrics for the service's operators.
 
 pub mod metrics;
 mod readiness;
@@ -19,8 +19,8 @@ pub async fn live() -> HttpResponse {
     HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(json!({ "status": "live" }))
 }
 
-/// `GET /health/ready`: visitors can join and log in. Load balancers ask without a key; what is wrong is told to
-/// operators alone, and to the log.
+/// `GET /health/ready`: visitors can join and log in. Load balancers call it without a key; the cause of a failure goes
+/// to operators and the log only.
 pub async fn ready(request: HttpRequest, app: Data<App>, body: Body) -> HttpResponse {
     let outcome = app.readiness.check(&app.lobby).await;
     if matches!(outcome, Some(Ok(()))) {
@@ -28,11 +28,11 @@ pub async fn ready(request: HttpRequest, app: Data<App>, body: Body) -> HttpResp
             .insert_header((header::CACHE_CONTROL, "no-store"))
             .json(json!({ "status": "ready", "store": "ok" }));
     }
-    let mut told = json!({ "status": "not ready" });
+    let mut answer = json!({ "status": "not ready" });
     if let Some(Err(error)) = outcome
         && is_operator(&app, &request, &body)
     {
-        told["store"] = error.to_string().into();
+        answer["store"] = error.to_string().into();
     }
-    HttpResponse::ServiceUnavailable().insert_header((header::CACHE_CONTROL, "no-store")).json(told)
+    HttpResponse::ServiceUnavailable().insert_header((header::CACHE_CONTROL, "no-store")).json(answer)
 }

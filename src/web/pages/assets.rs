@@ -1,8 +1,7 @@
-//! The files that pages refer to, embedded in the binary.
+//! The assets of the pages, embedded in the binary.
 //!
-//! Each is served under a name that holds a digest of its content, so that browsers and CDNs may keep it
-//! for ever (`immutable`) and a new release is never seen with an old style. Knows no HTTP: it says what
-//! to serve and under which entity tag, not how.
+//! The name of each contains a digest of its content, so that browsers and CDNs may keep it for ever (`immutable`) and
+//! a new release never shows an old style. Knows no HTTP beyond the asset's metadata.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -24,7 +23,7 @@ pub struct Asset {
 impl Asset {
     fn new(stem: &str, extension: &str, content_type: &'static str, bytes: impl Into<Cow<'static, [u8]>>) -> Self {
         let bytes = bytes.into();
-        // 64 bits tell releases apart; nobody gains by a collision with a file that we ship ourselves.
+        // 64 bits tell releases apart; a collision needs no attacker model, because the files are our own.
         let digest = Sha256::digest(&bytes).iter().take(8).fold(String::new(), |mut text, byte| {
             let _infallible = write!(text, "{byte:02x}");
             text
@@ -67,7 +66,7 @@ pub static STYLE: LazyLock<Asset> = LazyLock::new(|| {
 pub static ICON: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("arch", "svg", "image/svg+xml", include_bytes!("../../../assets/arch.svg").as_slice()));
 
-/// What keeps the waiting page current: one file of four sources, each of which uses what stands before it.
+/// The script of the waiting page: one file of four sources, in order of their dependencies.
 pub static WAITING_SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
     let script = concat!(
         include_str!("../../../assets/waiting/words.js"),
@@ -78,22 +77,22 @@ pub static WAITING_SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
     Asset::new("waiting", "js", "text/javascript; charset=utf-8", without_comments(script).into_bytes())
 });
 
-/// What goes on from the waiting page should nobody else, inline in the page.
+/// Reloads the waiting page if its script does not run; inline in the page.
 pub static WATCHDOG: LazyLock<String> =
     LazyLock::new(|| without_comments(include_str!("../../../assets/waiting/watchdog.js")));
 
-/// What a Content-Security-Policy must name so that [`WATCHDOG`] may run, and no other inline script (Content Security
-/// Policy Level 3 §2.3.1, `hash-source`). Computed from what the page holds, so that the two cannot differ.
+/// The source expression that allows [`WATCHDOG`] and no other inline script (Content Security Policy Level 3 §2.3.1,
+/// `hash-source`). It is computed from the page's text, so the two cannot differ.
 pub static WATCHDOG_SOURCE: LazyLock<String> =
     LazyLock::new(|| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(WATCHDOG.as_bytes()))));
 
-/// A script without the lines that are comments and nothing else.
+/// A script without its comment lines.
 fn without_comments(script: &str) -> String {
     let is_comment = |line: &str| line.starts_with("//") || (line.starts_with("/**") && line.ends_with("*/"));
     script.split_inclusive('\n').filter(|line| !is_comment(line.trim())).collect()
 }
 
-/// What submits a `form_post` answer.
+/// Submits a `form_post` answer.
 pub static FORM_POST_SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
     Asset::new(
         "form_post",
@@ -105,7 +104,7 @@ pub static FORM_POST_SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
 
 static ALL: [&LazyLock<Asset>; 4] = [&STYLE, &ICON, &WAITING_SCRIPT, &FORM_POST_SCRIPT];
 
-/// The asset with this name under `/assets/`; `None` for any other, a name with an old digest included.
+/// The asset of this name under `/assets/`; `None` for any other, including a name with an old digest.
 pub fn find(file_name: &str) -> Option<&'static Asset> {
     ALL.iter().map(|asset| LazyLock::force(asset)).find(|asset| asset.file_name == file_name)
 }
@@ -117,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_asset_is_found_by_its_whole_name_alone() {
+    fn an_asset_is_found_only_by_its_full_name() {
         for asset in ALL {
             let found = find(asset.file_name()).expect("the asset is in the table");
             assert_eq!(found.bytes(), asset.bytes());
@@ -138,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_script_loses_its_comments_alone() {
+    fn only_comment_lines_are_removed_from_a_script() {
         let script = "// a\nlet b = 1; // c\n  // d\n/** @type {e} */\nlet f = /** @type {g} */ (b);\n";
         assert_eq!(without_comments(script), "let b = 1; // c\nlet f = /** @type {g} */ (b);\n");
     }
@@ -149,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_fetched_from_elsewhere() {
+    fn assets_refer_to_no_other_origin() {
         for asset in ALL {
             let text = std::str::from_utf8(asset.bytes()).expect("text");
             for foreign in ["https:", "http:", "@import", "url("] {
@@ -159,7 +158,7 @@ mod tests {
         }
     }
 
-    /// The colours that a block of the style names: `--name: #rrggbb;`.
+    /// The colours that a block of the stylesheet defines: `--name: #rrggbb;`.
     fn colours(block: &str) -> HashMap<&str, [f64; 3]> {
         let declared = block.split("--").skip(1).filter_map(|rest| rest.split_once(": #"));
         let opaque = declared.filter(|(_, value)| value.as_bytes().get(6) == Some(&b';'));
@@ -180,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn text_can_be_read_by_day_and_by_night() {
+    fn text_has_enough_contrast_in_both_colour_schemes() {
         let style = std::str::from_utf8(STYLE.bytes()).expect("text");
         let blocks: Vec<_> = style.split(":root {").skip(1).filter_map(|rest| rest.split_once('}')).collect();
         let (day, mut night) = (colours(blocks[0].0), colours(blocks[0].0));

@@ -1,8 +1,7 @@
-//! What visitors see: pages, their words, and the files they are made of.
+//! The pages: templates, wording, and embedded assets.
 //!
-//! Owns the templates' data and the embedded assets. Knows no HTTP, no store and no rule of waiting or of
-//! the protocol: everything a page says is handed to it, so that each page can be rendered and looked at
-//! with sample data alone.
+//! Owns the templates' data and the assets. Knows no HTTP, no store and no rule of the queue or of the protocol: a page
+//! gets all its content, so that each can be rendered and inspected with sample data alone.
 
 pub mod assets;
 pub mod serve;

@@ -1,7 +1,7 @@
-//! The waiting page's script, run by node: that it says what the server says, and that it keeps going.
+//! Runs the waiting page's script in node: it must show the server's wording, and survive failures.
 //!
-//! `cargo test` leaves these out, and says so, where node is missing; with `ANTEROOM_TEST_ALL` set, as the
-//! full test run sets it, its absence is a failure.
+//! Without node, `cargo test` skips these tests and reports it; with `ANTEROOM_TEST_ALL` set, as in the full test run,
+//! a missing node is a failure.
 
 use crate::room;
 use std::io::{Seek, Write};
@@ -16,7 +16,7 @@ use super::assets::{FORM_POST_SCRIPT, WAITING_SCRIPT, WATCHDOG};
 use super::views::{WaitingPage, nearness, size};
 use super::wording::{ENGLISH, Estimate};
 
-/// What node answers; `None` where there is none and there need not be.
+/// The output of node; `None` if node is missing and not required.
 fn node(arguments: &[&str], input: Stdio) -> Option<Output> {
     match Command::new("node").args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).stdin(input).output() {
         Ok(output) => Some(output),
@@ -40,7 +40,7 @@ fn the_tabs_of_a_browser_share_a_stream_and_know_the_newest_login() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
-/// A tool of `tests/pages/package.json`; `None` where these are not installed and need not be.
+/// A tool of `tests/pages/package.json`; `None` if these are not installed and not required.
 fn tool(path: &str) -> Option<String> {
     let path = format!("tests/pages/node_modules/{path}");
     let there = Path::new(env!("CARGO_MANIFEST_DIR")).join(&path).exists();
@@ -51,7 +51,7 @@ fn tool(path: &str) -> Option<String> {
     there.then_some(path)
 }
 
-/// The syntax of what browsers are sent: of 2017 in the script, of 1999 in what must run where the script does not.
+/// The syntax level of the scripts: ES2017 for the script, ES3 for the code that must run where the script does not.
 #[test]
 fn browsers_of_2017_can_read_the_scripts() {
     let Some(acorn) = tool("acorn/bin/acorn") else { return };
@@ -69,7 +69,7 @@ fn browsers_of_2017_can_read_the_scripts() {
     }
 }
 
-/// The interfaces: a compiler of 2017 knows what its year's browsers had.
+/// The interfaces: the compiler's library of 2017 knows those of that year's browsers.
 #[test]
 fn browsers_of_2017_have_what_the_scripts_use() {
     let Some(compiler) = tool("typescript/bin/tsc") else { return };
@@ -77,7 +77,7 @@ fn browsers_of_2017_have_what_the_scripts_use() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
-/// Everything that the script computes by a rule of its own, for one visitor and one pace.
+/// Everything that the script computes by its own rules, for one visitor and one pace.
 fn case(ahead: u64, pace: Option<[f64; 3]>) -> serde_json::Value {
     let estimate = pace.map(|pace| Estimate::from(room::Estimate::of(ahead, pace)));
     serde_json::json!({
@@ -124,7 +124,7 @@ console.log(cases.length);
 ";
 
 #[test]
-fn the_script_says_what_the_server_says() {
+fn the_script_and_the_server_use_the_same_wording() {
     let cases = cases();
     let script = STANDARD.encode(WAITING_SCRIPT.bytes());
     let mut input = tempfile::tempfile().expect("a scratch file");
@@ -136,7 +136,7 @@ fn the_script_says_what_the_server_says() {
 }
 
 #[test]
-fn the_script_finds_on_the_page_whatever_it_looks_for() {
+fn every_element_that_the_script_uses_is_on_the_page() {
     let page = WaitingPage {
         base_path: "",
         event: "Sample",
@@ -155,7 +155,7 @@ fn the_script_finds_on_the_page_whatever_it_looks_for() {
         refresh_seconds: 30,
         watchdog_seconds: 30,
         generation: 1,
-        notice: None,
+        place_change: None,
         paused: false,
     };
     let page = page.render().expect("renders");

@@ -1,4 +1,4 @@
-//! The pages and files that are asked for by themselves.
+//! The landing page and the assets.
 
 use actix_web::http::{StatusCode, header};
 use actix_web::web::{Data, Path};
@@ -9,13 +9,13 @@ use super::views::LandingPage;
 use crate::web::App;
 use crate::web::respond::{ContentPolicy, Problem, page_response};
 
-/// `GET /`: for those who open the address itself.
+/// `GET /`: the landing page.
 pub async fn landing(app: Data<App>) -> HttpResponse {
     let page = LandingPage { base_path: &app.site.base_path, docs_url: None };
     page_response(&mut HttpResponse::Ok(), &page, &ContentPolicy::default())
 }
 
-/// `GET /assets/{file}`: a name holds a digest of its content, so it may be kept for ever.
+/// `GET /assets/{file}`: the name contains a digest of the content, so it may be cached for ever.
 pub async fn asset(request: HttpRequest, file: Path<String>) -> Result<HttpResponse, Problem> {
     let asset = assets::find(&file).ok_or(Problem::Rest(StatusCode::NOT_FOUND, "There is no such file"))?;
     let known = request.headers().get(header::IF_NONE_MATCH).is_some_and(|tag| tag == asset.entity_tag());

@@ -1,25 +1,25 @@
-//! The pages, as data: one struct a template.
+//! The data of the pages: one struct per template.
 //!
-//! Whoever answers a request fills in a struct and renders it. The structs know no HTTP and decide nothing;
-//! askama escapes every value. No page holds a style or a handler of its own, nor a script but for the waiting page's
-//! watchdog, which its hash allows: a strict Content-Security-Policy (`script-src 'self'; style-src 'self'; img-src 'self'`) is all
-//! that they need.
+//! A handler fills in a struct and renders it. The structs know no HTTP and decide nothing; askama escapes every value.
+//! Pages contain no inline styles or handlers, and no inline script except the waiting page's watchdog, which its hash
+//! allows. A strict Content-Security-Policy (`script-src 'self'; style-src 'self'; img-src 'self'`) is all that they
+//! need.
 
 use askama::Template;
 
 use super::wording::{Count, ENGLISH, ENGLISH_JSON, Estimate};
 use super::{assets, wording};
 
-/// Why a visitor stands where they stand, when that may surprise them.
+/// A change of the visitor's place that needs an explanation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Notice {
-    /// Their turn came and went; this is a new place.
+pub enum PlaceChange {
+    /// The place was served and expired; this is a new one.
     PlaceExpired,
-    /// The operator began the line anew; this is a new place.
+    /// The operator reset the event; this is a new place.
     LineRestarted,
 }
 
-impl Notice {
+impl PlaceChange {
     const fn text(self) -> &'static str {
         match self {
             Self::PlaceExpired => "Your turn had passed before you came back, so we gave you a new place.",
@@ -28,7 +28,7 @@ impl Notice {
     }
 }
 
-/// The visitor waits.
+/// The page of a waiting visitor.
 #[derive(Template, Debug, Clone, Copy)]
 #[template(path = "waiting.html")]
 pub struct WaitingPage<'a> {
@@ -38,46 +38,46 @@ pub struct WaitingPage<'a> {
     pub event: &'a str,
     /// The name of the site that the visitor is going to.
     pub site: &'a str,
-    /// The visitor's number in line.
+    /// The visitor's position.
     pub position: u64,
-    /// How many are before them.
+    /// The number of visitors ahead.
     pub ahead: u64,
-    /// How many were before them when they came: where the progress bar begins.
+    /// The number of visitors ahead at the first arrival: where the progress bar begins.
     pub start_ahead: u64,
-    /// How long it will take, if that can be said.
+    /// The estimated wait, if it is known.
     pub estimate: Option<Estimate>,
-    /// Where the server decides anew (`/authorize/resume?flow=…`), encoded.
+    /// Where the request is evaluated again (`/authorize/resume?flow=…`), encoded.
     pub resume_url: &'a str,
-    /// The stream of the line's state; each message is what `state_url` answers.
+    /// The stream of the queue's state; each message has the form of `state_url`'s answer.
     pub stream_url: &'a str,
-    /// The line's state: `{"generation":1,"serving":120,"waiting":4000,"pace":[0.5,0.8,1.0],"paused":false}`; the pace in
-    /// seconds (a position at best, at worst, and between moves), or `null`.
+    /// The queue's state: `{"generation":1,"serving":120,"waiting":4000,"pace":[0.5,0.8,1.0],"paused":false}`; the pace
+    /// in seconds (a position at best, at worst, and between moves), or `null`.
     pub state_url: &'a str,
-    /// Where the page finds out whether the service can be reached at all.
+    /// An address by which the page checks whether the service is reachable.
     pub reach_url: &'a str,
-    /// Who sent the visitor here.
+    /// The client that sent the visitor.
     pub client: &'a str,
-    /// What names the login among those of this browser.
+    /// The name of the login among those of this browser.
     pub login: &'a str,
-    /// When the login began, in seconds since 1970: the newest of a browser's goes on by itself.
+    /// When the login began, in seconds since 1970: the newest login of a browser continues by itself.
     pub began: u64,
-    /// How often the page loads itself anew where there is no script, s.
+    /// The reload interval without a script, s.
     pub refresh_seconds: u64,
-    /// After how long it does so where the script does not run, s.
+    /// The reload interval if the script does not run, s.
     pub watchdog_seconds: u64,
     /// The event's generation: when the state shows another, the page returns to `resume_url`.
     pub generation: u16,
-    /// What the visitor should know first.
-    pub notice: Option<Notice>,
-    /// Whether nobody is let in at the moment.
+    /// A change of the place to explain first.
+    pub place_change: Option<PlaceChange>,
+    /// Whether the gate is closed.
     pub paused: bool,
 }
 
-/// A number with more digits is written smaller: below 10 000, below a thousand million, above.
+/// Larger numbers are written smaller: below 10 000, below a thousand million, above.
 const SHORT_BELOW: u64 = 10_000;
 const LONG_BELOW: u64 = 1_000_000_000;
 
-/// How far the door stands open: 0 (just come) to 9 (at the front); 10 is for those whose turn has come.
+/// How far the drawn door is open: 0 (just joined) to 9 (at the front); 10 is for served visitors.
 pub(super) const fn nearness(start_ahead: u64, ahead: u64) -> u64 {
     match start_ahead.saturating_sub(ahead).saturating_mul(10).checked_div(start_ahead) {
         Some(tenths) if tenths < 9 => tenths,
@@ -136,31 +136,31 @@ impl WaitingPage<'_> {
     }
 }
 
-/// The visitor's turn has come, and the event asks them to confirm that they are there (`entry = "button"`).
+/// The visitor is served, and the event asks them to confirm their presence (`entry = "button"`).
 #[derive(Template, Debug, Clone, Copy)]
-#[template(path = "door.html")]
-pub struct DoorPage<'a> {
+#[template(path = "button.html")]
+pub struct ButtonPage<'a> {
     /// The path under which everything is mounted.
     pub base_path: &'a str,
     /// The event's name.
     pub event: &'a str,
-    /// The name of the site behind the door.
+    /// The name of the site.
     pub site: &'a str,
-    /// Where the form goes (POST): the resume path, without a query.
+    /// The form's target (POST): the resume path, without a query.
     pub action: &'a str,
-    /// The sealed flow, sent as `flow`; beside it goes `enter=1`.
+    /// The encrypted flow, sent as `flow` together with `enter=1`.
     pub flow: &'a str,
-    /// How long the place is still kept, s; `None`: as long as they like.
+    /// How long the place is still kept, s; `None`: without limit.
     pub deadline_seconds: Option<u64>,
 }
 
-impl DoorPage<'_> {
+impl ButtonPage<'_> {
     fn time_left(&self) -> Option<String> {
         self.deadline_seconds.map(wording::time_left)
     }
 }
 
-/// Where an error page tries again by itself.
+/// Where an error page retries by itself.
 #[derive(Debug, Clone, Copy)]
 pub struct Retry<'a> {
     /// After how long, s.
@@ -169,32 +169,32 @@ pub struct Retry<'a> {
     pub url: &'a str,
 }
 
-/// What kept a visitor from going on, in words for the visitor; the cause goes to the log.
+/// Why a visitor cannot continue, worded for the visitor; the cause goes to the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Problem {
     /// The link names a client that is not registered.
     UnknownClient,
     /// The link's redirect URI is not one that its client registered.
     UnregisteredRedirect,
-    /// The link says something else that cannot be understood.
+    /// The link is malformed in another way.
     MalformedRequest,
     /// The flow was begun in another browser.
     ForeignFlow,
-    /// The browser sends no cookies back.
+    /// The browser does not return cookies.
     CookiesBlocked,
-    /// The visitor's turn passed before they came, and they must line up again.
+    /// The visitor's place expired before they returned; they must join again.
     PlaceExpired,
     /// A copy of the visitor's place was used to enter; see [`ErrorPage::retry`] and [`ErrorPage::rejoin`].
     PlaceUsed,
-    /// The turn came, but the site's login request had run out meanwhile and names no address to begin anew.
+    /// The place is served, but the site's login request has expired and the client has no `initiate_login_uri`.
     LoginTooLate,
     /// There is no such page.
     NothingHere,
     /// The store is away; see [`ErrorPage::retry`].
     StoreAway,
-    /// Too many joined from the visitor's address; see [`ErrorPage::retry`].
+    /// Too many visitors joined from this address; see [`ErrorPage::retry`].
     TooManyJoins,
-    /// Whoever asks says that it is a crawler.
+    /// The client announces itself as a crawler.
     Crawler,
 }
 
@@ -282,21 +282,21 @@ impl Problem {
 pub struct ErrorPage<'a> {
     /// The path under which everything is mounted.
     pub base_path: &'a str,
-    /// What happened, in a few words.
+    /// The title.
     pub title: &'a str,
-    /// What happened.
+    /// The explanation.
     pub message: &'a str,
     /// What the visitor can do.
     pub advice: Option<&'a str>,
-    /// The request's ID in the log; empty where it tells nothing.
+    /// The request's ID in the log; empty if it is of no use.
     pub reference: &'a str,
-    /// Where the site begins, if that is known.
+    /// The site's start page, if known.
     pub home: Option<&'a str>,
-    /// Where the page tries again by itself, if that may help.
+    /// Where the page retries by itself, if that may help.
     pub retry: Option<Retry<'a>>,
-    /// Where the visitor tries again after changing something.
+    /// Where the visitor retries after a change of settings.
     pub again: Option<&'a str>,
-    /// Where to join the line anew, if that is the way on.
+    /// Where the visitor joins the queue again.
     pub rejoin: Option<&'a str>,
 }
 
@@ -322,7 +322,7 @@ pub struct FormPostPage<'a> {
     pub fields: &'a [(&'a str, &'a str)],
 }
 
-/// For those who open the address itself.
+/// The page at the service's own address.
 #[derive(Template, Debug, Clone, Copy)]
 #[template(path = "landing.html")]
 pub struct LandingPage<'a> {

@@ -1,4 +1,4 @@
-//! What every page keeps, whatever is written into it.
+//! Requirements on every page, whatever its content.
 
 use super::*;
 
@@ -23,13 +23,13 @@ fn waiting(text: &str) -> WaitingPage<'_> {
         refresh_seconds: 30,
         watchdog_seconds: 40,
         generation: 3,
-        notice: Some(Notice::PlaceExpired),
+        place_change: Some(PlaceChange::PlaceExpired),
         paused: false,
     }
 }
 
-fn door(text: &str) -> DoorPage<'_> {
-    DoorPage { base_path: "", event: text, site: text, action: text, flow: text, deadline_seconds: Some(870) }
+fn door(text: &str) -> ButtonPage<'_> {
+    ButtonPage { base_path: "", event: text, site: text, action: text, flow: text, deadline_seconds: Some(870) }
 }
 
 fn error(text: &str) -> ErrorPage<'_> {
@@ -54,7 +54,7 @@ fn form_post<'a>(text: &'a str, fields: &'a [(&'a str, &'a str)]) -> FormPostPag
     FormPostPage { base_path: "", site: text, action: text, fields }
 }
 
-/// Every page with `text` wherever a text goes.
+/// Every page with `text` in each text field.
 fn all(text: &str) -> Vec<String> {
     let fields = [(text, text)];
     [
@@ -70,19 +70,19 @@ fn all(text: &str) -> Vec<String> {
     .collect()
 }
 
-/// Each tag of a page: what stands between `<` and `>`.
+/// Each tag of a page: the text between `<` and `>`.
 fn tags(page: &str) -> impl Iterator<Item = &str> {
     page.split('<').skip(1).map(|rest| rest.split('>').next().unwrap_or_default())
 }
 
-/// The names of a tag's attributes; quoted values are passed over.
+/// The names of a tag's attributes, without quoted values.
 fn attributes(tag: &str) -> Vec<String> {
     let outside: String = tag.split('"').step_by(2).collect::<Vec<_>>().join(" ");
     outside.split_whitespace().skip(1).map(|name| name.trim_end_matches('=').to_lowercase()).collect()
 }
 
 #[test]
-fn no_page_holds_a_script_style_or_handler_of_its_own_but_the_watchdog() {
+fn no_page_has_an_inline_script_style_or_handler_except_the_watchdog() {
     for (number, page) in all("plain").into_iter().chain(all(HOSTILE)).enumerate() {
         let watchdog = format!(">{}</script>", *assets::WATCHDOG);
         let is_waiting_page = number % 6 == 0;
@@ -101,7 +101,7 @@ fn no_page_holds_a_script_style_or_handler_of_its_own_but_the_watchdog() {
 }
 
 #[test]
-fn what_is_written_into_a_page_stays_text() {
+fn values_are_escaped() {
     let tag_names = |page: &str| tags(page).map(|tag| tag.split(' ').next().unwrap_or_default().to_owned()).collect();
     for (hostile, plain) in all(HOSTILE).iter().zip(all("plain")) {
         let (hostile_tags, plain_tags): (Vec<String>, Vec<String>) = (tag_names(hostile), tag_names(&plain));
@@ -111,7 +111,7 @@ fn what_is_written_into_a_page_stays_text() {
 }
 
 #[test]
-fn every_page_speaks_to_a_screen_reader() {
+fn every_page_is_accessible_to_a_screen_reader() {
     for page in all("plain") {
         assert!(page.starts_with("<!doctype html>\n<html lang=\"en\">"), "{page}");
         assert_eq!(page.matches("<main").count(), 1, "{page}");
@@ -124,14 +124,14 @@ fn every_page_speaks_to_a_screen_reader() {
 }
 
 #[test]
-fn a_page_with_all_its_files_is_small() {
+fn a_page_with_its_assets_is_small() {
     let files = [&assets::STYLE, &assets::ICON, &assets::WAITING_SCRIPT].map(|asset| asset.bytes().len());
     let page = waiting("Spring sale").render().expect("renders").len();
     assert!(page + files.iter().sum::<usize>() < 36_000, "{page} + {files:?}");
 }
 
 #[test]
-fn files_are_found_below_the_base_path() {
+fn assets_are_below_the_base_path() {
     let page = WaitingPage { base_path: "/queue", ..waiting("plain") }.render().expect("renders");
     for asset in [&assets::STYLE, &assets::ICON, &assets::WAITING_SCRIPT] {
         assert!(page.contains(&format!("\"/queue/assets/{}\"", asset.file_name())), "{page}");
@@ -139,7 +139,7 @@ fn files_are_found_below_the_base_path() {
 }
 
 #[test]
-fn the_waiting_page_lives_without_a_script() {
+fn the_waiting_page_works_without_a_script() {
     let url = "/authorize/resume?flow=a.b-c&x=1";
     let page = waiting(url).render().expect("renders");
     let escaped = "/authorize/resume?flow=a.b-c&#38;x=1";
@@ -153,17 +153,17 @@ fn the_waiting_page_lives_without_a_script() {
 }
 
 #[test]
-fn the_waiting_page_tells_its_changes_politely() {
+fn the_waiting_page_announces_changes_politely() {
     let page = waiting("Spring sale").render().expect("renders");
     assert!(page.contains("role=\"status\" aria-live=\"polite\"></p>"), "{page}");
-    assert_eq!(page.matches("aria-live").count(), 1, "only milestones are told aloud: {page}");
+    assert_eq!(page.matches("aria-live").count(), 1, "only milestones are announced: {page}");
     assert!(page.contains("aria-label=\"Your way to the front of the line\""), "{page}");
     assert!(page.contains("aria-valuetext=\"1,384 people ahead of you\""), "{page}");
     assert!(page.contains("<title>1,384 ahead · Spring sale</title>"), "a background tab shows the place: {page}");
 }
 
 #[test]
-fn who_is_next_sees_words_instead_of_a_number() {
+fn the_next_visitor_sees_words_instead_of_a_number() {
     let page = WaitingPage { ahead: 0, start_ahead: 0, position: 1, ..waiting("plain") }.render().expect("renders");
     assert!(page.contains("data-size=\"words\">You are next</strong><span id=\"unit\"></span>"), "{page}");
     assert!(page.contains("max=\"1\" value=\"1\""), "{page}");
@@ -178,18 +178,18 @@ fn progress_stays_in_its_bounds_when_the_line_moves_back() {
 }
 
 #[test]
-fn the_door_asks_for_one_press_and_says_until_when() {
+fn the_button_page_has_one_button_and_its_deadline() {
     let page = door("sealed").render().expect("renders");
     assert!(page.contains("<form method=\"post\" action=\"sealed\">"), "{page}");
     assert!(page.contains("name=\"flow\" value=\"sealed\""), "{page}");
     assert!(page.contains("name=\"enter\" value=\"1\""), "{page}");
     assert!(page.contains("within <strong>14 minutes</strong>"), "{page}");
-    let open = DoorPage { deadline_seconds: None, ..door("sealed") }.render().expect("renders");
+    let open = ButtonPage { deadline_seconds: None, ..door("sealed") }.render().expect("renders");
     assert!(!open.contains("within"), "{open}");
 }
 
 #[test]
-fn an_error_page_names_its_reference_and_goes_nowhere_by_itself() {
+fn an_error_page_shows_its_reference_and_does_not_redirect() {
     let page = ErrorPage::of(Problem::UnregisteredRedirect, "", "ref-1").render().expect("renders");
     assert!(page.contains("<code>ref-1</code>"), "{page}");
     assert!(!page.contains("http-equiv") && !page.contains("<a "), "{page}");
@@ -198,7 +198,7 @@ fn an_error_page_names_its_reference_and_goes_nowhere_by_itself() {
 }
 
 #[test]
-fn a_form_post_answer_holds_its_fields_in_order_and_a_button() {
+fn a_form_post_answer_has_its_fields_in_order_and_a_button() {
     let page = form_post("https://shop.example/cb", &[("code", "c\"1"), ("state", "s<2")]).render().expect("renders");
     let fields = "<input type=\"hidden\" name=\"code\" value=\"c&#34;1\">\n<input type=\"hidden\" name=\"state\" value=\"s&#60;2\">";
     assert!(page.contains(fields), "{page}");

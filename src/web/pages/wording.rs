@@ -1,8 +1,8 @@
-//! The words in which a visitor's place is told, and the rule that picks them.
+//! The wording of a visitor's place, and its rules.
 //!
-//! The server writes them into the page, and `assets/waiting/` writes them anew whenever the line moves.
-//! So that the two never differ, words and thresholds are data ([`ENGLISH`]) that the page hands to the
-//! script; the few lines that apply them exist twice, and a test runs both over the same cases.
+//! The server writes it into the page, and `assets/waiting/` rewrites it whenever the queue moves. So that the two
+//! never differ, words and thresholds are data ([`ENGLISH`]) that the page hands to the script. The few lines that
+//! apply them exist twice, and a test compares both over the same cases.
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -14,9 +14,9 @@ use crate::room;
 /// A wait in seconds: at least `low_s`, at most `high_s`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Estimate {
-    /// The shortest wait thought likely, s.
+    /// The lower bound, s.
     pub low_s: u64,
-    /// The longest wait thought likely, s.
+    /// The upper bound, s.
     pub high_s: u64,
 }
 
@@ -27,7 +27,7 @@ impl From<room::Estimate> for Estimate {
     }
 }
 
-/// A unit in which waits are told, and how coarsely.
+/// A unit of waiting times, and its rounding.
 #[derive(Debug, Serialize)]
 pub struct Unit {
     /// Its length, s.
@@ -37,15 +37,15 @@ pub struct Unit {
     /// Pairs (below, step): numbers below the first are rounded to the second; the lower end of a range
     /// down, the upper end up.
     steps: &'static [(u64, u64)],
-    /// Said when both ends round to `{n}`.
+    /// Used when both ends round to `{n}`.
     exact: &'static str,
-    /// Said of `{low}` to `{high}`.
+    /// Used for `{low}` to `{high}`.
     range: &'static str,
-    /// Said when the lower end rounds to nothing.
+    /// Used when the lower end rounds to zero.
     under: &'static str,
 }
 
-/// Everything that both the server and the waiting page's script say, in one language.
+/// The texts and rules that server and script share, in one language.
 #[derive(Debug, Serialize)]
 pub struct Words {
     thousands: &'static str,
@@ -107,14 +107,14 @@ pub const ENGLISH: Words = Words {
 
 /// [`ENGLISH`] as the JSON that the page hands to its script.
 pub static ENGLISH_JSON: LazyLock<String> = LazyLock::new(|| {
-    // A struct of numbers and texts always serialises; were it ever not to, the script would leave the page as it is.
+    // A struct of numbers and texts always serialises; otherwise the script would leave the page unchanged.
     serde_json::to_string(&ENGLISH).unwrap_or_default()
 });
 
-/// How many are ahead, in two parts: one to be shown big, the other beneath it.
+/// The number of visitors ahead, in two parts: one large, the other beneath it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Count {
-    /// The number, or words when there is none.
+    /// The number, or words if there is none.
     pub big: String,
     /// What is counted; empty when `big` says it all.
     pub small: &'static str,
@@ -128,7 +128,7 @@ impl fmt::Display for Count {
 }
 
 impl Words {
-    /// `number` with its thousands told apart.
+    /// `number` with thousands separators.
     pub fn number(&self, number: u64) -> String {
         let digits = number.to_string();
         let mut text = String::with_capacity(digits.len() * 4 / 3);
@@ -141,7 +141,7 @@ impl Words {
         text
     }
 
-    /// How many are ahead.
+    /// The wording of the number of visitors ahead.
     pub fn count(&self, ahead: u64) -> Count {
         match ahead {
             0 => Count { big: self.next.into(), small: "" },
@@ -150,12 +150,12 @@ impl Words {
         }
     }
 
-    /// The place in line as the beginning of the page's title.
+    /// The place as the beginning of the page's title.
     pub fn title(&self, ahead: u64) -> String {
         if ahead == 0 { self.next.into() } else { self.title_ahead.replace("{n}", &self.number(ahead)) }
     }
 
-    /// How long it will take: a range that promises no more than is known.
+    /// The wording of the estimated wait, as a range.
     pub fn wait(&self, estimate: Option<Estimate>) -> String {
         let Some(Estimate { low_s, high_s }) = estimate else { return self.unknown.into() };
         if high_s <= self.moment_s {
@@ -167,7 +167,7 @@ impl Words {
         self.units
             .iter()
             .find(|unit| high_s <= unit.up_to)
-            .map_or_else(|| self.unknown.into(), |unit| unit.tell(low_s, high_s))
+            .map_or_else(|| self.unknown.into(), |unit| unit.range(low_s, high_s))
     }
 }
 
@@ -176,7 +176,7 @@ impl Unit {
         self.steps.iter().find(|(below, _)| number < *below).map_or(1, |(_, step)| *step)
     }
 
-    fn tell(&self, low_s: u64, high_s: u64) -> String {
+    fn range(&self, low_s: u64, high_s: u64) -> String {
         let (low, high) = (low_s / self.seconds, high_s.div_ceil(self.seconds));
         let low = low - low % self.step(low);
         let high = high.next_multiple_of(self.step(high));
@@ -190,7 +190,7 @@ impl Unit {
     }
 }
 
-/// The time left for something that ends in `seconds`, rounded down so that nobody comes too late.
+/// The wording of the time left until `seconds` have passed, rounded down so that no visitor comes too late.
 pub fn time_left(seconds: u64) -> String {
     match seconds {
         1 => "1 second".into(),

@@ -1,4 +1,4 @@
-//! What is said.
+//! The wording of waits and places.
 
 use proptest::prelude::*;
 
@@ -9,7 +9,7 @@ fn wait(low_s: u64, high_s: u64) -> String {
 }
 
 #[test]
-fn a_wait_is_told_as_a_humane_range() {
+fn a_wait_is_worded_as_a_rounded_range() {
     assert_eq!(ENGLISH.wait(None), "not known yet");
     for (low, high, text) in [
         (0, 0, "less than a minute"),
@@ -35,7 +35,7 @@ fn a_wait_is_told_as_a_humane_range() {
 }
 
 #[test]
-fn who_has_nobody_ahead_is_next() {
+fn a_visitor_with_no_one_ahead_is_next() {
     assert_eq!(ENGLISH.count(0).to_string(), "You are next");
     assert_eq!(ENGLISH.count(1).to_string(), "1 person ahead of you");
     assert_eq!(ENGLISH.count(1_234_567).to_string(), "1,234,567 people ahead of you");
@@ -45,14 +45,14 @@ fn who_has_nobody_ahead_is_next() {
 
 #[test]
 fn an_estimate_counts_the_visitors_own_place() {
-    let told = |ahead, figures| Estimate::from(room::Estimate::of(ahead, figures));
-    assert_eq!(told(0, [0.4, 0.7, 0.0]), Estimate { low_s: 0, high_s: 1 });
-    assert_eq!(told(99, [0.5, 1.0, 10.0]), Estimate { low_s: 40, high_s: 110 });
-    assert_eq!(told(u64::MAX, [1e9, f64::INFINITY, 1.0]).high_s, u64::MAX);
+    let estimate = |ahead, figures| Estimate::from(room::Estimate::of(ahead, figures));
+    assert_eq!(estimate(0, [0.4, 0.7, 0.0]), Estimate { low_s: 0, high_s: 1 });
+    assert_eq!(estimate(99, [0.5, 1.0, 10.0]), Estimate { low_s: 40, high_s: 110 });
+    assert_eq!(estimate(u64::MAX, [1e9, f64::INFINITY, 1.0]).high_s, u64::MAX);
 }
 
 #[test]
-fn time_left_is_never_told_too_long() {
+fn time_left_is_rounded_down() {
     for (seconds, text) in [
         (0, "0 seconds"),
         (1, "1 second"),

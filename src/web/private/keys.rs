@@ -1,7 +1,7 @@
-//! The signing keys as operators see and change them: `GET /private/keys`, `POST /private/rotate_keys`.
+//! The signing keys for operators: `GET /private/keys`, `POST /private/rotate_keys`.
 //!
-//! What a rotation does and when it is refused is the key ring's rule; here it only gets an address. The command
-//! `anteroom keys` speaks to these paths while the service runs.
+//! The rules of rotation are the key ring's; this file only gives them a path. The command `anteroom keys` calls these
+//! paths while the service runs.
 
 use actix_web::http::header;
 use actix_web::web::Data;
@@ -9,16 +9,16 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 
 use super::access::operator;
-use crate::keys::{KeyChannel, KeyDuty, KeyError, KeyUse, Rotation};
-use crate::lobby::{Fault, KeyServiceError};
+use crate::keys::{KeyChannel, KeyError, KeyUse, PublishedKey, Rotation};
+use crate::lobby::{KeyServiceError, LobbyError};
 use crate::web::App;
 use crate::web::extract::{Body, json};
 use crate::web::respond::{Audience, Problem};
 
-/// Where the keys are listed.
+/// The path of the list of keys.
 pub const KEYS: &str = "/private/keys";
 
-/// Where they are rotated.
+/// The path of the rotation.
 pub const ROTATE_KEYS: &str = "/private/rotate_keys";
 
 /// The body of `rotate_keys`.
@@ -26,13 +26,13 @@ pub const ROTATE_KEYS: &str = "/private/rotate_keys";
 pub struct RotateKeys {
     /// `patient`, `at_once` or `compromised`.
     pub how: Rotation,
-    /// Whose keys: those of OpenID Connect (`login`), that of the REST channel (`rest`), or all.
+    /// Which keys: those of OpenID Connect (`login`), that of the REST channel (`rest`), or all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<KeyChannel>,
 }
 
 impl RotateKeys {
-    /// The uses of the keys that are meant.
+    /// The key uses to rotate.
     pub const fn uses(&self) -> &'static [KeyUse] {
         match self.channel {
             None => &KeyUse::ALL,
@@ -45,14 +45,14 @@ impl RotateKeys {
 /// The answer of both calls: every published key.
 #[derive(Serialize, Deserialize, Debug)]
 pub struct KeyList {
-    /// RS256 first, and of each algorithm the key that signs, the next one, the retired ones.
-    pub keys: Vec<KeyDuty>,
+    /// RS256 first; for each algorithm the signing key, the next one, the retired ones.
+    pub keys: Vec<PublishedKey>,
 }
 
 /// `GET /private/keys`.
 pub async fn list(request: HttpRequest, app: Data<App>, body: Body) -> Result<HttpResponse, Problem> {
     operator(&app, &request, &body)?;
-    Ok(answer(app.lobby.keys().duties(app.lobby.now())))
+    Ok(answer(app.lobby.keys().published(app.lobby.now())))
 }
 
 /// `POST /private/rotate_keys`: `{"how": "patient" | "at_once" | "compromised", "channel"?: "login" | "rest"}`.
@@ -69,22 +69,22 @@ pub async fn rotate(request: HttpRequest, app: Data<App>, body: Body) -> Result<
             Err(Problem::Conflict(error.to_string()))
         }
         Err(KeyServiceError::Contended) => Err(Problem::Conflict(KeyServiceError::Contended.to_string())),
-        Err(error) => Err(Problem::Fault(fault(error), Audience::Rest)),
+        Err(error) => Err(Problem::Internal(lobby_error(error), Audience::Rest)),
     }
 }
 
-fn answer(keys: Vec<KeyDuty>) -> HttpResponse {
+fn answer(keys: Vec<PublishedKey>) -> HttpResponse {
     HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(KeyList { keys })
 }
 
-fn fault(error: KeyServiceError) -> Fault {
+fn lobby_error(error: KeyServiceError) -> LobbyError {
     match error {
-        KeyServiceError::Store(error) => Fault::Store(error),
+        KeyServiceError::Store(error) => LobbyError::Store(error),
         KeyServiceError::Key(error) => error.into(),
-        KeyServiceError::Unseal(_) => Fault::Internal("the key ring in the store cannot be opened"),
-        KeyServiceError::Seal(_) => Fault::Internal("the key ring cannot be sealed"),
-        KeyServiceError::Contended => Fault::Internal("somebody else changes the key ring"),
-        KeyServiceError::Died => Fault::Internal("the thread that makes keys died"),
-        KeyServiceError::Threads(_) => Fault::Internal("no thread that signs can be started"),
+        KeyServiceError::Unseal(_) => LobbyError::Internal("the key ring in the store cannot be opened"),
+        KeyServiceError::Seal(_) => LobbyError::Internal("the key ring cannot be sealed"),
+        KeyServiceError::Contended => LobbyError::Internal("the key ring is changed concurrently"),
+        KeyServiceError::ThreadDied => LobbyError::Internal("the thread that generates keys died"),
+        KeyServiceError::Threads(_) => LobbyError::Internal("no thread that signs can be started"),
     }
 }

@@ -1,4 +1,4 @@
-//! The private API (`docs/operators.md`, *Steer the line*): what only operators may do.
+//! The private API (`docs/operators.md`, *Steer the line*), for operators only.
 
 pub mod access;
 pub mod inlet;

@@ -1,4 +1,4 @@
-//! Events out as operators hear and mend them: the stream `GET /private/events`, and the dead letters.
+//! Notices for operators: the stream `GET /private/events`, and the dead letters.
 
 use std::pin::pin;
 
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use url::form_urlencoded;
 
 use super::access::operator;
-use crate::lobby::Fault;
+use crate::lobby::LobbyError;
 use crate::notices::{Notices, payload};
 use crate::policy;
 use crate::store::{DeadLetter, Letter, StoreError};
@@ -28,8 +28,8 @@ fn notices(app: &App) -> Result<&Notices, Problem> {
     app.notices.as_deref().ok_or(NO_NOTICES)
 }
 
-fn away(error: StoreError) -> Problem {
-    Problem::Fault(Fault::Store(error), Audience::Rest)
+fn store_problem(error: StoreError) -> Problem {
+    Problem::Internal(LobbyError::Store(error), Audience::Rest)
 }
 
 fn parameter(request: &HttpRequest, name: &str) -> Option<String> {
@@ -37,19 +37,19 @@ fn parameter(request: &HttpRequest, name: &str) -> Option<String> {
     pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 
-/// A listener of the stream.
-struct Listener {
+/// An open stream of notices.
+struct EventStream {
     app: Data<App>,
-    bell: watch::Receiver<Option<u64>>,
-    /// Whose events; `None`: all.
+    wake: watch::Receiver<Option<u64>>,
+    /// The event to stream; `None`: all.
     event: Option<String>,
     after: u64,
-    /// The number that the next letter has, unless letters were forgotten meanwhile; once asked for.
+    /// The number of the next notice if none was swept meanwhile; taken at the first page.
     expected: Option<u64>,
     end: StreamEnd,
 }
 
-/// `GET /private/events?event_id=`: what happens from now on, or after `Last-Event-ID`, as server-sent events.
+/// `GET /private/events?event_id=`: notices from now on, or after `Last-Event-ID`, as server-sent events.
 pub async fn events(request: HttpRequest, app: Data<App>, body: Body) -> Result<HttpResponse, Problem> {
     operator(&app, &request, &body)?;
     let notices = notices(&app)?;
@@ -57,26 +57,26 @@ pub async fn events(request: HttpRequest, app: Data<App>, body: Body) -> Result<
     if let Some(event) = &event {
         room(&app.lobby, event)?;
     }
-    let newest = notices.outbox().newest_letter().await.map_err(away)?;
+    let newest = notices.outbox().newest_letter().await.map_err(store_problem)?;
     let last = header_text(&request, &header::HeaderName::from_static("last-event-id")).map(str::parse::<u64>);
     let last = last.transpose().map_err(|_| Problem::Rest(StatusCode::BAD_REQUEST, "Last-Event-ID is none of ours"))?;
-    // A number that was never given comes from before a backup was restored.
+    // A number beyond the newest comes from before a backup was restored.
     let after = last.map_or(newest, |last| last.min(newest));
     let expected = last.map(|last| last.saturating_add(1));
-    let bell = notices.listen();
+    let wake = notices.subscribe();
     let end = StreamEnd::new(app.lobby.entropy(), app.lobby.clock().steady());
-    let listener = Listener { app: Data::clone(&app), bell, event, after, expected, end };
-    let hello = Bytes::from(format!("retry: {}\n\n", policy::STREAM_RETRY.as_millis()));
-    let stream = unfold((Some(hello), Some(listener)), |(hello, listener)| async move {
-        let mut listener = listener?;
-        let message = match hello {
-            Some(hello) => hello,
-            None if listener.end.has_come(listener.app.lobby.clock().steady()) => {
-                return Some((Ok(listener.end.message()), (None, None)));
+    let stream = EventStream { app: Data::clone(&app), wake, event, after, expected, end };
+    let preamble = Bytes::from(format!("retry: {}\n\n", policy::STREAM_RETRY.as_millis()));
+    let stream = unfold((Some(preamble), Some(stream)), |(preamble, stream)| async move {
+        let mut stream = stream?;
+        let message = match preamble {
+            Some(preamble) => preamble,
+            None if stream.end.has_come(stream.app.lobby.clock().steady()) => {
+                return Some((Ok(stream.end.message()), (None, None)));
             }
-            None => listener.next().await?,
+            None => stream.next().await?,
         };
-        Some((Ok::<_, actix_web::Error>(message), (None, Some(listener))))
+        Some((Ok::<_, actix_web::Error>(message), (None, Some(stream))))
     });
     Ok(HttpResponse::Ok()
         .content_type("text/event-stream")
@@ -85,22 +85,24 @@ pub async fn events(request: HttpRequest, app: Data<App>, body: Body) -> Result<
         .streaming(stream))
 }
 
-impl Listener {
-    /// What is to be sent next; `None`: the stream ends. Where nothing is for long, whatever others are told meanwhile,
-    /// it is a comment that keeps proxies from closing a silent stream.
+impl EventStream {
+    /// The next message; `None`: the stream ends. If there is none for long, a comment keeps proxies from closing the
+    /// stream, whatever other streams get meanwhile.
     async fn next(&mut self) -> Option<Bytes> {
         let app = Data::clone(&self.app);
-        let mut silence = pin!(app.lobby.passes(policy::STREAM_HEARTBEAT));
+        let mut silence = pin!(app.lobby.wait_for(policy::STREAM_HEARTBEAT));
         loop {
-            let open = self.bell.borrow_and_update().is_some();
+            let open = self.wake.borrow_and_update().is_some();
             let notices = self.app.notices.as_ref().filter(|_| open)?;
             let page = notices.outbox().letters(self.after, policy::NOTICE_PAGE).await;
-            let page = page.inspect_err(|error| tracing::warn!(%error, "a stream of events out ends")).ok()?;
+            let page = page
+                .inspect_err(|error| tracing::warn!(%error, "a stream of notices ends: the outbox cannot be read"))
+                .ok()?;
             let Some(last) = page.last() else {
                 tokio::select! {
                     biased;
                     () = &mut silence => return Some(Bytes::from_static(b":\n\n")),
-                    changed = self.bell.changed() => changed.ok()?,
+                    changed = self.wake.changed() => changed.ok()?,
                 }
                 continue;
             };
@@ -126,7 +128,7 @@ impl Listener {
     }
 }
 
-/// A dead letter as it is listed.
+/// A dead letter in the list.
 #[derive(Serialize)]
 struct Listed {
     sink: String,
@@ -150,7 +152,7 @@ impl Listed {
     }
 }
 
-/// `GET /private/dead_letters?after=SINK:ID`: a page of what was given up.
+/// `GET /private/dead_letters?after=SINK:ID`: a page of dead letters.
 pub async fn dead_letters(request: HttpRequest, app: Data<App>, body: Body) -> Result<HttpResponse, Problem> {
     #[derive(Serialize)]
     struct Answer {
@@ -166,13 +168,13 @@ pub async fn dead_letters(request: HttpRequest, app: Data<App>, body: Body) -> R
         }
         None => None,
     };
-    let page = notices(&app)?.outbox().dead_letters(after, policy::DEAD_LETTER_PAGE).await.map_err(away)?;
+    let page = notices(&app)?.outbox().dead_letters(after, policy::DEAD_LETTER_PAGE).await.map_err(store_problem)?;
     let full = page.len() as u64 >= u64::from(policy::DEAD_LETTER_PAGE);
     let next = page.last().filter(|_| full).map(|last| format!("{}:{}", last.sink, last.letter.seq));
     Ok(json_no_store(&Answer { dead_letters: page.into_iter().map(Listed::of).collect(), next }))
 }
 
-/// `POST /private/dead_letters/redeliver`: `{"sink"?}`; has what was given up sent once more.
+/// `POST /private/dead_letters/redeliver`: `{"sink"?}`; requeues dead letters.
 pub async fn redeliver(request: HttpRequest, app: Data<App>, body: Body) -> Result<HttpResponse, Problem> {
     #[derive(Deserialize)]
     struct Redeliver {
@@ -184,7 +186,7 @@ pub async fn redeliver(request: HttpRequest, app: Data<App>, body: Body) -> Resu
     }
     let operator = operator(&app, &request, &body)?;
     let Redeliver { sink } = json(body)?;
-    let redelivering = notices(&app)?.outbox().revive_dead_letters(sink.as_deref()).await.map_err(away)?;
-    tracing::info!(operator = operator.name(), redelivering, "dead letters are sent once more");
+    let redelivering = notices(&app)?.outbox().revive_dead_letters(sink.as_deref()).await.map_err(store_problem)?;
+    tracing::info!(operator = operator.name(), redelivering, "dead letters were requeued");
     Ok(json_no_store(&Answer { redelivering }))
 }

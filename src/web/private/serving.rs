@@ -1,4 +1,4 @@
-//! `increment_serving_counter`: moving the line by hand.
+//! `increment_serving_counter`: moves the serving counter.
 
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
@@ -37,6 +37,6 @@ pub async fn increment(request: HttpRequest, app: Data<App>, body: Body) -> Resu
             StatusCode::BAD_REQUEST,
             "The serving counter would fall below 0 or rise above 9223372036854775807",
         )),
-        Err(AdvanceError::Fault(fault)) => Err(Problem::Fault(fault, Audience::Rest)),
+        Err(AdvanceError::Internal(error)) => Err(Problem::Internal(error, Audience::Rest)),
     }
 }

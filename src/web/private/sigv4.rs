@@ -1,8 +1,8 @@
-//! AWS Signature Version 4 in its header form: who signed a request, for which the scripts of the old system are written.
+//! Verification of AWS Signature Version 4 in its header form, which the scripts of the old system use.
 //!
-//! Pure: a request as it was received, the key pairs and the time come in; the pair that signed, or why none did, goes
-//! out. Source: *AWS Identity and Access Management User Guide*, "Create a signed AWS API request". The session token
-//! is ignored, as our key pairs have none.
+//! Pure: takes a received request, the key pairs and the time; returns the pair that signed, or the error. Source: *AWS
+//! Identity and Access Management User Guide*, "Create a signed AWS API request". The session token is ignored, because
+//! the configured key pairs have none.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -21,7 +21,7 @@ use crate::policy;
 /// The scheme of the `Authorization` header.
 pub const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
-/// The service that the old system's API belongs to.
+/// The service name of the old system's API.
 const SERVICE: &str = "execute-api";
 
 /// The last part of every scope.
@@ -36,28 +36,28 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 /// The same within a path.
 const ENCODED_PATH: &AsciiSet = &ENCODED.remove(b'/');
 
-/// A request as it came in.
-pub struct Received<'a> {
+/// A received request.
+pub struct SignedRequest<'a> {
     /// Its method.
     pub method: &'a str,
     /// Its path, escaped as it was sent.
     pub path: &'a str,
     /// Its query, likewise.
     pub query: &'a str,
-    /// Its headers, names in lower case, in the order of their coming.
+    /// Its headers, names in lower case, in the order received.
     pub headers: Vec<(&'a str, &'a [u8])>,
     /// Its whole body.
     pub body: &'a [u8],
 }
 
-/// Why nobody is believed to have signed.
+/// Why a signature is not accepted.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Refusal {
-    /// The header lacks this parameter, or has it twice.
+pub enum SigV4Error {
+    /// The header lacks this parameter, or repeats it.
     Parameter(&'static str),
-    /// The credential has not five parts that end as they should.
+    /// The credential does not have five parts with the required ending.
     Credential,
-    /// No such key pair.
+    /// The key pair is not configured.
     UnknownKey,
     /// It was signed for another service.
     Service,
@@ -67,16 +67,16 @@ pub enum Refusal {
     NoDate,
     /// The day of the scope is not that of the date.
     ScopeDate,
-    /// Signed too long ago: its date, the earliest good one.
+    /// It was signed too long ago: its date, the earliest accepted one.
     Expired(String, String),
-    /// Signed too far in the future: its date, the latest good one.
+    /// It was signed too far in the future: its date, the latest accepted one.
     NotYetCurrent(String, String),
-    /// Something else was signed, or with another secret.
+    /// Another request was signed, or with another secret.
     Mismatch,
 }
 
-impl Refusal {
-    /// A word for it, whatever its details are.
+impl SigV4Error {
+    /// The kind of error, without details.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Parameter(_) => "parameter",
@@ -92,7 +92,7 @@ impl Refusal {
         }
     }
 
-    /// What API Gateway says then.
+    /// The message of API Gateway for this error.
     pub fn message(&self) -> Cow<'static, str> {
         match self {
             Self::Parameter(name) => format!("Authorization header requires '{name}' parameter.").into(),
@@ -117,43 +117,44 @@ impl Refusal {
     }
 }
 
-/// The ID of the pair that signed. `parameters` is what follows [`ALGORITHM`] in the `Authorization` header.
+/// The ID of the pair that signed. `parameters` follows [`ALGORITHM`] in the `Authorization` header.
 ///
 /// # Errors
-/// See [`Refusal`].
+/// See [`SigV4Error`].
 pub fn verify<'k>(
-    received: &Received<'_>,
+    request: &SignedRequest<'_>,
     parameters: &str,
     pairs: &'k [SigV4Pair],
     now: Timestamp,
-) -> Result<&'k str, Refusal> {
-    let claim = Claim::parse(parameters)?;
+) -> Result<&'k str, SigV4Error> {
+    let authorization = Authorization::parse(parameters)?;
     // An ID is no secret.
-    let pair = pairs.iter().find(|pair| pair.access_key_id == claim.access_key_id).ok_or(Refusal::UnknownKey)?;
-    if claim.service != SERVICE {
-        return Err(Refusal::Service);
+    let pair =
+        pairs.iter().find(|pair| pair.access_key_id == authorization.access_key_id).ok_or(SigV4Error::UnknownKey)?;
+    if authorization.service != SERVICE {
+        return Err(SigV4Error::Service);
     }
-    let date = received.date().ok_or(Refusal::NoDate)?;
-    if !date.starts_with(claim.day) || claim.day.len() != 8 {
-        return Err(Refusal::ScopeDate);
+    let date = request.date().ok_or(SigV4Error::NoDate)?;
+    if !date.starts_with(authorization.day) || authorization.day.len() != 8 {
+        return Err(SigV4Error::ScopeDate);
     }
     let (earliest, latest) = (iso(now - policy::SIGNATURE_SKEW), iso(now + policy::SIGNATURE_SKEW));
-    // Dates of this form are in order when their texts are.
+    // Dates of this format sort as texts.
     if date < earliest {
-        return Err(Refusal::Expired(date, earliest));
+        return Err(SigV4Error::Expired(date, earliest));
     }
     if date > latest {
-        return Err(Refusal::NotYetCurrent(date, latest));
+        return Err(SigV4Error::NotYetCurrent(date, latest));
     }
-    claim.covers(received)?;
-    let signature = claim.signature_of(received, &date, &pair.secret_access_key)?;
-    let good: bool = signature.as_bytes().ct_eq(claim.signature.as_bytes()).into();
-    if good { Ok(&pair.access_key_id) } else { Err(Refusal::Mismatch) }
+    authorization.covers(request)?;
+    let signature = authorization.signature_of(request, &date, &pair.secret_access_key)?;
+    let good: bool = signature.as_bytes().ct_eq(authorization.signature.as_bytes()).into();
+    if good { Ok(&pair.access_key_id) } else { Err(SigV4Error::Mismatch) }
 }
 
-/// What the header says, not believed yet.
+/// The parameters of the header, not verified yet.
 #[derive(Clone, Copy)]
-struct Claim<'a> {
+struct Authorization<'a> {
     access_key_id: &'a str,
     day: &'a str,
     region: &'a str,
@@ -162,14 +163,14 @@ struct Claim<'a> {
     signature: &'a str,
 }
 
-impl<'a> Claim<'a> {
-    fn parse(parameters: &'a str) -> Result<Self, Refusal> {
+impl<'a> Authorization<'a> {
+    fn parse(parameters: &'a str) -> Result<Self, SigV4Error> {
         let credential = parameter(parameters, "Credential")?;
         let signature = parameter(parameters, "Signature")?;
         let signed_headers = parameter(parameters, "SignedHeaders")?;
         let parts: Vec<_> = credential.split('/').collect();
         let &[access_key_id, day, region, service, TERMINATION] = parts.as_slice() else {
-            return Err(Refusal::Credential);
+            return Err(SigV4Error::Credential);
         };
         Ok(Self { access_key_id, day, region, service, signed_headers, signature })
     }
@@ -178,45 +179,45 @@ impl<'a> Claim<'a> {
         self.signed_headers.split(';').any(|signed| signed == name)
     }
 
-    /// Whether what gives the request its meaning is signed, and the body is the one that it says.
-    fn covers(&self, received: &Received<'_>) -> Result<(), Refusal> {
+    /// Checks that the relevant headers are signed, and that the body has the signed hash.
+    fn covers(&self, request: &SignedRequest<'_>) -> Result<(), SigV4Error> {
         if !self.signs("host") {
-            return Err(Refusal::Unsigned("Host"));
+            return Err(SigV4Error::Unsigned("Host"));
         }
-        if received.has(DATE) && !self.signs(DATE) {
-            return Err(Refusal::Unsigned("X-Amz-Date"));
+        if request.has(DATE) && !self.signs(DATE) {
+            return Err(SigV4Error::Unsigned("X-Amz-Date"));
         }
-        // Also when it is not signed; `UNSIGNED-PAYLOAD` is the hash of nothing.
-        let hash = hash(received.body);
-        let agrees = received.headers_named(CONTENT_HASH).all(|said| said.trim_ascii() == hash.as_bytes());
-        if agrees { Ok(()) } else { Err(Refusal::Mismatch) }
+        // Checked even if the header is not signed; no body has the hash `UNSIGNED-PAYLOAD`.
+        let hash = hash(request.body);
+        let agrees = request.headers_named(CONTENT_HASH).all(|said| said.trim_ascii() == hash.as_bytes());
+        if agrees { Ok(()) } else { Err(SigV4Error::Mismatch) }
     }
 
-    fn signature_of(&self, received: &Received<'_>, date: &str, secret: &Secret) -> Result<String, Refusal> {
+    fn signature_of(&self, request: &SignedRequest<'_>, date: &str, secret: &Secret) -> Result<String, SigV4Error> {
         let scope = format!("{}/{}/{}/{TERMINATION}", self.day, self.region, self.service);
-        let request = hash(&received.canonical(self.signed_headers)?);
+        let request = hash(&request.canonical(self.signed_headers)?);
         let to_sign = format!("{ALGORITHM}\n{date}\n{scope}\n{request}");
         Ok(hex(&mac(&self.signing_key(secret)?, to_sign.as_bytes())?))
     }
 
-    fn signing_key(&self, secret: &Secret) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+    fn signing_key(&self, secret: &Secret) -> Result<Zeroizing<Vec<u8>>, SigV4Error> {
         let start = Zeroizing::new([b"AWS4".as_slice(), secret.expose()].concat());
         let steps = [self.day, self.region, self.service, TERMINATION];
         steps.iter().try_fold(start, |key, step| mac(&key, step.as_bytes()))
     }
 }
 
-/// The value of a parameter that is there exactly once.
-fn parameter<'a>(parameters: &'a str, name: &'static str) -> Result<&'a str, Refusal> {
+/// The value of a parameter that occurs exactly once.
+fn parameter<'a>(parameters: &'a str, name: &'static str) -> Result<&'a str, SigV4Error> {
     let pairs = parameters.split(',').filter_map(|pair| pair.trim().split_once('='));
     let mut values = pairs.filter(|(key, _)| *key == name).map(|(_, value)| value);
     match (values.next(), values.next()) {
         (Some(value), None) if !value.is_empty() => Ok(value),
-        _ => Err(Refusal::Parameter(name)),
+        _ => Err(SigV4Error::Parameter(name)),
     }
 }
 
-impl Received<'_> {
+impl SignedRequest<'_> {
     fn headers_named(&self, name: &str) -> impl Iterator<Item = &[u8]> {
         self.headers.iter().filter(move |(header, _)| *header == name).map(|(_, value)| *value)
     }
@@ -225,7 +226,7 @@ impl Received<'_> {
         self.headers_named(name).next().is_some()
     }
 
-    /// When it says that it was signed: `20260130T120000Z`.
+    /// The signing date that the request names: `20260130T120000Z`.
     fn date(&self) -> Option<String> {
         let name = if self.has(DATE) { DATE } else { "date" };
         let mut values = self.headers_named(name);
@@ -242,14 +243,14 @@ impl Received<'_> {
     }
 
     /// The canonical request.
-    fn canonical(&self, signed_headers: &str) -> Result<Vec<u8>, Refusal> {
+    fn canonical(&self, signed_headers: &str) -> Result<Vec<u8>, SigV4Error> {
         let path = if self.path.is_empty() { "/" } else { self.path };
-        // Encoded once more than on the wire, as every service but S3 does.
+        // Encoded once more than on the wire, as for every service except S3.
         let path = percent_encode(path.as_bytes(), ENCODED_PATH);
         let mut text = format!("{}\n{path}\n{}\n", self.method, canonical_query(self.query)).into_bytes();
         for name in signed_headers.split(';') {
             if !self.has(name) {
-                return Err(Refusal::Mismatch);
+                return Err(SigV4Error::Mismatch);
             }
             let values: Vec<_> = self.headers_named(name).map(folded).collect();
             text.extend_from_slice(name.as_bytes());
@@ -262,7 +263,7 @@ impl Received<'_> {
     }
 }
 
-/// Read as the handlers read it, so that what is signed is what they act on; then encoded and sorted.
+/// Parsed as the handlers parse it, so that they act on what was signed; then encoded and sorted.
 fn canonical_query(query: &str) -> String {
     let encode = |text: &str| percent_encode(text.as_bytes(), ENCODED).to_string();
     let pairs = form_urlencoded::parse(query.as_bytes());
@@ -271,7 +272,7 @@ fn canonical_query(query: &str) -> String {
     pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
 }
 
-/// A header's value without blanks around it, and one for each run of them inside.
+/// A header's value, trimmed and with runs of blanks collapsed.
 fn folded(value: &[u8]) -> Vec<u8> {
     let words = value.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join(&b' ')
@@ -292,9 +293,9 @@ fn iso(time: Timestamp) -> String {
     format!("{day}T{second}Z")
 }
 
-/// HMAC takes keys of every length (RFC 2104 §2), so that the refusal never comes.
-fn mac(key: &[u8], message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Refusal> {
-    let keyed = Hmac::<Sha256>::new_from_slice(key).map_err(|_| Refusal::Mismatch)?;
+/// HMAC accepts keys of every length (RFC 2104 §2), so this error does not occur.
+fn mac(key: &[u8], message: &[u8]) -> Result<Zeroizing<Vec<u8>>, SigV4Error> {
+    let keyed = Hmac::<Sha256>::new_from_slice(key).map_err(|_| SigV4Error::Mismatch)?;
     Ok(Zeroizing::new(keyed.chain_update(message).finalize().into_bytes().to_vec()))
 }
 

@@ -1,4 +1,4 @@
-//! `serving_num` and `waiting_num`: how the line stands, from memory.
+//! `serving_num` and `waiting_num`: the counters, from memory.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
@@ -12,7 +12,7 @@ use crate::web::cors::ANY_ORIGIN;
 use crate::web::extract::{query, room};
 use crate::web::respond::Problem;
 
-/// Short enough to be honest, long enough for a CDN to carry a rush.
+/// Short enough to be current, long enough for a CDN to absorb a rush.
 const A_SECOND: HeaderValue = HeaderValue::from_static("public, max-age=1, stale-while-revalidate=4");
 
 /// `GET /api/serving_num?event_id=…`.
@@ -21,7 +21,7 @@ pub async fn serving_num(app: Data<App>, request: HttpRequest) -> Result<HttpRes
     struct Answer {
         serving_counter: u64,
     }
-    let counters = asked(&app, &request)?.board.counters();
+    let counters = room_of_query(&app, &request)?.cache.counters();
     Ok(fresh_for_a_second(&Answer { serving_counter: counters.serving }))
 }
 
@@ -31,12 +31,12 @@ pub async fn waiting_num(app: Data<App>, request: HttpRequest) -> Result<HttpRes
     struct Answer {
         waiting_num: u64,
     }
-    let counters = asked(&app, &request)?.board.counters();
+    let counters = room_of_query(&app, &request)?.cache.counters();
     Ok(fresh_for_a_second(&Answer { waiting_num: counters.waiting() }))
 }
 
 /// The room that the query names.
-pub(super) fn asked<'a>(app: &'a App, request: &HttpRequest) -> Result<&'a Room, Problem> {
+pub(super) fn room_of_query<'a>(app: &'a App, request: &HttpRequest) -> Result<&'a Room, Problem> {
     let [event_id] =
         query(request, ["event_id"]).map_err(|_| Problem::Rest(StatusCode::BAD_REQUEST, "Invalid event ID"))?;
     room(&app.lobby, &event_id)

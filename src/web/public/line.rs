@@ -1,4 +1,4 @@
-//! What the waiting page listens to: the state of its line, as a stream or asked for once.
+//! The state of the queue for the waiting page: as a stream, or as a single answer.
 
 use actix_web::http::{StatusCode, header};
 use actix_web::web::{Bytes, Data, Path};
@@ -7,25 +7,25 @@ use futures_util::stream::{Stream, unfold};
 use tokio::sync::watch;
 
 use crate::http::LastOfConnection;
-use crate::web::feeds::LineState;
+use crate::web::feeds::LineStatus;
 use crate::web::respond::Problem;
 use crate::web::streams::{OpenStream, StreamEnd};
 use crate::web::{App, VisitorAddress};
 
 const NO_SUCH_LINE: Problem = Problem::Rest(StatusCode::NOT_FOUND, "There is no such line");
 
-/// `GET /line/{event}`: the state now.
+/// `GET /line/{event}`: the current state.
 pub async fn state(app: Data<App>, event: Path<String>) -> Result<HttpResponse, Problem> {
     let room = app.lobby.room(&event).ok_or(NO_SUCH_LINE)?;
     Ok(HttpResponse::Ok()
         .insert_header((header::CACHE_CONTROL, "public, max-age=1"))
-        .json(LineState::of(&app.lobby, room)))
+        .json(LineStatus::of(&app.lobby, room)))
 }
 
-/// `GET /line/{event}/events`: the state now and whenever it changes, as server-sent events (WHATWG HTML §9.2).
-/// A slow reader misses what has been overtaken, never the latest.
-/// Where the address has its share of streams, or the connection ends with this answer, the listener is told to ask for
-/// the state instead: 204 is how a stream says "do not come back".
+/// `GET /line/{event}/events`: the current state and each change, as server-sent events (WHATWG HTML §9.2). A slow
+/// reader misses outdated messages, never the latest. If the address has reached its limit of streams, or the
+/// connection ends with this answer, the answer is 204, by which a stream tells its client not to reconnect; the page
+/// then polls the state.
 pub async fn events(request: HttpRequest, app: Data<App>, event: Path<String>) -> Result<HttpResponse, Problem> {
     let mut messages = app.feeds.listen(&event).ok_or(NO_SUCH_LINE)?;
     messages.mark_changed();
@@ -42,7 +42,7 @@ pub async fn events(request: HttpRequest, app: Data<App>, event: Path<String>) -
         .streaming(news(app, messages, open, end)))
 }
 
-/// What a listener hears until the service stops or the stream's time is over.
+/// The messages until the service stops or the stream's lifetime ends.
 fn news(
     app: Data<App>,
     messages: watch::Receiver<Option<Bytes>>,

@@ -1,4 +1,4 @@
-//! The public REST API (`docs/integrators.md`, *The REST calls*) and the waiting page's own view of the line.
+//! The public REST API (`docs/integrators.md`, *The REST calls*) and the waiting page's view of the queue.
 
 pub mod counters;
 pub mod line;

@@ -1,4 +1,4 @@
-//! `GET /openapi.json`: the REST API, described for programs (OpenAPI 3.1).
+//! `GET /openapi.json`: the OpenAPI 3.1 description of the REST API.
 
 use actix_web::HttpResponse;
 use actix_web::http::header;
@@ -9,13 +9,13 @@ use crate::http::SharedBody;
 use crate::web::App;
 use crate::web::cors::ANY_ORIGIN;
 
-/// Kept by hand; `tests/app/openapi.rs` holds it to the program.
+/// Maintained by hand; `tests/app/openapi.rs` compares it with the program.
 const DOCUMENT: &str = include_str!("../../../docs/openapi.json");
 
-/// The server that the document names, quoted as it stands there.
+/// The server in the document, including its quotes.
 const EXAMPLE: &str = "\"https://queue.example\"";
 
-/// The document, with the public URL for its server. Made once: all answers share its bytes.
+/// The document with the public URL as its server. All answers share its bytes.
 pub fn with_server(issuer: &str) -> Bytes {
     DOCUMENT.replace(EXAMPLE, &Value::from(issuer).to_string()).into()
 }

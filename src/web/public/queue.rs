@@ -1,4 +1,4 @@
-//! `assign_queue_num` and `queue_num`: joining by the REST door, and asking for one's number.
+//! `assign_queue_num` and `queue_num`: join through the REST channel, and read one's position.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
@@ -29,15 +29,15 @@ pub async fn assign_queue_num(app: Data<App>, request: HttpRequest, body: Body) 
     }
     let join: Join = json(body)?;
     let room = rest_room(&app.lobby, &join.event_id)?;
-    app.rate_limits.join(&app.site, &request).map_err(|limit| Problem::TooMany(limit, Audience::Rest))?;
-    let visitor = app.lobby.join(room, Door::Rest).await.map_err(|fault| Problem::Fault(fault, Audience::Rest))?;
+    app.rate_limits.join(&app.site, &request).map_err(|limit| Problem::RateLimited(limit, Audience::Rest))?;
+    let visitor = app.lobby.join(room, Door::Rest).await.map_err(|error| Problem::Internal(error, Audience::Rest))?;
     Ok(HttpResponse::Ok()
         .insert_header((header::CACHE_CONTROL, NO_STORE))
         .insert_header(ANY_ORIGIN)
         .json(Answer { api_request_id: visitor.request_id }))
 }
 
-// A position never changes, but a reset ends it, and no cache hears of that: none may answer without asking.
+// A position never changes, but a reset voids it and caches are not notified: none may answer without revalidation.
 const NEVER_STALE: HeaderValue = HeaderValue::from_static("private, no-cache");
 
 /// `GET /api/queue_num?event_id=…&request_id=…`.
@@ -54,9 +54,9 @@ pub async fn queue_num(app: Data<App>, request: HttpRequest) -> Result<HttpRespo
         query(&request, ["event_id", "request_id"]).map_err(|_| refuse("Invalid event or request ID"))?;
     let room = rest_room(&app.lobby, &event_id)?;
     let request_id = request_id.parse().map_err(|_| refuse("Invalid request ID"))?;
-    let fault = |fault| Problem::Fault(fault, Audience::Rest);
+    let internal = |error| Problem::Internal(error, Audience::Rest);
     let unknown = |_| Problem::Rest(StatusCode::ACCEPTED, "Request ID not found");
-    let visitor = app.lobby.recognise(room, request_id).await.map_err(fault)?.map_err(unknown)?;
+    let visitor = app.lobby.recognise(room, request_id).await.map_err(internal)?.map_err(unknown)?;
     Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, NEVER_STALE)).insert_header(ANY_ORIGIN).json(Answer {
         queue_number: visitor.ticket.position.get(),
         entry_time: visitor.ticket.entry,

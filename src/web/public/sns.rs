@@ -1,6 +1,6 @@
-//! `POST /inlet/sns`: the messages of Amazon SNS topics that tell who left.
+//! `POST /inlet/sns`: departures, published on Amazon SNS topics.
 //!
-//! SNS counts a 4xx as a refusal and everything else but a 2xx as a reason to try again, 429 included.
+//! SNS treats a 4xx as a rejection; it retries after every other status than 2xx, and after 429.
 
 use std::sync::Arc;
 
@@ -13,30 +13,30 @@ use futures_util::future::LocalBoxFuture;
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::aws::sns::{Received, Rejection, Unproven};
-use crate::lobby::Refilled;
+use crate::aws::sns::{Received, SnsError, UnverifiedMessage};
+use crate::lobby::DepartureOutcome;
 use crate::policy;
 use crate::room::EventId;
 use crate::web::App;
-use crate::web::exits::{ExitsMessage, Invalid, NO_MESSAGES};
+use crate::web::departures::{DeparturesMessage, InvalidIds, NO_MESSAGES};
 use crate::web::extract::{Body, header_text, room};
 use crate::web::respond::{Audience, Problem, json_no_store};
 
 const NO_TOPIC: Problem = Problem::Rest(StatusCode::NOT_FOUND, "No topic is listened to here");
-const NO_EXITS: Problem = Problem::Rest(StatusCode::BAD_REQUEST, "What was published does not say who left");
+const NO_DEPARTURES: Problem = Problem::Rest(StatusCode::BAD_REQUEST, "What was published does not say who left");
 const BODY_TOO_LARGE: Problem = Problem::Rest(StatusCode::BAD_REQUEST, "The body is too large or incomplete");
 const UNCONFIRMED: Problem =
     Problem::Rest(StatusCode::SERVICE_UNAVAILABLE, "The subscription cannot be confirmed at the moment");
 
-impl From<Rejection> for Problem {
-    fn from(rejection: Rejection) -> Self {
-        let (status, sentence) = match rejection {
-            Rejection::Malformed(sentence) => (StatusCode::BAD_REQUEST, sentence),
-            Rejection::Foreign => (StatusCode::FORBIDDEN, "The topic is not one that is listened to"),
-            Rejection::Stale => (StatusCode::FORBIDDEN, "The message is too old"),
-            Rejection::Forged => (StatusCode::FORBIDDEN, "The message is not signed by Amazon SNS"),
-            Rejection::Busy => (StatusCode::TOO_MANY_REQUESTS, "Try again in a few seconds"),
-            Rejection::Unverifiable => {
+impl From<SnsError> for Problem {
+    fn from(error: SnsError) -> Self {
+        let (status, sentence) = match error {
+            SnsError::Malformed(sentence) => (StatusCode::BAD_REQUEST, sentence),
+            SnsError::Foreign => (StatusCode::FORBIDDEN, "The topic is not one that is listened to"),
+            SnsError::Stale => (StatusCode::FORBIDDEN, "The message is too old"),
+            SnsError::Forged => (StatusCode::FORBIDDEN, "The message is not signed by Amazon SNS"),
+            SnsError::Busy => (StatusCode::TOO_MANY_REQUESTS, "Try again in a few seconds"),
+            SnsError::Unverifiable => {
                 (StatusCode::SERVICE_UNAVAILABLE, "The signature cannot be checked at the moment")
             }
         };
@@ -44,14 +44,14 @@ impl From<Rejection> for Problem {
     }
 }
 
-/// Which topic a message is of: SNS says it in a header too.
+/// The topic of a message, which SNS also sends in a header.
 const TOPIC: HeaderName = HeaderName::from_static("x-amz-sns-topic-arn");
 
-/// The body of a message. One that is longer than other routes take is read only if its head names a topic that is
-/// listened to, and only so many at once; most messages are short and have nothing to do with that.
+/// The body of a message. A body above the limit of other routes is read only if its head names a configured topic, and
+/// only a few at a time; most messages are short and are not affected.
 pub struct MessageBody {
     body: Body,
-    _place: Option<OwnedSemaphorePermit>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl FromRequest for MessageBody {
@@ -59,20 +59,20 @@ impl FromRequest for MessageBody {
     type Future = LocalBoxFuture<'static, Result<Self, Error>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let place = place(request);
-        let body = place.is_ok().then(|| Body::from_request(request, payload));
+        let permit = permit(request);
+        let body = permit.is_ok().then(|| Body::from_request(request, payload));
         Box::pin(async move {
-            let _place = place?;
-            Ok(Self { body: body.ok_or(BODY_TOO_LARGE)?.await?, _place })
+            let _permit = permit?;
+            Ok(Self { body: body.ok_or(BODY_TOO_LARGE)?.await?, _permit })
         })
     }
 }
 
-/// A place among the large bodies, if that of `request` needs one.
+/// A permit for a large body, if that of `request` needs one.
 ///
 /// # Errors
-/// When the body is not read at all: nobody listens, or not to that topic, or every place is taken.
-fn place(request: &HttpRequest) -> Result<Option<OwnedSemaphorePermit>, Problem> {
+/// When the body is not read: no topic is configured, or not this one, or every permit is taken.
+fn permit(request: &HttpRequest) -> Result<Option<OwnedSemaphorePermit>, Problem> {
     let app = request.app_data::<Data<App>>().filter(|app| !app.topics.is_empty()).ok_or(NO_TOPIC)?;
     let length = header_text(request, &header::CONTENT_LENGTH).and_then(|length| length.parse::<usize>().ok());
     let unknown = request.headers().contains_key(header::TRANSFER_ENCODING);
@@ -80,34 +80,36 @@ fn place(request: &HttpRequest) -> Result<Option<OwnedSemaphorePermit>, Problem>
         return Ok(None);
     }
     let topic = header_text(request, &TOPIC).filter(|topic| app.topics.contains_key(*topic));
-    topic.ok_or(Rejection::Foreign)?;
-    Ok(Some(Arc::clone(&app.large_bodies).try_acquire_owned().map_err(|_| Rejection::Busy)?))
+    topic.ok_or(SnsError::Foreign)?;
+    Ok(Some(Arc::clone(&app.large_bodies).try_acquire_owned().map_err(|_| SnsError::Busy)?))
 }
 
 /// The endpoint.
-pub async fn message(app: Data<App>, MessageBody { body, _place }: MessageBody) -> Result<HttpResponse, Problem> {
-    let message = Unproven::parse(body.bytes().ok_or(BODY_TOO_LARGE)?)?;
-    let (inbox, event) = app.topics.get(message.topic()).ok_or(Rejection::Foreign)?;
-    match inbox.prove(message, app.lobby.now()).await? {
-        Received::Notification { id, text } => note_exits(&app, event, &text, (&id, &inbox.topic().to_string())).await,
+pub async fn message(app: Data<App>, MessageBody { body, _permit }: MessageBody) -> Result<HttpResponse, Problem> {
+    let message = UnverifiedMessage::parse(body.bytes().ok_or(BODY_TOO_LARGE)?)?;
+    let (inbox, event) = app.topics.get(message.topic()).ok_or(SnsError::Foreign)?;
+    match inbox.verify(message, app.lobby.now()).await? {
+        Received::Notification { id, text } => {
+            process_departures(&app, event, &text, (&id, &inbox.topic().to_string())).await
+        }
         Received::Subscription { confirm } => {
             let topic = inbox.topic();
             inbox.confirm(&confirm).await.map_err(|error| {
-                tracing::warn!(%topic, %error, "a subscription cannot be confirmed");
+                tracing::warn!(%topic, %error, "an SNS subscription cannot be confirmed; SNS retries");
                 UNCONFIRMED
             })?;
-            tracing::info!(%topic, %event, "the subscription is confirmed");
+            tracing::info!(%topic, %event, "the SNS subscription is confirmed");
             Ok(HttpResponse::Ok().finish())
         }
         Received::Unsubscribed => {
-            tracing::warn!(topic = %inbox.topic(), %event, "the subscription was ended: nobody tells who left any more");
+            tracing::warn!(topic = %inbox.topic(), %event, "the SNS subscription was ended: no more departures are reported");
             Ok(HttpResponse::Ok().finish())
         }
     }
 }
 
-/// A message that comes twice does no harm: sessions end once, and nobody is let in beyond the free places.
-async fn note_exits(
+/// A repeated message is harmless: sessions close once, and no more visitors are admitted than there is capacity.
+async fn process_departures(
     app: &App,
     event: &EventId,
     text: &str,
@@ -117,15 +119,15 @@ async fn note_exits(
     struct Answer {
         updated: u64,
         #[serde(flatten)]
-        invalid: Invalid,
+        invalid: InvalidIds,
         admitted: u64,
     }
-    let exits = ExitsMessage::parse(text).ok_or(NO_EXITS)?;
+    let departures = DeparturesMessage::parse(text).ok_or(NO_DEPARTURES)?;
     let room = room(&app.lobby, event.as_str())?;
-    let (exits, invalid) = exits.read()?;
-    let noted = app.lobby.note_exits(room, exits, topic).await;
-    let noted = noted.map_err(|fault| Problem::Fault(fault, Audience::Rest))?.ok_or(NO_MESSAGES)?;
-    let Refilled { updated, admitted, .. } = noted;
+    let (departures, invalid) = departures.read()?;
+    let outcome = app.lobby.process_departures(room, departures, topic).await;
+    let outcome = outcome.map_err(|error| Problem::Internal(error, Audience::Rest))?.ok_or(NO_MESSAGES)?;
+    let DepartureOutcome { updated, admitted, .. } = outcome;
     tracing::info!(message_id = id, %event, updated, admitted, malformed = invalid.count(), "visitors left");
     Ok(json_no_store(&Answer { updated, invalid, admitted }))
 }

@@ -1,4 +1,4 @@
-//! The table of the forms in which proxies tell where a request comes from.
+//! The forms in which proxies report the origin of a request.
 
 use std::net::SocketAddr;
 
@@ -31,14 +31,14 @@ fn unknown(peer: &str) -> VisitorAddress {
 }
 
 #[test]
-fn a_peer_that_no_proxy_can_be_is_the_visitor_whatever_it_says() {
+fn a_public_peer_is_the_visitor_whatever_its_headers() {
     let site = site(&["10.0.0.0/8"], None);
     assert_eq!(of(&site, "192.0.2.1", &["198.51.100.7"]), known("192.0.2.1"));
     assert_eq!(of(&site, "::ffff:192.0.2.1", &[]), known("192.0.2.1"));
 }
 
 #[test]
-fn a_trusted_proxy_names_the_visitor_in_any_form_that_proxies_write() {
+fn a_trusted_proxy_names_the_visitor_in_any_form() {
     let site = site(&["10.0.0.0/8", "2001:db8:1::/48"], None);
     for (line, address) in [
         ("198.51.100.7", "198.51.100.7"),
@@ -63,7 +63,7 @@ fn a_trusted_proxy_names_the_visitor_in_any_form_that_proxies_write() {
 }
 
 #[test]
-fn a_trusted_proxy_that_names_nobody_leaves_the_visitor_unknown() {
+fn a_trusted_proxy_without_a_client_address_leaves_the_visitor_unknown() {
     let site = site(&["10.0.0.0/8", "203.0.113.1/32"], None);
     let lines = ["", ",", "unknown", "10.1.1.1", "198.51.100.7, unknown", "198.51.100.7 10.0.0.1", "198.51.100.256"];
     for line in lines.into_iter().chain(["198.51.100.7:port", "198.51.100.7:65536", "[198.51.100.7", "_hidden"]) {
@@ -73,7 +73,7 @@ fn a_trusted_proxy_that_names_nobody_leaves_the_visitor_unknown() {
 }
 
 #[test]
-fn behind_a_peer_of_the_inner_network_that_is_not_trusted_the_visitor_is_unknown() {
+fn behind_an_untrusted_private_peer_the_visitor_is_unknown() {
     let site = site(&["10.0.0.1/32"], Some(&[]));
     for peer in ["127.0.0.1", "::1", "10.0.0.2", "192.168.0.1", "fd00::1"] {
         let address = of(&site, peer, &["198.51.100.7"]);
@@ -104,16 +104,16 @@ fn an_exempt_address_is_not_limited() {
     assert_eq!(of(&named, "198.51.100.7", &[]).limited(&named), None);
 }
 
-/// What the headers of a request from `peer` tell: the visitor, the host and the scheme; `-` for what nobody tells.
+/// The visitor, the host and the scheme by the headers of a request from `peer`; `-` if unknown.
 fn origin(trusted_proxies: &[&str], peer: &str, headers: &[(&str, &str)]) -> [String; 3] {
     let request = TestRequest::default().peer_addr(SocketAddr::new(peer.parse().unwrap(), 4711));
     let request = headers.iter().fold(request, |request, header| request.append_header(*header)).to_http_request();
-    let told = RequestOrigin::of(&site(trusted_proxies, None), &request);
-    let visitor = match told.visitor {
+    let origin = RequestOrigin::of(&site(trusted_proxies, None), &request);
+    let visitor = match origin.visitor {
         VisitorAddress::Known(address) => Some(address.to_string()),
         VisitorAddress::Unknown { .. } => None,
     };
-    [visitor, told.host.map(Cow::into_owned), told.scheme].map(|told| told.unwrap_or_else(|| "-".to_owned()))
+    [visitor, origin.host.map(Cow::into_owned), origin.scheme].map(|origin| origin.unwrap_or_else(|| "-".to_owned()))
 }
 
 const FOR: &str = "X-Forwarded-For";
@@ -121,7 +121,7 @@ const HOST: &str = "X-Forwarded-Host";
 const PROTO: &str = "X-Forwarded-Proto";
 const RFC_7239: &str = "Forwarded";
 
-/// Headers of a trusted proxy, and what they tell.
+/// Headers of a trusted proxy, and the expected origin.
 type Form = (&'static [(&'static str, &'static str)], [&'static str; 3]);
 
 const FORMS: &[Form] = &[
@@ -158,7 +158,7 @@ const FORMS: &[Form] = &[
     (&[(RFC_7239, "for=unknown;host=shop.example")], ["-", "shop.example", "-"]),
     (&[(RFC_7239, "for=_hidden;proto=https")], ["-", "-", "https"]),
     (&[(RFC_7239, "by=10.0.0.1;host=shop.example")], ["-", "shop.example", "-"]),
-    // The first of the proxies that are believed was asked by the visitor.
+    // The first trusted proxy received the visitor's request.
     (
         &[(RFC_7239, "for=198.51.100.7;host=shop.example;proto=https, for=10.1.1.1;host=inner.example;proto=http")],
         ["198.51.100.7", "shop.example", "https"],
@@ -167,7 +167,7 @@ const FORMS: &[Form] = &[
         &[(RFC_7239, "for=198.51.100.7;host=shop.example"), (RFC_7239, "for=\"[2001:db8:1::1]\", for=\"10.1.1.1:80\"")],
         ["198.51.100.7", "shop.example", "-"],
     ),
-    // Anybody may have written what stands before that.
+    // Everything before that is untrusted.
     (
         &[(RFC_7239, "for=203.0.113.9;host=evil.example;proto=http, for=198.51.100.7;host=shop.example")],
         ["198.51.100.7", "shop.example", "-"],
@@ -178,7 +178,7 @@ const FORMS: &[Form] = &[
     ),
     (&[(RFC_7239, "for=198.51.100.7, for=unknown")], ["-", "-", "-"]),
     (&[(RFC_7239, "for=198.51.100.7, for=10.1.1.1;for=10.1.1.2")], ["-", "-", "-"]),
-    // Proxies that write the older headers pass this one on as it was sent to them, and the other way round.
+    // Proxies that write the older headers forward this one as they received it, and the other way round.
     (
         &[
             (RFC_7239, "for=203.0.113.9;host=evil.example;proto=http"),
@@ -193,22 +193,22 @@ const FORMS: &[Form] = &[
 ];
 
 #[test]
-fn visitor_host_and_scheme_are_found_in_each_form_that_proxies_write() {
+fn visitor_host_and_scheme_are_read_in_each_form() {
     let proxies = ["10.0.0.0/8", "2001:db8:1::/48"];
     for (headers, expected) in FORMS {
         for peer in ["10.0.0.1", "::ffff:10.0.0.1", "2001:db8:1::9"] {
             assert_eq!(origin(&proxies, peer, headers), *expected, "{peer}: {headers:?}");
         }
-        // Of others, only where they come from counts.
+        // Of untrusted peers, only the address counts.
         assert_eq!(origin(&proxies, "::ffff:192.0.2.1", headers), ["192.0.2.1", "-", "-"], "{headers:?}");
         assert_eq!(origin(&proxies, "192.168.0.1", headers), ["-", "-", "-"], "{headers:?}");
     }
 }
 
 #[test]
-fn what_does_no_harm_is_taken_from_any_peer() {
+fn a_harmless_origin_is_read_from_any_peer() {
     let request = TestRequest::default().insert_header((RFC_7239, "for=192.0.2.1;host=shop.example;proto=https"));
     let request = request.to_http_request();
-    let told = RequestOrigin::told(&[], None, request.headers());
-    assert_eq!((told.host.as_deref(), told.scheme.as_deref()), (Some("shop.example"), Some("https")));
+    let origin = RequestOrigin::from_headers(&[], None, request.headers());
+    assert_eq!((origin.host.as_deref(), origin.scheme.as_deref()), (Some("shop.example"), Some("https")));
 }

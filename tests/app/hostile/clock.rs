@@ -1,4 +1,4 @@
-//! A clock that is five minutes off, or is put right while visitors wait: nobody loses a place or a login by it.
+//! A clock that is five minutes off, or is corrected while visitors wait: no place and no login is lost.
 
 use reqwest::StatusCode;
 
@@ -8,7 +8,7 @@ use crate::support::{Browser, NOW, TestApp, json};
 const FIVE_MINUTES: std::time::Duration = std::time::Duration::from_secs(300);
 
 #[actix_web::test]
-async fn a_clock_that_is_set_five_minutes_back_or_forth_costs_nobody_a_place_or_a_login() {
+async fn a_clock_step_of_five_minutes_loses_no_place_and_no_login() {
     for then in [NOW - FIVE_MINUTES, NOW + FIVE_MINUTES] {
         let app = TestApp::start().await;
         let (mut inside, tokens) = app.tokens(&[]).await;

@@ -1,4 +1,4 @@
-//! Queries, bodies and methods that arrive whole, and mean nothing.
+//! Complete requests with malformed queries, bodies and methods.
 
 use reqwest::{Method, StatusCode};
 use serde_json::json;
@@ -7,7 +7,7 @@ use super::routes::{ROUTES, Route, Takes};
 use crate::support::{ADMIN_KEY, TestApp, json as body};
 use crate::wire::{Answer, exchange};
 
-/// Sends each request to its route; refusals are checked, and afterwards every line stands as it did.
+/// Sends each request to its route, checks the refusal, and checks that the state of every event is unchanged.
 async fn all_refused(app: &TestApp, requests: Vec<(Route, String, Vec<u8>)>) {
     app.join("Sample").await;
     let before = app.all_counters();
@@ -15,7 +15,7 @@ async fn all_refused(app: &TestApp, requests: Vec<(Route, String, Vec<u8>)>) {
         let what = format!("{what} to {} {}", route.method, route.path);
         let mut answer = exchange(app.address(), &request).await.unwrap_or_else(|| panic!("no answer: {what}"));
         if (route.method, route.path, answer.status) == ("POST", "/authorize", 303) {
-            // A form that can be read is asked to come again by GET, whatever it says.
+            // A readable form is redirected to GET, whatever it contains.
             let (_, query) = answer.header("location").unwrap().split_once('?').unwrap();
             let again = Route { method: "GET", ..route }.request(query.as_bytes(), "", None);
             answer = exchange(app.address(), &again).await.unwrap();
@@ -30,7 +30,7 @@ fn routes_that_take(takes: &[Takes]) -> impl Iterator<Item = Route> {
 }
 
 #[actix_web::test]
-async fn a_query_that_means_nothing_is_refused() {
+async fn a_malformed_query_is_refused() {
     let app = TestApp::start().await;
     let long = format!("event_id={}&client_id={0}", "x".repeat(12 * 1024));
     let many = "a=1&".repeat(7_000);
@@ -61,7 +61,7 @@ async fn a_query_that_means_nothing_is_refused() {
 }
 
 #[actix_web::test]
-async fn a_query_that_nobody_asked_for_does_no_harm() {
+async fn an_unexpected_query_is_ignored() {
     let app = TestApp::start().await;
     let before = app.all_counters();
     for route in routes_that_take(&[Takes::Nothing]) {
@@ -75,7 +75,7 @@ async fn a_query_that_nobody_asked_for_does_no_harm() {
 }
 
 #[actix_web::test]
-async fn a_body_that_means_nothing_is_refused() {
+async fn a_malformed_body_is_refused() {
     let app = TestApp::start().await;
     let (deep, large) = ("[".repeat(20_000), "x".repeat(1 << 20));
     let padded = format!("{{\"event_id\":\"Sample\",\"increment_by\":1,\"padding\":\"{}\"}}", "x".repeat(40_000));
@@ -112,7 +112,7 @@ async fn a_body_that_means_nothing_is_refused() {
 }
 
 #[actix_web::test]
-async fn a_byte_order_mark_before_a_body_does_not_count() {
+async fn a_byte_order_mark_before_a_body_is_ignored() {
     let app = TestApp::start().await;
     let sent = |path: &str, body: &str| {
         app.request(Method::POST, path).bearer_auth(ADMIN_KEY).body(format!("\u{feff}{body}")).send()
@@ -154,7 +154,7 @@ async fn a_form_of_another_content_type_is_refused() {
 }
 
 #[actix_web::test]
-async fn another_method_is_refused_everywhere_with_those_that_are_answered() {
+async fn an_unsupported_method_is_refused_on_every_route_with_the_supported_ones() {
     let app = TestApp::start().await;
     let before = app.all_counters();
     for route in ROUTES {
@@ -174,7 +174,7 @@ async fn another_method_is_refused_everywhere_with_those_that_are_answered() {
 }
 
 #[actix_web::test]
-async fn head_is_answered_like_get_where_get_does_nothing_and_refused_where_it_does() {
+async fn head_is_supported_where_get_has_no_effect() {
     let app = TestApp::start().await;
     let before = app.all_counters();
     for route in ROUTES {
@@ -193,7 +193,7 @@ async fn head_is_answered_like_get_where_get_does_nothing_and_refused_where_it_d
 }
 
 #[actix_web::test]
-async fn a_strange_path_is_nowhere() {
+async fn an_unusual_path_is_not_found() {
     let app = TestApp::start().await;
     let paths = [
         "/../etc/passwd",
@@ -230,7 +230,7 @@ async fn a_strange_path_is_nowhere() {
 }
 
 #[actix_web::test]
-async fn strange_headers_neither_open_nor_break_anything() {
+async fn unusual_headers_have_no_effect() {
     let app = TestApp::start().await;
     let before = app.all_counters();
     let headers = [
@@ -258,9 +258,9 @@ async fn strange_headers_neither_open_nor_break_anything() {
     app.stop().await;
 }
 
-/// A good request is good: what the tests above refuse, they do not refuse for want of something else.
+/// A valid request is accepted, so the refusals above have no other cause.
 #[actix_web::test]
-async fn a_good_request_on_the_same_wire_is_answered() {
+async fn a_valid_request_on_the_same_connection_is_answered() {
     let app = TestApp::start().await;
     let step = br#"{"event_id":"Sample","increment_by":"1"}"#;
     let good = [

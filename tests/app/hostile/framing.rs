@@ -1,4 +1,4 @@
-//! Requests that are broken as messages: most never reach our code, and are refused all the same.
+//! Malformed HTTP messages: most never reach the handlers, and are refused all the same.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -23,7 +23,7 @@ fn join_with(headers: &[&str]) -> Vec<u8> {
     message(&lines, JOIN)
 }
 
-/// A join that is good, to be made bad.
+/// A valid join, to be broken.
 fn length() -> String {
     format!("content-length: {}", JOIN.len())
 }
@@ -54,7 +54,7 @@ async fn a_head_that_is_too_large_is_refused_on_every_route() {
 }
 
 #[actix_web::test]
-async fn bytes_that_no_address_holds_are_refused() {
+async fn bytes_that_are_invalid_in_a_request_target_are_refused() {
     let app = TestApp::start().await;
     let before = app.all_counters();
     for route in ROUTES {
@@ -70,7 +70,7 @@ async fn bytes_that_no_address_holds_are_refused() {
 }
 
 #[actix_web::test]
-async fn a_request_that_two_could_read_differently_is_refused() {
+async fn an_ambiguous_request_is_refused() {
     let app = TestApp::start().await;
     let (length, before) = (length(), app.all_counters());
     let host = "host: anteroom";
@@ -111,7 +111,7 @@ async fn a_request_that_two_could_read_differently_is_refused() {
 }
 
 #[actix_web::test]
-async fn a_body_that_ends_too_early_is_nobodys_join() {
+async fn a_truncated_body_joins_no_one() {
     let app = TestApp::start().await;
     let before = app.all_counters();
     let chunked = "transfer-encoding: chunked\r\n";
@@ -134,7 +134,7 @@ async fn a_body_that_ends_too_early_is_nobodys_join() {
             ("a chunk that is longer than it says", with(chunked, b"3\r\nabcdef\r\n0\r\n\r\n")),
         ];
         for (what, request) in bodies {
-            // A connection that the visitor broke off need not be answered.
+            // A connection that the client aborted need not be answered.
             if let Some(answer) = exchange(app.address(), &request).await {
                 assert_clean(&app, &answer, &format!("{what} to {}", route.path));
             }
@@ -145,7 +145,7 @@ async fn a_body_that_ends_too_early_is_nobodys_join() {
 }
 
 #[actix_web::test]
-async fn chunks_and_old_protocols_are_understood() {
+async fn chunked_bodies_and_http_1_0_are_accepted() {
     let app = TestApp::start().await;
     let length = length();
     let good = [
@@ -167,9 +167,9 @@ async fn chunks_and_old_protocols_are_understood() {
     app.stop().await;
 }
 
-/// After all of it, the connection that follows is served like the first.
+/// After all of it, the next connection is served like the first.
 #[actix_web::test]
-async fn a_flood_of_nonsense_leaves_the_service_well() {
+async fn a_flood_of_malformed_requests_leaves_the_service_healthy() {
     let app = TestApp::start().await;
     let nonsense: Vec<u8> = (0..=255).cycle().take(8192).collect();
     let flood = (0..100).map(|start| exchange(app.address(), &nonsense[start..]));
@@ -182,7 +182,7 @@ async fn a_flood_of_nonsense_leaves_the_service_well() {
 }
 
 #[actix_web::test]
-async fn a_body_that_stops_coming_is_refused_in_the_end_and_its_connection_is_closed() {
+async fn a_stalled_body_is_refused_after_a_time_and_its_connection_closed() {
     let app = TestApp::start().await;
     let head = "POST /api/assign_queue_num HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{";
     let mut visitor = TcpStream::connect(app.address()).await.unwrap();

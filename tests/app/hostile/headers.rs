@@ -1,4 +1,4 @@
-//! The headers that every response carries, whatever was asked.
+//! The headers of every response, for any request.
 
 use super::routes::ROUTES;
 use crate::support::{ADMIN_KEY, CONFIG, TestApp, config_from};
@@ -6,12 +6,13 @@ use crate::wire::{Answer, exchange};
 
 const HSTS: &str = "strict-transport-security";
 
-async fn ask(app: &TestApp, method: &str, target: &str, headers: &str) -> Answer {
+async fn request(app: &TestApp, method: &str, target: &str, headers: &str) -> Answer {
     let request = format!("{method} {target} HTTP/1.1\r\nhost: anteroom\r\nconnection: close\r\n{headers}\r\n");
     exchange(app.address(), request.as_bytes()).await.unwrap_or_else(|| panic!("no answer: {method} {target}"))
 }
 
-/// Every route by every method, pages, files, redirects, unknown paths, the path of RFC 8414 before the public URL's.
+/// Every route with every method, pages, assets, redirects, unknown paths, the path of RFC 8414 before the public
+/// URL's.
 async fn answers(app: &TestApp, base_path: &str) -> Vec<(String, Answer)> {
     let mut answers = Vec::new();
     let key = format!("authorization: Bearer {ADMIN_KEY}\r\ncontent-length: 0\r\n");
@@ -20,22 +21,22 @@ async fn answers(app: &TestApp, base_path: &str) -> Vec<(String, Answer)> {
     for path in ROUTES.iter().map(|route| route.path).chain(elsewhere) {
         for method in ["GET", "HEAD", "POST", "OPTIONS", "DELETE"] {
             let target = format!("{base_path}{path}");
-            answers.push((format!("{method} {target}"), ask(app, method, &target, &key).await));
-            answers.push((format!("{method} {target} without a key"), ask(app, method, &target, "").await));
+            answers.push((format!("{method} {target}"), request(app, method, &target, &key).await));
+            answers.push((format!("{method} {target} without a key"), request(app, method, &target, "").await));
         }
-        answers.push((format!("a form to {path}"), ask(app, "POST", &format!("{base_path}{path}"), form).await));
+        answers.push((format!("a form to {path}"), request(app, "POST", &format!("{base_path}{path}"), form).await));
     }
-    let page = ask(app, "GET", &format!("{base_path}/"), "accept: text/html\r\n").await;
+    let page = request(app, "GET", &format!("{base_path}/"), "accept: text/html\r\n").await;
     let (_, asset) = page.body.split_once("/assets/").unwrap();
     let asset = format!("{base_path}/assets/{}", asset.split('"').next().unwrap());
-    let file = ask(app, "GET", &asset, "").await;
+    let file = request(app, "GET", &asset, "").await;
     let tag = format!("if-none-match: {}\r\n", file.header("etag").unwrap());
-    let unchanged = ask(app, "GET", &asset, &tag).await;
+    let unchanged = request(app, "GET", &asset, &tag).await;
     assert_eq!((file.status, unchanged.status), (200, 304));
     answers.extend([("a page".to_owned(), page), (asset.clone(), file), (asset, unchanged)]);
     let (broken, long) = ("x : y\r\n", format!("x: {}\r\n", "y".repeat(100_000)));
     for (what, headers) in [("no request", broken), ("a long head", &long), ("a line feed alone", "x: y\n")] {
-        let refused = ask(app, "GET", "/", headers).await;
+        let refused = request(app, "GET", "/", headers).await;
         let error: serde_json::Value = serde_json::from_str(&refused.body).unwrap();
         assert!(error["error"].is_string() && refused.header("x-request-id").is_some(), "{what}: {refused:?}");
         assert_eq!(refused.header("content-type"), Some("application/json"), "{what}");
@@ -44,8 +45,8 @@ async fn answers(app: &TestApp, base_path: &str) -> Vec<(String, Answer)> {
     }
     for method in ["GET", "OPTIONS", "PUT"] {
         let target = format!("/.well-known/oauth-authorization-server{base_path}");
-        answers.push((format!("{method} {target}"), ask(app, method, &target, "").await));
-        answers.push((format!("{method} outside"), ask(app, method, "/outside", "").await));
+        answers.push((format!("{method} {target}"), request(app, method, &target, "").await));
+        answers.push((format!("{method} outside"), request(app, method, "/outside", "").await));
     }
     answers
 }
@@ -58,7 +59,7 @@ async fn deployed(public_url: &str, more: &str) -> TestApp {
 }
 
 #[actix_web::test]
-async fn no_response_may_be_taken_for_another_type_and_https_is_remembered() {
+async fn every_response_has_nosniff_and_hsts_headers() {
     for (public_url, base_path, more, remembered) in [
         ("http://127.0.0.1:0", "", "", None),
         ("https://queue.example", "", "", Some("max-age=31536000")),
@@ -86,7 +87,7 @@ async fn no_response_may_be_taken_for_another_type_and_https_is_remembered() {
 }
 
 #[actix_web::test]
-async fn a_stream_carries_them_too() {
+async fn a_stream_has_the_headers_too() {
     let app = deployed("https://queue.example", "").await;
     let stream = app.http.get(format!("http://{}/line/Sample/events", app.address())).send().await.unwrap();
     assert_eq!(stream.headers()["content-type"], "text/event-stream");
@@ -96,7 +97,7 @@ async fn a_stream_carries_them_too() {
 }
 
 #[actix_web::test]
-async fn the_private_address_which_speaks_plain_http_does_not_ask_for_https() {
+async fn the_private_address_sends_no_hsts_header() {
     let app = deployed("https://queue.example", "private_listen = \"127.0.0.1:0\"").await;
     let private = format!("http://{}", app.private_address().unwrap());
     for path in ["/metrics", "/health/ready", "/private/keys", "/nothing"] {

@@ -1,4 +1,4 @@
-//! Bad input at every endpoint: a clear 4xx, never a 5xx, never silence; nothing changes and nothing leaks.
+//! Invalid input at every endpoint: a clear 4xx, never a 5xx, never silence; nothing changes and nothing leaks.
 
 mod clock;
 mod content;

@@ -1,4 +1,4 @@
-//! The operators' paths in other spellings: a proxy in front refuses these paths by their text, so no other text may
+//! Other spellings of the operators' paths: a proxy in front refuses these paths by their text, so no other text may
 //! reach them.
 
 use std::collections::BTreeSet;
@@ -9,13 +9,13 @@ use crate::wire::{Answer, exchange};
 
 const OPERATORS: [&str; 3] = ["/private", "/health", "/metrics"];
 
-/// All operators' routes but `/private/events`, which does not end.
+/// All operators' routes except `/private/events`, which does not end.
 fn operators_paths() -> BTreeSet<&'static str> {
     let paths = ROUTES.iter().map(|route| route.path);
     paths.filter(|path| OPERATORS.iter().any(|prefix| path.starts_with(prefix))).collect()
 }
 
-/// Other spellings of `path` that some server or proxy reads as the same one.
+/// Other spellings of `path` that some server or proxy treats as equal.
 fn spellings(path: &str) -> Vec<String> {
     let escaped = |at: usize| format!("{}%{:02x}{}", &path[..at], path.as_bytes()[at], &path[at + 1..]);
     let mut spellings: Vec<String> = (1..path.len()).map(escaped).collect();
@@ -43,20 +43,20 @@ fn spellings(path: &str) -> Vec<String> {
         format!("{start}\\{last}"),
         path.to_uppercase(),
     ]);
-    // Of a path with one segment, some are no paths.
+    // For a path with one segment, some of these are not paths.
     spellings.retain(|spelling| spelling.starts_with('/'));
     spellings
 }
 
-async fn ask(app: &TestApp, method: &str, target: &str, headers: &str) -> Answer {
+async fn request(app: &TestApp, method: &str, target: &str, headers: &str) -> Answer {
     let request = format!(
         "{method} {target} HTTP/1.1\r\nhost: anteroom\r\nconnection: close\r\ncontent-length: 0\r\n{headers}\r\n"
     );
     exchange(app.address(), request.as_bytes()).await.unwrap_or_else(|| panic!("no answer: {method} {target}"))
 }
 
-/// Whether the text of a path, below the path of the public URL, is below `/private`, where those without a key are all
-/// refused alike.
+/// Whether the text of a path, below the base path, is below `/private`, where all requests without a key are refused
+/// alike.
 fn is_below_private(path: &str) -> bool {
     path.starts_with("/private/")
 }
@@ -69,11 +69,11 @@ async fn nothing_else_reaches_them(app: &TestApp, base_path: &str) {
             let target = format!("{base_path}{spelling}");
             for method in ["GET", "POST", "OPTIONS", "PUT"] {
                 let what = format!("{method} {target}");
-                let bare = ask(app, method, &target, if method == "OPTIONS" { preflight } else { "" }).await;
+                let bare = request(app, method, &target, if method == "OPTIONS" { preflight } else { "" }).await;
                 assert_clean(app, &bare, &what);
                 assert_eq!(bare.status, if is_below_private(&spelling) { 403 } else { 404 }, "{what}");
-                let keyed = ask(app, method, &target, &key).await;
-                let nowhere = ask(app, method, &format!("{base_path}/nothing-at-all"), &key).await;
+                let keyed = request(app, method, &target, &key).await;
+                let nowhere = request(app, method, &format!("{base_path}/nothing-at-all"), &key).await;
                 assert_eq!((keyed.status, keyed.body), (404, nowhere.body), "{what}");
             }
         }
@@ -81,7 +81,7 @@ async fn nothing_else_reaches_them(app: &TestApp, base_path: &str) {
 }
 
 #[actix_web::test]
-async fn another_spelling_of_an_operators_path_is_nowhere() {
+async fn another_spelling_of_an_operators_path_is_not_found() {
     let app = TestApp::start().await;
     let before = app.all_counters();
     nothing_else_reaches_them(&app, "").await;
@@ -90,48 +90,48 @@ async fn another_spelling_of_an_operators_path_is_nowhere() {
 }
 
 #[actix_web::test]
-async fn another_spelling_is_nowhere_below_the_path_of_the_public_url() {
+async fn another_spelling_below_the_base_path_is_not_found() {
     let app = TestApp::replacing("http://127.0.0.1:0\"\nlisten", "http://127.0.0.1:0/in/line\"\nlisten").await;
     nothing_else_reaches_them(&app, "/in/line").await;
     for target in ["/in/%6cine/metrics", "/in%2fline/metrics", "/in//line/metrics", "/in/line//metrics", "/metrics"] {
-        assert_eq!(ask(&app, "GET", target, "").await.status, 404, "{target}");
+        assert_eq!(request(&app, "GET", target, "").await.status, 404, "{target}");
     }
-    assert_eq!(ask(&app, "GET", "/in/line/metrics", "").await.status, 200);
+    assert_eq!(request(&app, "GET", "/in/line/metrics", "").await.status, 200);
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn as_written_they_answer_whatever_follows_the_path() {
+async fn exact_operators_paths_answer_with_any_query() {
     let app = TestApp::start().await;
     for path in ["/health/live", "/health/ready", "/metrics"] {
         for target in [path.to_owned(), format!("{path}?%6detrics"), format!("{path}?")] {
-            assert_eq!(ask(&app, "GET", &target, "").await.status, 200, "{target}");
+            assert_eq!(request(&app, "GET", &target, "").await.status, 200, "{target}");
         }
-        // The absolute form (RFC 9112 §3.2.2) is another text, which a rule for `/metrics` does not meet.
+        // The absolute form (RFC 9112 §3.2.2) is another text, which a proxy rule for `/metrics` does not match.
         for host in ["http://anteroom", "https://anteroom:443", "http://elsewhere.example"] {
-            assert_eq!(ask(&app, "GET", &format!("{host}{path}"), "").await.status, 404, "{host}{path}");
+            assert_eq!(request(&app, "GET", &format!("{host}{path}"), "").await.status, 404, "{host}{path}");
         }
     }
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn a_public_path_may_have_a_host_before_it_and_what_is_no_path_is_nowhere() {
+async fn a_public_path_may_be_in_absolute_form_and_a_non_path_is_not_found() {
     let app = TestApp::start().await;
-    assert_eq!(ask(&app, "GET", "http://anteroom/line/Sample", "").await.status, 200);
+    assert_eq!(request(&app, "GET", "http://anteroom/line/Sample", "").await.status, 200);
     for method in ["OPTIONS", "GET", "POST"] {
-        let answer = ask(&app, method, "*", "").await;
+        let answer = request(&app, method, "*", "").await;
         assert_clean(&app, &answer, method);
         assert_eq!((answer.status, answer.body.contains("error")), (404, true), "{method}: {answer:?}");
     }
     app.stop().await;
 }
 
-/// What visitors and relying parties ask may be escaped, as RFC 3986 §6.2.2.2 has it.
+/// Public paths may be escaped (RFC 3986 §6.2.2.2).
 #[actix_web::test]
 async fn an_escaped_public_path_is_the_same_path() {
     let app = TestApp::start().await;
-    assert_eq!(ask(&app, "GET", "/l%69ne/Sample", "").await.status, 200);
-    assert_eq!(ask(&app, "GET", "/.well-known/openid%2dconfiguration", "").await.status, 200);
+    assert_eq!(request(&app, "GET", "/l%69ne/Sample", "").await.status, 200);
+    assert_eq!(request(&app, "GET", "/.well-known/openid%2dconfiguration", "").await.status, 200);
     app.stop().await;
 }

@@ -1,4 +1,4 @@
-//! Places in line that are not the visitor's: forged, cut, moved, or made of what others know.
+//! Invalid places: forged, truncated, moved, or made from public values.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,7 +8,7 @@ use crate::support::{Browser, Page, TestApp, claims};
 
 const PLACE: &str = "anteroom-place-Sample";
 
-/// The 22 letters of the bits of a request ID: the form of a cookie, without its seal.
+/// The 22 letters of a request ID: the form of a cookie, without its seal.
 fn letters(request_id: &str) -> String {
     let digits = request_id.replace('-', "");
     let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
@@ -20,7 +20,7 @@ fn request_id_of(letters: &str) -> String {
     format!("{}-{}-{}-{}-{}", &digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..])
 }
 
-/// Somebody who comes with `cookie` as their place, and lines up like anybody else.
+/// A browser with `cookie` as its place, which then joins like any other.
 async fn come_with(app: &TestApp, cookie: String) -> Page {
     let mut browser = Browser::default();
     browser.cookies.insert(PLACE.to_owned(), cookie);
@@ -28,7 +28,7 @@ async fn come_with(app: &TestApp, cookie: String) -> Page {
 }
 
 #[actix_web::test]
-async fn a_place_that_was_not_given_is_worth_nothing() {
+async fn a_forged_place_is_ignored() {
     let app = TestApp::start().await;
     let (victim, tokens) = app.tokens(&[]).await;
     let claims = claims(tokens["id_token"].as_str().unwrap());
@@ -59,7 +59,7 @@ async fn a_place_that_was_not_given_is_worth_nothing() {
         assert!(page.waits(), "{what}: {page:?}");
         assert_eq!(page.position(), last, "{what} is a new visitor at the end of the line");
     }
-    // The victim is none the worse.
+    // The victim is not affected.
     let mut victim = victim;
     victim.authorize(&app, &[("prompt", "none")]).await.code();
     app.stop().await;
@@ -78,9 +78,9 @@ async fn a_place_in_a_cookie_is_no_rest_ticket() {
     app.stop().await;
 }
 
-/// Every bit of a ticket is under its seal.
+/// Every bit of a ticket is authenticated.
 #[actix_web::test]
-async fn a_ticket_with_one_digit_changed_or_cut_is_none() {
+async fn a_ticket_with_one_digit_changed_or_removed_is_refused() {
     let app = TestApp::start().await;
     let ticket = app.join("Sample").await;
     let before = app.all_counters();
@@ -112,7 +112,7 @@ async fn flow_refused(app: &TestApp, browser: &mut Browser, flow: &str, words: &
 }
 
 #[actix_web::test]
-async fn a_flow_that_was_tampered_with_leads_nowhere() {
+async fn a_tampered_flow_is_refused() {
     let app = TestApp::start().await;
     let mut browser = Browser::default();
     let page = browser.authorize(&app, &[]).await;
@@ -150,7 +150,7 @@ async fn a_flow_that_was_tampered_with_leads_nowhere() {
 }
 
 #[actix_web::test]
-async fn a_flow_is_good_in_its_own_browser_alone_and_not_for_ever() {
+async fn a_flow_is_valid_in_its_own_browser_for_a_limited_time() {
     let app = TestApp::start().await;
     let (mut owner, mut thief, mut blank) = (Browser::default(), Browser::default(), Browser::default());
     let page = owner.authorize(&app, &[]).await;

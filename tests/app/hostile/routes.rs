@@ -1,11 +1,11 @@
-//! Every route, and what an answer that refuses must look like there.
+//! Every route, and the required form of its refusals.
 
 use serde_json::Value;
 
 use crate::support::{ADMIN_KEY, OTHER_SECRET, SECRET, TestApp};
 use crate::wire::Answer;
 
-/// Who reads the errors of a route.
+/// The audience of a route's errors.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reader {
     /// A person: a page.
@@ -16,7 +16,7 @@ pub enum Reader {
     Rest,
 }
 
-/// What a route takes.
+/// The input of a route.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Takes {
     Nothing,
@@ -40,7 +40,7 @@ const fn route(method: &'static str, path: &'static str, takes: Takes, reader: R
     Route { method, path, takes, reader, cors }
 }
 
-/// All of them but `/verify/EVENT/…`, which answers every method (tests/app/verify.rs).
+/// All routes except `/verify/EVENT/…`, which answers every method (tests/app/verify.rs).
 pub const ROUTES: [Route; 35] = [
     route("GET", "/.well-known/openid-configuration", Takes::Nothing, Reader::Rest, true),
     route("GET", "/.well-known/oauth-authorization-server", Takes::Nothing, Reader::Rest, true),
@@ -80,7 +80,7 @@ pub const ROUTES: [Route; 35] = [
 ];
 
 impl Route {
-    /// The beginning of a request to it, by an operator where only those may: up to the first header of one's own.
+    /// The beginning of a request, with an operator's key if required, up to the first additional header.
     pub fn head(&self, query: &[u8]) -> Vec<u8> {
         let mut head = format!("{} {}", self.method, self.path).into_bytes();
         if !query.is_empty() {
@@ -94,7 +94,7 @@ impl Route {
         head
     }
 
-    /// A whole request without a body, or with one of which the length is told.
+    /// A whole request without a body, or with a body of known length.
     pub fn request(&self, query: &[u8], headers: &str, body: Option<&[u8]>) -> Vec<u8> {
         let mut request = self.head(query);
         request.extend_from_slice(headers.as_bytes());
@@ -106,7 +106,7 @@ impl Route {
         request
     }
 
-    /// The content type that its good bodies have.
+    /// The content type of its valid bodies.
     pub fn content_type(&self) -> &'static str {
         match self.takes {
             Takes::Form => "content-type: application/x-www-form-urlencoded\r\n",
@@ -115,7 +115,7 @@ impl Route {
         }
     }
 
-    /// Checks an answer that refuses, made by a handler of this route.
+    /// Checks a refusal of a handler of this route.
     pub fn check(&self, app: &TestApp, answer: &Answer, what: &str) {
         assert_clean(app, answer, what);
         assert!(answer.header("x-request-id").is_some(), "no request ID: {what}");
@@ -152,7 +152,7 @@ fn assert_sentence(answer: &Answer, what: &str) {
     assert!(sentence.contains(' ') && sentence.starts_with(char::is_uppercase), "{what}: {sentence}");
 }
 
-/// A 4xx that says nothing of what is inside.
+/// A 4xx without internal details.
 pub fn assert_clean(app: &TestApp, answer: &Answer, what: &str) {
     assert!((400..500).contains(&answer.status), "{what}: {answer:?}");
     assert_eq!(answer.header("server"), None, "{what}");

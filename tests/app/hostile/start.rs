@@ -1,4 +1,4 @@
-//! A start that cannot be: it fails with a sentence that names what is wrong, and leaves nothing running.
+//! A start that must fail: with a sentence that names the cause, and without leaving anything running.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ fn system() -> SystemDeps {
 }
 
 #[actix_web::test]
-async fn a_taken_port_is_named() {
+async fn a_port_in_use_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     for key in ["listen", "private_listen"] {
@@ -33,7 +33,7 @@ async fn a_data_directory_belongs_to_one_process() {
     let app = TestApp::start().await;
     let error = server::start(config(app.directory.path(), ""), system()).await.err().expect("the directory is held");
     assert!(error.to_string().contains(app.directory.path().to_str().unwrap()), "{error}");
-    // The first goes on as if nothing had been.
+    // The first process is not affected.
     app.join("Sample").await;
     app.stop().await;
 }
@@ -49,7 +49,7 @@ async fn a_master_secret_that_is_too_short_is_refused() {
 }
 
 #[actix_web::test]
-async fn a_missing_master_secret_is_missed_and_not_made_anew_beside_what_was_sealed_under_it() {
+async fn a_missing_master_secret_is_reported_and_not_recreated_beside_sealed_data() {
     let directory = TestApp::start().await.stop().await;
     let secret = directory.path().join("data/master-secret");
     let kept = std::fs::read(&secret).unwrap();

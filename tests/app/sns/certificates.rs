@@ -1,4 +1,4 @@
-//! The certificates of SNS: what is one, and that nobody can keep a good one away by asking for others.
+//! The certificates of SNS: their requirements, and requests for others do not evict a valid one.
 
 use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use super::deliver;
 use super::peer::{BAD, GOOD, SLOW, Sns};
 use crate::wire::eventually;
 
-/// A message that is signed as it should be, and names the certificate at `path`.
+/// A correctly signed message that names the certificate at `path`.
 fn naming(sns: &Sns, path: &str) -> Value {
     sns.message("Notification", json!({ "SigningCertURL": sns.url(path) }))
 }
@@ -17,18 +17,18 @@ fn missing(number: u32) -> String {
     format!("/SimpleNotificationService-{number:032x}.pem")
 }
 
-fn times_asked(sns: &Sns, path: &str) -> usize {
-    sns.asked().iter().filter(|asked| *asked == path).count()
+fn requests_for(sns: &Sns, path: &str) -> usize {
+    sns.requests().iter().filter(|asked| *asked == path).count()
 }
 
 #[actix_web::test]
-async fn a_certificate_stands_alone_and_is_valid_now() {
+async fn a_certificate_must_be_a_single_valid_one() {
     let sns = Sns::start();
     let app = sns.app().await;
     for path in BAD {
         assert_eq!(deliver(&app, &naming(&sns, path)).await.0, 403, "{path}");
     }
-    assert_eq!(sns.asked(), BAD, "all of them were looked at");
+    assert_eq!(sns.requests(), BAD, "all of them were looked at");
     assert_eq!(deliver(&app, &naming(&sns, GOOD)).await.0, 200);
     app.pass(25 * 3600);
     let later = json!({ "Timestamp": app.lobby().now().rfc3339() });
@@ -37,30 +37,30 @@ async fn a_certificate_stands_alone_and_is_valid_now() {
 }
 
 #[actix_web::test]
-async fn certificates_that_do_not_exist_are_asked_for_only_so_often() {
+async fn fetches_of_missing_certificates_are_limited() {
     let sns = Sns::start();
     let app = sns.app().await;
     for _ in 0..5 {
         assert_eq!(deliver(&app, &naming(&sns, &missing(0))).await.0, 403);
     }
-    assert_eq!(sns.asked(), [missing(0)], "each once");
+    assert_eq!(sns.requests(), [missing(0)], "each once");
     for number in 1..anteroom::policy::SNS_FETCHES {
         assert_eq!(deliver(&app, &naming(&sns, &missing(number))).await.0, 403);
     }
-    let before = sns.asked().len();
+    let before = sns.requests().len();
     for number in 100..110 {
         assert_eq!(deliver(&app, &naming(&sns, &missing(number))).await.0, 429, "all of them so often");
     }
-    assert_eq!(sns.asked().len(), before);
+    assert_eq!(sns.requests().len(), before);
     app.pass(10);
     assert_eq!(deliver(&app, &naming(&sns, GOOD)).await.0, 200);
     assert_eq!(deliver(&app, &naming(&sns, &missing(0))).await.0, 403);
-    assert_eq!(times_asked(&sns, &missing(0)), 2, "it may have come into being");
+    assert_eq!(requests_for(&sns, &missing(0)), 2, "it may have come into being");
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn forged_messages_do_not_push_out_a_certificate_that_has_proved_one() {
+async fn forged_messages_do_not_evict_a_proven_certificate() {
     let sns = Sns::start();
     let app = sns.app().await;
     assert_eq!(deliver(&app, &naming(&sns, GOOD)).await.0, 200);
@@ -69,26 +69,26 @@ async fn forged_messages_do_not_push_out_a_certificate_that_has_proved_one() {
             app.pass(10);
         }
         deliver(&app, &naming(&sns, &missing(number))).await;
-        // The name of a good one is no proof.
+        // The name of a valid certificate is no proof.
         let mut forged = naming(&sns, GOOD);
         forged["Message"] = "another".into();
         assert_eq!(deliver(&app, &forged).await.0, 403);
     }
     assert_eq!(deliver(&app, &naming(&sns, &missing(999))).await.0, 429, "the budget is spent");
     assert_eq!(deliver(&app, &naming(&sns, GOOD)).await.0, 200);
-    assert_eq!(times_asked(&sns, GOOD), 1);
+    assert_eq!(requests_for(&sns, GOOD), 1);
     app.stop().await;
 }
 
 #[actix_web::test]
-async fn a_fetch_holds_up_only_who_needs_it_and_is_made_once_for_all_of_them() {
+async fn a_fetch_delays_only_its_own_messages_and_is_shared() {
     let sns = Sns::start();
     let app = sns.app().await;
     assert_eq!(deliver(&app, &naming(&sns, GOOD)).await.0, 200);
     let slow = naming(&sns, SLOW);
     let waiting = join_all((0..5).map(|_| deliver(&app, &slow)));
     let others = async {
-        eventually(async || (times_asked(&sns, SLOW) == 1).then_some(())).await;
+        eventually(async || (requests_for(&sns, SLOW) == 1).then_some(())).await;
         for _ in 0..5 {
             assert_eq!(deliver(&app, &naming(&sns, GOOD)).await.0, 200);
         }
@@ -96,6 +96,6 @@ async fn a_fetch_holds_up_only_who_needs_it_and_is_made_once_for_all_of_them() {
     };
     let (answers, ()) = join(waiting, others).await;
     assert!(answers.iter().all(|(status, _)| *status == 200), "{answers:?}");
-    assert_eq!(times_asked(&sns, SLOW), 1);
+    assert_eq!(requests_for(&sns, SLOW), 1);
     app.stop().await;
 }

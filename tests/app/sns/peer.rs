@@ -1,4 +1,4 @@
-//! An SNS of our own: it has certificates, signs, and notes what it was asked for.
+//! A fake SNS: it serves certificates, signs, and records its requests.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -24,11 +24,11 @@ use crate::support::{NOW, TestApp};
 pub const TOPIC: &str = "arn:aws:sns:eu-central-1:123456789012:exits";
 const DAY: u64 = 24 * 3600;
 
-/// Where its certificate is.
+/// The path of its certificate.
 pub const GOOD: &str = "/SimpleNotificationService-900d.pem";
-/// Another good one, which is handed out when the test says so.
+/// Another valid certificate, which is served when the test allows it.
 pub const SLOW: &str = "/SimpleNotificationService-510e.pem";
-/// Answers that are no certificate that is good now, though their key has signed.
+/// Answers that are no valid certificate, although their key has signed.
 pub const BAD: [&str; 4] = [
     "/SimpleNotificationService-0bad.pem",
     "/SimpleNotificationService-01d.pem",
@@ -43,7 +43,7 @@ pub struct Sns {
     release: Arc<Semaphore>,
 }
 
-/// What it hands out, what it was asked for, and how often it may hand out what is slow.
+/// The served files, the recorded requests, and the permits of the slow file.
 type Shelf = (HashMap<&'static str, Vec<u8>>, Arc<Mutex<Vec<String>>>, Arc<Semaphore>);
 
 fn certificate(key: &PKey<Private>, from: Timestamp, days: u64) -> Vec<u8> {
@@ -56,7 +56,7 @@ fn certificate(key: &PKey<Private>, from: Timestamp, days: u64) -> Vec<u8> {
     builder.build().to_pem().unwrap()
 }
 
-fn shelf(key: &PKey<Private>) -> HashMap<&'static str, Vec<u8>> {
+fn files(key: &PKey<Private>) -> HashMap<&'static str, Vec<u8>> {
     let good = certificate(key, NOW, 1);
     let [nonsense, old, future, two] = BAD;
     HashMap::from([
@@ -73,7 +73,7 @@ impl Sns {
     pub fn start() -> Self {
         let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
         let (asked, release) = (Arc::<Mutex<Vec<String>>>::default(), Arc::new(Semaphore::new(0)));
-        let state = Data::new((shelf(&key), Arc::clone(&asked), Arc::clone(&release)));
+        let state = Data::new((files(&key), Arc::clone(&asked), Arc::clone(&release)));
         let server = HttpServer::new(move || App::new().app_data(Data::clone(&state)).default_service(web::to(answer)));
         let server = server.workers(1).disable_signals().bind("127.0.0.1:0").unwrap();
         let address = server.addrs()[0];
@@ -85,7 +85,7 @@ impl Sns {
         format!("http://{}{path}", self.address)
     }
 
-    /// An application whose event `Sample` holds ten, and hears this SNS's topic.
+    /// An application whose event `Sample` has a capacity of ten, and which is subscribed to this SNS's topic.
     pub async fn app(&self) -> TestApp {
         let event = "id = \"Sample\"\ninlet = { strategy = \"max_size\", max_size = 10 }\n";
         let topic = format!("[[sns_topic]]\narn = \"{TOPIC}\"\nevent = \"Sample\"\nendpoint = \"{}\"\n#", self.url(""));
@@ -124,11 +124,11 @@ impl Sns {
         self.message("Notification", json!({ "Message": exits.to_string(), "Subject": "gone" }))
     }
 
-    pub fn asked(&self) -> Vec<String> {
+    pub fn requests(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
     }
 
-    /// Lets it hand out what is slow.
+    /// Serves the slow file.
     pub fn release(&self) {
         self.release.add_permits(1000);
     }

@@ -1,4 +1,4 @@
-// A script of an operator: lets one visitor in, then asks how many are inside; signed by aws4fetch.
+// An operator's script: admits one visitor, then reads the number of active sessions; signed by aws4fetch.
 
 import { AwsClient } from "aws4fetch";
 

@@ -14,8 +14,8 @@ use url::{ParseError, Url};
 use crate::support::process::Process;
 use crate::support::{eventually, program};
 
-/// What makes it quiet, and the same on every machine. The sandbox needs rights that a container does not give; the
-/// only pages that it opens are ours.
+/// Options that make it quiet and reproducible. The sandbox needs rights that a container does not give; it opens our
+/// own pages only.
 const FLAGS: [&str; 11] = [
     "--headless=new",
     "--no-sandbox",
@@ -37,7 +37,7 @@ pub enum Scripts {
     Off,
 }
 
-/// A window to look through.
+/// A window size.
 #[derive(Clone, Copy, Debug)]
 pub struct Screen {
     pub name: &'static str,
@@ -57,7 +57,7 @@ pub struct Chromium {
 }
 
 impl Chromium {
-    /// Starts the driver; `None` where there is no browser and need not be.
+    /// Starts the driver; `None` if the browser is missing and not required.
     pub async fn start() -> Option<Self> {
         let (program, driver) = (program("chromium")?, program("chromedriver")?);
         let directory = tempfile::tempdir().unwrap();
@@ -70,7 +70,7 @@ impl Chromium {
         Some(Self { program, driver, profiles, _process: process })
     }
 
-    /// A browser of somebody who was never here before.
+    /// A new browser profile.
     pub async fn visitor(&self, name: &str, scripts: Scripts) -> Browser {
         let profile = format!("--user-data-dir={}", self.profiles.join(name).display());
         let arguments: Vec<&str> = FLAGS.into_iter().chain([profile.as_str()]).collect();
@@ -103,19 +103,19 @@ impl Browser {
         self.client.goto(address).await.unwrap();
     }
 
-    /// The text of the first element that `css` names, as it is shown; `None` while there is none.
+    /// The displayed text of the first element that matches `css`; `None` if there is none.
     pub async fn text(&self, css: &str) -> Option<String> {
-        // An element that goes while it is read is the page changing under us: then it is not there.
+        // An element that disappears while it is read counts as missing: the page is changing.
         let element = self.client.find(Locator::Css(css)).await.ok()?;
         element.text().await.ok()
     }
 
-    /// Whether there is an element that `css` names.
+    /// Whether an element matches `css`.
     pub async fn has(&self, css: &str) -> bool {
         !self.client.find_all(Locator::Css(css)).await.unwrap().is_empty()
     }
 
-    /// Waits until the element that `css` names says `text`.
+    /// Waits until the element that matches `css` has the text `text`.
     pub async fn sees(&self, css: &str, text: &str) {
         let mut last = None;
         let what = format!("{} sees {text:?} at {css}", self.name);
@@ -131,7 +131,7 @@ impl Browser {
         .await;
     }
 
-    /// Clicks the element that `css` names.
+    /// Clicks the element that matches `css`.
     pub async fn click(&self, css: &str) {
         self.client.find(Locator::Css(css)).await.unwrap().click().await.unwrap();
     }
@@ -140,39 +140,39 @@ impl Browser {
         self.client.current_url().await.unwrap().to_string()
     }
 
-    /// What the browser complained of: failed scripts, and what a policy forbade.
+    /// The browser's error log: failed scripts, and policy violations.
     pub async fn complaints(&self) -> Vec<String> {
         let entries = self.client.issue_cmd(Extension("se/log", json!({ "type": "browser" }))).await.unwrap();
         let severe = entries.as_array().unwrap().iter().filter(|entry| entry["level"] == "SEVERE");
         severe.map(|entry| entry["message"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// Looks through another window from now on.
-    pub async fn look_through(&self, screen: Screen) {
+    /// Changes the window size.
+    pub async fn resize(&self, screen: Screen) {
         let Screen { width, height, scale, dark, .. } = screen;
         let scheme = if dark { "dark" } else { "light" };
         let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": scale, "mobile": false });
         self.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
-        // Nothing moves in a picture.
+        // Animations are disabled.
         let features = [("prefers-color-scheme", scheme), ("prefers-reduced-motion", "reduce")];
         let features = features.map(|(name, value)| json!({ "name": name, "value": value }));
         self.devtools("Emulation.setEmulatedMedia", json!({ "features": features })).await;
     }
 
-    /// Keeps what the window shows as `target/screenshots/NAME.png`.
+    /// Saves a screenshot as `target/screenshots/NAME.png`.
     pub async fn photograph(&self, name: &str) {
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("screenshots");
         fs::create_dir_all(&directory).unwrap();
         fs::write(directory.join(format!("{name}.png")), self.client.screenshot().await.unwrap()).unwrap();
     }
 
-    /// Whether the page has asked for this path by itself.
-    pub async fn has_asked_for(&self, path: &str) -> bool {
+    /// Whether the page has requested this path by itself.
+    pub async fn has_requested(&self, path: &str) -> bool {
         let look = "return performance.getEntriesByType('resource').some(({ name }) => new URL(name).pathname === arguments[0])";
         self.client.execute(look, vec![json!(path)]).await.unwrap().as_bool().unwrap()
     }
 
-    /// Has no page of this tab load what these patterns name, from now on.
+    /// Blocks requests of this tab that match these patterns.
     pub async fn block(&self, patterns: &[&str]) {
         self.devtools("Network.enable", json!({})).await;
         self.devtools("Network.setBlockedURLs", json!({ "urls": patterns })).await;
@@ -183,15 +183,15 @@ impl Browser {
         self.devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script })).await;
     }
 
-    /// What a script answers that is run in the page.
+    /// The result of a script that runs in the page.
     pub async fn run(&self, script: &str) -> Value {
         self.client.execute(script, Vec::new()).await.unwrap()
     }
 
-    /// Opens another tab, which is looked at from now on.
+    /// Opens another tab and switches to it.
     pub async fn open_tab(&self) -> WindowHandle {
         let opened = self.client.new_window(true).await.unwrap().handle;
-        self.look_at(&opened).await;
+        self.switch_to(&opened).await;
         opened
     }
 
@@ -200,12 +200,12 @@ impl Browser {
         self.client.windows().await.unwrap()
     }
 
-    /// Looks at another tab from now on.
-    pub async fn look_at(&self, tab: &WindowHandle) {
+    /// Switches to another tab.
+    pub async fn switch_to(&self, tab: &WindowHandle) {
         self.client.switch_to_window(tab.clone()).await.unwrap();
     }
 
-    /// Closes the tab that is looked at.
+    /// Closes the current tab.
     pub async fn close_tab(&self) {
         self.client.close_window().await.unwrap();
     }
@@ -227,7 +227,7 @@ impl Browser {
     }
 }
 
-/// A command of chromedriver's own.
+/// A proprietary command of chromedriver.
 #[derive(Debug)]
 struct Extension(&'static str, Value);
 

@@ -1,4 +1,4 @@
-//! A site that leads its visitors on to another origin once they are logged in, as a hosted login does.
+//! A site that redirects its visitors to another origin after the login, as a hosted login does.
 
 use std::sync::OnceLock;
 
@@ -13,7 +13,7 @@ use crate::support::program::Anteroom;
 
 /// Starts the site; the address of its callback, and of the other origin.
 pub fn site() -> (String, String) {
-    // The second origin is only known once the server listens: the first request is answered later than that.
+    // The second origin is known only once the server listens; the first request comes later.
     let shop = Data::new(OnceLock::<String>::new());
     let shared = Data::clone(&shop);
     let server = HttpServer::new(move || {

@@ -1,4 +1,4 @@
-//! Every page in every window, photographed to be looked at.
+//! Screenshots of every page in every window size.
 
 use super::chromium::{Browser, Chromium, Screen, Scripts};
 use super::{COUNT, GREETING, join};
@@ -12,10 +12,10 @@ const SCREENS: [Screen; 4] = [
     Screen { name: "390-dark", width: 390, height: 844, scale: 2, dark: true },
 ];
 
-/// Looks at the page through each window, and keeps what is seen there.
+/// Saves a screenshot of the page in each window size.
 pub async fn look(browser: &Browser, page: &str) {
     for screen in SCREENS {
-        browser.look_through(screen).await;
+        browser.resize(screen).await;
         let overhang = browser.overhang().await;
         assert!(overhang <= 0, "{page} at {}: {overhang} px too wide", screen.name);
         browser.photograph(&format!("{page}-{}", screen.name)).await;
@@ -23,7 +23,7 @@ pub async fn look(browser: &Browser, page: &str) {
 }
 
 #[tokio::test]
-async fn every_page_fits_a_phone_and_a_desk() {
+async fn every_page_fits_a_phone_and_a_desktop() {
     let Some(chromium) = Chromium::start().await else { return };
     let anteroom = Anteroom::demonstration(&[("ANTEROOM_EVENT__0__ENTRY", "button")]).await;
     let visitor = chromium.visitor("visitor", Scripts::On).await;
@@ -31,10 +31,10 @@ async fn every_page_fits_a_phone_and_a_desk() {
     look(&visitor, "shop").await;
     visitor.open(&format!("{}/authorize?client_id=nobody", anteroom.issuer)).await;
     look(&visitor, "error").await;
-    // A page for an error is an error, as the browser notes.
+    // The browser logs an error page as an error.
     assert_eq!(visitor.complaints().await.len(), 1);
 
-    // A long line, somewhat moved, at a pace that is known.
+    // A long queue, somewhat moved, at a known pace.
     anteroom.join_many(1_900).await;
     join(&visitor, &anteroom).await;
     visitor.sees(COUNT, "1,900\npeople ahead of you").await;

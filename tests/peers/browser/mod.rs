@@ -1,4 +1,4 @@
-//! Chromium before the demonstration: what a visitor sees, with scripts and without.
+//! Chromium with the demonstration: the pages that a visitor sees, with and without scripts.
 
 mod chromium;
 mod leading_on;
@@ -16,9 +16,9 @@ use crate::support::program::Anteroom;
 
 /// "Your number" on the waiting page.
 const NUMBER: &str = "dl div:nth-child(2) dd";
-/// How many are ahead.
+/// The number of visitors ahead.
 const COUNT: &str = ".count";
-/// Whom the shop says that it let in.
+/// The subject that the shop shows.
 const GREETING: &str = ".ticket h2";
 
 async fn join(browser: &Browser, anteroom: &Anteroom) {
@@ -26,7 +26,7 @@ async fn join(browser: &Browser, anteroom: &Anteroom) {
     browser.click("a[href='/login']").await;
 }
 
-/// The visitor is in the shop, logged in, and Anteroom knows the `sub` that the shop shows as this position.
+/// The visitor is logged in to the shop, and Anteroom knows the displayed `sub` as this position.
 async fn assert_inside(browser: &Browser, anteroom: &Anteroom, position: u64) {
     browser.sees(GREETING, &format!("You are in, visitor-{position}")).await;
     browser.sees(".ticket .place", &position.to_string()).await;
@@ -45,7 +45,7 @@ async fn two_visitors_in_line(scripts: Scripts) {
     join(&second, &anteroom).await;
     second.sees(NUMBER, "2").await;
     second.sees(COUNT, "1\nperson ahead of you").await;
-    // Only to a browser without scripts is this an element, and not text that is skipped.
+    // Only without scripts is this an element rather than skipped text.
     assert_eq!(second.has("noscript meta[http-equiv=refresh]").await, scripts == Scripts::Off);
 
     anteroom.serve(1).await;
@@ -63,12 +63,12 @@ async fn two_visitors_in_line(scripts: Scripts) {
 }
 
 #[tokio::test]
-async fn two_visitors_wait_and_are_let_in_one_after_the_other() {
+async fn two_visitors_wait_and_are_admitted_one_after_the_other() {
     two_visitors_in_line(Scripts::On).await;
 }
 
 #[tokio::test]
-async fn without_scripts_two_visitors_wait_and_are_let_in_one_after_the_other() {
+async fn without_scripts_two_visitors_wait_and_are_admitted_one_after_the_other() {
     two_visitors_in_line(Scripts::Off).await;
 }
 
@@ -90,7 +90,7 @@ async fn at_an_event_with_a_button_the_visitor_enters_by_pressing_it() {
 }
 
 #[tokio::test]
-async fn an_answer_by_form_post_sends_itself_and_without_scripts_by_a_button() {
+async fn a_form_post_answer_submits_itself_or_without_scripts_by_a_button() {
     let Some(chromium) = Chromium::start().await else { return };
     let Some(site) = Site::open().await else { return };
     site.anteroom.serve(2).await;
@@ -109,11 +109,11 @@ async fn an_answer_by_form_post_sends_itself_and_without_scripts_by_a_button() {
     without.close().await;
 }
 
-/// An address with its share of streams: so many files that 272 connections are for visitors, of which one address has 68.
+/// A limit on open files with which 272 connections are for visitors, and 68 for one address.
 const FEW_FILES: &str = "ulimit -n 512";
 const SHARE: usize = 68;
 
-/// A listener of the line's stream, and how it was answered.
+/// A reader of the event's stream, and the status of its answer.
 async fn listener(anteroom: &Anteroom) -> (TcpStream, String) {
     let mut stream = TcpStream::connect(anteroom.issuer.strip_prefix("http://").unwrap()).await.unwrap();
     stream.write_all(b"GET /line/Sample/events HTTP/1.1\r\nhost: queue\r\n\r\n").await.unwrap();
@@ -123,7 +123,7 @@ async fn listener(anteroom: &Anteroom) -> (TcpStream, String) {
 }
 
 #[tokio::test]
-async fn a_page_whose_stream_is_refused_asks_instead_and_is_let_in() {
+async fn a_page_whose_stream_is_refused_polls_and_is_admitted() {
     let Some(chromium) = Chromium::start().await else { return };
     let anteroom = Anteroom::demonstration_after(FEW_FILES, &[("ANTEROOM_LIMITS__EXEMPT", "[]")]).await;
     let mut others = Vec::new();
@@ -138,8 +138,8 @@ async fn a_page_whose_stream_is_refused_asks_instead_and_is_let_in() {
     let visitor = chromium.visitor("visitor", Scripts::On).await;
     join(&visitor, &anteroom).await;
     visitor.sees(COUNT, "You are next").await;
-    // With a stream that speaks, a page asks for nothing else.
-    eventually("the page asks", async || visitor.has_asked_for("/line/Sample").await.then_some(())).await;
+    // With a working stream, a page makes no other request.
+    eventually("the page asks", async || visitor.has_requested("/line/Sample").await.then_some(())).await;
     anteroom.serve(1).await;
     assert_inside(&visitor, &anteroom, 1).await;
     drop(others);

@@ -1,16 +1,16 @@
-//! The waiting page where its script does not run, or where nothing that the script asks for comes through: it goes on
-//! by itself all the same.
+//! The waiting page without a running script, or without answers to the script's requests: it continues by itself all
+//! the same.
 
 use super::chromium::{Chromium, Scripts};
 use super::{COUNT, assert_inside, join};
 use crate::support::program::Anteroom;
 
-/// What keeps the page from being kept current.
+/// A cause that keeps the page from being updated.
 struct Obstacle {
     name: &'static str,
-    /// Addresses that do not load.
+    /// Blocked addresses.
     blocked: &'static [&'static str],
-    /// What runs before the page's own scripts.
+    /// A script that runs before the page's own.
     script: &'static str,
 }
 
@@ -40,7 +40,7 @@ const OBSTACLES: [Obstacle; 6] = [
 ];
 
 #[tokio::test]
-async fn whatever_keeps_the_script_from_running_the_page_goes_on_by_itself() {
+async fn the_page_continues_by_itself_whatever_stops_its_script() {
     let Some(chromium) = Chromium::start().await else { return };
     let anteroom = Anteroom::demonstration(&[]).await;
     let mut waiting = Vec::new();
@@ -60,7 +60,7 @@ async fn whatever_keeps_the_script_from_running_the_page_goes_on_by_itself() {
 }
 
 #[tokio::test]
-async fn with_the_script_running_nothing_is_loaded_anew() {
+async fn with_the_script_running_nothing_is_reloaded() {
     let Some(chromium) = Chromium::start().await else { return };
     let anteroom = Anteroom::demonstration(&[]).await;
     anteroom.join_many(30).await;
@@ -68,7 +68,7 @@ async fn with_the_script_running_nothing_is_loaded_anew() {
     join(&visitor, &anteroom).await;
     visitor.sees(COUNT, "30\npeople ahead of you").await;
     visitor.run("window.loaded = 'once'").await;
-    // Longer than the watchdog of a page waits whose script gives no sign of life.
+    // Longer than the watchdog waits for a script without progress.
     for ahead in (1..30).rev() {
         anteroom.serve(1).await;
         visitor.sees(COUNT, &ahead.to_string()).await;

@@ -12,7 +12,7 @@ use crate::support::program::Anteroom;
 /// The button of the waiting page.
 const CHECK: &str = "#check";
 
-/// The tabs, each with a login that waits.
+/// The tabs, each with a waiting login.
 async fn open_tabs(browser: &Browser, anteroom: &Anteroom, count: usize) -> Vec<WindowHandle> {
     let mut tabs = browser.tabs().await;
     for number in 0..count {
@@ -26,17 +26,17 @@ async fn open_tabs(browser: &Browser, anteroom: &Anteroom, count: usize) -> Vec<
 }
 
 #[tokio::test]
-async fn seven_tabs_all_load_and_the_newest_goes_on_by_itself() {
+async fn seven_tabs_all_load_and_the_newest_continues_by_itself() {
     let Some(chromium) = Chromium::start().await else { return };
     let anteroom = Anteroom::demonstration(&[]).await;
     let browser = chromium.visitor("visitor", Scripts::On).await;
     let tabs = open_tabs(&browser, &anteroom, 7).await;
     let (newest, older) = tabs.split_last().unwrap();
     anteroom.serve(1).await;
-    browser.look_at(newest).await;
+    browser.switch_to(newest).await;
     browser.sees(GREETING, "You are in, visitor-1").await;
     for tab in older {
-        browser.look_at(tab).await;
+        browser.switch_to(tab).await;
         browser.sees(COUNT, "You go on in the tab in which you last opened the site").await;
         browser.sees(CHECK, "Go on in this tab").await;
     }
@@ -48,7 +48,7 @@ async fn seven_tabs_all_load_and_the_newest_goes_on_by_itself() {
 }
 
 #[tokio::test]
-async fn the_tab_that_holds_the_stream_can_be_closed_and_another_tells_of_the_line() {
+async fn closing_the_tab_with_the_stream_hands_it_to_another() {
     let Some(chromium) = Chromium::start().await else { return };
     let anteroom = Anteroom::demonstration(&[]).await;
     anteroom.join_many(3).await;
@@ -61,9 +61,9 @@ async fn the_tab_that_holds_the_stream_can_be_closed_and_another_tells_of_the_li
     browser.sees(COUNT, "3\npeople ahead of you").await;
     anteroom.serve(1).await;
     browser.sees(COUNT, "2\npeople ahead of you").await;
-    browser.look_at(&first).await;
+    browser.switch_to(&first).await;
     browser.close_tab().await;
-    browser.look_at(&second).await;
+    browser.switch_to(&second).await;
     anteroom.serve(1).await;
     browser.sees(COUNT, "1\nperson ahead of you").await;
     anteroom.serve(2).await;
@@ -72,7 +72,7 @@ async fn the_tab_that_holds_the_stream_can_be_closed_and_another_tells_of_the_li
 }
 
 #[tokio::test]
-async fn two_tabs_that_a_newcomer_opens_at_the_same_moment_share_a_place_and_are_both_good() {
+async fn two_tabs_opened_at_once_by_a_new_browser_share_a_place() {
     let Some(chromium) = Chromium::start().await else { return };
     let (callback, shop) = super::leading_on::site();
     let anteroom = Anteroom::for_client(&callback).await;
@@ -89,15 +89,15 @@ async fn two_tabs_that_a_newcomer_opens_at_the_same_moment_share_a_place_and_are
         })
         .await;
         for tab in &tabs {
-            browser.look_at(tab).await;
+            browser.switch_to(tab).await;
             browser.sees(NUMBER, &position.to_string()).await;
         }
         anteroom.serve(1).await;
-        // One of them is newer, and goes on by itself.
+        // One of them is newer, and continues by itself.
         let mut arrived = Vec::new();
         eventually("one tab arrives", async || {
             for tab in &tabs {
-                browser.look_at(tab).await;
+                browser.switch_to(tab).await;
                 if browser.address().await == shop {
                     arrived.push(tab.clone());
                 }
@@ -106,7 +106,7 @@ async fn two_tabs_that_a_newcomer_opens_at_the_same_moment_share_a_place_and_are
         })
         .await;
         let other = tabs.iter().find(|tab| !arrived.contains(tab)).unwrap();
-        browser.look_at(other).await;
+        browser.switch_to(other).await;
         browser.sees(CHECK, "Go on in this tab").await;
         browser.click(CHECK).await;
         browser.sees("h1", "Arrived").await;

@@ -1,9 +1,9 @@
-// A relying party as its own makers would write it, with openid-client. It takes a client ID and a secret, prints where
-// it listens, learns the issuer at /discover?issuer=…, and lets visitors in at /login or /login?mode=form_post.
+// A typical relying party with openid-client. It takes a client ID and a secret, prints its address, gets the issuer at
+// /discover?issuer=…, and logs visitors in at /login or /login?mode=form_post.
 import { webcrypto } from 'node:crypto';
 import { createServer } from 'node:http';
 
-// Debian 12's node 18 has what the library takes from the platform, but for this name.
+// Debian 12's node 18 has everything that the library uses, except this name.
 globalThis.crypto ??= webcrypto;
 const client = await import('openid-client');
 

@@ -15,11 +15,11 @@ EVENT = "Sample"
 # The ticket of the document's examples.
 EXAMPLE = "8f14e45f-ceea-467f-a8c6-1d2e3f405162"
 TICKET = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-# These calls are about a session, which a ticket has once its tokens were taken.
+# These calls need a session, which a ticket has once its tokens were requested.
 ABOUT_SESSIONS = ("/private/update_session", "/private/inlet")
-# How often the gate was asked: every second time, the first among them, by somebody who has a token.
+# The number of calls of /verify: every second one, beginning with the first, has a token.
 PROXIES = itertools.count()
-# How many tickets were made up.
+# The number of generated tickets.
 MADE_UP = itertools.count()
 
 

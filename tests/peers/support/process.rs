@@ -1,4 +1,4 @@
-//! A process that lives as long as the test that needs it, and whose last words are told when the test fails.
+//! A process that lives as long as its test, and whose last output is printed when the test fails.
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
@@ -29,12 +29,12 @@ pub struct Process {
     child: Child,
     output: PathBuf,
     errors: PathBuf,
-    // Goes last: dropping a process reads its words from there.
+    // Dropped last: dropping a process reads its output from there.
     _directory: TempDir,
 }
 
 impl Process {
-    /// Starts `command`; what it prints goes to two files in `directory`.
+    /// Starts `command`; its output goes to two files in `directory`.
     pub fn start(name: &'static str, command: &Command, directory: TempDir) -> Self {
         let (output, errors) = (directory.path().join("output"), directory.path().join("errors"));
         let to = |path| Stdio::from(File::create(path).unwrap());
@@ -43,13 +43,13 @@ impl Process {
         Self { name, child, output, errors, _directory: directory }
     }
 
-    /// The rest of the first line of its output that holds `beginning`, once it is there.
+    /// The rest of the first line of its output that contains `beginning`, once it is there.
     pub async fn says(&mut self, beginning: &str) -> String {
         let what = format!("{} says {beginning:?}", self.name);
         eventually(what, async || {
             let ended = self.child.try_wait().unwrap();
             let said = fs::read_to_string(&self.output).unwrap();
-            // The last line may not be whole yet.
+            // The last line may be incomplete.
             let lines = said.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
             let found = lines.filter_map(|line| line.split_once(beginning)).map(|(_, rest)| rest.to_owned()).next();
             assert!(found.is_some() || ended.is_none(), "{} ended: {}", self.name, ended.unwrap());
@@ -64,7 +64,7 @@ impl Process {
     }
 }
 
-/// `command` in the hands of the keeper.
+/// `command` under the supervisor.
 fn kept(command: &Command) -> Command {
     let mut kept = Command::new("sh");
     kept.args(["-c", KEEPER, "keeper"]).arg(command.get_program()).args(command.get_args()).process_group(0);

@@ -1,4 +1,4 @@
-//! The built program as an operator starts it, and the operator's hand on the line.
+//! The built program as an operator starts it, and the operator's calls.
 
 use std::env;
 use std::fs;
@@ -18,10 +18,10 @@ pub const SECRET: &str = "sample-secret-0123456789-0123456789-0123";
 pub const PAIR_ID: &str = "AKIDEXAMPLE";
 pub const ADMIN_KEY: &str = "admin-key-0123456789-0123456789-01234567";
 
-/// How many requests are under way when many join: enough to share their commits, few enough for a small machine.
+/// The number of concurrent joins: enough to share their commits, few enough for a small machine.
 const AT_A_TIME: usize = 64;
 
-/// One line that moves by hand alone, at ports that are free.
+/// One event that is moved by hand alone, on free ports.
 const CONFIG: &str = r#"
 public_url = "http://127.0.0.1:0"
 listen = "127.0.0.1:0"
@@ -38,7 +38,7 @@ inlet = { strategy = "manual" }
 /// A running Anteroom.
 pub struct Anteroom {
     pub issuer: String,
-    /// Where the demonstration's shop is.
+    /// The address of the demonstration's shop.
     pub shop: String,
     admin_key: String,
     http: reqwest::Client,
@@ -51,7 +51,7 @@ impl Anteroom {
         Self::for_client_with(redirect_uri, &[]).await
     }
 
-    /// The same, with what else `variables` say.
+    /// The same, with additional variables.
     pub async fn for_client_with(redirect_uri: &str, variables: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("anteroom.toml");
@@ -66,13 +66,12 @@ impl Anteroom {
         Self::start(command, directory).await
     }
 
-    /// Starts as somebody does who has configured nothing, but for the ports, a line that moves by hand alone, and
-    /// what else `variables` say.
+    /// Starts the demonstration, with other ports, an event that is moved by hand alone, and additional variables.
     pub async fn demonstration(variables: &[(&str, &str)]) -> Self {
         Self::demonstration_after("", variables).await
     }
 
-    /// The same, in a shell that does `before` first.
+    /// The same, in a shell that runs `before` first.
     pub async fn demonstration_after(before: &str, variables: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let data = directory.path().join("data");
@@ -106,45 +105,45 @@ impl Anteroom {
         Self { issuer, shop: String::new(), admin_key: ADMIN_KEY.to_owned(), http, _process: process }
     }
 
-    /// Moves the serving counter of the line by `by`; where it is then.
+    /// Moves the serving counter by `by`; returns its new value.
     pub async fn serve(&self, by: i64) -> u64 {
         let body = json!({ "event_id": "Sample", "increment_by": by });
         let request = self.http.post(format!("{}/private/increment_serving_counter", self.issuer));
         ok(request.bearer_auth(&self.admin_key).body(body.to_string())).await["serving_num"].as_u64().unwrap()
     }
 
-    /// Ends the session of a ticket, as an inlet does whose visitor has paid.
+    /// Closes the session of a ticket, as a site does after a payment.
     pub async fn end_session(&self, request_id: &str) {
         let body = json!({ "event_id": "Sample", "request_id": request_id, "status": 1 });
         let request = self.http.post(format!("{}/private/update_session", self.issuer));
         ok(request.bearer_auth(&self.admin_key).body(body.to_string())).await;
     }
 
-    /// Joins the line by the REST door; the request ID.
+    /// Joins through the REST channel; the request ID.
     pub async fn ticket(&self) -> String {
         let request = self.http.post(format!("{}/api/assign_queue_num", self.issuer));
         let joined = ok(request.body(json!({ "event_id": "Sample" }).to_string())).await;
         joined["api_request_id"].as_str().unwrap().to_owned()
     }
 
-    /// Joins the line by the REST door; the position.
+    /// Joins through the REST channel; the position.
     pub async fn join(&self) -> u64 {
         self.position_of(&self.ticket().await).await
     }
 
-    /// Opens the session of a ticket that is served.
+    /// Opens the session of a served ticket.
     pub async fn generate_token(&self, request_id: &str) {
         let body = json!({ "event_id": "Sample", "request_id": request_id });
         ok(self.http.post(format!("{}/api/generate_token", self.issuer)).body(body.to_string())).await;
     }
 
-    /// Begins the line anew.
+    /// Resets the event.
     pub async fn reset(&self) {
         let request = self.http.post(format!("{}/private/reset_initial_state", self.issuer));
         ok(request.bearer_auth(&self.admin_key).body(json!({ "event_id": "Sample" }).to_string())).await;
     }
 
-    /// Lets `visitors` join by the REST door, many at a time.
+    /// Joins `visitors` through the REST channel, many at a time.
     pub async fn join_many(&self, visitors: usize) {
         let address = format!("{}/api/assign_queue_num", self.issuer);
         let mut joining = JoinSet::new();
@@ -172,19 +171,19 @@ impl Anteroom {
         tokens["access_token"].as_str().unwrap().to_owned()
     }
 
-    /// The position that a request ID stands for; a `sub` is one.
+    /// The position of a request ID; a `sub` is one.
     pub async fn position_of(&self, request_id: &str) -> u64 {
         let query = format!("event_id=Sample&request_id={request_id}");
         ok(self.http.get(format!("{}/api/queue_num?{query}", self.issuer))).await["queue_number"].as_u64().unwrap()
     }
 }
 
-/// `anteroom serve`, which finds no configuration of whoever runs the tests.
+/// `anteroom serve`, without a configuration of the user who runs the tests.
 fn command(directory: &Path) -> Command {
     command_after("", directory)
 }
 
-/// The same, in a shell that does `before` first.
+/// The same, in a shell that runs `before` first.
 fn command_after(before: &str, directory: &Path) -> Command {
     let program = env!("CARGO_BIN_EXE_anteroom");
     let mut command = Command::new(if before.is_empty() { program } else { "/bin/sh" });
@@ -200,7 +199,7 @@ fn command_after(before: &str, directory: &Path) -> Command {
     command
 }
 
-/// An HTTP client that follows nothing by itself.
+/// An HTTP client that follows no redirects.
 pub fn http() -> reqwest::Client {
     drop(rustls::crypto::ring::default_provider().install_default());
     reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap()

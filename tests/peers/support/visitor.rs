@@ -1,5 +1,5 @@
-//! A visitor with a browser without scripts: it keeps cookies and follows redirects, and it goes on from a page when
-//! it is told to: by the page's own refresh, or by its form.
+//! A visitor with a browser without scripts: it keeps cookies, follows redirects, and continues from a page on request:
+//! by the page's refresh, or by its form.
 
 use std::collections::BTreeMap;
 
@@ -9,19 +9,19 @@ use url::Url;
 
 use super::program::http;
 
-/// Browsers give up after about so many redirects.
+/// The limit of redirects in browsers.
 const MOST_REDIRECTS: usize = 20;
 
-/// Somebody with a browser.
+/// A visitor's browser.
 pub struct Visitor {
     http: reqwest::Client,
     /// By host, as browsers keep them: not by port.
     cookies: BTreeMap<(String, String), String>,
-    /// Not gone to, only looked at: the address of a relying party without a server.
+    /// A prefix that is not opened: the address of a relying party without a server.
     stop_before: Option<String>,
 }
 
-/// Where a visitor has come to.
+/// The page that a visitor has reached.
 #[derive(Debug)]
 pub struct Page {
     pub url: Url,
@@ -35,24 +35,24 @@ impl Visitor {
         Self { http: http(), cookies: BTreeMap::new(), stop_before: None }
     }
 
-    /// A visitor who stops as soon as a redirect leads to an address that begins so.
+    /// A visitor who stops when a redirect leads to an address with this prefix.
     pub fn stopping_before(address: &str) -> Self {
         Self { stop_before: Some(address.to_owned()), ..Self::new() }
     }
 
-    /// A visitor's browser, to which a site of `host` gave a cookie.
+    /// A visitor's browser with a cookie from another site of `host`.
     pub fn given(&mut self, host: &str, name: &str, value: &str) {
         self.cookies.insert((host.to_owned(), name.to_owned()), value.to_owned());
     }
 
-    /// Opens an address and follows where it leads.
+    /// Opens an address and follows its redirects.
     pub async fn open(&mut self, address: &str) -> Page {
         let url: Url = address.parse().unwrap_or_else(|error| panic!("{address:?}: {error}"));
         let request = self.http.get(url.clone());
         self.follow(url, request).await
     }
 
-    /// Does what the page does by itself after some seconds.
+    /// Follows the page's own refresh.
     pub async fn refresh(&mut self, page: &Page) -> Page {
         let target = page.refresh_target().unwrap_or_else(|| panic!("the page stays as it is: {page:?}"));
         self.open(page.url.join(&target).unwrap().as_str()).await
@@ -108,12 +108,12 @@ impl Visitor {
 }
 
 impl Page {
-    /// The place in line that the page shows, if it is one of those who wait.
+    /// The position that a waiting page shows.
     pub fn position(&self) -> Option<u64> {
         self.after("data-position=\"").map(|text| text.parse().unwrap())
     }
 
-    /// Where the page goes by itself.
+    /// The target of the page's refresh.
     pub fn refresh_target(&self) -> Option<String> {
         let (_, target) = self.after("http-equiv=\"refresh\" content=\"")?.split_once("url=")?;
         Some(unescaped(target))
@@ -139,7 +139,7 @@ impl Page {
         named.map(|(name, rest)| (unescaped(name), unescaped(rest.split('"').next().unwrap()))).collect()
     }
 
-    /// What stands between `mark` and the next quotation mark.
+    /// The text between `mark` and the next quotation mark.
     fn after(&self, mark: &str) -> Option<&str> {
         self.body.split_once(mark)?.1.split('"').next()
     }

@@ -1,7 +1,6 @@
-//! What can go wrong at the shop's door, and the page that says so.
+//! The shop's errors, and the page for each.
 //!
-//! It owns the line between what a visitor is told and what the operator reads in the log: the
-//! detail of an error goes to the log alone.
+//! Separates the text for the visitor from the detail, which goes to the log alone.
 
 use std::error::Error;
 
@@ -10,22 +9,22 @@ use actix_web::{HttpResponse, ResponseError};
 
 use super::views;
 
-/// Why a page could not be shown.
+/// Why a page is not shown.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble {
-    /// A query that makes no sense: parameters missing, twice, or not text.
+pub(super) enum ShopError {
+    /// An invalid query: parameters missing, repeated, or not text.
     #[error("That address makes no sense to the shop.")]
     Malformed,
     /// No such page.
     #[error("There is no such page in this shop.")]
     Nowhere,
-    /// `iss` names somebody else: a mix-up attack (RFC 9207), or another site's login.
+    /// `iss` names another issuer: a mix-up attack (RFC 9207), or another site's login.
     #[error("That login comes from an issuer that this shop does not know.")]
     ForeignIssuer,
-    /// The `state` is not one that the shop gave to this browser, or not any more.
+    /// The `state` does not belong to a pending login of this browser.
     #[error("That login is not under way in this browser: it was used already, or it took too long.")]
     UnknownLogin,
-    /// The issuer said no, with this error code (RFC 6749 §4.1.2.1 and §5.2).
+    /// The issuer refused, with this error code (RFC 6749 §4.1.2.1 and §5.2).
     #[error("The waiting room did not let the login through ({0}).")]
     Declined(String),
     /// The issuer could not be reached or understood; the detail is for the log.
@@ -36,13 +35,13 @@ pub(super) enum Trouble {
     Unverified(String),
 }
 
-impl Trouble {
-    /// The issuer is away, and `error` with all its causes says why.
+impl ShopError {
+    /// The issuer is away; `error` with its causes is the detail.
     pub(super) fn away(error: impl Error) -> Self {
         Self::IssuerAway(with_causes(&error))
     }
 
-    /// The answer is not to be believed, and `error` with all its causes says why.
+    /// The answer fails verification; `error` with its causes is the detail.
     pub(super) fn unverified(error: impl Error) -> Self {
         Self::Unverified(with_causes(&error))
     }
@@ -53,7 +52,7 @@ fn with_causes(error: &dyn Error) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-impl ResponseError for Trouble {
+impl ResponseError for ShopError {
     fn status_code(&self) -> StatusCode {
         match self {
             Self::Malformed | Self::ForeignIssuer | Self::UnknownLogin => StatusCode::BAD_REQUEST,

@@ -1,4 +1,4 @@
-//! Around every request: its latency in the metrics, a line in the log, its problem made an answer.
+//! The access log middleware: measures every request, logs it, and renders its problem as an answer.
 
 use std::future::{self, Ready};
 use std::pin::Pin;
@@ -20,106 +20,106 @@ use crate::telemetry::RouteMetrics;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static(crate::http::REQUEST_ID);
 
-/// The header that names a request, as it is named in the log.
+/// The header that carries the request's ID, which the log has as well.
 pub fn request_id_header(id: &str) -> Option<(HeaderName, HeaderValue)> {
     HeaderValue::try_from(id).ok().map(|value| (REQUEST_ID, value))
 }
 
-/// How loudly a route is logged.
+/// The level at which a route is logged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Loudness {
-    /// Each request at INFO: logins, changes.
+pub enum LogLevel {
+    /// INFO for each request: logins, changes.
     Info,
-    /// Each request at DEBUG: what thousands of waiting visitors ask every second.
+    /// DEBUG for each request: calls that thousands of waiting visitors make every second.
     Debug,
 }
 
-/// The middleware of one route.
-pub struct Observe {
+/// The access log of one route.
+pub struct AccessLog {
     route: &'static str,
-    loudness: Loudness,
+    level: LogLevel,
     metrics: RouteMetrics,
 }
 
-impl Observe {
-    /// Watches the route of this name.
-    pub const fn new(route: &'static str, loudness: Loudness, metrics: RouteMetrics) -> Self {
-        Self { route, loudness, metrics }
+impl AccessLog {
+    /// The access log of the route of this name.
+    pub const fn new(route: &'static str, level: LogLevel, metrics: RouteMetrics) -> Self {
+        Self { route, level, metrics }
     }
 }
 
-impl<S> Transform<S, ServiceRequest> for Observe
+impl<S> Transform<S, ServiceRequest> for AccessLog
 where
     S: Service<ServiceRequest, Response = ServiceResponse, Error = Error> + 'static,
 {
     type Response = ServiceResponse;
     type Error = Error;
-    type Transform = Observed<S>;
+    type Transform = AccessLogService<S>;
     type InitError = ();
     type Future = Ready<Result<Self::Transform, ()>>;
 
     fn new_transform(&self, service: S) -> Self::Future {
-        let watch = Rc::new(Watch { route: self.route, loudness: self.loudness, metrics: self.metrics.clone() });
-        future::ready(Ok(Observed { service, watch }))
+        let route_log = Rc::new(RouteLog { route: self.route, level: self.level, metrics: self.metrics.clone() });
+        future::ready(Ok(AccessLogService { service, route_log }))
     }
 }
 
-/// A watched route.
-pub struct Observed<S> {
+/// A route with its access log.
+pub struct AccessLogService<S> {
     service: S,
-    watch: Rc<Watch>,
+    route_log: Rc<RouteLog>,
 }
 
-/// What is watched, and how.
-pub struct Watch {
+/// The route and its level.
+pub struct RouteLog {
     route: &'static str,
-    loudness: Loudness,
+    level: LogLevel,
     metrics: RouteMetrics,
 }
 
-impl<S> Service<ServiceRequest> for Observed<S>
+impl<S> Service<ServiceRequest> for AccessLogService<S>
 where
     S: Service<ServiceRequest, Response = ServiceResponse, Error = Error> + 'static,
 {
     type Response = ServiceResponse;
     type Error = Error;
-    type Future = Answering<S::Future>;
+    type Future = AccessLogFuture<S::Future>;
 
     forward_ready!(service);
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let started = Instant::now();
-        Answering { handled: self.service.call(request), watch: Rc::clone(&self.watch), started }
+        AccessLogFuture { handled: self.service.call(request), route_log: Rc::clone(&self.route_log), started }
     }
 }
 
 pin_project! {
-    /// A request that is being answered. A type of its own, as a box would cost each request an allocation.
-    pub struct Answering<F> {
+    /// A pending answer. A named type, because a box would cost an allocation per request.
+    pub struct AccessLogFuture<F> {
         #[pin]
         handled: F,
-        watch: Rc<Watch>,
+        route_log: Rc<RouteLog>,
         started: Instant,
     }
 }
 
-impl<F: Future<Output = Result<ServiceResponse, Error>>> Future for Answering<F> {
+impl<F: Future<Output = Result<ServiceResponse, Error>>> Future for AccessLogFuture<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
         let answer = ready!(this.handled.poll(context))?;
-        Poll::Ready(Ok(this.watch.finish(answer, this.started.elapsed())))
+        Poll::Ready(Ok(this.route_log.finish(answer, this.started.elapsed())))
     }
 }
 
-impl Watch {
+impl RouteLog {
     fn finish(&self, mut answer: ServiceResponse, took: Duration) -> ServiceResponse {
         self.metrics.observe(answer.status().as_u16(), took);
         let failed = answer.response().error().is_some();
-        let logged = match self.loudness {
-            Loudness::Info => tracing::enabled!(target: "anteroom::access", tracing::Level::INFO),
-            Loudness::Debug => tracing::enabled!(target: "anteroom::access", tracing::Level::DEBUG),
+        let logged = match self.level {
+            LogLevel::Info => tracing::enabled!(target: "anteroom::access", tracing::Level::INFO),
+            LogLevel::Debug => tracing::enabled!(target: "anteroom::access", tracing::Level::DEBUG),
         };
         if !failed && !logged {
             return answer;
@@ -139,7 +139,7 @@ impl Watch {
         answer
     }
 
-    /// One line a request. No query, no header, no body: they hold codes, tokens and tickets.
+    /// One line per request, without query, headers or body: they hold codes, tokens and tickets.
     fn log(&self, app: &App, answer: &ServiceResponse, id: &str, took: Duration) {
         let request = answer.request();
         let (method, status) = (request.method().as_str(), answer.status().as_u16());
@@ -147,18 +147,18 @@ impl Watch {
         let extensions = request.extensions();
         let operator = extensions.get::<OperatorName>().map(|OperatorName(name)| name.as_str());
         let ms = milliseconds(took);
-        match self.loudness {
-            Loudness::Info => {
+        match self.level {
+            LogLevel::Info => {
                 tracing::info!(target: "anteroom::access", request_id = id, method, route = self.route, status, ms, client, operator, "answered");
             }
-            Loudness::Debug => {
+            LogLevel::Debug => {
                 tracing::debug!(target: "anteroom::access", request_id = id, method, route = self.route, status, ms, client, operator, "answered");
             }
         }
     }
 }
 
-/// To the microsecond: what is finer is noise, and long to read.
+/// Rounded to the microsecond.
 fn milliseconds(took: Duration) -> f64 {
     (took.as_secs_f64() * 1e6).round() / 1e3
 }
@@ -168,11 +168,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_told_to_the_microsecond() {
-        for (nanoseconds, told) in
+    fn a_duration_is_rounded_to_the_microsecond() {
+        for (nanoseconds, expected) in
             [(2_051_701, "2.052"), (0, "0"), (499, "0"), (100_000, "0.1"), (3_600_000_000_001, "3600000")]
         {
-            assert_eq!(milliseconds(Duration::from_nanos(nanoseconds)).to_string(), told);
+            assert_eq!(milliseconds(Duration::from_nanos(nanoseconds)).to_string(), expected);
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Whether the keys of `EdDSA` are published: some relying parties cannot read a JWK Set that has one, so it is there only
-//! where a client uses it, and until the last token of a client that used it has expired.
+//! Publication of `EdDSA` keys. Some relying parties cannot read a JWK Set that contains one, so they are published
+//! only while a client uses them, and until the last token of such a client has expired.
 //!
-//! The keys are made and rotated with all others: a client that is added finds one that signs, and is published at that
-//! moment. Nodes tell each other by a document in the store.
+//! The keys are generated and rotated with all others, so a newly added client finds a key that signs; it is published
+//! at that moment. Nodes share the state in a document of the store.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,29 +14,29 @@ use crate::policy;
 use crate::store::{Document, Store, StoreError};
 
 /// The algorithm that is published on demand.
-pub(super) const RARE: SigningAlg = SigningAlg::EdDsa;
+pub(super) const ON_DEMAND: SigningAlg = SigningAlg::EdDsa;
 
-/// The document: until when the keys are published, in seconds, or [`IN_USE`].
+/// The document: the time until which the keys are published, in seconds, or [`IN_USE`].
 const DOCUMENT: &str = "keys-eddsa";
 
-/// What stands in the document while a client uses them.
+/// The content of the document while a client uses them.
 const IN_USE: &str = "in use";
 
-/// In memory, the same.
+/// The same in memory.
 const FOR_EVER: u64 = u64::MAX;
 
-/// What is known of their use.
-pub(super) struct RareKeys {
-    /// Whether a client here uses them.
+/// Whether the keys are in use.
+pub(super) struct OnDemandKeys {
+    /// Whether a client of this node's configuration uses them.
     used: bool,
-    /// Until when they are published, in seconds.
+    /// The time until which they are published, in seconds.
     until: AtomicU64,
 }
 
-impl RareKeys {
-    /// What the clients say.
+impl OnDemandKeys {
+    /// Reads the use from the clients' algorithms.
     pub(super) fn of(clients: &Clients) -> Self {
-        let used = clients.iter().any(|client| [client.id_token_alg, client.access_token_alg].contains(&RARE));
+        let used = clients.iter().any(|client| [client.id_token_alg, client.access_token_alg].contains(&ON_DEMAND));
         Self { used, until: AtomicU64::new(if used { FOR_EVER } else { 0 }) }
     }
 
@@ -45,7 +45,7 @@ impl RareKeys {
         now.as_secs() < self.until.load(Ordering::Relaxed)
     }
 
-    /// At a start: tells others of their use, or that it has ended and the last token expires after `longest_token`.
+    /// At start: records their use, or that it has ended and the last token expires after `longest_token`.
     pub(super) async fn open(
         &self,
         store: &dyn Store,
@@ -60,7 +60,7 @@ impl RareKeys {
         self.refresh(store).await
     }
 
-    /// Tells others of their use, and takes over what others told.
+    /// Records their use, and reads that of other nodes.
     pub(super) async fn refresh(&self, store: &dyn Store) -> Result<(), StoreError> {
         let noted = store.document(DOCUMENT).await?;
         if self.used {
@@ -80,7 +80,7 @@ fn is_in_use(noted: Option<&Document>) -> bool {
     noted.is_some_and(|document| document.body == IN_USE.as_bytes())
 }
 
-/// Whoever was quicker has written what holds as well, or is corrected by the next round.
+/// If another node wrote first, its content is equivalent, or the next round corrects it.
 async fn note(store: &dyn Store, noted: Option<&Document>, text: &str) -> Result<(), StoreError> {
     let version = noted.map_or(0, |document| document.version);
     store.replace_document(DOCUMENT, version, text.as_bytes()).await.map(drop)
@@ -99,16 +99,16 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
     const HOUR: Duration = Duration::from_secs(3600);
 
-    fn with(algs: &[SigningAlg]) -> RareKeys {
+    fn with(algs: &[SigningAlg]) -> OnDemandKeys {
         let client = |(number, alg): (usize, &SigningAlg)| {
             let client = Client::confidential(number.to_string(), Secret::new("s"));
             RegisteredClient { client: Client { access_token_alg: *alg, ..client }, event: "Sample".parse().unwrap() }
         };
-        RareKeys::of(&algs.iter().enumerate().map(client).collect())
+        OnDemandKeys::of(&algs.iter().enumerate().map(client).collect())
     }
 
     #[tokio::test]
-    async fn they_are_published_from_their_first_use_until_the_last_token_has_expired() {
+    async fn eddsa_keys_are_published_from_first_use_until_the_last_token_expires() {
         let directory = TempDir::new().unwrap();
         let store = EmbeddedStore::open(directory.path()).unwrap();
         let open = async |algs: &[SigningAlg], now| {
@@ -118,8 +118,8 @@ mod tests {
         };
         let end = NOW + HOUR + policy::KEY_RETIREMENT_MARGIN;
         let without = open(&[SigningAlg::Rs256], NOW).await;
-        assert!(!without.are_published(NOW), "nobody ever used them");
-        let used = open(&[SigningAlg::Es256, RARE], NOW).await;
+        assert!(!without.are_published(NOW), "no client ever used them");
+        let used = open(&[SigningAlg::Es256, ON_DEMAND], NOW).await;
         assert!(used.are_published(end + HOUR));
         without.refresh(&store).await.unwrap();
         assert!(without.are_published(end + HOUR), "another node uses them");

@@ -1,4 +1,4 @@
-//! What went wrong with a call to AWS, in one line: the SDK's own words are dumps of whole answers.
+//! The error of an AWS call in one line: the SDK's own texts are dumps of whole answers.
 
 use std::error::Error;
 
@@ -6,9 +6,9 @@ use aws_sdk_cloudwatch::error::ProvideErrorMetadata;
 
 use crate::policy;
 
-/// The code and message of AWS; the end of the chain of reasons where it said nothing.
-pub(super) fn brief<E: ProvideErrorMetadata + Error>(error: &E) -> String {
-    let words = match (error.code(), error.message()) {
+/// The code and message of AWS; without them, the last error of the chain.
+pub(super) fn describe<E: ProvideErrorMetadata + Error>(error: &E) -> String {
+    let text = match (error.code(), error.message()) {
         (Some(code), Some(message)) => format!("{code}: {message}"),
         (Some(code), None) => code.to_owned(),
         (None, _) => {
@@ -20,13 +20,13 @@ pub(super) fn brief<E: ProvideErrorMetadata + Error>(error: &E) -> String {
             if whole == last { whole } else { format!("{whole}: {last}") }
         }
     };
-    line(&words)
+    one_line(&text)
 }
 
-/// `words` on one line that is not too long.
-pub(super) fn line(words: &str) -> String {
-    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
-    words.chars().take(policy::MAX_AWS_REASON).collect()
+/// `text` on one line of bounded length.
+pub(super) fn one_line(text: &str) -> String {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    text.chars().take(policy::MAX_AWS_REASON).collect()
 }
 
 #[cfg(test)]
@@ -38,7 +38,7 @@ mod tests {
 
     use super::*;
 
-    /// What is said of a call to `endpoint` that went wrong.
+    /// The text for a failed call to `endpoint`.
     async fn said(endpoint: String) -> String {
         let config = Config::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
@@ -48,11 +48,11 @@ mod tests {
             .retry_config(aws_sdk_eventbridge::config::retry::RetryConfig::disabled())
             .endpoint_url(endpoint);
         let error = Client::from_conf(config.build()).list_rules().send().await.unwrap_err();
-        brief(&error)
+        describe(&error)
     }
 
     #[tokio::test]
-    async fn what_aws_says_is_its_code_and_its_message_on_one_line() {
+    async fn an_aws_error_is_its_code_and_message_on_one_line() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let long = "x".repeat(1000);
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_nobody_answers_the_reason_is_at_the_end_of_the_chain() {
+    async fn a_connection_error_is_described_by_the_end_of_its_chain() {
         let said = said("http://127.0.0.1:1".to_owned()).await;
         assert!(said.contains("refused") && !said.contains('{'), "{said}");
     }

@@ -1,7 +1,8 @@
-//! An event's numbers in memory: what waiting visitors are answered from without touching the store.
+//! An event's counters, arrivals and serving records in memory, so that waiting visitors are answered without a store
+//! read.
 //!
-//! The store stays the authority. A board is brought up to date by what this node's own calls return, and by
-//! [`Board::refresh`] when the feed says that something changed elsewhere.
+//! The store stays the authority. A cache is updated by the results of this node's own calls, and by
+//! [`EventCache::refresh`] when the change feed announces a change made by another node.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -13,44 +14,44 @@ use crate::policy;
 use crate::room::{Anchors, Arrival, Arrivals, Counters, EventId, Moment, Pace, Position, ServingRecord, Ticket};
 use crate::store::{Store, StoreError, Taken};
 
-/// Everything known of an event at one moment.
+/// The state of an event at one moment.
 #[derive(Default)]
 pub struct View {
     /// The counters.
     pub counters: Counters,
-    /// When which position arrived.
+    /// The arrival time of each position.
     pub arrivals: Arrivals,
     /// The latest moves of the serving counter, oldest first.
     pub records: Vec<ServingRecord>,
-    /// Up to where the arrivals were read from the store. What this node handed out itself lies beyond, and what others
-    /// did may lie between.
+    /// The last position up to which the arrivals were read from the store. Positions that this node took itself lie
+    /// beyond it; positions that other nodes took may lie between.
     read: Option<Position>,
-    /// The latest time among the arrivals that were merged since the last look for times in the future.
+    /// The latest time among the arrivals merged since the last check for times in the future.
     latest: Timestamp,
-    /// Entry times, by position, and serving times, by serving counter, that were seen to lie in the future.
+    /// Entry times by position, and serving times by serving counter, that were found to lie in the future.
     entries: Anchors,
     moves: Anchors,
-    /// The refresh by which the records were read, by its number.
+    /// The number of the refresh that read the records.
     refreshed: u64,
 }
 
 impl View {
-    /// How fast the line moves, as far as the records tell.
+    /// How fast the queue moves, estimated from the records.
     pub fn pace(&self, now: Timestamp) -> Option<Pace> {
         Pace::observe(&self.records, now)
     }
 
-    /// When the position of a ticket was taken, for its expiry at `now`.
+    /// The time from which the ticket's position expires, at `now`.
     pub(super) fn entry(&self, ticket: &Ticket, now: Moment) -> Timestamp {
         self.entries.counted(ticket.position.get(), ticket.entry, now)
     }
 
-    /// The same of a position of which the arrival log alone tells.
+    /// The same for a position that is known from the arrival log alone.
     pub(super) fn entry_of(&self, position: Position, now: Moment) -> Option<Timestamp> {
         self.arrivals.entry_of(position).map(|entry| self.entries.counted(position.get(), entry, now))
     }
 
-    /// When what a record covers was first served, for its expiry at `now`.
+    /// The time from which the positions that a record covers expire, at `now`.
     pub(super) fn served(&self, record: &ServingRecord, now: Moment) -> Timestamp {
         self.moves.counted(record.serving, record.issued_at, now)
     }
@@ -62,12 +63,12 @@ impl View {
         }
     }
 
-    /// Has times that lie in the future count as `now`, from now on: those of the arrivals and of what the latest records,
-    /// or `record` besides, cover. Answers whether there were any that were not seen before.
+    /// Replaces times that lie in the future by `now`: those of the arrivals, and those of the latest records and
+    /// `record`. Returns whether any were found that were not known before.
     fn anchor(&mut self, record: Option<&ServingRecord>, now: Moment) -> bool {
         let (ahead, done) = (now.wall + policy::CLOCK_AHEAD, self.counters.max_expired);
         let queue = self.counters.queue;
-        // The newest row goes on: whoever came since the last look may be of it.
+        // The newest row is still growing: it may cover arrivals since the last check.
         let newest = self.arrivals.newest().is_some_and(|newest| newest.at > ahead) && !self.entries.covers(queue);
         let came = newest || self.latest > ahead;
         if came {
@@ -84,8 +85,8 @@ impl View {
         came || moved
     }
 
-    /// Takes newer counters; a new generation forgets what belonged to the old one.
-    fn take(&mut self, news: Counters) {
+    /// Applies counters if they are newer; a new generation discards the rows of the old one.
+    fn apply(&mut self, news: Counters) {
         let Some(counters) = self.counters.updated(news) else { return };
         if counters.generation != self.counters.generation {
             self.arrivals.clear();
@@ -100,23 +101,23 @@ impl View {
     }
 }
 
-/// The board of one event.
-pub struct Board {
-    /// Guards the view so that its parts always belong together; never held across an await.
+/// The cached state of one event.
+pub struct EventCache {
+    /// Guards the view, so that its parts always belong together; never held across an await.
     view: RwLock<View>,
-    /// Rings when something changed; carries nothing.
-    bell: watch::Sender<()>,
-    /// How many times the store's rows began to be read.
+    /// Signals that something changed; carries no value.
+    changed: watch::Sender<()>,
+    /// The number of reads of the store's rows that have begun.
     reads: AtomicU64,
 }
 
-impl Default for Board {
+impl Default for EventCache {
     fn default() -> Self {
-        Self { view: RwLock::default(), bell: watch::Sender::new(()), reads: AtomicU64::new(0) }
+        Self { view: RwLock::default(), changed: watch::Sender::new(()), reads: AtomicU64::new(0) }
     }
 }
 
-impl Board {
+impl EventCache {
     /// The view, for as long as the guard lives.
     pub fn view(&self) -> RwLockReadGuard<'_, View> {
         self.view.read().unwrap_or_else(PoisonError::into_inner)
@@ -127,45 +128,45 @@ impl Board {
         self.view().counters
     }
 
-    /// Rings after each change.
-    pub fn bell(&self) -> watch::Receiver<()> {
-        self.bell.subscribe()
+    /// A receiver that is notified after each change.
+    pub fn subscribe(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
-    /// Notes positions that this node handed out, so that their tickets open at once.
-    pub(super) fn joined(&self, taken: &Taken) {
+    /// Records positions that this node took, so that their tickets are valid at once.
+    pub(super) fn record_join(&self, taken: &Taken) {
         let mut view = self.write();
-        view.take(taken.counters);
+        view.apply(taken.counters);
         if view.counters.generation == taken.counters.generation {
             view.merge(Arrival { first: taken.first, at: taken.entry });
         }
     }
 
-    /// Has times that lie in the future count as `now`, from now on; `record` is one that may not be among the latest.
-    /// Answers whether there were any that were not seen before.
+    /// Replaces times that lie in the future by `now`; `record` is one that may not be among the latest. Returns
+    /// whether any were found that were not known before.
     pub(super) fn anchor(&self, record: Option<&ServingRecord>, now: Moment) -> bool {
         self.write().anchor(record, now)
     }
 
-    /// Notes counters that a call of this node, or the feed, brought.
+    /// Applies counters that a store call of this node or the change feed returned.
     pub(super) fn update(&self, counters: Counters) {
-        self.write().take(counters);
-        self.bell.send_replace(());
+        self.write().apply(counters);
+        self.changed.send_replace(());
     }
 
-    /// Tells who listens that something besides the numbers changed.
-    pub(super) fn ring(&self) {
-        self.bell.send_replace(());
+    /// Notifies subscribers of a change outside the counters.
+    pub(super) fn notify(&self) {
+        self.changed.send_replace(());
     }
 
-    /// Forgets the arrivals that the store has forgotten.
+    /// Drops the arrivals that the store has deleted.
     ///
     /// # Errors
-    /// When the store cannot be read; the board stays as it was.
-    pub(super) async fn forget(&self, store: &dyn Store, event: &EventId) -> Result<(), StoreError> {
+    /// When the store cannot be read; the cache is left unchanged.
+    pub(super) async fn prune_arrivals(&self, store: &dyn Store, event: &EventId) -> Result<(), StoreError> {
         let generation = store.counters(event).await?.generation;
         let Some(oldest) = store.oldest_arrival(event).await? else { return Ok(()) };
-        // The row may be of a line that began since: that one has its first.
+        // The row may belong to a generation that began since the first read; that generation's first row must stay.
         let mut view = self.write();
         if view.counters.generation == generation {
             view.arrivals.forget_before(oldest.first);
@@ -173,10 +174,10 @@ impl Board {
         Ok(())
     }
 
-    /// Reads from the store what changed since the last time. Of refreshes that overlap, the one that began last counts.
+    /// Reads from the store what changed since the last refresh. If refreshes overlap, the one that began last wins.
     ///
     /// # Errors
-    /// When the store cannot be read; the board stays as it was.
+    /// When the store cannot be read; the cache is left unchanged.
     pub(super) async fn refresh(&self, store: &dyn Store, event: &EventId) -> Result<(), StoreError> {
         let mut counters = store.counters(event).await?;
         loop {
@@ -190,8 +191,8 @@ impl Board {
             let (arrivals, records) = tokio::try_join!(arrivals, records)?;
             let before = std::mem::replace(&mut counters, store.counters(event).await?);
             let mut view = self.write();
-            view.take(counters);
-            // A reset may have come between these reads. Then the rows may be of either generation: they are read anew.
+            view.apply(counters);
+            // If a reset came between these reads, the rows may be of either generation, so they are read again.
             if before.generation == counters.generation {
                 if view.counters.generation == counters.generation {
                     if number > view.refreshed {
@@ -204,7 +205,7 @@ impl Board {
                 break;
             }
         }
-        self.bell.send_replace(());
+        self.changed.send_replace(());
         Ok(())
     }
 
@@ -219,22 +220,22 @@ mod tests {
     use crate::store::embedded::EmbeddedStore;
 
     #[tokio::test]
-    async fn what_others_handed_out_before_ones_own_is_read_all_the_same() {
+    async fn refresh_reads_positions_that_another_node_took_before_our_own() {
         let home = tempfile::tempdir().unwrap();
         let store = EmbeddedStore::open(home.path()).unwrap();
         let event: EventId = "Sample".parse().unwrap();
         store.ensure_event(&event).await.unwrap();
-        let board = Board::default();
-        board.refresh(&store, &event).await.unwrap();
+        let cache = EventCache::default();
+        cache.refresh(&store, &event).await.unwrap();
         let at = |second: u64| Timestamp::from_secs(1_000 + second);
         for round in 0..3 {
-            // Another node's, a moment before this node's own.
+            // The other node's position is taken just before this node's own.
             let theirs = store.take_some(&event, 5, at(20 * round)).await.unwrap();
             let ours = store.take_some(&event, 1, at(20 * round + 10)).await.unwrap();
-            board.joined(&ours);
-            board.refresh(&store, &event).await.unwrap();
-            assert_eq!(board.view().arrivals.entry_of(theirs.first), Some(theirs.entry), "round {round}");
-            assert_eq!(board.view().arrivals.entry_of(ours.first), Some(ours.entry), "round {round}");
+            cache.record_join(&ours);
+            cache.refresh(&store, &event).await.unwrap();
+            assert_eq!(cache.view().arrivals.entry_of(theirs.first), Some(theirs.entry), "round {round}");
+            assert_eq!(cache.view().arrivals.entry_of(ours.first), Some(ours.entry), "round {round}");
         }
     }
 }

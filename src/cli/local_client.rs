@@ -1,7 +1,7 @@
-//! Reaching a running Anteroom from its own machine: at which address, and whom to trust there.
+//! A client of the Anteroom that runs on this machine: its address, and the certificate to trust.
 //!
-//! Over TLS it trusts exactly the configured certificate, whatever name or issuer that has: what matters is that *this*
-//! server answers, not whether browsers trust it. It must not know what is asked.
+//! Over TLS it trusts exactly the configured certificate, whatever its name or issuer: what matters is that *this*
+//! server answers, not whether browsers trust it. Must not know the purpose of a request.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -16,11 +16,11 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 
-use super::Failure;
+use super::CliError;
 
-/// Where operators' `path` can be reached from the machine that Anteroom runs on.
+/// The address of the operators' `path` on this machine.
 pub(super) fn operators_url(endpoints: &Endpoints, path: &str) -> String {
-    // Operators' address is plain HTTP whatever `tls` says.
+    // The private address is plain HTTP, whatever `tls` says.
     let (mut address, tls) = match endpoints.private_listen {
         Some(address) => (address, false),
         None => (endpoints.listen, endpoints.tls.is_some()),
@@ -33,14 +33,14 @@ pub(super) fn operators_url(endpoints: &Endpoints, path: &str) -> String {
     format!("{scheme}://{address}{}{path}", endpoints.public_url.path_prefix())
 }
 
-/// Runs one conversation with a server to its end.
-pub(super) fn converse<T>(conversation: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+/// Runs a future to its end.
+pub(super) fn block_on<T>(future: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::Runtime(format!("the runtime does not start: {error}")))?;
-    runtime.block_on(conversation)
+    let runtime = runtime.map_err(|error| CliError::Runtime(format!("the runtime does not start: {error}")))?;
+    runtime.block_on(future)
 }
 
-/// The innermost reason: the outer ones only say that a request failed.
+/// The innermost cause: the outer ones only say that a request failed.
 pub(super) fn cause(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
@@ -49,28 +49,28 @@ pub(super) fn cause(error: &dyn std::error::Error) -> String {
     innermost.to_string()
 }
 
-/// A client that trusts `certificate` alone, and gives up after `patience`.
-pub(super) fn client(certificate: Option<&Path>, patience: Duration) -> Result<Client, Failure> {
+/// A client that trusts `certificate` alone, with a timeout of `patience`.
+pub(super) fn client(certificate: Option<&Path>, patience: Duration) -> Result<Client, CliError> {
     let builder = Client::builder().no_proxy().timeout(patience).redirect(reqwest::redirect::Policy::none());
     let builder = match certificate {
         Some(path) => pinned(builder, path)?,
-        // Where no certificate is configured there is none to trust, and https addresses are refused.
+        // Without a configured certificate there is none to trust, and https addresses are refused.
         None => builder.use_preconfigured_tls(tls_config(None)?),
     };
-    builder.build().map_err(|error| Failure::Runtime(format!("the HTTP client does not start: {error}")))
+    builder.build().map_err(|error| CliError::Runtime(format!("the HTTP client does not start: {error}")))
 }
 
-fn pinned(builder: ClientBuilder, path: &Path) -> Result<ClientBuilder, Failure> {
+fn pinned(builder: ClientBuilder, path: &Path) -> Result<ClientBuilder, CliError> {
     let shown = path.display();
     let certificate = CertificateDer::from_pem_file(path)
-        .map_err(|error| Failure::Configuration(format!("tls.certificate: {shown} holds no certificate: {error}")))?;
+        .map_err(|error| CliError::Configuration(format!("tls.certificate: {shown} holds no certificate: {error}")))?;
     Ok(builder.use_preconfigured_tls(tls_config(Some(certificate))?))
 }
 
-fn tls_config(pinned: Option<CertificateDer<'static>>) -> Result<ClientConfig, Failure> {
+fn tls_config(pinned: Option<CertificateDer<'static>>) -> Result<ClientConfig, CliError> {
     let provider = Arc::new(ring::default_provider());
     let versions = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
-    let versions = versions.map_err(|error| Failure::Runtime(format!("TLS does not start: {error}")))?;
+    let versions = versions.map_err(|error| CliError::Runtime(format!("TLS does not start: {error}")))?;
     let verifier = Arc::new(Pinned { certificate: pinned, provider });
     Ok(versions.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
@@ -94,7 +94,7 @@ impl ServerCertVerifier for Pinned {
         if self.certificate.as_ref() == Some(end_entity) {
             return Ok(ServerCertVerified::assertion());
         }
-        // Error::General is what carries words to the operator.
+        // `Error::General` carries a text to the operator.
         Err(Error::General("it does not show the configured certificate".to_owned()))
     }
 

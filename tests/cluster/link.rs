@@ -1,7 +1,7 @@
-//! A way from one node to a server, which the test can cut.
+//! A connection from one node to a server that the test can cut.
 //!
-//! Owns the thread on which all ways of one cluster are carried, so that they go on whatever the test waits for. Must
-//! not know what is said on them.
+//! Owns the thread that forwards all connections of one cluster, so that they continue whatever the test waits for.
+//! Must not know the forwarded content.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -12,29 +12,29 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{oneshot, watch};
 
-/// How a way is.
+/// The state of the connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Way {
+pub enum LinkState {
     Open,
-    /// Every connection is closed, also one that comes.
+    /// Every connection is closed, including new ones.
     Closed,
-    /// Nothing comes through any more, and nobody is told; not for the connections of this time even when the way is
-    /// open again, as when the machine at the other end is gone.
+    /// Nothing is forwarded, and no end is notified; connections of this time stay dead even after it is open again, as
+    /// when the machine at the other end is gone.
     Silent,
 }
 
-/// The thread that carries.
-pub struct Carrier {
+/// The forwarding thread.
+pub struct Forwarder {
     pub runtime: Handle,
     thread: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
-impl Carrier {
+impl Forwarder {
     pub fn start() -> Self {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let handle = runtime.handle().clone();
-        // An error says that the sender was dropped, which means the same.
+        // An error means that the sender was dropped, which has the same effect.
         let thread = thread::spawn(move || drop(runtime.block_on(stopped)));
         Self { runtime: handle, thread: Some((stop, thread)) }
     }
@@ -50,7 +50,7 @@ impl Carrier {
     }
 }
 
-impl Drop for Carrier {
+impl Drop for Forwarder {
     fn drop(&mut self) {
         if let Some((stop, thread)) = self.thread.take() {
             drop(stop);
@@ -60,19 +60,19 @@ impl Drop for Carrier {
 }
 
 /// See the module's documentation.
-pub struct Gate {
-    /// Where the node finds the server.
+pub struct Link {
+    /// The address of the server for the node.
     pub address: SocketAddr,
-    way: watch::Sender<Way>,
+    way: watch::Sender<LinkState>,
     server: Arc<Mutex<SocketAddr>>,
 }
 
-impl Gate {
-    pub fn before(server: SocketAddr, carrier: &Carrier) -> Self {
-        let (listener, address) = carrier.listen();
-        let (way, server) = (watch::Sender::new(Way::Open), Arc::new(Mutex::new(server)));
+impl Link {
+    pub fn before(server: SocketAddr, forwarder: &Forwarder) -> Self {
+        let (listener, address) = forwarder.listen();
+        let (way, server) = (watch::Sender::new(LinkState::Open), Arc::new(Mutex::new(server)));
         let (watched, behind) = (way.subscribe(), Arc::clone(&server));
-        carrier.runtime.spawn(async move {
+        forwarder.runtime.spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
                 let server = *behind.lock().unwrap();
                 tokio::spawn(carry(connection, server, watched.clone()));
@@ -81,25 +81,25 @@ impl Gate {
         Self { address, way, server }
     }
 
-    pub fn set(&self, way: Way) {
+    pub fn set(&self, way: LinkState) {
         self.way.send_replace(way);
     }
 
-    /// From now on connections lead to another server.
+    /// New connections lead to another server from now on.
     pub fn leads_to(&self, server: SocketAddr) {
         *self.server.lock().unwrap() = server;
     }
 }
 
-async fn carry(mut connection: TcpStream, server: SocketAddr, mut way: watch::Receiver<Way>) {
-    if *way.borrow() == Way::Open {
+async fn carry(mut connection: TcpStream, server: SocketAddr, mut way: watch::Receiver<LinkState>) {
+    if *way.borrow() == LinkState::Open {
         let Ok(mut server) = TcpStream::connect(server).await else { return };
         tokio::select! {
             _ = copy_bidirectional(&mut connection, &mut server) => return,
-            _ = way.wait_for(|way| *way != Way::Open) => {}
+            _ = way.wait_for(|way| *way != LinkState::Open) => {}
         }
     }
-    if *way.borrow() == Way::Silent {
+    if *way.borrow() == LinkState::Silent {
         std::future::pending::<()>().await;
     }
 }

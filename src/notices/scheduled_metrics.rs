@@ -1,4 +1,4 @@
-//! The letters that no change of state writes: who joined, each second, and how an event stands, each minute.
+//! Notices that no state change writes: joins, each second, and an event's metrics, each minute.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use crate::store::StoreError;
 
 const MINUTE: u64 = 60;
 
-/// Writes them until it is dropped, and forgets what is old and what all `sinks` have.
-pub(super) async fn tell(lobby: Arc<Lobby>, sinks: Vec<String>) {
+/// Writes them until it is dropped, and sweeps records that are old or that all `sinks` have.
+pub(super) async fn run(lobby: Arc<Lobby>, sinks: Vec<String>) {
     let mut seconds = interval(Duration::from_secs(1));
     seconds.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut done: HashMap<EventId, Timestamp> = HashMap::new();
-    let mut forgotten = None;
+    let mut swept = None;
     loop {
         seconds.tick().await;
         let now = lobby.now();
@@ -27,27 +27,27 @@ pub(super) async fn tell(lobby: Arc<Lobby>, sinks: Vec<String>) {
         for room in lobby.rooms() {
             let event = &room.settings.id;
             let due = room.settings.metrics_events == MetricsEvents::EachMinute && done.get(event) != Some(&minute);
-            match tell_of(&lobby, room, due.then_some(minute)).await {
+            match publish(&lobby, room, due.then_some(minute)).await {
                 Ok(()) => drop(done.insert(event.clone(), minute)),
-                Err(error) => tracing::warn!(%event, %error, "the event's figures cannot be sent out"),
+                Err(error) => tracing::warn!(%event, %error, "an event's metrics cannot be recorded; it is retried"),
             }
         }
-        if forgotten != Some(minute) {
-            forgotten = Some(minute);
+        if swept != Some(minute) {
+            swept = Some(minute);
             if let Err(error) = lobby.store().forget_letters(&sinks, now - policy::OUTBOX_RETENTION).await {
-                tracing::warn!(%error, "the outbox cannot be swept");
+                tracing::warn!(%error, "the outbox cannot be swept; it is retried in a minute");
             }
         }
     }
 }
 
-async fn tell_of(lobby: &Lobby, room: &Room, minute: Option<Timestamp>) -> Result<(), StoreError> {
+async fn publish(lobby: &Lobby, room: &Room, minute: Option<Timestamp>) -> Result<(), StoreError> {
     let (store, event) = (lobby.store(), &room.settings.id);
     store.tell_joins(event).await?;
     let Some(minute) = minute else { return Ok(()) };
     let num_active_tokens = store.active_sessions(event, lobby.now()).await?;
     let counters = store.counters(event).await?;
-    let figures = DomainEvent::WaitingRoomMetrics {
+    let metrics = DomainEvent::WaitingRoomMetrics {
         num_active_tokens,
         total_num_tokens: counters.sessions_opened,
         queue_counter: counters.queue,
@@ -55,5 +55,5 @@ async fn tell_of(lobby: &Lobby, room: &Room, minute: Option<Timestamp>) -> Resul
         completed_sessions: counters.completed,
         abandoned_sessions: counters.abandoned,
     };
-    store.post_letter(event, minute, &figures).await.map(drop)
+    store.post_letter(event, minute, &metrics).await.map(drop)
 }

@@ -1,7 +1,7 @@
-//! Patience at the start: a store that is away for a moment does not end a node that starts.
+//! Retries at startup: a store that is briefly away does not end a starting node.
 //!
-//! Owns which failures pass by themselves, and how long the next try is waited for. The node does not listen meanwhile, so
-//! a load balancer sends nobody to it. What an operator has to mend ends the start at once.
+//! Owns which errors are transient, and the wait before the next try. The node does not listen meanwhile, so a load
+//! balancer sends it no requests. An error that an operator must fix ends the start at once.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,20 +14,20 @@ use crate::notices::NoticesError;
 use crate::policy::{START_RETRY_FIRST, START_RETRY_LONGEST};
 use crate::store::StoreError;
 
-/// Whether the next try may succeed though nobody changes anything.
-fn passes(error: &StartError) -> bool {
+/// Whether the next try may succeed without a change by an operator.
+fn is_transient(error: &StartError) -> bool {
     match error {
         StartError::Tables(error)
         | StartError::State { source: KeyServiceError::Store(error), .. }
         | StartError::Notices(NoticesError::Store(error)) => matches!(error, StoreError::Unavailable(_)),
-        // Nodes that start together, of which another one was quicker.
+        // Another of several starting nodes was first.
         StartError::State { source: KeyServiceError::Contended, .. } => true,
         _ => false,
     }
 }
 
-/// Does `opening` until it succeeds, or fails in a way that does not pass. `address`: where the node will listen.
-pub(super) async fn patiently<T>(
+/// Runs `opening` until it succeeds or fails permanently. `address`: where the node will listen.
+pub(super) async fn retry_until_open<T>(
     address: SocketAddr,
     opening: impl AsyncFn() -> Result<T, StartError>,
 ) -> Result<T, StartError> {
@@ -41,7 +41,7 @@ pub(super) async fn patiently<T>(
                 }
                 return Ok(opened);
             }
-            Err(error) if !passes(&error) => return Err(error),
+            Err(error) if !is_transient(&error) => return Err(error),
             Err(error) => {
                 failed = true;
                 let retry_in = seconds(wait);
@@ -72,19 +72,19 @@ mod tests {
         StartError::State { place: "the tables".to_owned(), source }
     }
 
-    /// What comes of an opening that fails in these ways, one after the other, and how many ways are left then.
+    /// The result of an opening that fails with these errors in turn, and the number of errors left.
     async fn opened(failures: Vec<StartError>) -> (Result<(), StartError>, usize) {
         let failures = RefCell::new(failures);
         let opening = async || match failures.borrow_mut().pop() {
             Some(failure) => Err(failure),
             None => Ok(()),
         };
-        let opened = patiently(ADDRESS, opening).await;
+        let opened = retry_until_open(ADDRESS, opening).await;
         (opened, failures.into_inner().len())
     }
 
     #[tokio::test]
-    async fn what_passes_is_tried_again_wherever_it_comes_up() {
+    async fn a_transient_error_is_retried_wherever_it_occurs() {
         let away = || StoreError::Unavailable("throttled".to_owned());
         let failures = vec![state(KeyServiceError::Store(away())), StartError::Tables(away())];
         assert!(matches!(opened(failures).await, (Ok(()), 0)));
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_an_operator_has_to_mend_ends_the_start_at_once() {
+    async fn an_error_that_an_operator_must_fix_ends_the_start_at_once() {
         let event: EventId = "Sample".parse().unwrap();
         let permanent = [
             StartError::Tables(StoreError::Unusable("there is no such table".to_owned())),
@@ -103,9 +103,9 @@ mod tests {
             StartError::HalfImported,
         ];
         for error in permanent {
-            let told = error.to_string();
+            let expected = error.to_string();
             let (outcome, left) = opened(vec![StartError::HalfImported, error]).await;
-            assert_eq!((outcome.unwrap_err().to_string(), left), (told, 1));
+            assert_eq!((outcome.unwrap_err().to_string(), left), (expected, 1));
         }
     }
 }

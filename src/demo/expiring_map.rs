@@ -1,18 +1,17 @@
-//! A bounded memory with an expiry date on everything: for logins under way and for sessions.
+//! A bounded map whose entries expire: for pending logins and for sessions.
 //!
-//! It owns the rule that nothing a stranger sends can make the shop's memory grow without end. A
-//! shop with more than one server would keep the same two things in its database or in a sealed
-//! cookie instead.
+//! It ensures that requests cannot make the shop's memory grow without bound. A shop with several servers would keep
+//! the same data in its database or in an encrypted cookie instead.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::ambient::Timestamp;
 
-/// Values by a random key, each until its time.
-pub(super) struct Shelf<V> {
+/// Values by a random key, each with its end.
+pub(super) struct ExpiringMap<V> {
     capacity: usize,
-    /// Guards the map alone; held for one look or one change, never across an await.
+    /// Guards the map; held for one lookup or one change, never across an await.
     entries: Mutex<HashMap<String, Entry<V>>>,
 }
 
@@ -21,14 +20,14 @@ struct Entry<V> {
     value: V,
 }
 
-impl<V> Shelf<V> {
-    /// A shelf for at most `capacity` values.
+impl<V> ExpiringMap<V> {
+    /// A map for at most `capacity` values.
     pub(super) fn new(capacity: usize) -> Self {
         Self { capacity, entries: Mutex::new(HashMap::new()) }
     }
 
-    /// Puts `value` there until `until`. A full shelf drops what would end soonest, which is
-    /// whatever has expired, if anything has.
+    /// Inserts `value` until `until`. A full map drops the entry that ends soonest, which is an expired one if there is
+    /// any.
     pub(super) fn put(&self, key: String, value: V, until: Timestamp) {
         let mut entries = self.entries();
         if entries.len() >= self.capacity {
@@ -38,19 +37,19 @@ impl<V> Shelf<V> {
         entries.insert(key, Entry { until, value });
     }
 
-    /// Takes the value away, so that nobody takes it twice; `None` when it has expired.
+    /// Removes the value, so that it is used once; `None` when it has expired.
     pub(super) fn take(&self, key: &str, now: Timestamp) -> Option<V> {
         self.entries().remove(key).filter(|entry| now < entry.until).map(|entry| entry.value)
     }
 
-    /// What `look` sees of the value and of the time it ends, in place; `None` when it has expired.
-    pub(super) fn look<T>(&self, key: &str, now: Timestamp, look: impl FnOnce(&V, Timestamp) -> T) -> Option<T> {
+    /// The result of `read` on the value and its end; `None` when it has expired.
+    pub(super) fn read<T>(&self, key: &str, now: Timestamp, read: impl FnOnce(&V, Timestamp) -> T) -> Option<T> {
         let entries = self.entries();
-        entries.get(key).filter(|entry| now < entry.until).map(|entry| look(&entry.value, entry.until))
+        entries.get(key).filter(|entry| now < entry.until).map(|entry| read(&entry.value, entry.until))
     }
 
     fn entries(&self) -> MutexGuard<'_, HashMap<String, Entry<V>>> {
-        // A panic elsewhere leaves the map whole: each change is a single call.
+        // A panic elsewhere leaves the map consistent: each change is a single call.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -64,23 +63,23 @@ mod tests {
 
     #[test]
     fn a_value_is_taken_once() {
-        let shelf = Shelf::new(2);
+        let shelf = ExpiringMap::new(2);
         shelf.put("a".into(), 1, ONE_O_CLOCK);
         assert_eq!(shelf.take("a", NOON), Some(1));
         assert_eq!(shelf.take("a", NOON), None);
     }
 
     #[test]
-    fn an_expired_value_is_neither_seen_nor_taken() {
-        let shelf = Shelf::new(2);
+    fn an_expired_value_is_not_returned() {
+        let shelf = ExpiringMap::new(2);
         shelf.put("a".into(), 1, NOON);
-        assert_eq!(shelf.look("a", NOON, |value, _| *value), None);
+        assert_eq!(shelf.read("a", NOON, |value, _| *value), None);
         assert_eq!(shelf.take("a", NOON), None);
     }
 
     #[test]
-    fn a_full_shelf_drops_what_ends_soonest_and_never_grows() {
-        let shelf = Shelf::new(3);
+    fn a_full_map_drops_the_entry_that_ends_soonest() {
+        let shelf = ExpiringMap::new(3);
         for second in 0..100 {
             shelf.put(second.to_string(), second, Timestamp::from_secs(1000 + second));
         }

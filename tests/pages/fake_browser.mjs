@@ -1,11 +1,11 @@
-// A browser of paper for the waiting page's script: the clock stands until it is told to run, the network says what the
-// test says, and tabs share a storage, and locks where the browser has them.
+// A fake browser for the waiting page's script: the test runs the clock and defines the network's answers; tabs share a
+// storage, and locks where the browser has them.
 
 import { readFileSync } from "node:fs";
 import vm from "node:vm";
 
 const source = (name) => readFileSync(new URL(`../../assets/waiting/${name}.js`, import.meta.url), "utf8");
-// As src/web/pages/assets.rs puts it together.
+// Concatenated as in src/web/pages/assets.rs.
 const script = new vm.Script(["words", "tabs", "network", "page"].map(source).join(""), { filename: "waiting.js" });
 const settle = globalThis.setImmediate;
 
@@ -77,13 +77,13 @@ export class Browser {
   tabs = [];
   kept = new Map();
 
-  /** `locks`: whether it has Web Locks; `storage`: whether pages may keep something. */
+  /** `locks`: whether it has Web Locks; `storage`: whether pages have storage. */
   constructor({ locks = true, storage = true } = {}) {
     this.locks = locks ? new Locks() : undefined;
     this.stores = storage;
   }
 
-  /** How many streams are open. */
+  /** The number of open streams. */
   get streams() {
     return this.tabs.flatMap((tab) => tab.sources).filter((stream) => !stream.closed).length;
   }
@@ -107,9 +107,9 @@ export class Browser {
   }
 
   /**
-   * Opens the page of the visitor with position 100, who came when 60 were ahead and now sees 49. `answers` says how the line
-   * stands, or a status; null: no answer. `reach` is the status of the service otherwise, 0: none; `picture`: whether
-   * pictures come through. `replaced` changes what the browser has before the script runs, as extensions do.
+   * Opens the page of the visitor with position 100, who joined with 60 ahead and now has 49 ahead. `answers` returns the
+   * queue's state, or a status; null: no answer. `reach` is the status of the service otherwise, 0: none; `picture`:
+   * whether images load. `replaced` changes the browser's interfaces before the script runs, as extensions do.
    */
   async open({ answers = () => null, streams = true, replaced = () => {}, event = "E", client = "C", login = "L", began = 0, reach = 0, picture = false } = {}) {
     const { clock } = this;
@@ -188,7 +188,7 @@ export class Browser {
   }
 }
 
-/** The page with its watchdog alone, which waits 40 s at first. */
+/** The page with its watchdog alone, with a first timeout of 40 s. */
 export function watched() {
   const page = { clock: new Clock(), went: 0 };
   const own = { getAttribute: (name) => ({ "data-url": "/resume", "data-seconds": "40" })[name] };
