@@ -143,6 +143,7 @@ pub trait Clock: Send + Sync + 'static {
 }
 
 /// What [`SystemClock`] counts steady time from.
+#[expect(clippy::disallowed_methods, reason = "the one place where the machine's clock is read")]
 static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// The clock of the machine.

@@ -4,6 +4,8 @@
 //! (A B A B A B), medians compared. A wrong answer in a round fails the run, because its figure would be invalid.
 //! `scripts/bench` prepares the machine; `docs/performance.md` explains each bar.
 
+#![expect(clippy::disallowed_methods, reason = "a bench measures by the machine's clock")]
+
 mod admitted;
 mod bare;
 mod cluster;

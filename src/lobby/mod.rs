@@ -31,10 +31,10 @@ use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::thread::available_parallelism;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 pub use background::BackgroundTasks;
 pub use capacity::{DepartureOutcome, Departures};

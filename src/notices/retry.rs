@@ -1,7 +1,9 @@
 //! Retries: why a sink did not accept a notice, how long to wait, and when to give up.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::ambient::{Entropy, Timestamp, random};
 use crate::policy;

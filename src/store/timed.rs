@@ -1,10 +1,11 @@
 //! A store that notes how long each of its operations takes, and otherwise is the store that it wraps.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::broadcast;
+use tokio::time::Instant;
 
 use super::{
     Advance, AdvanceFrom, Change, Closed, Document, GrantId, LongGrant, Opened, Redeemed, Redemption, Store,

@@ -4,13 +4,14 @@ use std::future::{self, Ready};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform, forward_ready};
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::web::Data;
 use actix_web::{Error, HttpMessage};
 use pin_project_lite::pin_project;
+use tokio::time::Instant;
 
 use super::App;
 use super::private::access::OperatorName;

@@ -4,11 +4,11 @@
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Instant;
 
 use futures_util::future::join_all;
 use serde_json::Value;
 use tokio::runtime::Builder;
+use tokio::time::Instant;
 
 use crate::api::{Answer, Node, http};
 use crate::cluster::Cluster;
@@ -18,8 +18,8 @@ use crate::history::{History, Join, Span};
 const JOINERS: usize = 48;
 /// The number of joins before the node is killed.
 const RUSH: usize = 2_000;
-/// More than a lease: these positions may belong to no one.
-const ASIDE: u64 = 10_000;
+/// The largest reservation that these joins can have: twice those of 20 ms. The node loses it.
+const RESERVED: u64 = RUSH as u64 / 2;
 
 /// A join and its ticket.
 type Joined = (Span, String);
@@ -65,7 +65,7 @@ fn a_killed_node_with_a_lease_loses_no_visitors_place() {
         let Answer::Done(Value::String(ticket)) = cluster.ask(node.join()) else { panic!("a join failed") };
         joined.push((Span { asked, answered: began.elapsed() }, ticket));
     }
-    let mut history = History { unheard: unheard + ASIDE, ..History::default() };
+    let mut history = History { unheard: unheard + RESERVED, ..History::default() };
     for (turn, (span, ticket)) in joined.into_iter().enumerate() {
         let position = cluster.ask(elsewhere[turn % 2].position(&ticket)).number();
         history.joins.push(Join { span, position });

@@ -9,10 +9,11 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
+use tokio::time::Instant;
 
 use crate::api::{Answer, Node, http};
 use crate::cluster::{Cluster, NODES};

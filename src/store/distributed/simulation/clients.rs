@@ -96,7 +96,7 @@ impl Client {
             nodes: Rc::clone(&world.nodes),
             history: Rc::clone(&world.history),
             steps: if rush { 25 } else { 8 } + dice.below(10),
-            loyal: world.seed % 3 == 0,
+            loyal: world.seed.is_multiple_of(3),
             rush,
             dice,
         }

@@ -63,10 +63,13 @@ impl Node {
     }
 }
 
+/// The nodes by name, and the way to each.
+type Subscribers = Vec<(u64, mpsc::Sender<Ringing>)>;
+
 /// Carries messages between nodes, as Redis does.
 #[derive(Clone)]
 struct Hub {
-    subscribers: Rc<RefCell<Vec<(u64, mpsc::Sender<Ringing>)>>>,
+    subscribers: Rc<RefCell<Subscribers>>,
     dice: Rc<Dice>,
     /// How many of a hundred messages are lost.
     lost: Rc<RefCell<u64>>,
