@@ -1,4 +1,4 @@
-//! What the verbs work with, on the engine's own thread: the desks, the tables, and the verbs that need several steps.
+//! The engine of a node: the handles of its events, and the operations that need several steps.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,18 +8,18 @@ use tokio::sync::Semaphore;
 
 use super::client::Attributes;
 use super::client::{Condition, Table};
-use super::desk::{self, Desk, Office, closed};
+use super::documents;
 use super::draft::{Closing, Expiry, Opening};
 use super::grants;
-use super::journal::{Mark, Past, Undertaking};
+use super::handle::{self, Context, EventHandle, closed};
+use super::intent_log::{Execution, IdempotencyKey, Past};
 use super::leases::Leases;
 use super::log;
-use super::outbox::Mover;
+use super::outbox::RelayState;
 use super::sessions::{self, Outcome};
-use super::shelf;
 use super::state::EventState;
 use crate::ambient::{Timestamp, random};
-use crate::policy::WATCHES_AT_ONCE;
+use crate::policy::RECOVERIES_AT_ONCE;
 use crate::room::{Counters, EventId, Moment, Occupancy, Position, RequestId, Session, SessionStatus};
 use crate::store::{
     Advance, Change, Closed, Document, Expired, GrantId, Opened, Redeemed, Redemption, Refill, StoreError,
@@ -28,17 +28,17 @@ use crate::store::{
 
 /// See the module's documentation.
 pub(super) struct Engine {
-    pub(super) office: Office,
-    desks: RwLock<HashMap<EventId, Arc<Desk>>>,
+    pub(super) context: Context,
+    handles: RwLock<HashMap<EventId, Arc<EventHandle>>>,
     closed: AtomicBool,
     /// The documents that this node asked for, in the version that it knows.
     documents: Mutex<HashMap<String, u64>>,
-    /// Where the last look at the grants ended.
+    /// Where the last sweep of the grants ended.
     pub(super) swept: Mutex<Option<Attributes>>,
     /// When dead letters were looked at last.
     pub(super) looked: Mutex<Timestamp>,
-    pub(super) mover: tokio::sync::Mutex<Mover>,
-    /// One for each look at an event's item that may be under way.
+    pub(super) relay: tokio::sync::Mutex<RelayState>,
+    /// Bounds how many items recovery reads at the same time.
     pub(super) looks: Semaphore,
     pub(super) leases: Leases,
 }
@@ -46,24 +46,24 @@ pub(super) struct Engine {
 /// How the opening of a session goes on.
 enum Begun {
     /// This call carries it out.
-    Here(Undertaking),
+    Here(Execution),
     /// Another call does.
-    Elsewhere(Undertaking),
+    Elsewhere(Execution),
     /// It is there.
     Found(Session),
 }
 
 impl Engine {
-    pub(super) fn new(office: Office) -> Self {
+    pub(super) fn new(context: Context) -> Self {
         Self {
-            office,
-            desks: RwLock::default(),
+            context,
+            handles: RwLock::default(),
             closed: AtomicBool::new(false),
             documents: Mutex::default(),
             swept: Mutex::default(),
             looked: Mutex::default(),
-            mover: tokio::sync::Mutex::default(),
-            looks: Semaphore::new(WATCHES_AT_ONCE),
+            relay: tokio::sync::Mutex::default(),
+            looks: Semaphore::new(RECOVERIES_AT_ONCE),
             leases: Leases::default(),
         }
     }
@@ -72,60 +72,60 @@ impl Engine {
         if self.closed.load(Ordering::Acquire) { Err(closed()) } else { Ok(()) }
     }
 
-    pub(super) fn desk(&self, event: &EventId) -> Result<Arc<Desk>, StoreError> {
+    pub(super) fn handle(&self, event: &EventId) -> Result<Arc<EventHandle>, StoreError> {
         self.open()?;
-        let desks = self.desks.read().unwrap_or_else(PoisonError::into_inner);
-        desks.get(event).cloned().ok_or_else(|| StoreError::UnknownEvent(event.clone()))
+        let handles = self.handles.read().unwrap_or_else(PoisonError::into_inner);
+        handles.get(event).cloned().ok_or_else(|| StoreError::UnknownEvent(event.clone()))
     }
 
-    pub(super) fn desks(&self) -> Vec<(EventId, Arc<Desk>)> {
-        let desks = self.desks.read().unwrap_or_else(PoisonError::into_inner);
-        desks.iter().map(|(event, desk)| (event.clone(), Arc::clone(desk))).collect()
+    pub(super) fn handles(&self) -> Vec<(EventId, Arc<EventHandle>)> {
+        let handles = self.handles.read().unwrap_or_else(PoisonError::into_inner);
+        handles.iter().map(|(event, handle)| (event.clone(), Arc::clone(handle))).collect()
     }
 
-    pub(super) fn mark(&self) -> Mark {
-        Mark::new(random(&*self.office.entropy))
+    pub(super) fn idempotency_key(&self) -> IdempotencyKey {
+        IdempotencyKey::new(random(&*self.context.entropy))
     }
 
     /// The event's item as it is now, which this node then knows of.
     pub(super) async fn state(&self, event: &EventId) -> Result<EventState, StoreError> {
-        let desk = self.desk(event)?;
-        let state = desk::read(&self.office.tables, event).await?;
-        desk.cache.learn(state.counters);
+        let handle = self.handle(event)?;
+        let state = handle::read(&self.context.tables, event).await?;
+        handle.cache.learn(state.counters);
         Ok(state)
     }
 
     /// [`crate::store::Store::ensure_event`].
     pub(super) async fn ensure_event(self: &Arc<Self>, event: &EventId) -> Result<Counters, StoreError> {
-        match self.desk(event) {
-            Ok(desk) => return Ok(desk.cache.counters()),
+        match self.handle(event) {
+            Ok(handle) => return Ok(handle.cache.counters()),
             Err(StoreError::UnknownEvent(_)) => {}
             Err(error) => return Err(error),
         }
         let fresh = EventState::default().item(event)?;
-        self.office.tables.put(Table::Events, fresh, Condition::new("attribute_not_exists(event_id)")).await?;
-        let state = desk::read(&self.office.tables, event).await?;
-        let mut desks = self.desks.write().unwrap_or_else(PoisonError::into_inner);
-        let desk = desks.entry(event.clone()).or_insert_with(|| {
-            let desk = Arc::new(Desk::open(event.clone(), state, self.office.clone()));
-            super::watch::start(self, event, &desk);
-            desk
+        self.context.tables.put(Table::Events, fresh, Condition::new("attribute_not_exists(event_id)")).await?;
+        let state = handle::read(&self.context.tables, event).await?;
+        let mut handles = self.handles.write().unwrap_or_else(PoisonError::into_inner);
+        let handle = handles.entry(event.clone()).or_insert_with(|| {
+            let handle = Arc::new(EventHandle::open(event.clone(), state, self.context.clone()));
+            super::recovery::start(self, event, &handle);
+            handle
         });
-        Ok(desk.cache.counters())
+        Ok(handle.cache.counters())
     }
 
     /// [`crate::store::Store::advance`].
     pub(super) async fn advance(&self, event: &EventId, by: i64, at: Timestamp) -> Result<Advance, StoreError> {
-        let desk = self.desk(event)?;
+        let handle = self.handle(event)?;
         if let Ok(forward) = u64::try_from(by) {
-            return desk.run(move |draft| Ok(draft.advance(forward, at))).await;
+            return handle.run(move |draft| Ok(draft.advance(forward, at))).await;
         }
         loop {
             let seen = self.state(event).await?;
             let Some(to) = seen.counters.serving.checked_sub(by.unsigned_abs()) else { return Ok(Advance::OutOfRange) };
-            let nearest = log::record_from(&self.office.tables, event, &seen, to).await?;
+            let nearest = log::record_from(&self.context.tables, event, &seen, to).await?;
             let stands = nearest.is_some_and(|record| record.serving == to);
-            if let Some(advance) = desk.run(move |draft| Ok(draft.go_back(&seen, by, stands, at))).await? {
+            if let Some(advance) = handle.run(move |draft| Ok(draft.go_back(&seen, by, stands, at))).await? {
                 return Ok(advance);
             }
         }
@@ -133,9 +133,9 @@ impl Engine {
 
     /// [`crate::store::Store::occupancy`].
     pub(super) async fn occupancy(&self, event: &EventId, now: Timestamp) -> Result<Occupancy, StoreError> {
-        let (desk, state) = (self.desk(event)?, self.state(event).await?);
-        let now = Moment { wall: now, steady: self.office.clock.steady() };
-        sessions::occupancy(&self.office.tables, event, &state, &desk.future, now).await
+        let (handle, state) = (self.handle(event)?, self.state(event).await?);
+        let now = Moment { wall: now, steady: self.context.clock.steady() };
+        sessions::occupancy(&self.context.tables, event, &state, &handle.future, now).await
     }
 
     /// [`crate::store::Store::expire_positions`].
@@ -146,73 +146,79 @@ impl Engine {
         refill: Refill,
         at: Timestamp,
     ) -> Result<Expired, StoreError> {
-        let (desk, mark) = (self.desk(event)?, self.mark());
+        let (handle, idempotency_key) = (self.handle(event)?, self.idempotency_key());
         loop {
-            match desk.run(move |draft| draft.begin_expiry(through, refill, at, mark)).await? {
+            match handle.run(move |draft| draft.begin_expiry(through, refill, at, idempotency_key)).await? {
                 Expiry::Nothing(counters) => return Ok(Expired { positions: 0, counters }),
                 Expiry::Begun(begun) => {
-                    let Outcome::Counted(used) = self.carry_out(event, &begun).await? else { continue };
-                    return desk.run(move |draft| Ok(draft.end_expiry(mark, used))).await;
+                    let Outcome::Counted(used) = self.execute(event, &begun).await? else { continue };
+                    return handle.run(move |draft| Ok(draft.end_expiry(idempotency_key, used))).await;
                 }
-                Expiry::UnderWay(begun) => self.help(event, &begun).await?,
+                Expiry::UnderWay(begun) => self.recover(event, &begun).await?,
             }
         }
     }
 
     /// [`crate::store::Store::open_session`].
     pub(super) async fn open_session(&self, session: Session) -> Result<Opened, StoreError> {
-        let (event, mark) = (session.event.clone(), self.mark());
-        let desk = self.desk(&event)?;
-        let there = sessions::find(&self.office.tables, &event, session.generation, &session.request_id);
+        let (event, idempotency_key) = (session.event.clone(), self.idempotency_key());
+        let handle = self.handle(&event)?;
+        let there = sessions::find(&self.context.tables, &event, session.generation, &session.request_id);
         if let Some(session) = there.await? {
-            return Self::found(&desk, session).await;
+            return Self::found(&handle, session).await;
         }
-        let (begun, ours) = match self.begin_opening(&desk, &session, Past::Unknown, mark).await {
+        let (begun, ours) = match self.begin_opening(&handle, &session, Past::Unknown, idempotency_key).await {
             Ok(Opening::Begun(begun)) => (begun, true),
             Ok(Opening::UnderWay(begun)) => (begun, false),
-            Ok(Opening::Unsure) => match self.look_at_the_past(&desk, &session, mark).await? {
+            Ok(Opening::Unsure) => match self.look_at_the_past(&handle, &session, idempotency_key).await? {
                 Begun::Here(begun) => (begun, true),
                 Begun::Elsewhere(begun) => (begun, false),
-                Begun::Found(session) => return Self::found(&desk, session).await,
+                Begun::Found(session) => return Self::found(&handle, session).await,
             },
             // It may have been opened, and its place given up or its line gone back, since we looked.
             Err(StoreError::Outdated(_)) => {
-                let there = sessions::find(&self.office.tables, &event, session.generation, &session.request_id);
+                let there = sessions::find(&self.context.tables, &event, session.generation, &session.request_id);
                 let session = there.await?.ok_or(StoreError::Outdated(event))?;
-                return Self::found(&desk, session).await;
+                return Self::found(&handle, session).await;
             }
             Err(error) => return Err(error),
         };
-        let Outcome::Opened(session, inserted) = self.carry_out(&event, &begun).await? else {
+        let Outcome::Opened(session, inserted) = self.execute(&event, &begun).await? else {
             return Err(StoreError::Outdated(event));
         };
-        let mark = begun.pending.mark;
-        let ended = move |draft: &mut super::draft::Draft<'_>| draft.end_opening(session.clone(), mark, inserted);
-        let opened = desk.run(ended).await?;
+        let idempotency_key = begun.intent.idempotency_key;
+        let ended =
+            move |draft: &mut super::draft::Draft<'_>| draft.end_opening(session.clone(), idempotency_key, inserted);
+        let opened = handle.run(ended).await?;
         Ok(Opened { inserted: opened.inserted && ours, ..opened })
     }
 
     async fn begin_opening(
         &self,
-        desk: &Desk,
+        handle: &EventHandle,
         session: &Session,
         past: Past,
-        mark: Mark,
+        idempotency_key: IdempotencyKey,
     ) -> Result<Opening, StoreError> {
         let wanted = session.clone();
-        desk.run(move |draft| draft.begin_opening(&wanted, past, mark)).await
+        handle.run(move |draft| draft.begin_opening(&wanted, past, idempotency_key)).await
     }
 
     /// Opens a session whose position had none lately, unless it had one that is forgotten: then its place is there
     /// without it. A session is written before its place, so whoever finds the place looks for the session after it.
-    async fn look_at_the_past(&self, desk: &Desk, session: &Session, mark: Mark) -> Result<Begun, StoreError> {
-        let (event, tables) = (&session.event, &self.office.tables);
-        let life = self.state(event).await?.life;
-        if sessions::has_place(tables, event, life, session.position).await? {
+    async fn look_at_the_past(
+        &self,
+        handle: &EventHandle,
+        session: &Session,
+        idempotency_key: IdempotencyKey,
+    ) -> Result<Begun, StoreError> {
+        let (event, tables) = (&session.event, &self.context.tables);
+        let epoch = self.state(event).await?.epoch;
+        if sessions::has_place(tables, event, epoch, session.position).await? {
             let there = sessions::find(tables, event, session.generation, &session.request_id).await?;
             return there.map(Begun::Found).ok_or_else(|| StoreError::SessionOver(event.clone()));
         }
-        match self.begin_opening(desk, session, Past::None, mark).await? {
+        match self.begin_opening(handle, session, Past::None, idempotency_key).await? {
             Opening::Begun(begun) => Ok(Begun::Here(begun)),
             Opening::UnderWay(begun) => Ok(Begun::Elsewhere(begun)),
             Opening::Unsure => Err(StoreError::Outdated(event.clone())),
@@ -220,27 +226,28 @@ impl Engine {
     }
 
     /// The answer about a session that was there: not of a line that was reset since.
-    async fn found(desk: &Desk, session: Session) -> Result<Opened, StoreError> {
-        desk.run(move |draft| {
-            let counters = draft.state.counters;
-            if counters.generation == session.generation {
-                Ok(Opened { session: session.clone(), inserted: false, counters })
-            } else {
-                Err(StoreError::Outdated(session.event.clone()))
-            }
-        })
-        .await
+    async fn found(handle: &EventHandle, session: Session) -> Result<Opened, StoreError> {
+        handle
+            .run(move |draft| {
+                let counters = draft.state.counters;
+                if counters.generation == session.generation {
+                    Ok(Opened { session: session.clone(), inserted: false, counters })
+                } else {
+                    Err(StoreError::Outdated(session.event.clone()))
+                }
+            })
+            .await
     }
 
     /// The session of a ticket in the present generation.
     pub(super) async fn session(&self, event: &EventId, request_id: &RequestId) -> Result<Option<Session>, StoreError> {
-        let generation = self.desk(event)?.cache.counters().generation;
-        sessions::find(&self.office.tables, event, generation, request_id).await
+        let generation = self.handle(event)?.cache.counters().generation;
+        sessions::find(&self.context.tables, event, generation, request_id).await
     }
 
     /// [`crate::store::Store::redeem`].
     pub(super) async fn redeem(&self, redemption: &Redemption) -> Result<Redeemed, StoreError> {
-        grants::redeem(&self.office.tables, redemption, self.mark()).await
+        grants::redeem(&self.context.tables, redemption, self.idempotency_key()).await
     }
 
     /// [`crate::store::Store::token_standing`].
@@ -251,15 +258,15 @@ impl Engine {
         grant: &GrantId,
     ) -> Result<TokenStanding, StoreError> {
         let session = self.session(event, request_id);
-        let grant = grants::grant_standing(&self.office.tables, grant);
+        let grant = grants::grant_standing(&self.context.tables, grant);
         let (session, grant) = futures_util::future::try_join(session, grant).await?;
         Ok(TokenStanding { session, grant })
     }
 
     /// [`crate::store::Store::active_sessions`].
     pub(super) async fn active_sessions(&self, event: &EventId, now: Timestamp) -> Result<u64, StoreError> {
-        let life = self.state(event).await?.life;
-        sessions::active(&self.office.tables, event, life, now).await
+        let epoch = self.state(event).await?.epoch;
+        sessions::active(&self.context.tables, event, epoch, now).await
     }
 
     /// [`crate::store::Store::close_session`].
@@ -269,46 +276,51 @@ impl Engine {
         request_id: &RequestId,
         status: SessionStatus,
     ) -> Result<Closed, StoreError> {
-        let (desk, mark) = (self.desk(event)?, self.mark());
+        let (handle, idempotency_key) = (self.handle(event)?, self.idempotency_key());
         let Some(session) = self.session(event, request_id).await? else { return Ok(Closed::Unknown) };
         if session.status != SessionStatus::Active || status == SessionStatus::Active {
             return Ok(Closed::Before(session.status));
         }
-        match desk.run(move |draft| draft.begin_closing(&session, status, mark)).await? {
+        match handle.run(move |draft| draft.begin_closing(&session, status, idempotency_key)).await? {
             Closing::Gone => Ok(Closed::Unknown),
             Closing::Begun(begun) => {
-                let Outcome::Closed(before) = self.carry_out(event, &begun).await? else { return Ok(Closed::Unknown) };
-                let life = begun.life;
-                desk.run(move |draft| Ok(draft.end_closing(mark, life, before))).await
+                let Outcome::Closed(before) = self.execute(event, &begun).await? else { return Ok(Closed::Unknown) };
+                let epoch = begun.epoch;
+                handle.run(move |draft| Ok(draft.end_closing(idempotency_key, epoch, before))).await
             }
             Closing::UnderWay(begun) => {
-                self.help(event, &begun).await?;
+                self.recover(event, &begun).await?;
                 let session = self.session(event, request_id).await?;
                 Ok(session.map_or(Closed::Unknown, |session| Closed::Before(session.status)))
             }
         }
     }
 
-    async fn carry_out(&self, event: &EventId, undertaking: &Undertaking) -> Result<Outcome, StoreError> {
-        sessions::carry_out(&self.office.tables, event, undertaking).await
+    async fn execute(&self, event: &EventId, execution: &Execution) -> Result<Outcome, StoreError> {
+        sessions::execute(&self.context.tables, event, execution).await
     }
 
-    /// Does for another call, perhaps of a node that is no more, what it has under way.
-    pub(super) async fn help(&self, event: &EventId, undertaking: &Undertaking) -> Result<(), StoreError> {
-        let (desk, mark, life) = (self.desk(event)?, undertaking.pending.mark, undertaking.life);
-        match self.carry_out(event, undertaking).await? {
+    /// Finishes an intent of another call, perhaps of a node that has ended.
+    pub(super) async fn recover(&self, event: &EventId, execution: &Execution) -> Result<(), StoreError> {
+        let (handle, idempotency_key, epoch) = (self.handle(event)?, execution.intent.idempotency_key, execution.epoch);
+        match self.execute(event, execution).await? {
             Outcome::Opened(session, inserted) => {
-                let ended = desk.run(move |draft| draft.end_opening(session.clone(), mark, inserted)).await;
+                let ended =
+                    handle.run(move |draft| draft.end_opening(session.clone(), idempotency_key, inserted)).await;
                 ended.map(drop)
             }
-            Outcome::Closed(before) => desk.run(move |draft| Ok(draft.end_closing(mark, life, before))).await.map(drop),
-            Outcome::Counted(used) => desk.run(move |draft| Ok(draft.end_expiry(mark, used))).await.map(drop),
+            Outcome::Closed(before) => {
+                handle.run(move |draft| Ok(draft.end_closing(idempotency_key, epoch, before))).await.map(drop)
+            }
+            Outcome::Counted(used) => {
+                handle.run(move |draft| Ok(draft.end_expiry(idempotency_key, used))).await.map(drop)
+            }
         }
     }
 
     /// [`crate::store::Store::document`]; from now on this node looks after it.
     pub(super) async fn document(&self, name: &str) -> Result<Option<Document>, StoreError> {
-        let found = shelf::document(&self.office.tables, name).await?;
+        let found = documents::document(&self.context.tables, name).await?;
         self.knows_document(name, found.as_ref().map_or(0, |document| document.version));
         Ok(found)
     }
@@ -324,10 +336,10 @@ impl Engine {
         self.open()?;
         let names = self.documents.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect::<Vec<_>>();
         for name in names {
-            let found = shelf::document(&self.office.tables, &name).await?;
+            let found = documents::document(&self.context.tables, &name).await?;
             if self.knows_document(&name, found.map_or(0, |document| document.version)) {
                 // Nobody may be listening.
-                drop(self.office.feed.send(Change::Document(name)));
+                drop(self.context.feed.send(Change::Document(name)));
             }
         }
         Ok(())
@@ -336,11 +348,11 @@ impl Engine {
     /// Finishes what is under way; whoever asks from now on is refused.
     pub(super) async fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        let desks = std::mem::take(&mut *self.desks.write().unwrap_or_else(PoisonError::into_inner));
-        for desk in desks.into_values() {
-            desk.stop().await;
+        let handles = std::mem::take(&mut *self.handles.write().unwrap_or_else(PoisonError::into_inner));
+        for handle in handles.into_values() {
+            handle.stop().await;
         }
         self.give_back_leases().await;
-        self.office.bell.flush().await;
+        self.context.publisher.flush().await;
     }
 }

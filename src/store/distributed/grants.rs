@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::client::{Attributes, number, unreadable};
 use super::client::{Condition, Table, Tables, Written};
-use super::journal::Mark;
+use super::intent_log::IdempotencyKey;
 use crate::ambient::Timestamp;
 use crate::policy::{CLOCK_DIFFERENCE, CODE_LIFETIME, CODE_MEMORY, LONG_GRANTS, SWEEP_LOOK};
 use crate::room::RequestId;
@@ -35,10 +35,14 @@ fn long_key(request_id: &RequestId) -> Attributes {
 }
 
 /// [`crate::store::Store::redeem`].
-pub(super) async fn redeem(tables: &Tables, redemption: &Redemption, mark: Mark) -> Result<Redeemed, StoreError> {
+pub(super) async fn redeem(
+    tables: &Tables,
+    redemption: &Redemption,
+    idempotency_key: IdempotencyKey,
+) -> Result<Redeemed, StoreError> {
     let Redemption { id, issued_at, session_end, code } = redemption;
     match code {
-        CodeAge::Good if note_redeemed(tables, id, *issued_at, mark).await? => return Ok(Redeemed::Now),
+        CodeAge::Good if note_redeemed(tables, id, *issued_at, idempotency_key).await? => return Ok(Redeemed::Now),
         CodeAge::Wrong if tables.get(Table::Grants, redemption_key(*issued_at, id)).await?.is_none() => {
             return Ok(Redeemed::Never);
         }
@@ -53,16 +57,16 @@ pub(super) async fn note_redeemed(
     tables: &Tables,
     id: &GrantId,
     issued_at: Timestamp,
-    mark: Mark,
+    idempotency_key: IdempotencyKey,
 ) -> Result<bool, StoreError> {
-    let mark = String::from(mark);
+    let idempotency_key = String::from(idempotency_key);
     let item = redemption_key(issued_at, id)
         .with_time("keep_until", issued_at + CODE_MEMORY + CLOCK_DIFFERENCE)
-        .with_text("redeemed_by", mark.as_str());
+        .with_text("redeemed_by", idempotency_key.as_str());
     Ok(match tables.put(Table::Grants, item, Condition::new("attribute_not_exists(grant_id)")).await? {
         Written::Done => true,
         // Only the answer of an earlier try of this very call was lost.
-        Written::Refused(there) => there.maybe("redeemed_by", Attributes::owned_text)? == Some(mark),
+        Written::Refused(there) => there.maybe("redeemed_by", Attributes::owned_text)? == Some(idempotency_key),
     })
 }
 

@@ -33,7 +33,7 @@ pub(super) struct Leases(tokio::sync::Mutex<HashMap<String, Known>>);
 impl Engine {
     /// Takes or keeps a lease. Whether this node has it now.
     pub(super) async fn lease(&self, what: &str) -> Result<bool, StoreError> {
-        let (clock, node) = (&self.office.clock, self.office.node.as_str());
+        let (clock, node) = (&self.context.clock, self.context.node.as_str());
         let mut leases = self.leases.0.lock().await;
         let known = leases.get(what).cloned();
         // Its end is counted from before it is written.
@@ -56,7 +56,7 @@ impl Engine {
         }
         // The end is for nodes of older versions, which go by their clocks.
         let item = lease_key(what).with_text("holder", node).with_time("held_until", until);
-        let written = self.office.tables.put(Table::Outbox, item, free.with(":me", text(node))).await?;
+        let written = self.context.tables.put(Table::Outbox, item, free.with(":me", text(node))).await?;
         let ours = written == Written::Done;
         let now_known = match written {
             Written::Done => Known::Ours { at, until },
@@ -81,8 +81,8 @@ impl Engine {
         let leases = std::mem::take(&mut *self.leases.0.lock().await);
         let ours = leases.into_iter().filter(|(_, known)| matches!(known, Known::Ours { .. }));
         let given_back = join_all(ours.map(|(what, _)| async move {
-            let still = Condition::new("holder = :me").with(":me", text(self.office.node.as_str()));
-            self.office.tables.delete(Table::Outbox, lease_key(&what), still).await
+            let still = Condition::new("holder = :me").with(":me", text(self.context.node.as_str()));
+            self.context.tables.delete(Table::Outbox, lease_key(&what), still).await
         }));
         for error in given_back.await.into_iter().filter_map(Result::err) {
             tracing::debug!(%error, "a lease stays until others see that it is not renewed");

@@ -5,17 +5,17 @@ use std::sync::{Mutex, PoisonError};
 
 use super::client::{Attributes, number, text};
 use super::client::{Condition, Query, Table, Tables};
-use super::desk::{self, Done, lock};
-use super::journal::{Cut, LogRow};
-use super::state::{EventState, life_key};
+use super::handle::{self, Done, lock};
+use super::intent_log::{Cut, LogRow};
+use super::state::{EventState, epoch_key};
 use crate::ambient::Timestamp;
 use crate::policy::SWEEP_LOOK;
 use crate::room::{Arrival, EventId, Position, ServingRecord};
 use crate::store::StoreError;
 
 /// Writes a row of the log, unless a later one has its place.
-pub(super) async fn put(tables: &Tables, event: &EventId, life: u64, row: LogRow) -> Result<(), StoreError> {
-    let key = Attributes::new().with_text("event_id", life_key(event, life));
+pub(super) async fn put(tables: &Tables, event: &EventId, epoch: u64, row: LogRow) -> Result<(), StoreError> {
+    let key = Attributes::new().with_text("event_id", epoch_key(event, epoch));
     match row {
         LogRow::Arrival { first, at } => {
             let item = key.with_number("queue_position", first.get()).with_time("entry_time", at);
@@ -34,12 +34,12 @@ pub(super) async fn put(tables: &Tables, event: &EventId, life: u64, row: LogRow
     Ok(())
 }
 
-/// Writes rows, and notes those that are done. What fails stays in the journal, where whoever looks after the event
+/// Writes rows, and notes those that are done. What fails stays in the intent log, where whoever looks after the event
 /// finds it.
-pub(super) async fn put_all(tables: Tables, event: EventId, life: u64, rows: Vec<LogRow>, done: Done) {
+pub(super) async fn put_all(tables: Tables, event: EventId, epoch: u64, rows: Vec<LogRow>, done: Done) {
     for row in rows {
-        if put(&tables, &event, life, row).await.is_ok() {
-            lock(&done).push((life, row));
+        if put(&tables, &event, epoch, row).await.is_ok() {
+            lock(&done).push((epoch, row));
         }
     }
 }
@@ -57,7 +57,7 @@ pub(super) async fn arrivals(
     {
         return Ok(vec![newest]);
     }
-    let key = text(life_key(event, state.life));
+    let key = text(epoch_key(event, state.epoch));
     let mut rows = Vec::new();
     let mut keys = Condition::new("event_id = :event").with(":event", key.clone());
     if let Some(from) = from {
@@ -87,15 +87,23 @@ pub(super) async fn arrivals(
 }
 
 /// The newest arrival that reached its table.
-pub(super) async fn newest_arrival(tables: &Tables, event: &EventId, life: u64) -> Result<Option<Arrival>, StoreError> {
-    let keys = Condition::new("event_id = :event").with(":event", text(life_key(event, life)));
+pub(super) async fn newest_arrival(
+    tables: &Tables,
+    event: &EventId,
+    epoch: u64,
+) -> Result<Option<Arrival>, StoreError> {
+    let keys = Condition::new("event_id = :event").with(":event", text(epoch_key(event, epoch)));
     let newest = Query { newest_first: true, limit: 1, ..Query::of(Table::Arrivals, keys) };
     tables.query(newest).await?.first().map(arrival).transpose()
 }
 
 /// [`crate::store::Store::oldest_arrival`].
-pub(super) async fn oldest_arrival(tables: &Tables, event: &EventId, life: u64) -> Result<Option<Arrival>, StoreError> {
-    let keys = Condition::new("event_id = :event").with(":event", text(life_key(event, life)));
+pub(super) async fn oldest_arrival(
+    tables: &Tables,
+    event: &EventId,
+    epoch: u64,
+) -> Result<Option<Arrival>, StoreError> {
+    let keys = Condition::new("event_id = :event").with(":event", text(epoch_key(event, epoch)));
     let oldest = Query { limit: 1, ..Query::of(Table::Arrivals, keys) };
     tables.query(oldest).await?.first().map(arrival).transpose()
 }
@@ -104,10 +112,10 @@ pub(super) async fn oldest_arrival(tables: &Tables, event: &EventId, life: u64) 
 pub(super) async fn forget_arrivals(
     tables: &Tables,
     event: &EventId,
-    life: u64,
+    epoch: u64,
     through: u64,
 ) -> Result<(), StoreError> {
-    let key = life_key(event, life);
+    let key = epoch_key(event, epoch);
     let keys = Condition::new("event_id = :event AND queue_position <= :next")
         .with(":event", text(key.as_str()))
         .with(":next", number(through + 1));
@@ -124,11 +132,11 @@ pub(super) async fn forget_arrivals(
 pub(super) async fn forget_records(
     tables: &Tables,
     event: &EventId,
-    life: u64,
+    epoch: u64,
     through: u64,
     before: Timestamp,
 ) -> Result<(), StoreError> {
-    let key = life_key(event, life);
+    let key = epoch_key(event, epoch);
     let keys = Condition::new("event_id = :event AND serving_counter <= :through")
         .with(":event", text(key.as_str()))
         .with(":through", number(through));
@@ -155,7 +163,7 @@ fn arrival(row: &Attributes) -> Result<Arrival, StoreError> {
 /// The newest records as they were read last, and what they rest on.
 #[derive(Default)]
 pub(super) struct Memo {
-    life: u64,
+    epoch: u64,
     cuts: Vec<Cut>,
     limit: usize,
     records: Vec<ServingRecord>,
@@ -164,7 +172,7 @@ pub(super) struct Memo {
 impl Memo {
     /// Whether what it holds still counts: then only later records are missing.
     fn holds(&self, state: &EventState, limit: usize) -> bool {
-        self.life == state.life && self.cuts == state.journal.cuts && self.limit == limit
+        self.epoch == state.epoch && self.cuts == state.intent_log.cuts && self.limit == limit
     }
 }
 
@@ -176,7 +184,7 @@ pub(super) async fn recent_records(
     limit: u32,
     memo: &Mutex<Memo>,
 ) -> Result<Vec<ServingRecord>, StoreError> {
-    let state = desk::read(tables, event).await?;
+    let state = handle::read(tables, event).await?;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let known = {
         let memo = memo.lock().unwrap_or_else(PoisonError::into_inner);
@@ -195,7 +203,7 @@ pub(super) async fn recent_records(
     found.extend(new.collect::<Vec<_>>());
     found.sort_by_key(|record| record.serving);
     found.drain(..found.len().saturating_sub(limit));
-    let kept = Memo { life: state.life, cuts: state.journal.cuts, limit, records: found.clone() };
+    let kept = Memo { epoch: state.epoch, cuts: state.intent_log.cuts, limit, records: found.clone() };
     *memo.lock().unwrap_or_else(PoisonError::into_inner) = kept;
     Ok(found)
 }
@@ -207,7 +215,7 @@ async fn records_above(
     serving: u64,
 ) -> Result<Vec<Attributes>, StoreError> {
     let keys = Condition::new("event_id = :event AND serving_counter > :serving")
-        .with(":event", text(life_key(event, state.life)))
+        .with(":event", text(epoch_key(event, state.epoch)))
         .with(":serving", number(serving));
     tables.query(Query::of(Table::ServingRecords, keys)).await
 }
@@ -218,7 +226,7 @@ async fn newest_records(
     state: &EventState,
     limit: usize,
 ) -> Result<Vec<ServingRecord>, StoreError> {
-    let keys = || Condition::new("event_id = :event").with(":event", text(life_key(event, state.life)));
+    let keys = || Condition::new("event_id = :event").with(":event", text(epoch_key(event, state.epoch)));
     // Those that a step back took are looked at in vain; there are never many.
     let at_once = limit.saturating_mul(2).min(1_000);
     let newest = Query { newest_first: true, limit: at_once, ..Query::of(Table::ServingRecords, keys()) };
@@ -262,7 +270,7 @@ pub(super) async fn record_from(
     let mut from = serving;
     loop {
         let keys = Condition::new("event_id = :event AND serving_counter >= :from");
-        let keys = keys.with(":event", text(life_key(event, state.life))).with(":from", number(from));
+        let keys = keys.with(":event", text(epoch_key(event, state.epoch))).with(":from", number(from));
         let page = tables.query(Query { limit: 8, ..Query::of(Table::ServingRecords, keys) }).await?;
         for row in &page {
             let record = record(row)?;

@@ -1,39 +1,40 @@
-//! The distributed engine: DynamoDB keeps, Redis tells; any number of nodes.
+//! The distributed engine: state in DynamoDB, pub/sub by Redis, any number of nodes.
 //!
 //! Owns one thread on which it speaks to both. DynamoDB is the authority: each event is one item that decides about its
-//! line (`state.rs`, `draft.rs`), written over a desk on each node (`desk.rs`); what belongs into other items is in that
-//! item's journal until it is there (`log.rs`, `sessions.rs`, `outbox.rs`). Redis carries news (`ring.rs`), and nothing
-//! rests on it (`watch.rs`). It must not know what a login or a line is beyond the port's nouns.
+//! line (`state.rs`, `draft.rs`). On each node a commit loop writes it (`commit_loop.rs`), fed by a command queue
+//! (`handle.rs`); what belongs into other items is in the item's intent log until it is executed (`log.rs`, `sessions.rs`,
+//! `outbox.rs`) or recovered (`recovery.rs`). Redis carries announcements (`pubsub.rs`), on which no answer depends. The
+//! engine must not know what a login or a line is beyond the port's nouns.
 
-mod clerk;
 mod client;
 #[cfg(test)]
 mod clock_steps;
-mod desk;
+mod commit_loop;
+mod documents;
 mod draft;
 mod engine;
+mod gc;
 mod grants;
-mod journal;
+mod handle;
+mod intent_log;
 mod leases;
-mod lives;
 mod log;
 mod outbox;
+mod pubsub;
+mod recovery;
 mod retention;
-mod ring;
 #[cfg(test)]
 mod servers;
 mod sessions;
-mod shelf;
 #[cfg(test)]
 mod simulation;
 mod state;
 #[cfg(test)]
 mod tests;
 mod transfer;
-mod turns;
 #[cfg(test)]
 mod two_nodes;
-mod watch;
+mod write_schedule;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -47,9 +48,9 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub use client::{Creation, Meter, RequestKind, create_tables};
 use client::{DynamoDb, Tables};
-use desk::Office;
 use engine::Engine;
-use ring::{Bell, Ringing};
+use handle::Context;
+use pubsub::{Announcement, Publisher};
 
 use super::{
     Advance, AdvanceFrom, Change, Closed, Document, Expired, FEED_CAPACITY, GrantId, JoinBatch, LongGrant, Opened,
@@ -68,19 +69,19 @@ pub struct Options {
     pub redis: Vec<RedisClient>,
     /// Stands before the names of all tables, and of the channel in Redis.
     pub table_prefix: String,
-    /// What becomes of letters.
+    /// Whether outbox records are written.
     pub outbox: OutboxMode,
     /// Where names of nodes and of calls are drawn from.
     pub entropy: Arc<dyn Entropy>,
     /// Tells the time that passes; what is dated has its time from the callers.
     pub clock: Arc<dyn Clock>,
-    /// Hears what is asked of DynamoDB.
+    /// Counts the requests to DynamoDB.
     pub meter: Arc<dyn Meter>,
 }
 
 /// How many nodes serve from these tables, as far as Redis knows; `None`: it does not tell.
 pub async fn serving_nodes(redis: &[RedisClient], table_prefix: &str) -> Option<u64> {
-    ring::listeners(redis, &ring::channel(table_prefix)).await
+    pubsub::listeners(redis, &pubsub::channel(table_prefix)).await
 }
 
 /// See the module's documentation.
@@ -102,14 +103,14 @@ impl DistributedStore {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(unavailable)?;
         let (feed, _) = broadcast::channel(FEED_CAPACITY);
         let node = format!("{:016x}", u64::from_be_bytes(random(&*options.entropy)));
-        let channel = ring::channel(&options.table_prefix);
-        let (bell, heard) = {
+        let channel = pubsub::channel(&options.table_prefix);
+        let (publisher, heard) = {
             let _inside = runtime.enter();
-            Bell::hang(options.redis, channel, node.clone())
+            Publisher::start(options.redis, channel, node.clone())
         };
-        let office = Office {
+        let context = Context {
             tables: Tables::new(Arc::new(DynamoDb::new(options.dynamodb, &options.table_prefix, options.meter))),
-            bell,
+            publisher,
             outbox: options.outbox,
             entropy: options.entropy,
             clock: options.clock,
@@ -117,14 +118,14 @@ impl DistributedStore {
             feed: feed.clone(),
         };
         let handle = runtime.handle().clone();
-        let engine = start(office, heard, &handle);
+        let engine = start(context, heard, &handle);
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = thread::Builder::new()
             .name("store-engine".to_owned())
             .spawn(move || {
                 // An error says that the sender was dropped, which means the same.
                 drop(runtime.block_on(stopped));
-                // Whoever looks a name up does not hold up the end.
+                // A pending name look-up does not delay the end.
                 runtime.shutdown_background();
             })
             .map_err(unavailable)?;
@@ -139,7 +140,7 @@ impl DistributedStore {
     {
         self.engine.open()?;
         let working = self.runtime.spawn(work(Arc::clone(&self.engine)));
-        working.await.map_err(|_| desk::closed())?
+        working.await.map_err(|_| handle::closed())?
     }
 
     fn join(&self) {
@@ -160,28 +161,28 @@ impl Drop for DistributedStore {
 }
 
 /// Starts the engine and its background tasks on a runtime.
-fn start(office: Office, heard: mpsc::Receiver<Ringing>, runtime: &Handle) -> Arc<Engine> {
-    let engine = Arc::new(Engine::new(office));
+fn start(context: Context, heard: mpsc::Receiver<Announcement>, runtime: &Handle) -> Arc<Engine> {
+    let engine = Arc::new(Engine::new(context));
     runtime.spawn(hear(Arc::downgrade(&engine), heard));
-    runtime.spawn(watch::documents(Arc::downgrade(&engine)));
+    runtime.spawn(recovery::documents(Arc::downgrade(&engine)));
     engine
 }
 
-/// Notes what other nodes say.
-async fn hear(engine: std::sync::Weak<Engine>, mut heard: mpsc::Receiver<Ringing>) {
+/// Takes what other nodes publish.
+async fn hear(engine: std::sync::Weak<Engine>, mut heard: mpsc::Receiver<Announcement>) {
     while let Some(what) = heard.recv().await {
         let Some(engine) = engine.upgrade() else { return };
         // Nobody may be listening to the feed.
         match what {
-            Ringing::Counters { event, counters, item } => {
-                if let Ok(desk) = engine.desk(&event) {
-                    desk.cache.learn(counters);
-                    item.into_iter().for_each(|item| desk.heard.tell(*item));
+            Announcement::Counters { event, counters, item } => {
+                if let Ok(handle) = engine.handle(&event) {
+                    handle.cache.learn(counters);
+                    item.into_iter().for_each(|item| handle.heard.tell(*item));
                 }
             }
-            Ringing::Document { name } => drop(engine.office.feed.send(Change::Document(name))),
-            Ringing::Letters {} => drop(engine.office.feed.send(Change::Letters)),
-            Ringing::Life {} => {}
+            Announcement::Document { name } => drop(engine.context.feed.send(Change::Document(name))),
+            Announcement::Letters {} => drop(engine.context.feed.send(Change::Letters)),
+            Announcement::Life {} => {}
         }
     }
 }
@@ -194,18 +195,18 @@ impl Store for DistributedStore {
     }
 
     async fn counters(&self, event: &EventId) -> Result<Counters, StoreError> {
-        self.engine.desk(event).map(|desk| desk.cache.counters())
+        self.engine.handle(event).map(|handle| handle.cache.counters())
     }
 
     async fn take_positions(&self, event: &EventId, batch: Arc<dyn JoinBatch>) -> Result<Taken, StoreError> {
-        self.engine.desk(event)?.take_positions(batch).await
+        self.engine.handle(event)?.take_positions(batch).await
     }
 
     async fn arrivals(&self, event: &EventId, from: Option<Position>) -> Result<Vec<Arrival>, StoreError> {
         let event = event.clone();
         self.on_engine(move |engine| async move {
             let state = engine.state(&event).await?;
-            log::arrivals(&engine.office.tables, &event, &state, from).await
+            log::arrivals(&engine.context.tables, &event, &state, from).await
         })
         .await
     }
@@ -228,7 +229,7 @@ impl Store for DistributedStore {
         at: Timestamp,
     ) -> Result<AdvanceFrom, StoreError> {
         let seen = *seen;
-        self.engine.desk(event)?.run(move |draft| Ok(draft.advance_from(&seen, by, at))).await
+        self.engine.handle(event)?.run(move |draft| Ok(draft.advance_from(&seen, by, at))).await
     }
 
     async fn occupancy(&self, event: &EventId, now: Timestamp) -> Result<Occupancy, StoreError> {
@@ -237,9 +238,9 @@ impl Store for DistributedStore {
     }
 
     async fn recent_serving_records(&self, event: &EventId, limit: u32) -> Result<Vec<ServingRecord>, StoreError> {
-        let (desk, event) = (self.engine.desk(event)?, event.clone());
+        let (handle, event) = (self.engine.handle(event)?, event.clone());
         self.on_engine(move |engine| async move {
-            log::recent_records(&engine.office.tables, &event, limit, &desk.records).await
+            log::recent_records(&engine.context.tables, &event, limit, &handle.records).await
         })
         .await
     }
@@ -252,7 +253,7 @@ impl Store for DistributedStore {
         let event = event.clone();
         self.on_engine(move |engine| async move {
             let state = engine.state(&event).await?;
-            log::record_from(&engine.office.tables, &event, &state, position.get()).await
+            log::record_from(&engine.context.tables, &event, &state, position.get()).await
         })
         .await
     }
@@ -276,7 +277,7 @@ impl Store for DistributedStore {
         tick: Timestamp,
     ) -> Result<Option<Counters>, StoreError> {
         let inlet = *inlet;
-        self.engine.desk(event)?.run(move |draft| Ok(draft.step_inlet(&inlet, known, tick))).await
+        self.engine.handle(event)?.run(move |draft| Ok(draft.step_inlet(&inlet, known, tick))).await
     }
 
     async fn open_session(&self, session: &Session) -> Result<Opened, StoreError> {
@@ -313,8 +314,8 @@ impl Store for DistributedStore {
     ) -> Result<Vec<Session>, StoreError> {
         let (event, limit) = (event.clone(), usize::try_from(limit).unwrap_or(usize::MAX));
         self.on_engine(move |engine| async move {
-            let life = engine.state(&event).await?.life;
-            sessions::expired(&engine.office.tables, &event, life, now, after, limit).await
+            let epoch = engine.state(&event).await?.epoch;
+            sessions::expired(&engine.context.tables, &event, epoch, now, after, limit).await
         })
         .await
     }
@@ -326,12 +327,12 @@ impl Store for DistributedStore {
 
     async fn put_long_grant(&self, grant: &LongGrant) -> Result<(), StoreError> {
         let grant = grant.clone();
-        self.on_engine(move |engine| async move { grants::put_long_grant(&engine.office.tables, &grant).await }).await
+        self.on_engine(move |engine| async move { grants::put_long_grant(&engine.context.tables, &grant).await }).await
     }
 
     async fn long_grant(&self, request_id: &RequestId, id: &GrantId) -> Result<Option<Vec<u8>>, StoreError> {
         let (request_id, id) = (*request_id, *id);
-        self.on_engine(move |engine| async move { grants::long_grant(&engine.office.tables, &request_id, &id).await })
+        self.on_engine(move |engine| async move { grants::long_grant(&engine.context.tables, &request_id, &id).await })
             .await
     }
 
@@ -346,7 +347,7 @@ impl Store for DistributedStore {
     }
 
     async fn reset(&self, event: &EventId) -> Result<Counters, StoreError> {
-        self.engine.desk(event)?.run(|draft| Ok(draft.reset())).await
+        self.engine.handle(event)?.run(|draft| Ok(draft.reset())).await
     }
 
     async fn document(&self, name: &str) -> Result<Option<Document>, StoreError> {
@@ -355,14 +356,15 @@ impl Store for DistributedStore {
     }
 
     async fn replace_document(&self, name: &str, expected: u64, body: &[u8]) -> Result<bool, StoreError> {
-        let (name, body, mark) = (name.to_owned(), body.to_owned(), self.engine.mark());
+        let (name, body, idempotency_key) = (name.to_owned(), body.to_owned(), self.engine.idempotency_key());
         self.on_engine(move |engine| async move {
-            let done = shelf::replace_document(&engine.office.tables, &name, expected, &body, mark).await?;
+            let done =
+                documents::replace_document(&engine.context.tables, &name, expected, &body, idempotency_key).await?;
             if done {
                 engine.knows_document(&name, expected + 1);
-                engine.office.bell.ring_document(&name);
+                engine.context.publisher.announce_document(&name);
                 // Nobody may be listening.
-                drop(engine.office.feed.send(Change::Document(name)));
+                drop(engine.context.feed.send(Change::Document(name)));
             }
             Ok(done)
         })
@@ -374,7 +376,7 @@ impl Store for DistributedStore {
     }
 
     async fn health(&self) -> Result<(), StoreError> {
-        self.on_engine(|engine| async move { shelf::beat(&engine.office.tables).await }).await
+        self.on_engine(|engine| async move { documents::beat(&engine.context.tables).await }).await
     }
 
     fn changes(&self) -> broadcast::Receiver<Change> {

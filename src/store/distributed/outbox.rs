@@ -1,4 +1,4 @@
-//! The outbox: letters leave the journals of the events for a shelf of their own, where they get their numbers.
+//! The outbox relay: outbox records leave the intent logs of the events for the table `Outbox`, where they get their numbers.
 //!
 //! One node at a time moves them, as long as its lease lasts (`leases.rs`). They move in transactions that rest on the
 //! newest number: should two nodes believe that they hold the lease, one of them is refused. Owns the table `Outbox`, whose
@@ -13,9 +13,9 @@ use super::DistributedStore;
 use super::client::{Attributes, FORGET_AFTER, number, text, unreadable};
 use super::client::{Condition, Query, Table, Tables, Written};
 use super::engine::Engine;
-use super::journal::Note;
+use super::intent_log::Note;
 use crate::ambient::Timestamp;
-use crate::policy::{DEAD_LETTER_RETENTION, LEASE, LETTER_MOVES, LETTERS_AT_ONCE};
+use crate::policy::{DEAD_LETTER_RETENTION, LEASE, RELAY_BATCH, RELAY_ROUNDS};
 use crate::room::{DomainEvent, EventId, EventKind};
 use crate::store::StoreError;
 use crate::store::outbox::{DeadLetter, Letter, Outbox, Resent};
@@ -77,9 +77,9 @@ pub(super) fn shelf(name: &str, above: &str, through: &str, limit: usize) -> Que
     Query { limit, ..Query::of(Table::Outbox, keys) }
 }
 
-/// What the node that moves letters knows.
+/// What the relaying node knows.
 #[derive(Default)]
-pub(super) struct Mover {
+pub(super) struct RelayState {
     /// Until when, in steady time, nobody else can have moved any; `None`: this node does not know what was moved.
     sure_until: Option<Duration>,
     /// By event, through which of its letters they are on the shelf.
@@ -89,66 +89,67 @@ pub(super) struct Mover {
 
 impl Engine {
     fn tables(&self) -> &Tables {
-        &self.office.tables
+        &self.context.tables
     }
 
-    /// Moves the letters that stand in the journals, if that is up to this node; where there are many, the first of each
-    /// event.
-    pub(super) async fn move_letters(&self) -> Result<(), StoreError> {
+    /// Moves records from the intent logs to the outbox, if this node holds the relay's lease; if there are many, the
+    /// first of each event.
+    pub(super) async fn relay_outbox(&self) -> Result<(), StoreError> {
         self.open()?;
-        if self.office.outbox.now().is_none() {
+        if self.context.outbox.now().is_none() {
             return Ok(());
         }
-        let mut mover = self.mover.lock().await;
-        let now = self.office.clock.steady();
+        let mut relay = self.relay.lock().await;
+        let now = self.context.clock.steady();
         if !self.lease("letters").await? {
             return Ok(());
         }
-        if mover.sure_until.is_none_or(|until| until < now) {
-            *mover = self.take_over().await?;
+        if relay.sure_until.is_none_or(|until| until < now) {
+            *relay = self.take_over().await?;
         }
-        mover.sure_until = Some(now + LEASE / 2);
-        for (event, desk) in self.desks() {
-            for _ in 0..LETTER_MOVES {
-                let notes = self.state(&event).await?.journal.notes;
-                let notes: Vec<Note> = notes.into_iter().take(LETTERS_AT_ONCE).collect();
+        relay.sure_until = Some(now + LEASE / 2);
+        for (event, handle) in self.handles() {
+            for _ in 0..RELAY_ROUNDS {
+                let notes = self.state(&event).await?.intent_log.notes;
+                let notes: Vec<Note> = notes.into_iter().take(RELAY_BATCH).collect();
                 let Some(last) = notes.last().map(|note| note.number) else { break };
-                let through = mover.moved.get(&event).copied().unwrap_or(0);
+                let through = relay.moved.get(&event).copied().unwrap_or(0);
                 let fresh = notes.into_iter().filter(|note| note.number > through).collect();
-                let Some(newest) = self.shelve(mover.newest, &event, fresh).await? else {
+                let Some(newest) = self.publish(relay.newest, &event, fresh).await? else {
                     // Another node moved some: what this one knows is old.
-                    *mover = Mover::default();
+                    *relay = RelayState::default();
                     return Ok(());
                 };
-                mover.newest = newest;
-                mover.moved.insert(event.clone(), last);
-                desk.run(move |draft| {
-                    draft.state.journal.notes.retain(|note| note.number > last);
-                    Ok(())
-                })
-                .await?;
+                relay.newest = newest;
+                relay.moved.insert(event.clone(), last);
+                handle
+                    .run(move |draft| {
+                        draft.state.intent_log.notes.retain(|note| note.number > last);
+                        Ok(())
+                    })
+                    .await?;
             }
         }
         Ok(())
     }
 
     /// What the node that moved letters before this one had done.
-    async fn take_over(&self) -> Result<Mover, StoreError> {
+    async fn take_over(&self) -> Result<RelayState, StoreError> {
         let keys = Condition::new("shelf = :shelf").with(":shelf", text("letters"));
-        // It may have stopped between putting letters on the shelf and striking them out of their journal.
-        let latest = Query { newest_first: true, limit: LETTERS_AT_ONCE, ..Query::of(Table::Outbox, keys) };
-        let mut mover = Mover { newest: self.newest().await?, ..Mover::default() };
+        // It may have stopped between putting letters on the shelf and removing them from their intent log.
+        let latest = Query { newest_first: true, limit: RELAY_BATCH, ..Query::of(Table::Outbox, keys) };
+        let mut relay = RelayState { newest: self.newest().await?, ..RelayState::default() };
         for row in self.tables().query(latest).await? {
             let event = row.text("event_id")?.parse().map_err(|_| unreadable("event_id"))?;
-            let through = mover.moved.entry(event).or_default();
+            let through = relay.moved.entry(event).or_default();
             *through = row.number("note")?.max(*through);
         }
-        Ok(mover)
+        Ok(relay)
     }
 
     /// Puts letters on the shelf, under the numbers after `newest`: all of them or, where that is the newest no more,
     /// none. Answers the newest number.
-    pub(super) async fn shelve(
+    pub(super) async fn publish(
         &self,
         newest: u64,
         event: &EventId,
@@ -188,20 +189,20 @@ impl Engine {
 
     /// [`crate::store::Outbox::letters`].
     pub(super) async fn letters(&self, after: u64, limit: usize) -> Result<Vec<Letter>, StoreError> {
-        self.move_letters().await?;
+        self.relay_outbox().await?;
         let rows = self.tables().query(shelf("letters", &label(after), LAST, limit)).await?;
         rows.iter().take(limit).map(letter).collect()
     }
 
     /// [`crate::store::Outbox::newest_letter`].
     pub(super) async fn newest_letter(&self) -> Result<u64, StoreError> {
-        self.move_letters().await?;
+        self.relay_outbox().await?;
         self.newest().await
     }
 
     /// [`crate::store::Outbox::claim_delivery`].
     pub(super) async fn claim_delivery(&self, sink: &str) -> Result<Option<u64>, StoreError> {
-        if self.office.outbox.now().is_none() {
+        if self.context.outbox.now().is_none() {
             return Ok(Some(0));
         }
         if !self.lease(&format!("to {sink}")).await? {
@@ -228,7 +229,7 @@ impl Engine {
     /// The first half of [`crate::store::Outbox::bury_letters`].
     pub(super) async fn bury_letters(&self, sink: &str, letters: &[Letter], reason: &str) -> Result<(), StoreError> {
         self.open()?;
-        let Some(now) = self.office.outbox.now() else { return Ok(()) };
+        let Some(now) = self.context.outbox.now() else { return Ok(()) };
         for letter in letters {
             let item = row("dead", dead_label(sink, letter.seq), letter)
                 .with_text("sink", sink)
@@ -269,9 +270,9 @@ impl Engine {
             revived += u64::from(self.mark_dead(&dead.sink, dead.letter.seq, true).await?);
         }
         if revived > 0 {
-            self.office.bell.ring_letters();
+            self.context.publisher.announce_outbox();
             // Nobody may be listening.
-            drop(self.office.feed.send(crate::store::Change::Letters));
+            drop(self.context.feed.send(crate::store::Change::Letters));
         }
         Ok(revived)
     }
@@ -310,11 +311,11 @@ fn cursor_label(sink: &str) -> String {
 impl Outbox for DistributedStore {
     async fn post_letter(&self, event: &EventId, tick: Timestamp, happening: &DomainEvent) -> Result<bool, StoreError> {
         let happening = happening.clone();
-        self.engine.desk(event)?.run(move |draft| Ok(draft.post(tick, &happening))).await
+        self.engine.handle(event)?.run(move |draft| Ok(draft.post(tick, &happening))).await
     }
 
     async fn tell_joins(&self, event: &EventId) -> Result<bool, StoreError> {
-        self.engine.desk(event)?.run(|draft| Ok(draft.tell_joins(false))).await
+        self.engine.handle(event)?.run(|draft| Ok(draft.tell_joins(false))).await
     }
 
     async fn letters(&self, after: u64, limit: u32) -> Result<Vec<Letter>, StoreError> {

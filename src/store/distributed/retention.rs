@@ -7,17 +7,17 @@ use std::sync::PoisonError;
 
 use super::client::Attributes;
 use super::client::{Table, Tables};
-use super::desk::Desk;
 use super::draft::Draft;
 use super::engine::Engine;
-use super::journal::Journal;
+use super::handle::EventHandle;
+use super::intent_log::IntentLog;
 use super::outbox::{dead_label, key, label, letter, shelf};
 use super::state::EventState;
 use super::{grants, log, sessions};
 use crate::ambient::Timestamp;
 use crate::policy::{
-    ARRIVAL_RETENTION, CLOCK_SET_BACK, DEAD_LETTER_LOOK, DEAD_LETTER_RETENTION, DEAD_LETTERS_KEPT, LETTERS_AT_ONCE,
-    PACE_HORIZON, PASSED_STEP, SESSION_RETENTION,
+    ARRIVAL_RETENTION, CLOCK_SET_BACK, DEAD_LETTER_LOOK, DEAD_LETTER_RETENTION, DEAD_LETTERS_KEPT, PACE_HORIZON,
+    PASSED_STEP, RELAY_BATCH, SESSION_RETENTION,
 };
 use crate::room::{Arrival, EventId};
 use crate::store::{Letter, StoreError};
@@ -26,57 +26,57 @@ use crate::store::{Letter, StoreError};
 struct Line<'a> {
     tables: &'a Tables,
     event: &'a EventId,
-    desk: &'a Desk,
+    handle: &'a EventHandle,
     state: &'a EventState,
     now: Timestamp,
 }
 
 impl Line<'_> {
-    /// Changes the event's journal, unless the line was reset since; whether it did.
-    async fn note(&self, change: impl Fn(&mut Journal) + Send + 'static) -> Result<bool, StoreError> {
-        let life = self.state.life;
+    /// Changes the event's intent log, unless the line was reset since; whether it did.
+    async fn note(&self, change: impl Fn(&mut IntentLog) + Send + 'static) -> Result<bool, StoreError> {
+        let epoch = self.state.epoch;
         let noting = move |draft: &mut Draft<'_>| {
-            let same = draft.state.life == life;
+            let same = draft.state.epoch == epoch;
             if same {
-                change(&mut draft.state.journal);
+                change(&mut draft.state.intent_log);
             }
             Ok(same)
         };
-        self.desk.run(noting).await
+        self.handle.run(noting).await
     }
 
     /// Forgets the sessions whose time is over since a day.
     async fn forget_sessions(&self) -> Result<(), StoreError> {
         let Self { tables, event, state, .. } = self;
         let before = self.now - SESSION_RETENTION;
-        let over = sessions::over(tables, event, state.life, before).await?;
+        let over = sessions::over(tables, event, state.epoch, before).await?;
         let given_up = state.expired_and_counted();
         let usable = over.iter().map(|(_, position)| position.get()).filter(|position| *position > given_up).max();
         // Before they are gone: whoever finds none from now on looks at its place.
-        if let Some(last) = usable.filter(|last| *last > state.journal.forgotten)
-            && !self.note(move |journal| journal.forgotten = journal.forgotten.max(last)).await?
+        if let Some(last) = usable.filter(|last| *last > state.intent_log.forgotten)
+            && !self.note(move |intent_log| intent_log.forgotten = intent_log.forgotten.max(last)).await?
         {
             return Ok(());
         }
         let keys: Vec<Attributes> = over.into_iter().map(|(key, _)| key).collect();
-        sessions::forget(tables, event, state.life, before, keys).await
+        sessions::forget(tables, event, state.epoch, before, keys).await
     }
 
     /// Forgets serving records and arrivals of positions that are given up. An arrival is kept for as long as a session
     /// of its position may be: from then on no ticket of it opens anything.
     async fn forget_log(&self) -> Result<(), StoreError> {
         let Self { tables, event, state, now, .. } = *self;
-        let (life, given_up) = (state.life, state.expired_and_counted());
+        let (epoch, given_up) = (state.epoch, state.expired_and_counted());
         if given_up == 0 {
             return Ok(());
         }
-        log::forget_records(tables, event, life, given_up, now - PACE_HORIZON).await?;
-        let passed = &state.journal.passed;
+        log::forget_records(tables, event, epoch, given_up, now - PACE_HORIZON).await?;
+        let passed = &state.intent_log.passed;
         // What a clock that was ahead noted does not count.
         let (noted, ahead) = (passed.last(), now + CLOCK_SET_BACK);
         if noted.is_none_or(|(at, through)| *at > ahead || (*at + PASSED_STEP <= now && *through < given_up)) {
-            let note = move |journal: &mut Journal| {
-                let passed = &mut journal.passed;
+            let note = move |intent_log: &mut IntentLog| {
+                let passed = &mut intent_log.passed;
                 passed.retain(|(at, _)| *at <= ahead);
                 passed.push((now, given_up));
                 // Of those that are old enough to go by, the newest alone.
@@ -87,18 +87,18 @@ impl Line<'_> {
         }
         let settled = passed.iter().rev().find(|(at, _)| *at + ARRIVAL_RETENTION <= now);
         match settled {
-            Some((_, through)) => log::forget_arrivals(tables, event, life, *through).await,
+            Some((_, through)) => log::forget_arrivals(tables, event, epoch, *through).await,
             None => Ok(()),
         }
     }
 
     /// Forgets the oldest of the lines that were reset.
     async fn forget_ended(&self) -> Result<(), StoreError> {
-        let Some(ended) = self.state.journal.ended.first().copied() else { return Ok(()) };
-        if super::lives::forget(self.tables, self.event, ended).await? {
-            self.desk
+        let Some(ended) = self.state.intent_log.ended.first().copied() else { return Ok(()) };
+        if super::gc::forget(self.tables, self.event, ended).await? {
+            self.handle
                 .run(move |draft| {
-                    draft.state.journal.ended.retain(|life| *life != ended);
+                    draft.state.intent_log.ended.retain(|epoch| *epoch != ended);
                     Ok(())
                 })
                 .await?;
@@ -112,15 +112,15 @@ impl Engine {
     pub(super) async fn sweep(&self, now: Timestamp) -> Result<u64, StoreError> {
         self.open()?;
         let from = self.swept.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let (forgotten, end) = grants::forget(&self.office.tables, now, from).await?;
+        let (forgotten, end) = grants::forget(&self.context.tables, now, from).await?;
         *self.swept.lock().unwrap_or_else(PoisonError::into_inner) = end;
         // The rows of a line are many: one node at a time deletes them.
         if !self.lease("sweep").await? {
             return Ok(forgotten);
         }
-        for (event, desk) in self.desks() {
+        for (event, handle) in self.handles() {
             let state = self.state(&event).await?;
-            let line = Line { tables: &self.office.tables, event: &event, desk: &desk, state: &state, now };
+            let line = Line { tables: &self.context.tables, event: &event, handle: &handle, state: &state, now };
             sessions::sweep_places(line.tables, &event, &state, now).await?;
             line.forget_sessions().await?;
             line.forget_log().await?;
@@ -150,7 +150,7 @@ impl Engine {
     /// Deletes dead letters.
     pub(super) async fn forget_dead(&self, dead: Vec<(String, u64)>) -> Result<(), StoreError> {
         let keys = dead.into_iter().map(|(sink, seq)| key("dead", dead_label(&sink, seq))).collect();
-        self.office.tables.delete_all(Table::Outbox, keys).await
+        self.context.tables.delete_all(Table::Outbox, keys).await
     }
 
     /// [`crate::store::Outbox::forget_letters`].
@@ -161,13 +161,13 @@ impl Engine {
         }
         let mut forgotten = 0;
         loop {
-            let page = self.office.tables.query(shelf("letters", "", &label(through), LETTERS_AT_ONCE)).await?;
+            let page = self.context.tables.query(shelf("letters", "", &label(through), RELAY_BATCH)).await?;
             let old = page.iter().map(letter).collect::<Result<Vec<_>, _>>()?;
             let old: Vec<Letter> = old.into_iter().take_while(|letter| letter.at < before).collect();
             let keys = old.iter().map(|letter| key("letters", label(letter.seq))).collect();
-            self.office.tables.delete_all(Table::Outbox, keys).await?;
+            self.context.tables.delete_all(Table::Outbox, keys).await?;
             forgotten += old.len() as u64;
-            if old.len() < LETTERS_AT_ONCE {
+            if old.len() < RELAY_BATCH {
                 return Ok(forgotten);
             }
         }
@@ -175,7 +175,7 @@ impl Engine {
 
     /// [`crate::store::Store::oldest_arrival`].
     pub(super) async fn oldest_arrival(&self, event: &EventId) -> Result<Option<Arrival>, StoreError> {
-        let life = self.state(event).await?.life;
-        log::oldest_arrival(&self.office.tables, event, life).await
+        let epoch = self.state(event).await?.epoch;
+        log::oldest_arrival(&self.context.tables, event, epoch).await
     }
 }

@@ -11,7 +11,7 @@ use super::client::{Condition, Table};
 use super::servers::{Servers, servers};
 use super::{DistributedStore, Meter, Options, RequestKind, create_tables};
 use crate::ambient::{Clock, FrozenClock, OsEntropy, SystemClock};
-use crate::policy::WATCH_PERIOD;
+use crate::policy::RECOVERY_PERIOD;
 use crate::room::{EventId, Generation, Inlet, Session, SessionStatus};
 use crate::store::embedded::EmbeddedStore;
 use crate::store::suite::{Shared, at, event, outbox_suite, position, redemption, session, store_suite, swept, ticket};
@@ -178,7 +178,7 @@ async fn of_grants_that_an_older_program_kept_the_revoked_ones_are_known() {
             .with_time("keep_until", at(3600))
             .with_number("grant_state", state)
             .with_text("body", "{}");
-        store.engine.office.tables.put(Table::Grants, item, Condition::none()).await.unwrap();
+        store.engine.context.tables.put(Table::Grants, item, Condition::none()).await.unwrap();
     }
     let mut standings = Vec::new();
     for name in 0..3 {
@@ -222,9 +222,9 @@ async fn letters_leave_the_journal_though_nobody_asks_for_them() {
     let store = Arc::new(node(servers, &prefix, OutboxMode::Kept(Arc::new(FrozenClock::at(at(0))))));
     let event = event(&(Arc::clone(&store) as Shared)).await;
     store.advance(&event, 5, at(0)).await.unwrap();
-    assert_eq!(store.engine.state(&event).await.unwrap().journal.noted, 1);
-    while !store.engine.state(&event).await.unwrap().journal.notes.is_empty() {
-        tokio::time::sleep(WATCH_PERIOD / 10).await;
+    assert_eq!(store.engine.state(&event).await.unwrap().intent_log.noted, 1);
+    while !store.engine.state(&event).await.unwrap().intent_log.notes.is_empty() {
+        tokio::time::sleep(RECOVERY_PERIOD / 10).await;
     }
     assert_eq!(store.letters(0, 10).await.unwrap().len(), 1);
 }

@@ -11,11 +11,11 @@ use tokio::sync::mpsc;
 use super::DistributedStore;
 use super::client::{Attributes, number, text, unreadable};
 use super::client::{Condition, EXPIRES_INDEX, Query, Table, Written};
+use super::documents::PULSE;
 use super::engine::Engine;
 use super::grants::{self, Moved, moved};
-use super::journal::{LogRow, Mark};
-use super::shelf::PULSE;
-use super::state::{EventState, life_key};
+use super::intent_log::{IdempotencyKey, LogRow};
+use super::state::{EventState, epoch_key};
 use super::{log, sessions};
 use crate::ambient::Timestamp;
 use crate::room::{Arrival, Counters, EventId, Position, Session};
@@ -50,7 +50,7 @@ impl Engine {
         for item in events {
             let event: EventId = item.text("event_id")?.parse().map_err(|_| unreadable("event_id"))?;
             let state = EventState::read(&item)?;
-            if !state.journal.pending.is_empty() {
+            if !state.intent_log.intents.is_empty() {
                 let busy = format!("event {event} has something under way: stop all nodes, and try again in a minute");
                 return Err(StoreError::Unavailable(busy));
             }
@@ -65,14 +65,14 @@ impl Engine {
         event: &EventId,
         state: &EventState,
     ) -> Result<(), StoreError> {
-        let tables = &self.office.tables;
+        let tables = &self.context.tables;
         for arrival in log::arrivals(tables, event, state, None).await? {
             Self::say(lines, Line::arrival(event, arrival)).await?;
         }
         for record in log::recent_records(tables, event, u32::MAX, &Mutex::default()).await? {
             Self::say(lines, Line::serving_record(event, record)).await?;
         }
-        let keys = Condition::new("event_id = :event").with(":event", text(life_key(event, state.life)));
+        let keys = Condition::new("event_id = :event").with(":event", text(epoch_key(event, state.epoch)));
         let rows = tables.query(Query { index: Some(EXPIRES_INDEX), ..Query::of(Table::Tokens, keys) }).await?;
         let mut found = rows.iter().map(|row| sessions::session(row, event)).collect::<Result<Vec<Session>, _>>()?;
         found.sort_by_key(|session| (session.position, *session.request_id.as_bytes()));
@@ -88,15 +88,15 @@ impl Engine {
 
     /// The positions that had sessions which are forgotten: places without one of those that are `found`.
     async fn used(&self, event: &EventId, state: &EventState, found: &[Session]) -> Result<Vec<Position>, StoreError> {
-        if state.journal.forgotten == 0 {
+        if state.intent_log.forgotten == 0 {
             return Ok(Vec::new());
         }
         let kept: HashSet<u64> = found.iter().map(|session| session.position.get()).collect();
         let keys = Condition::new("event_id = :event AND queue_position BETWEEN :first AND :last")
-            .with(":event", text(life_key(event, state.life)))
+            .with(":event", text(epoch_key(event, state.epoch)))
             .with(":first", number(state.counters.max_expired + 1))
-            .with(":last", number(state.journal.forgotten.max(state.counters.max_expired + 1)));
-        let rows = self.office.tables.query(Query::of(Table::Places, keys)).await?;
+            .with(":last", number(state.intent_log.forgotten.max(state.counters.max_expired + 1)));
+        let rows = self.context.tables.query(Query::of(Table::Places, keys)).await?;
         let positions = rows.iter().map(|row| row.position("queue_position")).collect::<Result<Vec<_>, _>>()?;
         Ok(positions.into_iter().filter(|position| !kept.contains(&position.get())).collect())
     }
@@ -123,7 +123,7 @@ impl Engine {
     async fn all(&self, table: Table) -> Result<Vec<Attributes>, StoreError> {
         let (mut found, mut from) = (Vec::new(), None);
         loop {
-            let (items, end) = self.office.tables.scan(table, from, PAGE).await?;
+            let (items, end) = self.context.tables.scan(table, from, PAGE).await?;
             found.extend(items);
             from = end;
             if from.is_none() {
@@ -145,19 +145,19 @@ impl Engine {
     /// An error if the event has begun here, unless it stands as the line says.
     async fn not_begun(&self, event: &EventId, line: &Line) -> Result<(), TransferError> {
         let key = Attributes::new().with_text("event_id", event.as_str());
-        let Some(item) = self.office.tables.get(Table::Events, key).await? else { return Ok(()) };
+        let Some(item) = self.context.tables.get(Table::Events, key).await? else { return Ok(()) };
         let state = EventState::read(&item)?;
         let same = matches!(line, Line::Event { counters, .. } if state.counters == *counters);
         if has_begun(&state) && !same { Err(TransferError::Begun(event.clone())) } else { Ok(()) }
     }
 
     async fn import_line(&self, line: Line) -> Result<(), TransferError> {
-        let tables = &self.office.tables;
+        let tables = &self.context.tables;
         match line {
             Line::Export { .. } | Line::MasterSecret { .. } | Line::End { .. } => {}
             Line::Document { name, version, body } => self.import_document(&name, version, &body).await?,
             Line::Redemption { issued_at, id } => {
-                grants::note_redeemed(tables, &grant_id(&id)?, issued_at, Mark::default()).await?;
+                grants::note_redeemed(tables, &grant_id(&id)?, issued_at, IdempotencyKey::default()).await?;
             }
             Line::Revocation { id, keep_until } | Line::Grant { id, keep_until, state: 2, .. } => {
                 grants::revoke(tables, &grant_id(&id)?, keep_until).await?;
@@ -195,7 +195,7 @@ impl Engine {
                     issuer,
                     opener,
                 };
-                sessions::put(tables, &session, 0, Mark::new([0; 16])).await?;
+                sessions::put(tables, &session, 0, IdempotencyKey::new([0; 16])).await?;
             }
             Line::Event { event, counters, tick } => {
                 let newest = log::newest_arrival(tables, &event, 0).await?;
@@ -214,9 +214,9 @@ impl Engine {
     ) -> Result<(), StoreError> {
         let mut state = EventState { revision: 1, counters, newest_arrival, tick, ..EventState::default() };
         // Some of those that have a place may have no session any more.
-        state.journal.forgotten = counters.serving;
+        state.intent_log.forgotten = counters.serving;
         let untouched = Condition::new("attribute_not_exists(event_id) OR revision = :none").with(":none", number(0));
-        self.office.tables.put(Table::Events, state.item(event)?, untouched).await.map(drop)
+        self.context.tables.put(Table::Events, state.item(event)?, untouched).await.map(drop)
     }
 
     async fn import_document(&self, name: &str, version: u64, body: &str) -> Result<(), TransferError> {
@@ -224,7 +224,7 @@ impl Engine {
         let item =
             Attributes::new().with_text("document", name).with_number("version", version).with_bytes("body", &body);
         let absent = Condition::new("attribute_not_exists(document)");
-        match self.office.tables.put(Table::Documents, item, absent).await? {
+        match self.context.tables.put(Table::Documents, item, absent).await? {
             Written::Done => Ok(()),
             Written::Refused(there) if (there.number("version")?, there.bytes("body")?) == (version, &body) => Ok(()),
             Written::Refused(_) => Err(TransferError::OtherDocument(name.to_owned())),
@@ -233,7 +233,7 @@ impl Engine {
 }
 
 const fn has_begun(state: &EventState) -> bool {
-    state.counters.version > 0 || state.life > 0
+    state.counters.version > 0 || state.epoch > 0
 }
 
 fn grant_line(moved: &Moved) -> Line {

@@ -7,11 +7,11 @@ use super::DistributedStore;
 use super::client::Attributes;
 use super::client::{Condition, Table};
 use super::draft::{Expiry, Opening};
-use super::journal::{Mark, Note, Past};
+use super::intent_log::{IdempotencyKey, Note, Past};
 use super::log;
 use super::servers::servers;
 use super::sessions;
-use super::state::life_key;
+use super::state::epoch_key;
 use super::tests::{client, created, node_with};
 use crate::ambient::FrozenClock;
 use crate::policy::LEASE;
@@ -53,13 +53,13 @@ impl Pair {
         Arc::clone(&self.nodes[usize::from(turn % 2 == 1)])
     }
 
-    /// Runs a task at both nodes at once, again and again.
-    async fn at_both<T, F>(&self, count: u64, task: impl Fn(Arc<DistributedStore>, EventId) -> F) -> Vec<T>
+    /// Runs a kind at both nodes at once, again and again.
+    async fn at_both<T, F>(&self, count: u64, kind: impl Fn(Arc<DistributedStore>, EventId) -> F) -> Vec<T>
     where
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
     {
-        all_at_once(count, |turn| task(self.node(turn), self.event.clone())).await
+        all_at_once(count, |turn| kind(self.node(turn), self.event.clone())).await
     }
 
     /// Waits until a node's counters are so.
@@ -126,7 +126,7 @@ async fn letters_of_both_nodes_are_in_one_order_and_each_is_there_once() {
     assert_eq!(seen[0].iter().map(told).collect::<Vec<_>>(), (1..=MOVES).collect::<Vec<_>>());
     assert_eq!(seen[0].iter().map(|letter| letter.seq).collect::<Vec<_>>(), (1..=MOVES).collect::<Vec<_>>());
     let note = Note { number: 9_999, at: at(0), kind: seen[0][0].kind.name().to_owned(), body: "{}".to_owned() };
-    let shelved = pair.nodes[0].engine.shelve(MOVES - 1, &pair.event, vec![note.clone(), note]).await;
+    let shelved = pair.nodes[0].engine.publish(MOVES - 1, &pair.event, vec![note.clone(), note]).await;
     assert_eq!(shelved, Ok(None), "a node that knows an older number than the newest moves nothing");
     assert_eq!(pair.node(1).letters(0, 1000).await.unwrap(), seen[0]);
 }
@@ -161,12 +161,12 @@ async fn a_session_that_a_node_began_to_open_before_it_died_is_opened_by_another
     let (node, event) = (pair.node(0), &pair.event);
     node.take_some(event, 3, at(0)).await.unwrap();
     node.advance(event, 3, at(0)).await.unwrap();
-    let (begun, mark) = (session(event, 2, 600), Mark::new([7; 16]));
+    let (begun, idempotency_key) = (session(event, 2, 600), IdempotencyKey::new([7; 16]));
     let began = node
         .engine
-        .desk(event)
+        .handle(event)
         .unwrap()
-        .run(move |draft| draft.begin_opening(&begun, Past::Unknown, mark))
+        .run(move |draft| draft.begin_opening(&begun, Past::Unknown, idempotency_key))
         .await
         .unwrap();
     assert!(matches!(began, Opening::Begun(_)));
@@ -188,11 +188,12 @@ async fn positions_that_a_node_began_to_give_up_before_it_died_are_counted_by_an
     node.take_some(event, 9, at(0)).await.unwrap();
     node.advance(event, 4, at(0)).await.unwrap();
     node.open_session(&session(event, 1, 600)).await.unwrap();
-    let begin =
-        |draft: &mut super::draft::Draft<'_>| draft.begin_expiry(position(4), Refill::Next, at(1), Mark::new([8; 16]));
+    let begin = |draft: &mut super::draft::Draft<'_>| {
+        draft.begin_expiry(position(4), Refill::Next, at(1), IdempotencyKey::new([8; 16]))
+    };
     // Whoever was there and has left is not taken for somebody who never came, though nobody asks after the place.
     node.close_session(event, &ticket(1), SessionStatus::Completed).await.unwrap();
-    let began = node.engine.desk(event).unwrap().run(begin).await.unwrap();
+    let began = node.engine.handle(event).unwrap().run(begin).await.unwrap();
     assert!(matches!(began, Expiry::Begun(_)));
     pair.node(1).sweep(at(2)).await.unwrap();
     node.close().await;
@@ -206,23 +207,23 @@ async fn who_was_closed_before_their_place_was_written_holds_none() {
     let (node, event) = (pair.node(0), &pair.event);
     node.take_some(event, 1, at(0)).await.unwrap();
     node.advance(event, 1, at(0)).await.unwrap();
-    let (opening, mark) = (session(event, 1, 600), Mark::new([7; 16]));
+    let (opening, idempotency_key) = (session(event, 1, 600), IdempotencyKey::new([7; 16]));
     let began = node
         .engine
-        .desk(event)
+        .handle(event)
         .unwrap()
-        .run(move |draft| draft.begin_opening(&opening, Past::Unknown, mark))
+        .run(move |draft| draft.begin_opening(&opening, Past::Unknown, idempotency_key))
         .await
         .unwrap();
     let Opening::Begun(begun) = began else { panic!("{began:?}") };
-    let tables = &node.engine.office.tables;
-    sessions::put(tables, &session(event, 1, 600), begun.life, mark).await.unwrap();
+    let tables = &node.engine.context.tables;
+    sessions::put(tables, &session(event, 1, 600), begun.epoch, idempotency_key).await.unwrap();
     let place =
-        Attributes::new().with_text("event_id", life_key(event, begun.life)).with_number("queue_position", 1_u64);
+        Attributes::new().with_text("event_id", epoch_key(event, begun.epoch)).with_number("queue_position", 1_u64);
     tables.delete(Table::Places, place, Condition::none()).await.unwrap();
     let closed = pair.node(1).close_session(event, &ticket(1), SessionStatus::Completed).await.unwrap();
     assert!(matches!(closed, Closed::Now(_)), "{closed:?}");
-    pair.nodes[1].engine.help(event, &begun).await.unwrap();
+    pair.nodes[1].engine.recover(event, &begun).await.unwrap();
     let counted = pair.node(1).occupancy(event, at(1)).await.unwrap();
     assert_eq!((counted.active, counted.expected), (0, 0));
 }
@@ -234,9 +235,9 @@ async fn what_was_decided_after_the_item_was_read_is_not_read_of_the_log() {
     pair.node(0).take_some(&pair.event, 1, at(0)).await.unwrap();
     let before = engine.state(&pair.event).await.unwrap();
     pair.node(0).take_some(&pair.event, 1, at(1)).await.unwrap();
-    let tables = &engine.office.tables;
+    let tables = &engine.context.tables;
     for _ in 0..ATTEMPTS {
-        let newest = log::newest_arrival(tables, &pair.event, before.life).await.unwrap();
+        let newest = log::newest_arrival(tables, &pair.event, before.epoch).await.unwrap();
         if newest.is_some_and(|newest| newest.at == at(1)) {
             let read = log::arrivals(tables, &pair.event, &before, None).await.unwrap();
             assert_eq!(read.iter().map(|arrival| arrival.at).collect::<Vec<_>>(), [at(0)]);
@@ -251,7 +252,7 @@ impl Pair {
     /// Has so many join at the first node that it reserves positions; answers the last position that was given. They
     /// are those after `last`, each given to one.
     async fn rush_after(&self, mut last: u64) -> u64 {
-        let cache = Arc::clone(&self.nodes[0].engine.desk(&self.event).unwrap().cache);
+        let cache = Arc::clone(&self.nodes[0].engine.handle(&self.event).unwrap().cache);
         for _ in 0..ATTEMPTS {
             let taken = all_at_once(300, |_| {
                 let (node, event) = (self.node(0), self.event.clone());
@@ -304,16 +305,18 @@ async fn a_node_gets_its_turn_beside_one_that_writes_all_the_time_though_they_ca
 }
 
 #[tokio::test]
-async fn a_node_that_knocks_has_the_others_refused_once_and_nothing_is_lost() {
+async fn a_requested_slot_has_the_next_write_refused_once_and_nothing_is_lost() {
     let Some(pair) = Pair::start().await else { return };
     let engine = &pair.nodes[1].engine;
     for last in 0..3 {
-        super::desk::knock(&engine.office.tables, &pair.event, "m", Mark::new([9; 16])).await.unwrap();
+        super::handle::request_slot(&engine.context.tables, &pair.event, "m", IdempotencyKey::new([9; 16]))
+            .await
+            .unwrap();
         let before = engine.state(&pair.event).await.unwrap();
-        assert_eq!((before.knock.as_deref(), before.counters.queue), (Some("m"), last));
+        assert_eq!((before.slot_request.as_deref(), before.counters.queue), (Some("m"), last));
         assert_eq!(pair.take(0).await, last + 1);
         let after = engine.state(&pair.event).await.unwrap();
-        assert_eq!((after.knock, after.counters.queue), (None, last + 1));
+        assert_eq!((after.slot_request, after.counters.queue), (None, last + 1));
     }
 }
 
@@ -326,7 +329,7 @@ async fn reserved_positions_that_are_left_are_returned_at_the_end() {
     assert!(known.queue <= last + 1, "no more are said to wait than do: {known:?}");
     pair.node(0).close().await;
     let state = pair.nodes[1].engine.state(&pair.event).await.unwrap();
-    assert_eq!((state.counters.queue, state.counters.reserved, state.journal.reservation), (last + 1, 0, None));
+    assert_eq!((state.counters.queue, state.counters.reserved, state.intent_log.reservation), (last + 1, 0, None));
     assert_eq!(pair.take(1).await, last + 2, "none is lost");
 }
 
@@ -340,14 +343,14 @@ async fn a_join_at_another_node_stands_behind_the_reservation_and_before_all_lat
         last = position;
     }
     let state = pair.nodes[1].engine.state(&pair.event).await.unwrap();
-    assert_eq!((state.counters.queue, state.journal.reservation), (last, None), "nobody is alone any more");
+    assert_eq!((state.counters.queue, state.intent_log.reservation), (last, None), "nobody is alone any more");
 }
 
 #[tokio::test]
 async fn the_reservation_of_a_dead_node_is_lost() {
     let Some(pair) = Pair::start().await else { return };
     pair.rush_after(0).await;
-    let cache = Arc::clone(&pair.nodes[0].engine.desk(&pair.event).unwrap().cache);
+    let cache = Arc::clone(&pair.nodes[0].engine.handle(&pair.event).unwrap().cache);
     // Whatever it handed out, it said nothing of it.
     pair.nodes[0].join();
     while cache.allocate(&(1, at(0))).is_some() {}
@@ -359,7 +362,7 @@ async fn the_reservation_of_a_dead_node_is_lost() {
     assert!(next > given, "{next} after {given}, {there:?}");
     assert_eq!([pair.take(1).await, pair.take(1).await], [next + 1, next + 2]);
     let state = pair.nodes[1].engine.state(&pair.event).await.unwrap();
-    assert_eq!(state.journal.reservation, None, "and then it is forgotten");
+    assert_eq!(state.intent_log.reservation, None, "and then it is forgotten");
 }
 
 #[tokio::test]

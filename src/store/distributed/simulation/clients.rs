@@ -84,7 +84,7 @@ struct Client {
     steps: u64,
     /// Joins come in masses.
     rush: bool,
-    /// Uses one node as long as it lives.
+    /// Uses one node as long as it gc.
     loyal: bool,
 }
 

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use tokio::time::Instant;
 
 use super::super::client::{Attributes, Table};
-use super::super::state::{EventState, life_key};
+use super::super::state::{EventState, epoch_key};
 use super::world::World;
 use crate::policy::RESERVATION_MOST;
 use crate::room::{Counters, EventKind, Generation, Position, SessionStatus};
@@ -226,7 +226,7 @@ impl World {
 /// The counters of the current generation say what its rows say.
 fn check_counters(world: &World, state: &EventState, sessions: &[Attributes]) {
     let counters = &state.counters;
-    let event = life_key(&world.event, state.life);
+    let event = epoch_key(&world.event, state.epoch);
     let ours: Vec<_> = sessions.iter().filter(|row| row.text("event_id").unwrap() == event).collect();
     assert_eq!(counters.sessions_opened, ours.len() as u64, "sessions that were opened");
     let ended = |status: SessionStatus| {

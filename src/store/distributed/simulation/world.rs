@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use super::super::client::Tables;
 use super::super::client::memory::{Dice, Faults, Link, MemoryStore};
-use super::super::desk::Office;
-use super::super::ring::{Bell, Outgoing, Ringing};
+use super::super::handle::Context;
+use super::super::pubsub::{Announcement, Outgoing, Publisher};
 use super::super::{DistributedStore, start};
 use super::history::History;
 use crate::ambient::{Clock, SeededEntropy, Timestamp};
@@ -64,7 +64,7 @@ impl Node {
 }
 
 /// The nodes by name, and the way to each.
-type Subscribers = Vec<(u64, mpsc::Sender<Ringing>)>;
+type Subscribers = Vec<(u64, mpsc::Sender<Announcement>)>;
 
 /// Carries messages between nodes, as Redis does.
 #[derive(Clone)]
@@ -76,7 +76,7 @@ struct Hub {
 }
 
 impl Hub {
-    fn connect(&self, node: u64, alive: Rc<Cell<bool>>) -> (Bell, mpsc::Receiver<Ringing>) {
+    fn connect(&self, node: u64, alive: Rc<Cell<bool>>) -> (Publisher, mpsc::Receiver<Announcement>) {
         let (out, mut outgoing) = mpsc::channel(1024);
         let (incoming, heard) = mpsc::channel(1024);
         self.subscribers.borrow_mut().push((node, incoming));
@@ -90,10 +90,10 @@ impl Hub {
                 }
             }
         });
-        (Bell::over(out), heard)
+        (Publisher::over(out), heard)
     }
 
-    fn publish(&self, node: u64, news: &Ringing) {
+    fn publish(&self, node: u64, news: &Announcement) {
         for (other, subscriber) in self.subscribers.borrow().iter().filter(|(other, _)| *other != node) {
             if self.dice.below(100) < *self.lost.borrow() {
                 continue;
@@ -165,12 +165,12 @@ impl World {
         let own = self.seed.wrapping_mul(31) + name * 7_919;
         let link = Arc::new(Link::new(&self.items, own, self.faults));
         let alive = Rc::new(Cell::new(true));
-        let (bell, heard) = self.hub.connect(name, Rc::clone(&alive));
+        let (publisher, heard) = self.hub.connect(name, Rc::clone(&alive));
         let clock = Arc::new(VirtualClock(self.began));
         let (feed, _) = broadcast::channel(FEED_CAPACITY);
-        let office = Office {
+        let context = Context {
             tables: Tables::new(Arc::clone(&link) as Arc<_>),
-            bell,
+            publisher,
             outbox: OutboxMode::Kept(Arc::clone(&clock) as Arc<_>),
             entropy: Arc::new(SeededEntropy::new(own ^ 0x5eed)),
             clock,
@@ -178,7 +178,7 @@ impl World {
             feed: feed.clone(),
         };
         let runtime = Handle::current();
-        let engine = start(office, heard, &runtime);
+        let engine = start(context, heard, &runtime);
         let store = DistributedStore { engine, runtime, feed, thread: std::sync::Mutex::new(None) };
         while store.ensure_event(&self.event).await.is_err() {}
         let node = Rc::new(Node { name, store, link, alive, end: Notify::new() });
@@ -195,12 +195,12 @@ impl World {
         }
         for _ in 0..120 {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            let moved = nodes[0].store.engine.move_letters().await;
+            let moved = nodes[0].store.engine.relay_outbox().await;
             let state = nodes[0].store.engine.state(&self.event).await.unwrap();
-            let journal = &state.journal;
-            let idle = journal.pending.is_empty() && journal.rows.is_empty() && journal.notes.is_empty();
+            let intent_log = &state.intent_log;
+            let idle = intent_log.intents.is_empty() && intent_log.rows.is_empty() && intent_log.notes.is_empty();
             // That of a dead node stays until somebody joins.
-            let reserved = journal
+            let reserved = intent_log
                 .reservation
                 .as_ref()
                 .is_some_and(|reservation| nodes.iter().any(|node| format!("{:016x}", node.name) == reservation.node));
@@ -209,6 +209,6 @@ impl World {
             }
         }
         let state = nodes[0].store.engine.state(&self.event).await.unwrap();
-        panic!("seed {}: recovery does not finish: {:?}", self.seed, state.journal);
+        panic!("seed {}: recovery does not finish: {:?}", self.seed, state.intent_log);
     }
 }

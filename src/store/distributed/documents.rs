@@ -2,7 +2,7 @@
 
 use super::client::{Attributes, number};
 use super::client::{Condition, Table, Tables, Written};
-use super::journal::Mark;
+use super::intent_log::IdempotencyKey;
 use crate::store::{Document, StoreError};
 
 fn document_key(name: &str) -> Attributes {
@@ -21,27 +21,27 @@ pub(super) async fn replace_document(
     name: &str,
     expected: u64,
     body: &[u8],
-    mark: Mark,
+    idempotency_key: IdempotencyKey,
 ) -> Result<bool, StoreError> {
-    let mark = String::from(mark);
+    let idempotency_key = String::from(idempotency_key);
     let item = document_key(name)
         .with_number("version", expected + 1)
         .with_bytes("body", body)
-        .with_text("written_by", mark.as_str());
+        .with_text("written_by", idempotency_key.as_str());
     let condition = match expected {
         0 => Condition::new("attribute_not_exists(document)"),
         expected => Condition::new("version = :expected").with(":expected", number(expected)),
     };
     Ok(match tables.put(Table::Documents, item, condition).await? {
         Written::Done => true,
-        Written::Refused(there) => there.maybe("written_by", Attributes::owned_text)? == Some(mark),
+        Written::Refused(there) => there.maybe("written_by", Attributes::owned_text)? == Some(idempotency_key),
     })
 }
 
-/// What is written for the sake of writing.
+/// The item that a health check writes.
 pub(super) const PULSE: &str = "pulse";
 
-/// Writes it.
+/// Writes it: the store can be written.
 pub(super) async fn beat(tables: &Tables) -> Result<(), StoreError> {
     tables.put(Table::Documents, document_key(PULSE), Condition::none()).await.map(drop)
 }

@@ -1,52 +1,52 @@
-//! The desk of one event on this node: where verbs come that change the event's item, and where it is read of.
+//! The handle of an event on this node: the command queue of its commit loop, and the cached counters.
 //!
-//! Owns who waits and how they are answered. It must not know how verbs become a write (`clerk.rs`).
+//! Owns the queue and how commands are answered. It must not know how commands become a write (`commit_loop.rs`).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::clerk::{Clerk, Shared};
 use super::client::{Attributes, number, text};
 use super::client::{Condition, Table, Tables};
+use super::commit_loop::{CommitLoop, Shared};
 use super::draft::Draft;
-use super::journal::{LogRow, Mark};
+use super::intent_log::{IdempotencyKey, LogRow};
 use super::log;
-use super::ring::Bell;
+use super::pubsub::Publisher;
 use super::state::EventState;
-use super::turns::Heard;
+use super::write_schedule::PeerState;
 use crate::ambient::{Clock, Entropy};
 use crate::room::{EventId, FutureSessions};
 use crate::store::counter_cache::CounterCache;
 use crate::store::outbox::OutboxMode;
 use crate::store::{Change, JoinBatch, StoreError, Taken};
 
-/// What waits at a desk.
+/// What is queued.
 pub(super) enum Message {
-    Step(Box<dyn Step>),
-    /// Finish what came before, answer, and stop.
+    Command(Box<dyn Command>),
+    /// Finish the commands before it, answer, and stop.
     Stop(oneshot::Sender<()>),
 }
 
-/// A verb that waits to be part of a write.
-pub(super) trait Step: Send {
-    /// Runs it; perhaps not for the first time.
+/// A queued command.
+pub(super) trait Command: Send {
+    /// Applies it to the draft; again if the write is refused.
     fn apply(&mut self, draft: &mut Draft<'_>);
-    /// Says what came of it, after the write or its failure.
+    /// Answers its caller, after the write or its failure.
     fn answer(self: Box<Self>, failure: Option<&StoreError>);
     /// Whether it takes positions.
     fn takes(&self) -> bool;
 }
 
-struct Verb<F, T> {
+struct TypedCommand<F, T> {
     verb: F,
     takes: bool,
     answer: Option<Result<T, StoreError>>,
     reply: oneshot::Sender<Result<T, StoreError>>,
 }
 
-impl<T: Send, F: FnMut(&mut Draft<'_>) -> Result<T, StoreError> + Send> Step for Verb<F, T> {
+impl<T: Send, F: FnMut(&mut Draft<'_>) -> Result<T, StoreError> + Send> Command for TypedCommand<F, T> {
     fn apply(&mut self, draft: &mut Draft<'_>) {
         self.answer = Some((self.verb)(draft));
     }
@@ -56,7 +56,7 @@ impl<T: Send, F: FnMut(&mut Draft<'_>) -> Result<T, StoreError> + Send> Step for
             (None, Some(answer)) => answer,
             (failure, _) => Err(failure.cloned().unwrap_or_else(closed)),
         };
-        // Who asked may have gone.
+        // The caller may have gone.
         drop(self.reply.send(answer));
     }
 
@@ -71,47 +71,48 @@ pub(super) fn closed() -> StoreError {
 }
 
 /// See the module's documentation.
-pub(super) struct Desk {
+pub(super) struct EventHandle {
     pub(super) cache: Arc<CounterCache>,
     /// The newest serving records, as this node read them last.
     pub(super) records: Mutex<log::Memo>,
     /// When sessions that began in the future were first seen.
     pub(super) future: Mutex<FutureSessions>,
-    /// What the clerk is told of other nodes.
-    pub(super) heard: Arc<Heard>,
+    /// What other nodes published.
+    pub(super) heard: Arc<PeerState>,
     inbox: mpsc::UnboundedSender<Message>,
     done: Done,
 }
 
-/// Rows that reached their table, with the life that they are of.
+/// Rows that are in their table, with their epoch.
 pub(super) type Done = Arc<Mutex<Vec<(u64, LogRow)>>>;
 
-/// What a clerk works with.
+/// What all commit loops of this node depend on.
 #[derive(Clone)]
-pub(super) struct Office {
+pub(super) struct Context {
     pub(super) tables: Tables,
-    pub(super) bell: Bell,
+    pub(super) publisher: Publisher,
     pub(super) outbox: OutboxMode,
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) clock: Arc<dyn Clock>,
-    /// This node, by lot.
+    /// The random name of this node.
     pub(super) node: String,
     pub(super) feed: broadcast::Sender<Change>,
 }
 
-impl Desk {
-    /// Opens the desk of an event that stands as `known`. To be called on the engine's runtime.
-    pub(super) fn open(event: EventId, known: EventState, office: Office) -> Self {
-        let cache = Arc::new(CounterCache::new(event.clone(), known.counters, office.feed.clone()));
+impl EventHandle {
+    /// Opens the handle of an event that stands as `known`. To be called on the engine's runtime.
+    pub(super) fn open(event: EventId, known: EventState, context: Context) -> Self {
+        let cache = Arc::new(CounterCache::new(event.clone(), known.counters, context.feed.clone()));
         let (inbox, waiting) = mpsc::unbounded_channel();
         let done = Done::default();
-        let heard = Arc::new(Heard::default());
+        let heard = Arc::new(PeerState::default());
         let shared = Shared { cache: Arc::clone(&cache), done: Arc::clone(&done), heard: Arc::clone(&heard) };
-        tokio::spawn(Clerk::new(event, known, office, shared).run(waiting));
+        tokio::spawn(CommitLoop::new(event, known, context, shared).run(waiting));
         Self { cache, heard, records: Mutex::default(), future: Mutex::default(), inbox, done }
     }
 
-    /// Has `verb` run as part of a write, and answers what it answered once that is durable. It may run more than once.
+    /// Runs `verb` as a command: it is part of a write, and its answer is returned once that is durable. It may run more
+    /// than once.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         verb: impl FnMut(&mut Draft<'_>) -> Result<T, StoreError> + Send + 'static,
@@ -119,7 +120,7 @@ impl Desk {
         self.ask(verb, false).await
     }
 
-    /// Takes the next positions: from this node's lease at once, others by a write.
+    /// Takes the next positions: from this node's lease, otherwise by a write.
     pub(super) async fn take_positions(&self, batch: Arc<dyn JoinBatch>) -> Result<Taken, StoreError> {
         if let Some(taken) = self.cache.allocate(&*batch) {
             return Ok(taken);
@@ -137,40 +138,40 @@ impl Desk {
         takes: bool,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let step = Verb { verb, takes, answer: None, reply };
-        self.inbox.send(Message::Step(Box::new(step))).map_err(|_| closed())?;
+        let command = TypedCommand { verb, takes, answer: None, reply };
+        self.inbox.send(Message::Command(Box::new(command))).map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }
 
-    /// Strikes rows out of the journal with the next write: they reached their table.
-    pub(super) fn rows_done(&self, life: u64, rows: impl IntoIterator<Item = LogRow>) {
-        lock(&self.done).extend(rows.into_iter().map(|row| (life, row)));
+    /// Removes rows from the intent log with the next write: they are in their table.
+    pub(super) fn rows_done(&self, epoch: u64, rows: impl IntoIterator<Item = LogRow>) {
+        lock(&self.done).extend(rows.into_iter().map(|row| (epoch, row)));
     }
 
-    /// Whether rows wait to be struck out.
+    /// Whether rows wait to be removed.
     pub(super) fn is_untidy(&self) -> bool {
         !lock(&self.done).is_empty()
     }
 
-    /// Finishes what waits and stops.
+    /// Finishes the queued commands and stops.
     pub(super) async fn stop(&self) {
         let (reply, finished) = oneshot::channel();
         if self.inbox.send(Message::Stop(reply)).is_ok() {
-            // It can only fail because the clerk has ended.
+            // It fails only if the commit loop has ended.
             drop(finished.await);
         }
     }
 }
 
-/// Adds to the steps what waits, up to so many or to the end; whoever waits for the end is told when that is dropped.
+/// Takes queued commands, up to `most`, or up to the stop: its reply is returned.
 pub(super) fn collect(
     waiting: &mut mpsc::UnboundedReceiver<Message>,
-    steps: &mut Vec<Box<dyn Step>>,
+    commands: &mut Vec<Box<dyn Command>>,
     most: usize,
 ) -> Option<oneshot::Sender<()>> {
-    while steps.len() < most {
+    while commands.len() < most {
         match waiting.try_recv() {
-            Ok(Message::Step(step)) => steps.push(step),
+            Ok(Message::Command(command)) => commands.push(command),
             Ok(Message::Stop(reply)) => return Some(reply),
             Err(_) => return None,
         }
@@ -178,7 +179,7 @@ pub(super) fn collect(
     None
 }
 
-/// Does the work, or says that it took too long.
+/// The result of the work, or an error at the deadline.
 pub(super) async fn in_time<T>(
     deadline: Instant,
     work: impl Future<Output = Result<T, StoreError>>,
@@ -196,10 +197,15 @@ pub(super) async fn read(tables: &Tables, event: &EventId) -> Result<EventState,
     }
 }
 
-/// Changes the event's item so that whoever writes it is refused once, and sees that the node asks for a turn.
-pub(super) async fn knock(tables: &Tables, event: &EventId, node: &str, seal: Mark) -> Result<(), StoreError> {
+/// Requests a slot: changes the event's item so that the next write of another node is refused and returns the request.
+pub(super) async fn request_slot(
+    tables: &Tables,
+    event: &EventId,
+    node: &str,
+    write_id: IdempotencyKey,
+) -> Result<(), StoreError> {
     let key = Attributes::new().with_text("event_id", event.as_str());
-    let there = Condition::new("attribute_exists(event_id)").with(":node", text(node)).with(":seal", text(seal));
+    let there = Condition::new("attribute_exists(event_id)").with(":node", text(node)).with(":seal", text(write_id));
     let there = there.with(":one", number(1));
     tables.update(Table::Events, key, "SET knock = :node, seal = :seal ADD revision :one", there).await.map(drop)
 }

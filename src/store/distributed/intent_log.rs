@@ -1,6 +1,7 @@
-//! The journal of an event's item: what is decided, and not yet carried out, written down or told.
+//! The intent log of an event's item: what is decided, and not executed, copied into its table or published yet.
 //!
-//! Owns its form, which nodes of other versions read as well: what is new has a default, and nothing changes its meaning.
+//! Owns its stored form, which nodes of other versions read as well: a new field has a default, and none changes its
+//! meaning.
 
 use std::collections::BTreeMap;
 
@@ -9,24 +10,24 @@ use serde::{Deserialize, Serialize};
 use crate::ambient::Timestamp;
 use crate::room::{EventId, Generation, Opener, Position, RequestId, Session, SessionStatus};
 
-/// Names something; drawn by lot.
+/// A random name: of a call, an intent or a write.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub(super) struct Mark([u8; 16]);
+pub(super) struct IdempotencyKey([u8; 16]);
 
-impl Mark {
+impl IdempotencyKey {
     pub(super) const fn new(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 }
 
-impl From<Mark> for String {
-    fn from(mark: Mark) -> Self {
-        format!("{:032x}", u128::from_be_bytes(mark.0))
+impl From<IdempotencyKey> for String {
+    fn from(idempotency_key: IdempotencyKey) -> Self {
+        format!("{:032x}", u128::from_be_bytes(idempotency_key.0))
     }
 }
 
-impl TryFrom<String> for Mark {
+impl TryFrom<String> for IdempotencyKey {
     type Error = std::num::ParseIntError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
@@ -44,17 +45,17 @@ pub(super) struct Reservation {
     pub(super) since: u64,
 }
 
-/// A row of a log, until it stands in its table.
+/// A row of a log, until it is in its table.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub(super) enum LogRow {
     #[serde(rename = "a")]
     Arrival { first: Position, at: Timestamp },
-    /// The `turn` is of [`Journal::turns`].
+    /// The `turn` is of [`IntentLog::turns`].
     #[serde(rename = "r")]
     Serving { turn: u64, serving: u64, at: Timestamp, served: u64 },
 }
 
-/// A session as the journal says it: the event and its generation are the item's.
+/// A session in the intent log: event and generation are those of the item.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct Entrant {
     #[serde(rename = "r")]
@@ -98,9 +99,9 @@ impl Entrant {
     }
 }
 
-/// What is decided and not yet carried out; how it ends depends on other items.
+/// What is decided and not executed yet; its result depends on other items.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(super) enum Task {
+pub(super) enum IntentKind {
     /// A session is to be opened, unless its ticket has one.
     #[serde(rename = "o")]
     Open(Entrant),
@@ -112,46 +113,46 @@ pub(super) enum Task {
     Expire { from: u64, through: u64, refill: bool, at: Timestamp },
 }
 
-/// A [`Task`] with its name.
+/// An intent: what is to be done, and the key by which its effects are recognised.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(super) struct Pending {
+pub(super) struct Intent {
     #[serde(rename = "m")]
-    pub(super) mark: Mark,
+    pub(super) idempotency_key: IdempotencyKey,
     #[serde(rename = "t")]
-    pub(super) task: Task,
+    pub(super) kind: IntentKind,
 }
 
-impl Pending {
+impl Intent {
     /// Its bytes in the item, roughly: names, a ticket and two times.
     pub(super) fn weight(&self) -> usize {
-        let issuer = match &self.task {
-            Task::Open(entrant) => entrant.issuer.as_ref().map_or(0, String::len),
-            Task::Close { .. } | Task::Expire { .. } => 0,
+        let issuer = match &self.kind {
+            IntentKind::Open(entrant) => entrant.issuer.as_ref().map_or(0, String::len),
+            IntentKind::Close { .. } | IntentKind::Expire { .. } => 0,
         };
         200 + issuer
     }
 }
 
-/// What one has to know to carry out a task, of the item in which it stands.
+/// An intent with what its execution needs of the item.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Undertaking {
-    pub(super) life: u64,
+pub(super) struct Execution {
+    pub(super) epoch: u64,
     pub(super) generation: Generation,
-    pub(super) pending: Pending,
-    /// Where positions are given up: those whose sessions are only being opened.
+    pub(super) intent: Intent,
+    /// For an expiry: positions whose sessions are being opened.
     pub(super) entering: Vec<u64>,
 }
 
 /// What is known of a ticket that has no session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Past {
-    /// Whether it had one was not looked at.
+    /// It was not checked whether it had one before.
     Unknown,
     /// It had none.
     None,
 }
 
-/// A letter that has no number of the outbox yet.
+/// An outbox record without its number in the outbox.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct Note {
     /// 1 for the event's first, then one more.
@@ -168,52 +169,53 @@ impl Note {
     }
 }
 
-/// The serving counter went back: of the rows with an earlier turn, those above `serving` count no more.
+/// The serving counter moved back: of the rows with an earlier turn, those above `serving` are void.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct Cut {
     pub(super) turn: u64,
     pub(super) serving: u64,
 }
 
-/// The latest write of a node.
+/// The latest commit of a node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Stamp {
+pub(super) struct WriterRecord {
     #[serde(rename = "b")]
-    pub(super) batch: u64,
+    pub(super) commit: u64,
     #[serde(rename = "v")]
     pub(super) revision: u64,
-    /// The revision by which it took positions last; 0: never.
+    /// The revision with which it took positions last; 0: never.
     #[serde(rename = "t", default)]
     pub(super) took: u64,
 }
 
-/// What else the item says; JSON in one of its fields.
+/// See the module's documentation. It is JSON in one attribute of the item.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Journal {
+pub(super) struct IntentLog {
     pub(super) rows: Vec<LogRow>,
-    pub(super) pending: Vec<Pending>,
+    #[serde(rename = "pending")]
+    pub(super) intents: Vec<Intent>,
     pub(super) notes: Vec<Note>,
-    /// How many letters the event ever wrote.
+    /// How many outbox records the event ever wrote.
     pub(super) noted: u64,
-    /// How often the serving counter moved in this life.
+    /// How often the serving counter moved in this epoch.
     pub(super) turns: u64,
     pub(super) cuts: Vec<Cut>,
-    /// The last position whose session was forgotten before the position was given up: up to here, a place without a
-    /// session is that of a session that is forgotten.
+    /// The last position whose session was deleted before the position was given up: up to here, a place without a
+    /// session is that of a deleted session.
     #[serde(skip_serializing_if = "is_none")]
     pub(super) forgotten: u64,
     /// How far positions were given up, and counted, at some moments of the last days.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) passed: Vec<(Timestamp, u64)>,
-    /// Lives that ended and still have rows.
+    /// Past epochs that still have rows.
     pub(super) ended: Vec<u64>,
-    /// By kind, the latest tick that a letter was posted for.
+    /// By kind, the latest tick for which a record was posted.
     pub(super) posted: BTreeMap<String, Timestamp>,
-    /// Positions whose handing out was told, and when that was.
+    /// Up to which position joins were announced, and when.
     pub(super) told: (u64, Timestamp),
-    /// By node, what it wrote last: so a node whose write was not answered learns whether it was done.
-    pub(super) nodes: BTreeMap<String, Stamp>,
+    /// By node, its latest commit: so a node whose write was not answered learns whether it was done.
+    pub(super) nodes: BTreeMap<String, WriterRecord>,
     #[serde(rename = "aside", skip_serializing_if = "Option::is_none")]
     pub(super) reservation: Option<Reservation>,
 }
