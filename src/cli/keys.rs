@@ -34,7 +34,7 @@ pub(super) struct Rotate {
     #[command(flatten)]
     file: ConfigFile,
     /// Do not wait until the next keys have been published for a day: sites that keep an old key set may refuse
-    /// logins until they fetch it anew
+    /// logins until they fetch it again
     #[arg(long, conflicts_with = "compromised")]
     at_once: bool,
     /// The keys are known to others: drop all of them, so that no token signed before is accepted any more
