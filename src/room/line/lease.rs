@@ -3,7 +3,7 @@
 use crate::ambient::Timestamp;
 use crate::room::{Arrival, Counters, Generation, Position};
 
-use super::Taken;
+use super::decision::Taken;
 
 /// Positions after the queue counter that can be nobody else's, because the stored state of the line says that they are
 /// reserved. Whoever keeps the lease hands them out in order.

@@ -6,7 +6,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::room::{Inlet, Periodic, RequestId, Rhythm, SessionStatus};
+use crate::ambient::Timestamp;
+use crate::room::{
+    Arrival, Counters, DomainEvent, Inlet, Periodic, Position, RequestId, Rhythm, ServingRecord, SessionStatus,
+};
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 

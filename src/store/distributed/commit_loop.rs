@@ -16,9 +16,11 @@ use tokio::time::Instant;
 
 use super::client::{Condition, Table, Written};
 use super::client::{number, text};
+use super::command::{Command, Done, Message, collect};
+use super::context::{Context, in_time, lock};
 use super::draft::Draft;
-use super::handle::{Command, Context, Done, Message, collect, in_time, lock, read, request_slot};
 use super::intent_log::{IdempotencyKey, LogRow};
+use super::item::{read, request_slot};
 use super::log;
 use super::state::EventState;
 use super::write_schedule::{PeerState, WriteSchedule};

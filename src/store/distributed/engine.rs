@@ -8,14 +8,17 @@ use tokio::sync::Semaphore;
 
 use super::client::Attributes;
 use super::client::{Condition, Table};
+use super::command::closed;
+use super::context::Context;
 use super::documents;
 use super::draft::{Closing, Expiry, Opening};
 use super::grants;
-use super::handle::{self, Context, EventHandle, closed};
+use super::handle::EventHandle;
 use super::intent_log::{Execution, IdempotencyKey, Past};
+use super::item;
 use super::leases::Leases;
 use super::log;
-use super::outbox::RelayState;
+use super::outbox_rows::RelayState;
 use super::sessions::{self, Outcome};
 use super::state::EventState;
 use crate::ambient::{Timestamp, random};
@@ -55,6 +58,7 @@ enum Begun {
 
 impl Engine {
     pub(super) fn new(context: Context) -> Self {
+        let leases = Leases::new(&context);
         Self {
             context,
             handles: RwLock::default(),
@@ -64,7 +68,7 @@ impl Engine {
             looked: Mutex::default(),
             relay: tokio::sync::Mutex::default(),
             looks: Semaphore::new(RECOVERIES_AT_ONCE),
-            leases: Leases::default(),
+            leases,
         }
     }
 
@@ -90,7 +94,7 @@ impl Engine {
     /// The event's item as it is now, which this node then knows of.
     pub(super) async fn state(&self, event: &EventId) -> Result<EventState, StoreError> {
         let handle = self.handle(event)?;
-        let state = handle::read(&self.context.tables, event).await?;
+        let state = item::read(&self.context.tables, event).await?;
         handle.cache.learn(state.counters);
         Ok(state)
     }
@@ -104,7 +108,7 @@ impl Engine {
         }
         let fresh = EventState::default().item(event)?;
         self.context.tables.put(Table::Events, fresh, Condition::new("attribute_not_exists(event_id)")).await?;
-        let state = handle::read(&self.context.tables, event).await?;
+        let state = item::read(&self.context.tables, event).await?;
         let mut handles = self.handles.write().unwrap_or_else(PoisonError::into_inner);
         let handle = handles.entry(event.clone()).or_insert_with(|| {
             let handle = Arc::new(EventHandle::open(event.clone(), state, self.context.clone()));
@@ -352,7 +356,7 @@ impl Engine {
         for handle in handles.into_values() {
             handle.stop().await;
         }
-        self.give_back_leases().await;
+        self.leases.give_back().await;
         self.context.publisher.flush().await;
     }
 }

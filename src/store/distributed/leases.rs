@@ -1,19 +1,19 @@
-//! Leases: one node at a time moves letters, delivers to a sink, or sweeps.
+//! Leases: one node at a time relays outbox records, delivers to a sink, or sweeps.
 //!
 //! Time is each node's own steady time alone: a node takes over a lease that it has seen unchanged for as long as leases
 //! last. So clocks that differ or are set neither keep the work of a dead node from the others nor have two nodes do it at
 //! once. Owns the shelf `lease` of the table `Outbox`; must not know what the work is.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::client::{Attributes, number, text};
-use super::client::{Condition, Table, Written};
-use super::engine::Engine;
-use super::outbox::key;
-use crate::ambient::Timestamp;
+use super::client::{Attributes, Condition, Table, Tables, Written, number, text};
+use super::context::Context;
+use super::outbox_rows::key;
+use crate::ambient::{Clock, Timestamp};
 use crate::policy::LEASE;
 use crate::store::StoreError;
 
@@ -26,15 +26,25 @@ enum Known {
     Others { since: Duration, holder: String, until: Timestamp },
 }
 
-/// See the module's documentation. By what the lease is of.
-#[derive(Default)]
-pub(super) struct Leases(tokio::sync::Mutex<HashMap<String, Known>>);
+/// See the module's documentation.
+pub(super) struct Leases {
+    tables: Tables,
+    clock: Arc<dyn Clock>,
+    node: String,
+    /// By what the lease is of. Held while a lease is taken, so that one request is made for it.
+    known: tokio::sync::Mutex<HashMap<String, Known>>,
+}
 
-impl Engine {
+impl Leases {
+    pub(super) fn new(context: &Context) -> Self {
+        let Context { tables, clock, node, .. } = context.clone();
+        Self { tables, clock, node, known: tokio::sync::Mutex::default() }
+    }
+
     /// Takes or keeps a lease. Whether this node has it now.
-    pub(super) async fn lease(&self, what: &str) -> Result<bool, StoreError> {
-        let (clock, node) = (&self.context.clock, self.context.node.as_str());
-        let mut leases = self.leases.0.lock().await;
+    pub(super) async fn take(&self, what: &str) -> Result<bool, StoreError> {
+        let (clock, node) = (&self.clock, self.node.as_str());
+        let mut leases = self.known.lock().await;
         let known = leases.get(what).cloned();
         // Its end is counted from before it is written.
         let at = clock.steady();
@@ -56,7 +66,7 @@ impl Engine {
         }
         // The end is for nodes of older versions, which go by their clocks.
         let item = lease_key(what).with_text("holder", node).with_time("held_until", until);
-        let written = self.context.tables.put(Table::Outbox, item, free.with(":me", text(node))).await?;
+        let written = self.tables.put(Table::Outbox, item, free.with(":me", text(node))).await?;
         let ours = written == Written::Done;
         let now_known = match written {
             Written::Done => Known::Ours { at, until },
@@ -77,12 +87,12 @@ impl Engine {
     }
 
     /// Lets other nodes have at once what this one has leases of.
-    pub(super) async fn give_back_leases(&self) {
-        let leases = std::mem::take(&mut *self.leases.0.lock().await);
+    pub(super) async fn give_back(&self) {
+        let leases = std::mem::take(&mut *self.known.lock().await);
         let ours = leases.into_iter().filter(|(_, known)| matches!(known, Known::Ours { .. }));
         let given_back = join_all(ours.map(|(what, _)| async move {
-            let still = Condition::new("holder = :me").with(":me", text(self.context.node.as_str()));
-            self.context.tables.delete(Table::Outbox, lease_key(&what), still).await
+            let still = Condition::new("holder = :me").with(":me", text(self.node.as_str()));
+            self.tables.delete(Table::Outbox, lease_key(&what), still).await
         }));
         for error in given_back.await.into_iter().filter_map(Result::err) {
             tracing::debug!(%error, "a lease stays until others see that it is not renewed");

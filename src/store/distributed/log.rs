@@ -5,8 +5,10 @@ use std::sync::{Mutex, PoisonError};
 
 use super::client::{Attributes, number, text};
 use super::client::{Condition, Query, Table, Tables};
-use super::handle::{self, Done, lock};
+use super::command::Done;
+use super::context::lock;
 use super::intent_log::{Cut, LogRow};
+use super::item;
 use super::state::{EventState, epoch_key};
 use crate::ambient::Timestamp;
 use crate::policy::SWEEP_LOOK;
@@ -184,7 +186,7 @@ pub(super) async fn recent_records(
     limit: u32,
     memo: &Mutex<Memo>,
 ) -> Result<Vec<ServingRecord>, StoreError> {
-    let state = handle::read(tables, event).await?;
+    let state = item::read(tables, event).await?;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let known = {
         let memo = memo.lock().unwrap_or_else(PoisonError::into_inner);

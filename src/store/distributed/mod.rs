@@ -9,7 +9,9 @@
 mod client;
 #[cfg(test)]
 mod clock_steps;
+mod command;
 mod commit_loop;
+mod context;
 mod documents;
 mod draft;
 mod engine;
@@ -17,9 +19,12 @@ mod gc;
 mod grants;
 mod handle;
 mod intent_log;
+mod item;
 mod leases;
 mod log;
 mod outbox;
+mod outbox_port;
+mod outbox_rows;
 mod pubsub;
 mod recovery;
 mod retention;
@@ -48,8 +53,8 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub use client::{Creation, Meter, RequestKind, create_tables};
 use client::{DynamoDb, Tables};
+use context::Context;
 use engine::Engine;
-use handle::Context;
 use pubsub::{Announcement, Publisher};
 
 use super::{
@@ -140,7 +145,7 @@ impl DistributedStore {
     {
         self.engine.open()?;
         let working = self.runtime.spawn(work(Arc::clone(&self.engine)));
-        working.await.map_err(|_| handle::closed())?
+        working.await.map_err(|_| command::closed())?
     }
 
     fn join(&self) {

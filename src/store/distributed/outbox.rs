@@ -1,91 +1,19 @@
 //! The outbox relay: outbox records leave the intent logs of the events for the table `Outbox`, where they get their numbers.
 //!
 //! One node at a time moves them, as long as its lease lasts (`leases.rs`). They move in transactions that rest on the
-//! newest number: should two nodes believe that they hold the lease, one of them is refused. Owns the table `Outbox`, whose
-//! shelves are `letters`, `dead`, `cursor` and `lease`. Times here are of the clock that letters are dated by.
+//! newest number: should two nodes believe that they hold the lease, one of them is refused. Owns what is written to the
+//! table `Outbox` (`outbox_rows.rs`). Times here are of the clock that letters are dated by.
 
-use std::collections::HashMap;
-use std::time::Duration;
-
-use async_trait::async_trait;
-
-use super::DistributedStore;
-use super::client::{Attributes, FORGET_AFTER, number, text, unreadable};
-use super::client::{Condition, Query, Table, Tables, Written};
+use super::client::{Condition, FORGET_AFTER, Query, Table, Tables, Written, number, text, unreadable};
 use super::engine::Engine;
 use super::intent_log::Note;
-use crate::ambient::Timestamp;
+use super::outbox_rows::{
+    LAST, PART, RelayState, cursor_label, dead_label, dead_letter, key, label, letter, row, shelf,
+};
 use crate::policy::{DEAD_LETTER_RETENTION, LEASE, RELAY_BATCH, RELAY_ROUNDS};
-use crate::room::{DomainEvent, EventId, EventKind};
+use crate::room::{EventId, EventKind};
 use crate::store::StoreError;
-use crate::store::outbox::{DeadLetter, Letter, Outbox, Resent};
-
-/// Parts a sink's name from a number where both are a label: less than any character of a name.
-const PART: char = '\u{1}';
-
-/// Greater than any label.
-const LAST: &str = "\u{10ffff}";
-
-pub(super) fn key(shelf: &str, label: impl Into<String>) -> Attributes {
-    Attributes::new().with_text("shelf", shelf).with_text("label", label)
-}
-
-/// A number as a text that is ordered as the number is.
-pub(super) fn label(seq: u64) -> String {
-    format!("{seq:020}")
-}
-
-pub(super) fn dead_label(sink: &str, seq: u64) -> String {
-    format!("{sink}{PART}{}", label(seq))
-}
-
-fn row(shelf: &str, label: String, letter: &Letter) -> Attributes {
-    key(shelf, label)
-        .with_number("seq", letter.seq)
-        .with_text("event_id", letter.event.as_str())
-        .with_time("written_at", letter.at)
-        .with_text("kind", letter.kind.name())
-        .with_text("body", letter.body.as_str())
-}
-
-pub(super) fn letter(row: &Attributes) -> Result<Letter, StoreError> {
-    Ok(Letter {
-        seq: row.number("seq")?,
-        event: row.text("event_id")?.parse().map_err(|_| unreadable("event_id"))?,
-        at: row.time("written_at")?,
-        kind: EventKind::from_name(row.text("kind")?).ok_or_else(|| unreadable("kind"))?,
-        body: row.owned_text("body")?,
-    })
-}
-
-fn dead_letter(row: &Attributes) -> Result<DeadLetter, StoreError> {
-    Ok(DeadLetter {
-        sink: row.owned_text("sink")?,
-        letter: letter(row)?,
-        reason: row.owned_text("reason")?,
-        died_at: row.time("died_at")?,
-        again: row.number("again")? == 1,
-    })
-}
-
-/// The rows of a shelf above one label, through another.
-pub(super) fn shelf(name: &str, above: &str, through: &str, limit: usize) -> Query {
-    let keys = Condition::new("shelf = :shelf AND label BETWEEN :above AND :through")
-        .with(":shelf", text(name))
-        .with(":above", text(format!("{above}{PART}")))
-        .with(":through", text(through));
-    Query { limit, ..Query::of(Table::Outbox, keys) }
-}
-
-/// What the relaying node knows.
-#[derive(Default)]
-pub(super) struct RelayState {
-    /// Until when, in steady time, nobody else can have moved any; `None`: this node does not know what was moved.
-    sure_until: Option<Duration>,
-    /// By event, through which of its letters they are on the shelf.
-    moved: HashMap<EventId, u64>,
-    newest: u64,
-}
+use crate::store::outbox::{DeadLetter, Letter, Resent};
 
 impl Engine {
     fn tables(&self) -> &Tables {
@@ -101,7 +29,7 @@ impl Engine {
         }
         let mut relay = self.relay.lock().await;
         let now = self.context.clock.steady();
-        if !self.lease("letters").await? {
+        if !self.leases.take("letters").await? {
             return Ok(());
         }
         if relay.sure_until.is_none_or(|until| until < now) {
@@ -205,7 +133,7 @@ impl Engine {
         if self.context.outbox.now().is_none() {
             return Ok(Some(0));
         }
-        if !self.lease(&format!("to {sink}")).await? {
+        if !self.leases.take(&format!("to {sink}")).await? {
             return Ok(None);
         }
         if let Some(through) = self.cursor(sink).await? {
@@ -299,75 +227,5 @@ impl Engine {
                 self.tables().delete(Table::Outbox, dead, Condition::none()).await.map(drop)
             }
         }
-    }
-}
-
-/// A label must not be empty: the newest number's own is.
-fn cursor_label(sink: &str) -> String {
-    format!("to {sink}")
-}
-
-#[async_trait]
-impl Outbox for DistributedStore {
-    async fn post_letter(&self, event: &EventId, tick: Timestamp, happening: &DomainEvent) -> Result<bool, StoreError> {
-        let happening = happening.clone();
-        self.engine.handle(event)?.run(move |draft| Ok(draft.post(tick, &happening))).await
-    }
-
-    async fn tell_joins(&self, event: &EventId) -> Result<bool, StoreError> {
-        self.engine.handle(event)?.run(|draft| Ok(draft.tell_joins(false))).await
-    }
-
-    async fn letters(&self, after: u64, limit: u32) -> Result<Vec<Letter>, StoreError> {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        self.on_engine(move |engine| async move { engine.letters(after, limit).await }).await
-    }
-
-    async fn newest_letter(&self) -> Result<u64, StoreError> {
-        self.on_engine(|engine| async move { engine.newest_letter().await }).await
-    }
-
-    async fn claim_delivery(&self, sink: &str) -> Result<Option<u64>, StoreError> {
-        let sink = sink.to_owned();
-        self.on_engine(move |engine| async move { engine.claim_delivery(&sink).await }).await
-    }
-
-    async fn note_delivered(&self, sink: &str, through: u64) -> Result<(), StoreError> {
-        let sink = sink.to_owned();
-        self.on_engine(move |engine| async move { engine.note_delivered(&sink, through).await }).await
-    }
-
-    async fn bury_letters(&self, sink: &str, letters: &[Letter], reason: &str, through: u64) -> Result<(), StoreError> {
-        let (sink, letters, reason) = (sink.to_owned(), letters.to_vec(), reason.to_owned());
-        self.on_engine(move |engine| async move {
-            engine.bury_letters(&sink, &letters, &reason).await?;
-            engine.note_delivered(&sink, through).await
-        })
-        .await
-    }
-
-    async fn dead_letters(&self, after: Option<(String, u64)>, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        self.on_engine(move |engine| async move { engine.dead_letters(after, limit).await }).await
-    }
-
-    async fn revive_dead_letters(&self, sink: Option<&str>) -> Result<u64, StoreError> {
-        let sink = sink.map(str::to_owned);
-        self.on_engine(move |engine| async move { engine.revive_dead_letters(sink.as_deref()).await }).await
-    }
-
-    async fn revived_letters(&self, sink: &str, limit: u32) -> Result<Vec<Letter>, StoreError> {
-        let (sink, limit) = (sink.to_owned(), usize::try_from(limit).unwrap_or(usize::MAX));
-        self.on_engine(move |engine| async move { engine.revived_letters(&sink, limit).await }).await
-    }
-
-    async fn settle_dead_letter(&self, sink: &str, seq: u64, outcome: Resent) -> Result<(), StoreError> {
-        let sink = sink.to_owned();
-        self.on_engine(move |engine| async move { engine.settle_dead_letter(&sink, seq, outcome).await }).await
-    }
-
-    async fn forget_letters(&self, sinks: &[String], before: Timestamp) -> Result<u64, StoreError> {
-        let sinks = sinks.to_vec();
-        self.on_engine(move |engine| async move { engine.forget_letters(&sinks, before).await }).await
     }
 }

@@ -8,8 +8,9 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::client::Attributes;
 use super::client::Table;
+use super::command::closed;
 use super::engine::Engine;
-use super::handle::{EventHandle, closed};
+use super::handle::EventHandle;
 use super::intent_log::{IdempotencyKey, LogRow};
 use super::log;
 use super::state::EventState;

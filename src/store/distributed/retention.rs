@@ -11,7 +11,7 @@ use super::draft::Draft;
 use super::engine::Engine;
 use super::handle::EventHandle;
 use super::intent_log::IntentLog;
-use super::outbox::{dead_label, key, label, letter, shelf};
+use super::outbox_rows::{dead_label, key, label, letter, shelf};
 use super::state::EventState;
 use super::{grants, log, sessions};
 use crate::ambient::Timestamp;
@@ -115,7 +115,7 @@ impl Engine {
         let (forgotten, end) = grants::forget(&self.context.tables, now, from).await?;
         *self.swept.lock().unwrap_or_else(PoisonError::into_inner) = end;
         // The rows of a line are many: one node at a time deletes them.
-        if !self.lease("sweep").await? {
+        if !self.leases.take("sweep").await? {
             return Ok(forgotten);
         }
         for (event, handle) in self.handles() {

@@ -309,7 +309,7 @@ async fn a_requested_slot_has_the_next_write_refused_once_and_nothing_is_lost() 
     let Some(pair) = Pair::start().await else { return };
     let engine = &pair.nodes[1].engine;
     for last in 0..3 {
-        super::handle::request_slot(&engine.context.tables, &pair.event, "m", IdempotencyKey::new([9; 16]))
+        super::item::request_slot(&engine.context.tables, &pair.event, "m", IdempotencyKey::new([9; 16]))
             .await
             .unwrap();
         let before = engine.state(&pair.event).await.unwrap();

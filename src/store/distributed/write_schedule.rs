@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::handle::lock;
+use super::context::lock;
 use super::state::EventState;
 use crate::policy::{SLOT_FIRST, SLOT_LONGEST};
 

@@ -20,7 +20,8 @@ use aws_sdk_dynamodb::types::{
     ReturnValuesOnConditionCheckFailure, Select as SelectKind, TransactWriteItem,
 };
 
-use super::{Attributes, Condition, Consistency, ItemStore, Page, Query, Select, Table, Written};
+use super::attributes::Attributes;
+use super::item_store::{Condition, Consistency, ItemStore, Page, Query, Select, Table, Written};
 use crate::store::StoreError;
 
 /// Every request says what it took.

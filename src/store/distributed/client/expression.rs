@@ -5,7 +5,8 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use super::{Attributes, Condition};
+use super::attributes::Attributes;
+use super::item_store::Condition;
 
 type Values = [(String, AttributeValue)];
 
@@ -193,7 +194,7 @@ fn words(expression: &str) -> Vec<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{number, text};
+    use super::super::attributes::{number, text};
     use super::*;
 
     fn held(expression: &str) -> bool {

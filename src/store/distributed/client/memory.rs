@@ -13,8 +13,10 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::types::AttributeValue;
 use tokio::time::Instant;
 
+use super::attributes::Attributes;
 use super::expression::{compare, holds, update};
-use super::{Attributes, Condition, Consistency, ItemStore, Page, Query, Select, Table, Written, schema};
+use super::item_store::{Condition, Consistency, ItemStore, Page, Query, Select, Table, Written};
+use super::schema;
 use crate::ambient::{SeededEntropy, random};
 use crate::store::StoreError;
 

@@ -11,7 +11,8 @@ use aws_sdk_dynamodb::types::{
     TimeToLiveSpecification,
 };
 
-use super::{DynamoDb, EXPIRES_INDEX, Meter, Table};
+use super::dynamodb::{DynamoDb, Meter};
+use super::item_store::{EXPIRES_INDEX, Table};
 use crate::policy::{TABLE_POLL, TABLE_WAIT};
 use crate::store::StoreError;
 

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::super::client::Tables;
 use super::super::client::memory::{Dice, Faults, Link, MemoryStore};
-use super::super::handle::Context;
+use super::super::context::Context;
 use super::super::pubsub::{Announcement, Outgoing, Publisher};
 use super::super::{DistributedStore, start};
 use super::history::History;
