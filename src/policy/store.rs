@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How often positions are reserved anew while many join: fifty writes a second.
+/// How often a reservation is renewed while many join: fifty writes a second.
 pub const RESERVATION_PERIOD: Duration = Duration::from_millis(20);
 
 /// From how many joins in that time on positions are reserved: below, a write for each batch is as good.
