@@ -26,7 +26,7 @@ pub const STORE_READERS: usize = 4;
 /// How long a session is kept after its time is over: `expired_tokens` lists the last day.
 pub const SESSION_RETENTION: Duration = Duration::from_secs(24 * 3600);
 
-/// How long a dead letter is kept: long enough for whoever looks once a month; what it tells is history by then.
+/// How long a dead letter is kept: long enough for an operator who looks once a month.
 pub const DEAD_LETTER_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// How many dead letters are kept, the newest: some three megabytes, whatever is told and nobody takes.

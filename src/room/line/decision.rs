@@ -1,4 +1,4 @@
-//! What the commands of a line answer, and what comes with it.
+//! Decisions about a line: replies, log records, errors.
 
 use super::state::LineState;
 use crate::ambient::Timestamp;
@@ -9,7 +9,7 @@ use crate::room::{Arrival, Counters, DomainEvent, Position, ServingRecord};
 pub struct Decision<Reply> {
     /// The line after it.
     pub state: LineState,
-    /// What the caller is answered.
+    /// The answer to the caller.
     pub reply: Reply,
     /// What is written to the logs, in this order.
     pub records: Vec<Record>,
